@@ -1,0 +1,13 @@
+//! The language model: a Llama-family decoder over burn tensors.
+//!
+//! [`ModelConfig`] says which decoder, [`layout`] names its parameters in the one order that every
+//! checkpoint, update and sketch uses, and [`Decoder`] runs it. A [`Decoder`] is made of burn
+//! tensors and stays inside this crate's Rust API; what the node sees is a
+//! [`Checkpoint`](crate::checkpoint::Checkpoint), which is bytes and numbers.
+
+mod config;
+mod decoder;
+pub mod layout;
+
+pub use config::{ConfigError, ModelConfig};
+pub use decoder::{Cache, Decoder, Probe};

@@ -1,0 +1,3 @@
+//! Integration tests of the compute crate.
+
+mod model;
