@@ -1,0 +1,15 @@
+//! What the chain says, and what may be said to it.
+//!
+//! [`ChainEvent`]s are decoded logs; [`ChainView`] folds them into the state on which every node and
+//! every verifier agrees. The view belongs to the driver and is lent to the machine, so that a
+//! simulator shares one among a million nodes. Nothing here knows an ABI.
+
+mod event;
+mod view;
+
+pub use event::{
+    BlockHeader, ChainEvent, Contribution, DatanetUse, Model, ModelPublication, Settlement,
+    Transaction,
+};
+pub(crate) use view::storage_auditors;
+pub use view::{Account, ChainView, Pack, Purpose, Redemption, SettlementState};

@@ -1,0 +1,415 @@
+//! Logs and transactions as the protocol speaks of them.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    codec::Wire,
+    eip712::word,
+    hash::keccak,
+    ids::{
+        AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
+        NodeId, Timestamp,
+    },
+    merkle::{Path, SumNode},
+    receipt::SignedReceipt,
+    record::SignedRecord,
+    slice::Slice,
+};
+
+/// A block of the settlement chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockHeader {
+    /// Its number.
+    pub number: BlockNumber,
+    /// Its hash, from which beacons are derived.
+    pub hash: Digest,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+/// Packs that a contributor put into a Datanet (event `ContributionAdmitted`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contribution {
+    /// Sequence number over all Datanets, from 1: the order of commitment.
+    pub id: u64,
+    /// Where.
+    pub datanet: DatanetId,
+    /// The contributor, who is paid for its units.
+    pub account: AccountId,
+    /// The BLAKE3 hash of the manifest blob.
+    pub manifest: Hash,
+    /// Every pack with its length in bytes.
+    pub packs: Vec<(Hash, u64)>,
+    /// Number of units.
+    pub units: u32,
+}
+
+/// A training run (event `ModelCreated`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its id.
+    pub id: ModelId,
+    /// Who ordered it, and earns the developer's share.
+    pub developer: AccountId,
+    /// What it trains on: all contributions admitted before it.
+    pub datanet: DatanetId,
+    /// Canonical [`crate::training::RunConfig`].
+    pub config: Vec<u8>,
+}
+
+/// A finished model offered for use (event `ModelPublished`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelPublication {
+    /// Which.
+    pub model: ModelId,
+    /// The checkpoint that is served.
+    pub checkpoint: Hash,
+    /// Merkle root of the attribution sketches.
+    pub sketch_root: Digest,
+    /// The account that serves it.
+    pub server: AccountId,
+    /// Price of 1,000 prompt tokens.
+    pub price_in: Amount,
+    /// Price of 1,000 generated tokens.
+    pub price_out: Amount,
+    /// Fixed part of the price of one use.
+    pub price_use: Amount,
+}
+
+/// How often a Datanet was used in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatanetUse {
+    /// Which.
+    pub datanet: DatanetId,
+    /// Verified shards that read it.
+    pub shards: u32,
+    /// Outputs attributed to it.
+    pub outputs: u32,
+}
+
+/// One epoch's result, as proposed to the Coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The epoch that is settled.
+    pub epoch: Epoch,
+    /// Id of the final settlement that this one builds on; zero for the first.
+    pub parent: Digest,
+    /// Merkle root over (record id, signature hash), sorted by id.
+    pub records_root: Digest,
+    /// Merkle-sum root over (account, cumulative amount), sorted by account.
+    pub payout_root: Digest,
+    /// Sum of all cumulative amounts.
+    pub total: Amount,
+    /// BLAKE3 hash of the published log.
+    pub log: Hash,
+    /// Length of the log in bytes.
+    pub log_length: u64,
+    /// `keccak(abi.encodePacked)` of the [`DatanetUse`] list.
+    pub uses: Digest,
+    /// Replicas proven in this epoch.
+    pub replicas_proven: u32,
+    /// Nodes whose storage proof failed.
+    pub storage_faults: u32,
+    /// Shards that passed their audit.
+    pub shards_verified: u32,
+    /// Shards that failed it.
+    pub shards_rejected: u32,
+}
+
+impl Settlement {
+    /// The id: `keccak(abi.encode(settlement))`, all fields as ABI words in order.
+    pub fn id(&self) -> Digest {
+        let words: [[u8; 32]; 12] = [
+            word(u128::from(self.epoch.0)),
+            self.parent.0,
+            self.records_root.0,
+            self.payout_root.0,
+            word(self.total.0),
+            self.log.0,
+            word(u128::from(self.log_length)),
+            self.uses.0,
+            word(u128::from(self.replicas_proven)),
+            word(u128::from(self.storage_faults)),
+            word(u128::from(self.shards_verified)),
+            word(u128::from(self.shards_rejected)),
+        ];
+        keccak(&[words.as_flattened()])
+    }
+
+    /// The hash of a list of uses: packed (u64 datanet ‖ u32 shards ‖ u32 outputs) each.
+    pub fn hash_uses(uses: &[DatanetUse]) -> Digest {
+        let mut packed = Vec::new();
+        for item in uses {
+            item.datanet.encode(&mut packed);
+            item.shards.encode(&mut packed);
+            item.outputs.encode(&mut packed);
+        }
+        keccak(&[&packed])
+    }
+}
+
+/// A decoded log of one of our contracts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainEvent {
+    /// An account exists.
+    AccountRegistered {
+        /// Its permanent id.
+        account: AccountId,
+        /// The cold key.
+        owner: EvmAddress,
+        /// The hot key that signs records.
+        operator: EvmAddress,
+        /// Where claims pay.
+        payout: EvmAddress,
+        /// The node it runs; zero for accounts without one.
+        node: NodeId,
+        /// The node's ed25519 signature over the binding ([`crate::identity::Binding`]).
+        binding: [u8; 64],
+    },
+    /// The hot key changed.
+    OperatorRotated {
+        /// Whose.
+        account: AccountId,
+        /// The new key.
+        operator: EvmAddress,
+    },
+    /// The payout address changed.
+    PayoutChanged {
+        /// Whose.
+        account: AccountId,
+        /// The new address.
+        payout: EvmAddress,
+    },
+    /// The stake changed.
+    StakeChanged {
+        /// Whose.
+        account: AccountId,
+        /// The stake now.
+        stake: Amount,
+    },
+    /// A Datanet exists.
+    DatanetCreated {
+        /// Its id.
+        datanet: DatanetId,
+        /// Who owns it.
+        owner: AccountId,
+        /// Its name.
+        name: String,
+        /// What it is about.
+        domain: String,
+        /// Licence bits.
+        licence: u32,
+    },
+    /// Data was admitted.
+    ContributionAdmitted(Contribution),
+    /// A training run was ordered.
+    ModelCreated(Model),
+    /// A model is offered.
+    ModelPublished(ModelPublication),
+    /// A root of records was anchored.
+    Anchored {
+        /// For which epoch.
+        epoch: Epoch,
+        /// Merkle root over record ids.
+        root: Digest,
+    },
+    /// A settlement was proposed.
+    Proposed {
+        /// By which account, with its bond.
+        proposer: AccountId,
+        /// What.
+        settlement: Settlement,
+    },
+    /// A proposal was disproved or ruled out.
+    Defeated {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The proposal's id.
+        id: Digest,
+    },
+    /// A settlement became final.
+    Finalised {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The settlement's id.
+        id: Digest,
+    },
+    /// A claim was paid.
+    Claimed {
+        /// To which account.
+        account: AccountId,
+        /// What was paid now.
+        amount: Amount,
+        /// Everything paid so far.
+        cumulative: Amount,
+    },
+    /// Receipts were redeemed.
+    Redeemed {
+        /// The consumer.
+        payer: EvmAddress,
+        /// The serving account.
+        payee: AccountId,
+        /// The receipt's cumulative amount.
+        cumulative: Amount,
+        /// What moved now.
+        amount: Amount,
+    },
+    /// A storage dispute was opened against a node's cell.
+    DisputeOpened {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Against whom.
+        account: AccountId,
+        /// Which cell.
+        cell: u32,
+    },
+}
+
+/// What a node or a person may ask of the contracts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transaction {
+    /// Registry: create an account, for oneself or for another.
+    Register {
+        /// The cold key.
+        owner: EvmAddress,
+        /// The hot key.
+        operator: EvmAddress,
+        /// Where claims pay.
+        payout: EvmAddress,
+        /// The node, or zero.
+        node: NodeId,
+        /// Its binding signature.
+        binding: [u8; 64],
+    },
+    /// Registry: add stake to any account (the client approves OPEN first).
+    StakeFor {
+        /// Whose stake.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Registry: change where claims pay; the owner only.
+    SetPayout {
+        /// Whose.
+        account: AccountId,
+        /// The new address.
+        payout: EvmAddress,
+    },
+    /// DatanetRegistry: create a Datanet.
+    CreateDatanet {
+        /// Who owns it.
+        owner: AccountId,
+        /// Its name.
+        name: String,
+        /// What it is about.
+        domain: String,
+        /// Licence bits.
+        licence: u32,
+    },
+    /// DatanetRegistry: admit packs; `id` is ignored, the contract assigns it.
+    Contribute(Contribution),
+    /// ModelRegistry: order a training run; `id` is ignored, the contract assigns it.
+    CreateModel(Model),
+    /// ModelRegistry: offer a finished model.
+    PublishModel(ModelPublication),
+    /// Coordinator: anchor a root of record ids.
+    Anchor {
+        /// For which epoch.
+        epoch: Epoch,
+        /// The root.
+        root: Digest,
+    },
+    /// Coordinator: propose a settlement with a bond.
+    Propose {
+        /// By which account.
+        proposer: AccountId,
+        /// What.
+        settlement: Settlement,
+    },
+    /// Coordinator: make an unchallenged proposal final.
+    Finalise {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The list whose hash the settlement carries.
+        uses: Vec<DatanetUse>,
+    },
+    /// Coordinator: pay an account what a final root owes it; anyone may.
+    Claim {
+        /// To whom.
+        account: AccountId,
+        /// The leaf's amount.
+        cumulative: Amount,
+        /// The leaf's position.
+        index: u64,
+        /// Number of leaves.
+        count: u64,
+        /// Siblings, bottom-up.
+        path: Vec<SumNode>,
+    },
+    /// UsageEscrow: lock a deposit for a serving account (the client approves OPEN first).
+    Deposit {
+        /// For whom.
+        payee: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// UsageEscrow: redeem a consumer's cumulative receipt.
+    Redeem(SignedReceipt),
+    /// Coordinator: an anchored record is missing from a proposal.
+    ChallengeOmission {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The record's id.
+        record: Digest,
+        /// Its place under the anchored root.
+        anchor: Path,
+        /// The last leaf before it (id, signature hash) with its place; `None` when it sorts first.
+        before: Option<(Digest, Digest, Path)>,
+        /// The first leaf after it; `None` when it sorts last.
+        after: Option<(Digest, Digest, Path)>,
+    },
+    /// Coordinator: a record of a proposal is not signed by its account's operator.
+    ChallengeSignature {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The record as listed.
+        record: SignedRecord,
+        /// Its place in the records tree.
+        path: Path,
+    },
+    /// Coordinator: two records of a proposal have the same (kind, account, subject).
+    ChallengeDoubleCount {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// One.
+        first: (SignedRecord, Path),
+        /// The other.
+        second: (SignedRecord, Path),
+    },
+    /// Coordinator: a bonded objection, which stops finality until the arbiter rules.
+    Object {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// By which account.
+        account: AccountId,
+        /// Hash of the published reason.
+        reason: Digest,
+    },
+    /// Coordinator: answer a storage dispute with the cell's opening.
+    AnswerDispute {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Whose cell.
+        account: AccountId,
+        /// The pack that contains the cell, and its length.
+        pack: (Hash, u64),
+        /// The pack's place in the inventory: index, count, siblings.
+        inventory: (u64, u64, Vec<SumNode>),
+        /// The row's place under the rows root.
+        row: Path,
+        /// The chunk and its BLAKE3 path.
+        slice: Slice,
+    },
+}

@@ -1,0 +1,422 @@
+//! Proof of Holding: commit to one chunk of every cell, then open a sample drawn later.
+//!
+//! A *cell* is `cell_bytes` of one pack; cells are numbered over the packs of a node sorted by hash.
+//! On seed S1 the node reads one 1 KiB chunk of each cell and publishes the root of *rows*
+//! `keccak(K ‖ chunk)` with `K = keccak("openledger/row/v1" ‖ S1 ‖ account)`. It must touch every
+//! cell before it knows the sample, and another node's answer is useless to it. Seed S2 picks the
+//! cells that are opened, each with its BLAKE3 slice. `1 - (1 - f)^k` of those who lost a fraction f
+//! are caught each epoch.
+
+use alloc::vec::Vec;
+
+use crate::{
+    codec::{DecodeError, Reader, Wire, encode_list},
+    hash::{keccak, leading_u64},
+    ids::{AccountId, Digest, Epoch, Hash},
+    limits::MAX_OPENINGS,
+    merkle::{self, Path, SumTree, Tree},
+    params::Holding,
+    record::StorageCommitBody,
+    slice::{self, CHUNK_BYTES, Slice},
+};
+
+/// The subject of an account's storage records in an epoch.
+pub fn subject(epoch: Epoch, account: AccountId) -> Digest {
+    keccak(&[b"openledger/subject/storage", &epoch.0.to_be_bytes(), &account.0.to_be_bytes()])
+}
+
+/// The key that makes a node's rows its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowKey(Digest);
+
+impl RowKey {
+    /// Derives the key of an account from the epoch's first seed.
+    pub fn new(s1: &Digest, account: AccountId) -> Self {
+        Self(keccak(&[b"openledger/row/v1", &s1.0, &account.0.to_be_bytes()]))
+    }
+
+    /// The row of a cell whose chosen chunk is `chunk`.
+    pub fn row(&self, chunk: &[u8]) -> Digest {
+        keccak(&[&self.0.0, chunk])
+    }
+
+    fn chosen_chunk(&self, cell: u32, chunks_in_cell: u64) -> u64 {
+        let draw = leading_u64(&keccak(&[&self.0.0, b"cell", &cell.to_be_bytes()]));
+        draw.checked_rem(chunks_in_cell).unwrap_or(0)
+    }
+}
+
+/// One cell of an inventory and the chunk of it that is committed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    /// Its number.
+    pub number: u32,
+    /// The pack it lies in.
+    pub pack: Hash,
+    /// Length of that pack.
+    pub pack_length: u64,
+    /// Index of the chosen chunk in the pack.
+    pub chunk: u64,
+}
+
+/// The packs that a node is committed to, in order, and their cells.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    packs: Vec<(Hash, u64)>,
+    cell_bytes: u64,
+}
+
+impl Inventory {
+    /// The inventory of some packs; sorts them.
+    pub fn new(mut packs: Vec<(Hash, u64)>, cell_bytes: u64) -> Self {
+        packs.sort_unstable();
+        Self { packs, cell_bytes: cell_bytes.max(CHUNK_BYTES) }
+    }
+
+    /// What an account owes by assignment, without the packs it declared absent.
+    pub fn owed(assigned: &[(Hash, u64)], absent: &[Hash], cell_bytes: u64) -> Self {
+        let present = assigned.iter().filter(|(hash, _)| !absent.contains(hash)).copied();
+        Self::new(present.collect(), cell_bytes)
+    }
+
+    /// The packs, sorted by hash.
+    pub fn packs(&self) -> &[(Hash, u64)] {
+        &self.packs
+    }
+
+    /// Bytes of all packs.
+    pub fn bytes(&self) -> u64 {
+        self.packs.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length))
+    }
+
+    fn cells_of(&self, length: u64) -> u64 {
+        length.max(1).div_ceil(self.cell_bytes)
+    }
+
+    /// Number of cells.
+    pub fn cells(&self) -> u32 {
+        let sum = self.packs.iter().fold(0u64, |sum, (_, l)| sum.saturating_add(self.cells_of(*l)));
+        u32::try_from(sum).unwrap_or(u32::MAX)
+    }
+
+    /// The Merkle-sum tree over (pack ‖ u64 length) with cells as sums.
+    pub fn tree(&self) -> SumTree {
+        let leaves: Vec<_> = self
+            .packs
+            .iter()
+            .map(|(hash, length)| ((*hash, *length).to_bytes(), self.cells_of(*length).into()))
+            .collect();
+        SumTree::new(&leaves)
+    }
+
+    /// Every cell with its chosen chunk.
+    pub fn chosen(&self, key: &RowKey) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        let mut number = 0u32;
+        for (pack, length) in &self.packs {
+            for within in 0..self.cells_of(*length) {
+                let start = within.saturating_mul(self.cell_bytes);
+                let size = length.saturating_sub(start).min(self.cell_bytes);
+                let first = start.checked_div(CHUNK_BYTES).unwrap_or(0);
+                let chunk = first.saturating_add(key.chosen_chunk(number, slice::chunks(size)));
+                cells.push(Cell { number, pack: *pack, pack_length: *length, chunk });
+                number = number.saturating_add(1);
+            }
+        }
+        cells
+    }
+
+    /// The commitment over the rows of all cells, in order of their numbers.
+    pub fn commit(&self, rows: &[Digest], absent: Vec<Hash>) -> StorageCommitBody {
+        StorageCommitBody {
+            inventory: self.tree().root(),
+            rows: rows_tree(rows).root(),
+            bytes: self.bytes(),
+            cells: self.cells(),
+            absent,
+        }
+    }
+}
+
+fn rows_tree(rows: &[Digest]) -> Tree {
+    let payloads: Vec<_> = rows.iter().map(|row| row.0).collect();
+    Tree::new(&payloads)
+}
+
+/// The numbers of the cells that S2 picks: `k` draws, or all cells when there are no more than `k`.
+pub fn sample(s2: &Digest, account: AccountId, cells: u32, k: u32) -> Vec<u32> {
+    if cells <= k {
+        return (0..cells).collect();
+    }
+    let mut picked: Vec<u32> = (0..k)
+        .map(|j| {
+            let draw = keccak(&[&s2.0, &account.0.to_be_bytes(), &j.to_be_bytes()]);
+            let cell = leading_u64(&draw).checked_rem(u64::from(cells)).unwrap_or(0);
+            u32::try_from(cell).unwrap_or(0)
+        })
+        .collect();
+    picked.sort_unstable();
+    picked.dedup();
+    picked
+}
+
+/// One opened cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// Number of the cell.
+    pub cell: u32,
+    /// Place of its row under the committed rows root.
+    pub row: Path,
+    /// The chosen chunk and its way up to the pack's address.
+    pub slice: Slice,
+}
+
+impl Wire for Opening {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cell.encode(out);
+        self.row.encode(out);
+        self.slice.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cell: Wire::decode(input)?,
+            row: Wire::decode(input)?,
+            slice: Wire::decode(input)?,
+        })
+    }
+}
+
+/// The blob that a storage proof names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Openings(pub Vec<Opening>);
+
+impl Openings {
+    /// Opens the sampled cells. `rows` are all rows, as committed; `prove` gives the slice of a
+    /// chunk, or `None` for a cell that cannot be opened, which is then left out.
+    pub fn open(
+        rows: &[Digest],
+        cells: &[Cell],
+        sample: &[u32],
+        mut prove: impl FnMut(&Cell) -> Option<Slice>,
+    ) -> Self {
+        let tree = rows_tree(rows);
+        let count = rows.len() as u64;
+        let openings = sample
+            .iter()
+            .filter_map(|number| {
+                let cell = cells.iter().find(|cell| cell.number == *number)?;
+                let siblings = tree.prove(u64::from(*number))?;
+                let row = Path { index: u64::from(*number), count, siblings };
+                Some(Opening { cell: *number, row, slice: prove(cell)? })
+            })
+            .collect();
+        Self(openings)
+    }
+}
+
+impl Wire for Openings {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_list(&self.0, out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        input.list(MAX_OPENINGS).map(Self)
+    }
+}
+
+/// Everything an opening is judged by; all of it public.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    /// The holder.
+    pub account: AccountId,
+    /// Its commitment.
+    pub commit: &'a StorageCommitBody,
+    /// The packs assigned to it in this epoch.
+    pub assigned: &'a [(Hash, u64)],
+    /// The first seed of the epoch.
+    pub s1: Digest,
+    /// The second.
+    pub s2: Digest,
+    /// Cell size and sample size.
+    pub params: Holding,
+}
+
+/// Why a storage proof does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HoldingFault {
+    /// The commitment is not over the assigned packs.
+    #[error("the commitment is not over the packs that were assigned")]
+    Inventory,
+    /// A sampled cell is not opened.
+    #[error("cell {0} is not opened")]
+    NotOpened(u32),
+    /// An opened chunk is not the data of its pack.
+    #[error("the chunk opened for cell {0} is not the data of its pack")]
+    WrongData(u32),
+    /// An opened row is not the one committed to.
+    #[error("the row opened for cell {0} is not the one committed to")]
+    WrongRow(u32),
+}
+
+impl Claim<'_> {
+    /// Judges a proof: every sampled cell opened, with the right chunk of the right pack, under the
+    /// rows committed to before the sample was known.
+    ///
+    /// # Errors
+    /// The first [`HoldingFault`] found, in order of cells.
+    pub fn verify(&self, openings: &Openings) -> Result<(), HoldingFault> {
+        let inventory = Inventory::owed(self.assigned, &self.commit.absent, self.params.cell_bytes);
+        let cells = inventory.cells();
+        if inventory.tree().root() != self.commit.inventory || cells != self.commit.cells {
+            return Err(HoldingFault::Inventory);
+        }
+        let key = RowKey::new(&self.s1, self.account);
+        let chosen = inventory.chosen(&key);
+        for number in sample(&self.s2, self.account, cells, self.params.opened_cells) {
+            let opened = openings.0.iter().find(|opening| opening.cell == number);
+            let opening = opened.ok_or(HoldingFault::NotOpened(number))?;
+            let cell = usize::try_from(number).ok().and_then(|index| chosen.get(index));
+            let cell = cell.ok_or(HoldingFault::NotOpened(number))?;
+            let is_data = opening.slice.index == cell.chunk
+                && slice::verify(&cell.pack, cell.pack_length, &opening.slice);
+            if !is_data {
+                return Err(HoldingFault::WrongData(number));
+            }
+            let row = key.row(&opening.slice.chunk);
+            let is_row = opening.row.index == u64::from(number)
+                && opening.row.count == u64::from(cells)
+                && merkle::verify(
+                    &self.commit.rows,
+                    opening.row.count,
+                    opening.row.index,
+                    &row.0,
+                    &opening.row.siblings,
+                );
+            if !is_row {
+                return Err(HoldingFault::WrongRow(number));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::BTreeMap, vec};
+
+    use super::*;
+
+    struct Holder {
+        packs: BTreeMap<Hash, Vec<u8>>,
+        assigned: Vec<(Hash, u64)>,
+    }
+
+    const S1: Digest = Digest([1; 32]);
+    const S2: Digest = Digest([2; 32]);
+    const ME: AccountId = AccountId(5);
+
+    fn params() -> Holding {
+        Holding { cell_bytes: 4096, opened_cells: 8, ..crate::params::Params::minimal().holding }
+    }
+
+    fn holder() -> Holder {
+        let mut packs = BTreeMap::new();
+        let mut assigned = vec![];
+        for (index, length) in [10_000usize, 4096, 700, 20_001].into_iter().enumerate() {
+            let bytes: Vec<u8> = (0..length).map(|i| (i * 7 + index) as u8).collect();
+            let hash = crate::hash::blake3(&bytes);
+            assigned.push((hash, length as u64));
+            packs.insert(hash, bytes);
+        }
+        Holder { packs, assigned }
+    }
+
+    fn prove(
+        holder: &Holder,
+        absent: Vec<Hash>,
+        lie: impl Fn(&Hash) -> bool,
+    ) -> (StorageCommitBody, Openings) {
+        let inventory = Inventory::owed(&holder.assigned, &absent, params().cell_bytes);
+        let key = RowKey::new(&S1, ME);
+        let cells = inventory.chosen(&key);
+        let take = |cell: &Cell| slice::prove(&holder.packs[&cell.pack], cell.chunk).unwrap();
+        let rows: Vec<_> = cells
+            .iter()
+            .map(
+                |cell| {
+                    if lie(&cell.pack) { key.row(b"made up") } else { key.row(&take(cell).chunk) }
+                },
+            )
+            .collect();
+        let commit = inventory.commit(&rows, absent);
+        let picked = sample(&S2, ME, commit.cells, params().opened_cells);
+        let openings = Openings::open(&rows, &cells, &picked, |cell| Some(take(cell)));
+        (commit, openings)
+    }
+
+    fn judge(
+        holder: &Holder,
+        commit: &StorageCommitBody,
+        openings: &Openings,
+    ) -> Result<(), HoldingFault> {
+        let claim = Claim {
+            account: ME,
+            commit,
+            assigned: &holder.assigned,
+            s1: S1,
+            s2: S2,
+            params: params(),
+        };
+        claim.verify(openings)
+    }
+
+    #[test]
+    fn an_honest_holder_passes_also_with_a_declared_absence() {
+        let holder = holder();
+        let (commit, openings) = prove(&holder, vec![], |_| false);
+        assert_eq!(commit.cells, 3 + 1 + 1 + 5);
+        assert_eq!(judge(&holder, &commit, &openings), Ok(()));
+        assert_eq!(Openings::from_bytes(&openings.to_bytes()), Ok(openings));
+        let absent = vec![holder.assigned[3].0];
+        let (commit, openings) = prove(&holder, absent, |_| false);
+        assert_eq!(commit.cells, 5);
+        assert_eq!(judge(&holder, &commit, &openings), Ok(()));
+    }
+
+    #[test]
+    fn every_way_to_cheat_has_its_fault() {
+        let holder = holder();
+        let (commit, openings) = prove(&holder, vec![], |_| false);
+        let first = openings.0[0].cell;
+        // A chunk of the right pack, committed to as something else.
+        let (lied, opened) = prove(&holder, vec![], |_| true);
+        assert_eq!(judge(&holder, &lied, &opened), Err(HoldingFault::WrongRow(first)));
+        let mut missing = openings.clone();
+        missing.0.remove(0);
+        assert_eq!(judge(&holder, &commit, &missing), Err(HoldingFault::NotOpened(first)));
+        let mut wrong = openings.clone();
+        wrong.0[0].slice.chunk[0] ^= 1;
+        assert_eq!(judge(&holder, &commit, &wrong), Err(HoldingFault::WrongData(first)));
+        // Leaving a pack out without declaring it.
+        let mut short = commit.clone();
+        short.absent = vec![holder.assigned[0].0];
+        assert_eq!(judge(&holder, &short, &openings), Err(HoldingFault::Inventory));
+        // Another account's proof is useless.
+        let claim = Claim {
+            account: AccountId(6),
+            commit: &commit,
+            assigned: &holder.assigned,
+            s1: S1,
+            s2: S2,
+            params: params(),
+        };
+        assert!(claim.verify(&openings).is_err());
+    }
+
+    #[test]
+    fn the_sample_is_all_cells_or_k_draws() {
+        assert_eq!(sample(&S2, ME, 3, 8), [0, 1, 2]);
+        let drawn = sample(&S2, ME, 1000, 8);
+        assert!(drawn.len() <= 8 && drawn.iter().all(|cell| *cell < 1000));
+        assert_ne!(drawn, sample(&S1, ME, 1000, 8));
+    }
+}

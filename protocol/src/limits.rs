@@ -1,0 +1,55 @@
+//! Every bound that a hostile peer could push against, in one file, related by assertions.
+
+/// Longest canonical encoding of one message on the control plane, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Longest body of one record, in bytes.
+pub const MAX_RECORD_BODY_BYTES: usize = 64 * 1024;
+/// Records in one pull-sync answer.
+pub const MAX_RECORDS_PER_ANSWER: usize = 64;
+/// Packs in one contribution.
+pub const MAX_PACKS_PER_CONTRIBUTION: usize = 4096;
+/// Units in one contribution.
+pub const MAX_UNITS_PER_CONTRIBUTION: usize = 1 << 20;
+/// Bytes of a manifest blob.
+pub const MAX_MANIFEST_BYTES: usize = 64 << 20;
+/// Packs that a commitment may declare absent.
+pub const MAX_ABSENT_PACKS: usize = 1024;
+/// Openings in one storage proof.
+pub const MAX_OPENINGS: usize = 1024;
+/// Bytes of the blob that carries the openings of one storage proof.
+pub const MAX_OPENINGS_BYTES: usize = 4 << 20;
+/// Height of any Merkle tree: 2⁴⁰ leaves are more than anybody has.
+pub const MAX_TREE_HEIGHT: usize = 40;
+/// Payees of one attribution record.
+pub const MAX_SHARES: usize = 4096;
+/// Shards that one round may close over.
+pub const MAX_SHARDS_PER_ROUND: usize = 256;
+/// Bytes of the update payload of one shard.
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// Bytes of one published epoch log.
+pub const MAX_LOG_BYTES: usize = 1 << 30;
+/// Records of one epoch log.
+pub const MAX_LOG_RECORDS: usize = 1 << 20;
+/// Bytes of the configuration of a training run, as the chain carries it.
+pub const MAX_CONFIG_BYTES: usize = 4096;
+/// Longest prompt of an inference, in bytes.
+pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
+/// Most tokens that one inference may generate.
+pub const MAX_GENERATED_TOKENS: u32 = 4096;
+
+const _: () = assert!(
+    MAX_RECORD_BODY_BYTES < MAX_MESSAGE_BYTES,
+    "a record with its signature and Merkle path fits into one message"
+);
+const _: () = assert!(
+    MAX_ABSENT_PACKS * 32 < MAX_RECORD_BODY_BYTES,
+    "a storage commitment with every absent pack fits into a record body"
+);
+const _: () = assert!(
+    MAX_SHARES * 12 < MAX_RECORD_BODY_BYTES,
+    "an attribution to every payee fits into a record body"
+);
+const _: () = assert!(
+    MAX_SHARDS_PER_ROUND * 32 < MAX_RECORD_BODY_BYTES,
+    "a round close that lists every shard fits into a record body"
+);

@@ -1,0 +1,212 @@
+//! Parameters of a network, as presets of the same code: [`Params::mainnet`] and [`Params::minimal`].
+//!
+//! The chain fixes the [`Schedule`]; everything else is governed and equal on every node.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{BlockNumber, Epoch},
+    math::PPM,
+};
+
+/// How blocks make epochs. Stored immutably in the Coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The first block of epoch 0.
+    pub genesis_block: BlockNumber,
+    /// Blocks of an epoch.
+    pub epoch_blocks: u64,
+    /// Blocks from the start of an epoch in which a storage commitment must be anchored.
+    pub commit_blocks: u64,
+    /// Blocks after a proposal in which it may be challenged.
+    pub challenge_blocks: u64,
+}
+
+impl Schedule {
+    /// The epoch that contains a block; blocks before genesis belong to epoch 0.
+    pub const fn epoch_of(&self, block: BlockNumber) -> Epoch {
+        match block.0.saturating_sub(self.genesis_block.0).checked_div(self.epoch_blocks) {
+            Some(epoch) => Epoch(epoch),
+            None => Epoch(0),
+        }
+    }
+
+    /// The first block of an epoch.
+    pub const fn start(&self, epoch: Epoch) -> BlockNumber {
+        BlockNumber(self.genesis_block.0.saturating_add(epoch.0.saturating_mul(self.epoch_blocks)))
+    }
+
+    /// The last block in which an anchored commitment counts; its hash fixes S2.
+    pub const fn commit_deadline(&self, epoch: Epoch) -> BlockNumber {
+        BlockNumber(self.start(epoch).0.saturating_add(self.commit_blocks))
+    }
+}
+
+/// Proof of Holding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Largest pack, in bytes.
+    pub max_pack: u64,
+    /// Bytes of a cell, the grain of sampling.
+    pub cell_bytes: u64,
+    /// Cells opened per node and epoch; all when the node has no more.
+    pub opened_cells: u32,
+    /// Paid replicas of a pack.
+    pub replicas: u32,
+    /// Auditors per storage proof.
+    pub auditors: u32,
+    /// Blocks before the end of the epoch at which an auditor reports what it has not received.
+    pub audit_blocks: u64,
+}
+
+/// Training rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Training {
+    /// Shards below which a round does not close.
+    pub min_shards: u32,
+    /// Blocks after which a round closes without its missing shards.
+    pub round_blocks: u64,
+    /// Blocks that each next-ranked leader waits.
+    pub fallback_blocks: u64,
+    /// Auditors per shard.
+    pub auditors: u32,
+    /// Least overlap of the transmitted index sets, in ppm (compute.md §4.1).
+    pub min_overlap_ppm: u32,
+    /// Least cosine between the decoded updates, in ppm.
+    pub min_cosine_ppm: u32,
+    /// Least ratio of the norms, in ppm; the greatest is its mirror image around one.
+    pub min_norm_ratio_ppm: u32,
+    /// Greatest ratio of the norms, in ppm.
+    pub max_norm_ratio_ppm: u32,
+}
+
+/// How emission and fees are split, in basis points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Economics {
+    /// Emission of an epoch that goes to proven replicas.
+    pub emission_storage_bps: u32,
+    /// … to verified shards.
+    pub emission_shards_bps: u32,
+    /// … to audits.
+    pub emission_audits_bps: u32,
+    /// … to attribution work.
+    pub emission_attribution_bps: u32,
+    /// Share of the gross fee that goes to the treasury.
+    pub fee_platform_bps: u32,
+    /// Share of the net fee that goes to contributors, by attribution.
+    pub fee_contributors_bps: u32,
+    /// … to the model developer.
+    pub fee_developer_bps: u32,
+    /// … to stakers, pro rata.
+    pub fee_stakers_bps: u32,
+    /// … to the nodes that served and stored.
+    pub fee_nodes_bps: u32,
+}
+
+/// Everything a network agrees on beside its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Params {
+    /// Proof of Holding.
+    pub holding: Holding,
+    /// Training rounds.
+    pub training: Training,
+    /// Money.
+    pub economics: Economics,
+    /// Work finished so close to the end of an epoch is labelled with the next one, so that its
+    /// audit has time; in blocks.
+    pub work_margin_blocks: u64,
+    /// Blocks after the end of an epoch at which its settlement is proposed.
+    pub settle_delay_blocks: u64,
+    /// Blocks that each next-ranked proposer of a settlement waits.
+    pub propose_fallback_blocks: u64,
+    /// Tokens of a unit, fixed by the network and never by the contributor (in bytes of text: four
+    /// times as many at most).
+    pub unit_bytes: u32,
+}
+
+impl Params {
+    /// The production network: 64 MiB packs, 16 MiB cells, 32 openings, five auditors.
+    pub const fn mainnet() -> Self {
+        Self {
+            holding: Holding {
+                max_pack: 64 << 20,
+                cell_bytes: 16 << 20,
+                opened_cells: 32,
+                replicas: 3,
+                auditors: 5,
+                audit_blocks: 300,
+            },
+            training: Training {
+                min_shards: 3,
+                round_blocks: 300,
+                fallback_blocks: 30,
+                auditors: 1,
+                min_overlap_ppm: 920_000,
+                min_cosine_ppm: 995_000,
+                min_norm_ratio_ppm: 970_000,
+                max_norm_ratio_ppm: 1_030_000,
+            },
+            economics: Economics::DEFAULT,
+            work_margin_blocks: 600,
+            settle_delay_blocks: 300,
+            propose_fallback_blocks: 30,
+            unit_bytes: 640,
+        }
+    }
+
+    /// The same code with small numbers, for tests and the demo: 64 KiB packs, 16 KiB cells, every
+    /// cell opened, three auditors.
+    pub const fn minimal() -> Self {
+        let mut params = Self::mainnet();
+        params.holding = Holding {
+            max_pack: 64 << 10,
+            cell_bytes: 16 << 10,
+            opened_cells: 512,
+            replicas: 3,
+            auditors: 3,
+            audit_blocks: 4,
+        };
+        params.training.round_blocks = 60;
+        params.training.fallback_blocks = 6;
+        params.work_margin_blocks = 10;
+        params.settle_delay_blocks = 8;
+        params.propose_fallback_blocks = 4;
+        params
+    }
+}
+
+impl Economics {
+    /// The defaults of the design: 40/40/10/10 of emission; 10 % of gross to the treasury, and of the
+    /// net fee 50 % to contributors, 20 % to the developer, 15 % to stakers, 15 % to nodes.
+    pub const DEFAULT: Self = Self {
+        emission_storage_bps: 4000,
+        emission_shards_bps: 4000,
+        emission_audits_bps: 1000,
+        emission_attribution_bps: 1000,
+        fee_platform_bps: 1000,
+        fee_contributors_bps: 5000,
+        fee_developer_bps: 2000,
+        fee_stakers_bps: 1500,
+        fee_nodes_bps: 1500,
+    };
+}
+
+const _: () = {
+    let e = Economics::DEFAULT;
+    assert!(
+        e.emission_storage_bps
+            + e.emission_shards_bps
+            + e.emission_audits_bps
+            + e.emission_attribution_bps
+            == 10_000,
+        "emission is split whole"
+    );
+    assert!(
+        e.fee_contributors_bps + e.fee_developer_bps + e.fee_stakers_bps + e.fee_nodes_bps
+            == 10_000,
+        "the net fee is split whole"
+    );
+    let t = Params::mainnet().training;
+    assert!(t.min_overlap_ppm < PPM && t.min_cosine_ppm < PPM, "tolerances are below one");
+    assert!(t.min_norm_ratio_ppm < PPM && t.max_norm_ratio_ppm > PPM, "norms lie around one");
+};

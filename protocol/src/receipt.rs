@@ -1,0 +1,102 @@
+//! What a consumer signs for each use of a model: cumulative, so that one redemption pays many.
+
+use alloc::vec::Vec;
+
+use crate::{
+    codec::{DecodeError, Reader, Wire},
+    eip712::{BadSignature, Domain, EvmKey, Signature, address_word, word},
+    hash::keccak,
+    ids::{AccountId, Amount, Digest, EvmAddress, ModelId},
+};
+
+/// A cumulative receipt from a consumer to a serving account (EIP-712 type `Receipt`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The consumer, whose deposit in UsageEscrow pays.
+    pub payer: EvmAddress,
+    /// The account that served.
+    pub payee: AccountId,
+    /// The model that was used.
+    pub model: ModelId,
+    /// Everything this payer has ever promised this payee, this use included.
+    pub cumulative: Amount,
+    /// Number of uses between the two so far, from 1.
+    pub nonce: u64,
+    /// Hash of the request that this use answers.
+    pub request: Digest,
+}
+
+impl Receipt {
+    /// The EIP-712 digest that the payer signs.
+    pub fn digest(&self, domain: &Domain) -> Digest {
+        let type_hash = keccak(&[
+            b"Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint64 nonce,",
+            b"bytes32 request)",
+        ]);
+        domain.digest(&keccak(&[
+            &type_hash.0,
+            &address_word(&self.payer),
+            &word(u128::from(self.payee.0)),
+            &word(u128::from(self.model.0)),
+            &word(self.cumulative.0),
+            &word(u128::from(self.nonce)),
+            &self.request.0,
+        ]))
+    }
+
+    /// Signs as the payer.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when the key is not the payer's.
+    pub fn sign(self, domain: &Domain, key: &EvmKey) -> Result<SignedReceipt, BadSignature> {
+        if key.address() != self.payer {
+            return Err(BadSignature);
+        }
+        let signature = key.sign(&self.digest(domain))?;
+        Ok(SignedReceipt { receipt: self, signature })
+    }
+}
+
+/// A receipt with its payer's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedReceipt {
+    /// What is promised.
+    pub receipt: Receipt,
+    /// By the payer, over [`Receipt::digest`].
+    pub signature: Signature,
+}
+
+impl SignedReceipt {
+    /// Checks that the payer signed.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when another key did, or none.
+    pub fn verify(&self, domain: &Domain) -> Result<(), BadSignature> {
+        let signer = self.signature.recover(&self.receipt.digest(domain))?;
+        if signer == self.receipt.payer { Ok(()) } else { Err(BadSignature) }
+    }
+}
+
+impl Wire for SignedReceipt {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let r = &self.receipt;
+        r.payer.encode(out);
+        r.payee.encode(out);
+        r.model.encode(out);
+        r.cumulative.encode(out);
+        r.nonce.encode(out);
+        r.request.encode(out);
+        self.signature.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let receipt = Receipt {
+            payer: Wire::decode(input)?,
+            payee: Wire::decode(input)?,
+            model: Wire::decode(input)?,
+            cumulative: Wire::decode(input)?,
+            nonce: Wire::decode(input)?,
+            request: Wire::decode(input)?,
+        };
+        Ok(Self { receipt, signature: Wire::decode(input)? })
+    }
+}

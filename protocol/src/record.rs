@@ -1,0 +1,207 @@
+//! Records: everything that may earn or cost money, signed, in one EIP-712 type.
+//!
+//! A record is a small fixed header, which a contract can check, and a body of its kind, which the
+//! header names by hash. (kind, account, subject) is unique inside an epoch, so counting work twice
+//! is provable from two headers alone. No record, no pay: presence earns nothing.
+
+mod body;
+
+use alloc::vec::Vec;
+
+pub use body::{
+    AttributionBody, AuditBody, Body, RoundCloseBody, ShardBody, StorageCommitBody,
+    StorageProofBody, Verdict,
+};
+
+use crate::{
+    codec::{DecodeError, Reader, Wire, encode_bytes},
+    eip712::{BadSignature, Domain, EvmKey, Signature, word},
+    hash::keccak,
+    ids::{AccountId, Digest, Epoch, EvmAddress},
+    limits::MAX_RECORD_BODY_BYTES,
+    merkle::Path,
+};
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A node commits to one chunk of every cell it holds.
+    StorageCommit = 1,
+    /// A node opens the sampled cells.
+    StorageProof = 2,
+    /// A node finished a shard of a training run.
+    ShardResult = 3,
+    /// A leader lists the shards that make the next checkpoint.
+    RoundClose = 4,
+    /// An auditor judged another's record.
+    Audit = 5,
+    /// A server attributes an output that a consumer paid for.
+    Attribution = 6,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::StorageCommit,
+        Self::StorageProof,
+        Self::ShardResult,
+        Self::RoundClose,
+        Self::Audit,
+        Self::Attribution,
+    ];
+
+    /// The number in the header.
+    pub const fn tag(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Wire for Kind {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.tag().encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let tag = u8::decode(input)?;
+        Self::ALL.into_iter().find(|kind| kind.tag() == tag).ok_or(DecodeError::Tag(tag))
+    }
+}
+
+/// A record before it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// Who did the work.
+    pub account: AccountId,
+    /// What it is about; together with kind and account unique inside the epoch.
+    pub subject: Digest,
+    /// The claim itself.
+    pub body: Body,
+}
+
+impl Record {
+    /// The EIP-712 digest that the operator signs: the record's id.
+    pub fn id(&self, domain: &Domain) -> Digest {
+        let type_hash = keccak(&[
+            b"Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)",
+        ]);
+        domain.digest(&keccak(&[
+            &type_hash.0,
+            &word(u128::from(self.body.kind().tag())),
+            &word(u128::from(self.epoch.0)),
+            &word(u128::from(self.account.0)),
+            &self.subject.0,
+            &keccak(&[&self.body.to_bytes()]).0,
+        ]))
+    }
+
+    /// Signs with the operator's key.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when the key yields none.
+    pub fn sign(self, domain: &Domain, key: &EvmKey) -> Result<SignedRecord, BadSignature> {
+        let signature = key.sign(&self.id(domain))?;
+        Ok(SignedRecord { record: self, signature, anchor: None })
+    }
+
+    /// The key under which it may occur once per epoch.
+    pub fn key(&self) -> (Kind, AccountId, Digest) {
+        (self.body.kind(), self.account, self.subject)
+    }
+}
+
+/// A signed record, with its place under an anchored root where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRecord {
+    /// The record.
+    pub record: Record,
+    /// By the account's operator, over [`Record::id`].
+    pub signature: Signature,
+    /// The place of the id under a root that was anchored; not signed, since it comes later.
+    pub anchor: Option<Path>,
+}
+
+impl SignedRecord {
+    /// Recovers who signed.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when nobody did.
+    pub fn verify(self, domain: &Domain) -> Result<VerifiedRecord, BadSignature> {
+        let id = self.record.id(domain);
+        let signer = self.signature.recover(&id)?;
+        Ok(VerifiedRecord { id, signer, signed: self })
+    }
+
+    /// The payload of this record's leaf in the records tree: id ‖ keccak(signature).
+    pub fn leaf_payload(&self, id: &Digest) -> [u8; 64] {
+        let mut payload = [0u8; 64];
+        if let Some((head, tail)) = payload.split_first_chunk_mut::<32>() {
+            *head = id.0;
+            tail.copy_from_slice(&keccak(&[&self.signature.0]).0);
+        }
+        payload
+    }
+}
+
+impl Wire for SignedRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.record.body.kind().encode(out);
+        self.record.epoch.encode(out);
+        self.record.account.encode(out);
+        self.record.subject.encode(out);
+        encode_bytes(&self.record.body.to_bytes(), out);
+        self.signature.encode(out);
+        self.anchor.is_some().encode(out);
+        if let Some(path) = &self.anchor {
+            path.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = Kind::decode(input)?;
+        let (epoch, account, subject) =
+            (Wire::decode(input)?, Wire::decode(input)?, Wire::decode(input)?);
+        let body = Body::from_kind(kind, &input.bytes(MAX_RECORD_BODY_BYTES)?)?;
+        let signature = Wire::decode(input)?;
+        let anchor = if bool::decode(input)? { Some(Path::decode(input)?) } else { None };
+        Ok(Self { record: Record { epoch, account, subject, body }, signature, anchor })
+    }
+}
+
+/// A record whose signature was checked by the driver. Only this enters a machine or `settle()`;
+/// whether `signer` is the account's operator is a question to the chain, asked there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedRecord {
+    id: Digest,
+    signer: EvmAddress,
+    signed: SignedRecord,
+}
+
+impl VerifiedRecord {
+    /// The record's id.
+    pub const fn id(&self) -> Digest {
+        self.id
+    }
+
+    /// Who signed.
+    pub const fn signer(&self) -> EvmAddress {
+        self.signer
+    }
+
+    /// The record.
+    pub const fn record(&self) -> &Record {
+        &self.signed.record
+    }
+
+    /// The record as it travels.
+    pub const fn signed(&self) -> &SignedRecord {
+        &self.signed
+    }
+
+    /// The same record with its place under an anchored root.
+    #[must_use]
+    pub fn with_anchor(mut self, path: Path) -> Self {
+        self.signed.anchor = Some(path);
+        self
+    }
+}

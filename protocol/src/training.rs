@@ -1,0 +1,260 @@
+//! Training runs: what a shard is, who computes which, and what an audit accepts.
+//!
+//! Roles, data and audits are drawn from public seeds by every node itself; there are no assignment
+//! messages. A shard is a pure function of (checkpoint, units, seed, hyper-parameters).
+
+use alloc::vec::Vec;
+
+use crate::{
+    codec::{DecodeError, Reader, Wire},
+    hash::{keccak, leading_u64},
+    ids::{AccountId, Digest, Hash, ModelId, Round},
+    params::Training,
+    placement::rank,
+};
+
+/// The configuration of a training run, as the chain carries it. All numbers are integers, so that
+/// every node reads the same ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Which preset of the model: 0 is `nano`.
+    pub preset: u8,
+    /// Address of the tokenizer blob, trained on the snapshot by the developer's node.
+    pub tokenizer: Hash,
+    /// Length of that blob in bytes.
+    pub tokenizer_length: u32,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Training rounds; one more round captures the attribution sketches.
+    pub rounds: u32,
+    /// Units that one shard reads.
+    pub units_per_shard: u32,
+    /// Sequences per optimiser step.
+    pub batch: u32,
+    /// Peak learning rate of the inner optimiser, in billionths.
+    pub learning_rate: u32,
+    /// Values kept of every 4,096 of an update.
+    pub top_k: u32,
+    /// Weight of the averaged update in the outer step, in ppm.
+    pub alpha: u32,
+}
+
+impl Wire for RunConfig {
+    fn encode(&self, out: &mut Vec<u8>) {
+        1u8.encode(out);
+        self.preset.encode(out);
+        self.tokenizer.encode(out);
+        self.tokenizer_length.encode(out);
+        self.seed.encode(out);
+        self.rounds.encode(out);
+        self.units_per_shard.encode(out);
+        self.batch.encode(out);
+        self.learning_rate.encode(out);
+        self.top_k.encode(out);
+        self.alpha.encode(out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::decode(input)? {
+            1 => {}
+            version => return Err(DecodeError::Tag(version)),
+        }
+        let config = Self {
+            preset: Wire::decode(input)?,
+            tokenizer: Wire::decode(input)?,
+            tokenizer_length: Wire::decode(input)?,
+            seed: Wire::decode(input)?,
+            rounds: Wire::decode(input)?,
+            units_per_shard: Wire::decode(input)?,
+            batch: Wire::decode(input)?,
+            learning_rate: Wire::decode(input)?,
+            top_k: Wire::decode(input)?,
+            alpha: Wire::decode(input)?,
+        };
+        let is_sane = (1..=1_000_000).contains(&config.rounds)
+            && (1..=1 << 20).contains(&config.units_per_shard)
+            && (1..=1024).contains(&config.batch)
+            && (2..=4096).contains(&config.top_k)
+            && config.alpha <= 2_000_000
+            && config.tokenizer_length <= 64 << 20;
+        if is_sane { Ok(config) } else { Err(DecodeError::Invalid("a run outside its limits")) }
+    }
+}
+
+/// The subject of a shard record.
+pub fn shard_subject(model: ModelId, round: Round, slot: u32) -> Digest {
+    keccak(&[
+        b"openledger/subject/shard",
+        &model.0.to_be_bytes(),
+        &round.0.to_be_bytes(),
+        &slot.to_be_bytes(),
+    ])
+}
+
+/// The subject of a round's close.
+pub fn round_subject(model: ModelId, round: Round) -> Digest {
+    keccak(&[b"openledger/subject/round", &model.0.to_be_bytes(), &round.0.to_be_bytes()])
+}
+
+/// The subject of an audit of some work of an account.
+pub fn audit_subject(of: AccountId, work: &Digest) -> Digest {
+    keccak(&[b"openledger/subject/audit", &of.0.to_be_bytes(), &work.0])
+}
+
+/// The seed of a shard: all that is random in it.
+pub fn shard_seed(round_seed: &Digest, slot: u32) -> u64 {
+    leading_u64(&keccak(&[&round_seed.0, b"shard", &slot.to_be_bytes()]))
+}
+
+/// The leaders of a round, by rank.
+pub fn leaders(round_seed: &Digest, members: &[AccountId]) -> Vec<AccountId> {
+    rank(round_seed, b"leader", members)
+}
+
+/// The auditors of a shard, drawn from randomness that did not exist when the shard was anchored.
+pub fn shard_auditors(
+    after_anchor: &Digest,
+    record: &Digest,
+    worker: AccountId,
+    members: &[AccountId],
+    count: u32,
+) -> Vec<AccountId> {
+    let others: Vec<_> = members.iter().copied().filter(|member| *member != worker).collect();
+    let seed = keccak(&[&after_anchor.0, &record.0]);
+    let mut ranked = rank(&seed, b"shard auditor", &others);
+    ranked.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    ranked
+}
+
+/// The units that a slot reads in a training round: a slice of the round's permutation of the
+/// snapshot, so that the members of a round read disjoint data.
+pub fn training_units(round_seed: &Digest, slot: u32, per_shard: u32, total: u32) -> Vec<u32> {
+    let permutation = Permutation { seed: *round_seed, size: total };
+    let first = u64::from(slot).saturating_mul(u64::from(per_shard));
+    (0..u64::from(per_shard.min(total)))
+        .filter_map(|i| first.saturating_add(i).checked_rem(u64::from(total)))
+        .filter_map(|position| u32::try_from(position).ok())
+        .map(|position| permutation.at(position))
+        .collect()
+}
+
+/// The units whose sketches a slot captures: the slot's part of the snapshot in order.
+pub fn sketch_units(slot: u32, slots: u32, total: u32) -> core::ops::Range<u32> {
+    let bound = |s: u32| {
+        let product = u64::from(total).saturating_mul(u64::from(s));
+        u32::try_from(product.checked_div(u64::from(slots)).unwrap_or(0)).unwrap_or(total)
+    };
+    bound(slot)..bound(slot.saturating_add(1))
+}
+
+/// A seeded permutation of `0..size` that computes single positions: a four-round Feistel network
+/// over the next power of four, walked until it lands inside.
+#[derive(Debug, Clone, Copy)]
+pub struct Permutation {
+    /// What it is drawn from.
+    pub seed: Digest,
+    /// How many positions it permutes.
+    pub size: u32,
+}
+
+impl Permutation {
+    /// The image of a position; positions outside are returned as they are.
+    pub fn at(&self, position: u32) -> u32 {
+        if position >= self.size {
+            return position;
+        }
+        let bits = 32u32.saturating_sub(self.size.saturating_sub(1).leading_zeros());
+        let half = bits.div_ceil(2).max(1);
+        let mask = 1u32.checked_shl(half).map_or(u32::MAX, |power| power.wrapping_sub(1));
+        let mut value = position;
+        loop {
+            let (mut left, mut right) = (value >> half, value & mask);
+            for round in 0u8..4 {
+                let draw = keccak(&[&self.seed.0, b"feistel", &[round], &right.to_be_bytes()]);
+                let mixed = u32::try_from(leading_u64(&draw) >> 32).unwrap_or(0) & mask;
+                (left, right) = (right, left ^ mixed);
+            }
+            value = (left << half) | right;
+            if value < self.size {
+                return value;
+            }
+        }
+    }
+}
+
+/// What a replay found, in ppm (compute.md §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Overlap of the transmitted index sets.
+    pub overlap: u32,
+    /// Cosine of the decoded updates.
+    pub cosine: u32,
+    /// Norm of the claimed update over that of the replayed one.
+    pub norm: u32,
+}
+
+impl ReplayReport {
+    /// Whether claimed and replayed work are the same up to the arithmetic of other hardware.
+    pub const fn accepts(&self, limits: &Training) -> bool {
+        self.overlap >= limits.min_overlap_ppm
+            && self.cosine >= limits.min_cosine_ppm
+            && self.norm >= limits.min_norm_ratio_ppm
+            && self.norm <= limits.max_norm_ratio_ppm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_slots_of_a_round_read_disjoint_units() {
+        let seed = Digest([7; 32]);
+        let mut seen = BTreeSet::new();
+        for slot in 0..5 {
+            seen.extend(training_units(&seed, slot, 20, 103));
+        }
+        assert_eq!(seen.len(), 100);
+        assert!(training_units(&seed, 0, 20, 5).len() == 5);
+        assert!(training_units(&seed, 0, 20, 0).is_empty());
+    }
+
+    #[test]
+    fn sketch_slots_cover_the_snapshot_once() {
+        let all: Vec<u32> = (0..7).flat_map(|slot| sketch_units(slot, 7, 100)).collect();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_run_outside_its_limits_is_refused() {
+        let config = RunConfig {
+            preset: 0,
+            tokenizer: Hash::ZERO,
+            tokenizer_length: 1,
+            seed: 1,
+            rounds: 3,
+            units_per_shard: 4,
+            batch: 2,
+            learning_rate: 1,
+            top_k: 64,
+            alpha: 1,
+        };
+        assert_eq!(RunConfig::from_bytes(&config.to_bytes()), Ok(config.clone()));
+        let bad = RunConfig { rounds: 0, ..config };
+        assert!(matches!(RunConfig::from_bytes(&bad.to_bytes()), Err(DecodeError::Invalid(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_permutation_permutes(size in 1u32..300, seed: [u8; 32]) {
+            let permutation = Permutation { seed: Digest(seed), size };
+            let images: BTreeSet<_> = (0..size).map(|i| permutation.at(i)).collect();
+            prop_assert_eq!(images.len(), size as usize);
+            prop_assert!(images.iter().all(|i| *i < size));
+        }
+    }
+}
