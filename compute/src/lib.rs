@@ -8,3 +8,4 @@
 //! every node. Knows nothing of networks, chains or disks.
 
 pub mod model;
+pub mod spans;

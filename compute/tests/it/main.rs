@@ -1,3 +1,4 @@
 //! Integration tests of the compute crate.
 
 mod model;
+mod spans;
