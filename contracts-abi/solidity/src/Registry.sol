@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
+
+/// @title Accounts, their keys and their stake
+/// @dev Locked stake and stake that waits for withdrawal never overlap: locked + leaving <= stake.
+contract Registry is IRegistry, AccessControl {
+    using SafeERC20 for IERC20;
+    using Checkpoints for Checkpoints.Trace160;
+
+    struct Account {
+        address owner;
+        uint64 unlockBlock;
+        address payout;
+        bytes32 nodeId;
+        uint128 stake;
+        uint128 locked;
+        uint128 leaving;
+    }
+
+    /// @notice May lock, seize and slash stake: the Coordinator.
+    bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
+    /// @notice The token of the stake.
+    IERC20 public immutable OPEN;
+    /// @notice Blocks between the request for stake and its withdrawal.
+    uint64 public immutable UNSTAKE_DELAY;
+
+    /// @inheritdoc IRegistry
+    uint64 public accounts;
+    mapping(uint64 account => Account) private _accounts;
+    mapping(uint64 account => Checkpoints.Trace160) private _operators;
+
+    constructor(IERC20 open, uint64 unstakeDelay, address admin) {
+        OPEN = open;
+        UNSTAKE_DELAY = unstakeDelay;
+        _grantRole(DEFAULT_ADMIN_ROLE, admin);
+    }
+
+    /// @inheritdoc IRegistry
+    function register(
+        address owner,
+        address operator,
+        address payout,
+        bytes32 nodeId,
+        bytes calldata binding
+    ) external returns (uint64 account) {
+        if (owner == address(0) || operator == address(0) || payout == address(0)) {
+            revert ZeroAddress();
+        }
+        if (binding.length != 64) revert BindingLength(binding.length);
+        account = ++accounts;
+        Account storage a = _accounts[account];
+        (a.owner, a.payout, a.nodeId) = (owner, payout, nodeId);
+        _setOperator(account, operator);
+        emit AccountRegistered(account, owner, operator, payout, nodeId, binding);
+    }
+
+    /// @inheritdoc IRegistry
+    function rotateOperator(uint64 account, address operator) external {
+        _requireOwner(account);
+        if (operator == address(0)) revert ZeroAddress();
+        _setOperator(account, operator);
+        emit OperatorRotated(account, operator);
+    }
+
+    /// @inheritdoc IRegistry
+    function setPayout(uint64 account, address payout) external {
+        Account storage a = _requireOwner(account);
+        if (payout == address(0)) revert ZeroAddress();
+        a.payout = payout;
+        emit PayoutChanged(account, payout);
+    }
+
+    /// @inheritdoc IRegistry
+    function bindNode(uint64 account, bytes32 nodeId, bytes calldata binding) external {
+        Account storage a = _requireOwner(account);
+        if (binding.length != 64) revert BindingLength(binding.length);
+        a.nodeId = nodeId;
+        emit NodeBound(account, nodeId, binding);
+    }
+
+    /// @inheritdoc IRegistry
+    function stakeFor(uint64 account, uint128 amount) external {
+        Account storage a = _existing(account);
+        if (amount == 0) revert ZeroAmount();
+        a.stake += amount;
+        emit StakeChanged(account, a.stake);
+        OPEN.safeTransferFrom(msg.sender, address(this), amount);
+    }
+
+    /// @inheritdoc IRegistry
+    function requestUnstake(uint64 account, uint128 amount) external {
+        Account storage a = _requireOwner(account);
+        if (amount == 0) revert ZeroAmount();
+        _requireFree(a, account, amount);
+        a.leaving += amount;
+        a.unlockBlock = uint64(block.number) + UNSTAKE_DELAY;
+        emit UnstakeRequested(account, a.leaving, a.unlockBlock);
+    }
+
+    /// @inheritdoc IRegistry
+    function withdraw(uint64 account) external {
+        Account storage a = _requireOwner(account);
+        uint128 amount = a.leaving;
+        if (amount == 0 || block.number < a.unlockBlock) {
+            revert NotWithdrawable(account, a.unlockBlock);
+        }
+        a.leaving = 0;
+        a.stake -= amount;
+        emit StakeChanged(account, a.stake);
+        OPEN.safeTransfer(a.owner, amount);
+    }
+
+    /// @inheritdoc IRegistry
+    function lock(uint64 account, uint128 amount) external onlyRole(SLASHER_ROLE) {
+        Account storage a = _existing(account);
+        _requireFree(a, account, amount);
+        a.locked += amount;
+    }
+
+    /// @inheritdoc IRegistry
+    function unlock(uint64 account, uint128 amount) external onlyRole(SLASHER_ROLE) {
+        _accounts[account].locked -= amount;
+    }
+
+    /// @inheritdoc IRegistry
+    function seize(
+        uint64 account,
+        uint128 amount,
+        address to
+    ) external onlyRole(SLASHER_ROLE) {
+        Account storage a = _accounts[account];
+        a.locked -= amount;
+        _take(a, account, amount, to);
+    }
+
+    /// @inheritdoc IRegistry
+    function slash(
+        uint64 account,
+        uint128 amount,
+        address to
+    ) external onlyRole(SLASHER_ROLE) returns (uint128 taken) {
+        Account storage a = _existing(account);
+        uint128 loose = a.stake - a.locked;
+        taken = amount < loose ? amount : loose;
+        uint128 kept = loose - taken;
+        if (a.leaving > kept) a.leaving = kept;
+        if (taken > 0) _take(a, account, taken, to);
+    }
+
+    /// @inheritdoc IRegistry
+    function ownerOf(uint64 account) external view returns (address) {
+        return _accounts[account].owner;
+    }
+
+    /// @inheritdoc IRegistry
+    function operatorOf(uint64 account) external view returns (address) {
+        return address(_operators[account].latest());
+    }
+
+    /// @inheritdoc IRegistry
+    function operatorAt(uint64 account, uint64 blockNumber) external view returns (address) {
+        return address(_operators[account].upperLookupRecent(blockNumber));
+    }
+
+    /// @inheritdoc IRegistry
+    function payoutOf(uint64 account) external view returns (address) {
+        return _accounts[account].payout;
+    }
+
+    /// @inheritdoc IRegistry
+    function nodeOf(uint64 account) external view returns (bytes32) {
+        return _accounts[account].nodeId;
+    }
+
+    /// @inheritdoc IRegistry
+    function stakeOf(
+        uint64 account
+    )
+        external
+        view
+        returns (uint128 stake, uint128 locked, uint128 leaving, uint64 unlockBlock)
+    {
+        Account storage a = _accounts[account];
+        return (a.stake, a.locked, a.leaving, a.unlockBlock);
+    }
+
+    /// @inheritdoc IRegistry
+    function controls(uint64 account, address who) external view returns (bool) {
+        if (who == address(0)) return false;
+        return _accounts[account].owner == who || address(_operators[account].latest()) == who;
+    }
+
+    function _setOperator(uint64 account, address operator) private {
+        _operators[account].push(uint96(block.number), uint160(operator));
+    }
+
+    function _take(Account storage a, uint64 account, uint128 amount, address to) private {
+        a.stake -= amount;
+        emit Slashed(account, amount, to);
+        emit StakeChanged(account, a.stake);
+        OPEN.safeTransfer(to, amount);
+    }
+
+    function _existing(uint64 account) private view returns (Account storage a) {
+        a = _accounts[account];
+        if (a.owner == address(0)) revert UnknownAccount(account);
+    }
+
+    function _requireOwner(uint64 account) private view returns (Account storage a) {
+        a = _existing(account);
+        if (a.owner != msg.sender) revert NotOwner(account, msg.sender);
+    }
+
+    function _requireFree(Account storage a, uint64 account, uint128 amount) private view {
+        uint256 free = uint256(a.stake) - a.locked - a.leaving;
+        if (free < amount) revert InsufficientStake(account, free, amount);
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice How blocks make epochs. Fixed for the life of a Coordinator.
+struct EpochParams {
+    /// The first block of epoch 0.
+    uint64 genesisBlock;
+    /// Blocks of an epoch.
+    uint64 epochBlocks;
+    /// Blocks from an epoch's start in which a storage commitment must be anchored.
+    uint64 commitBlocks;
+    /// Blocks after a proposal in which it may be challenged; also the time to answer a dispute.
+    uint64 challengeBlocks;
+    /// Bytes of a cell, the grain of storage proofs.
+    uint64 cellBytes;
+}
+
+/// @notice What is locked, and lost by the loser.
+struct Bonds {
+    /// Of a proposer.
+    uint128 proposal;
+    /// Of an objector.
+    uint128 objection;
+    /// Of an accuser in a storage dispute.
+    uint128 dispute;
+    /// What a node loses for an unanswered dispute, as far as its stake goes.
+    uint128 fault;
+}
+
+/// @notice One epoch's result. Its id is keccak256(abi.encode(settlement)).
+struct Settlement {
+    /// The epoch that is settled.
+    uint64 epoch;
+    /// Id of the final settlement that this one builds on; zero for the first.
+    bytes32 parent;
+    /// Merkle root over (record id, signature hash), sorted by id.
+    bytes32 recordsRoot;
+    /// Merkle-sum root over (account, cumulative amount), sorted by account.
+    bytes32 payoutRoot;
+    /// Sum of all cumulative amounts.
+    uint128 total;
+    /// BLAKE3 hash of the published log.
+    bytes32 log;
+    /// Length of the log in bytes.
+    uint64 logLength;
+    /// Hash of the packed list of Datanet uses.
+    bytes32 uses;
+    /// Replicas proven in this epoch.
+    uint32 replicasProven;
+    /// Nodes whose storage proof failed.
+    uint32 storageFaults;
+    /// Shards that passed their audit.
+    uint32 shardsVerified;
+    /// Shards that failed it.
+    uint32 shardsRejected;
+}
+
+/// @notice How often a Datanet was used in an epoch.
+struct DatanetUse {
+    uint64 datanet;
+    /// Verified shards that read it.
+    uint32 shards;
+    /// Outputs attributed to it.
+    uint32 outputs;
+}
+
+/// @notice The signed header of a record (EIP-712 type Record). Its digest is the record's id.
+struct Record {
+    uint8 kind;
+    uint64 epoch;
+    uint64 account;
+    /// What it is about; (kind, account, subject) is unique inside an epoch.
+    bytes32 subject;
+    /// keccak256 of the canonical body.
+    bytes32 body;
+}
+
+/// @notice What a consumer promises a serving account (EIP-712 type Receipt).
+struct Receipt {
+    address payer;
+    uint64 payee;
+    uint64 model;
+    /// Everything this payer has ever promised this payee, this use included.
+    uint256 cumulative;
+    uint64 nonce;
+    bytes32 request;
+}
+
+/// @notice The place of a leaf in a Merkle tree: siblings bottom-up.
+struct Path {
+    uint64 index;
+    uint64 count;
+    bytes32[] siblings;
+}
+
+/// @notice A node of a Merkle-sum tree.
+struct SumNode {
+    bytes32 hash;
+    uint128 sum;
+}

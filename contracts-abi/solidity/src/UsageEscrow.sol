@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {SignatureChecker} from
+    "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {Coordinator} from "./Coordinator.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IRewardVault} from "./interfaces/IRewardVault.sol";
+import {IUsageEscrow} from "./interfaces/IUsageEscrow.sol";
+import {TypedData} from "./libraries/TypedData.sol";
+import {Receipt} from "./Types.sol";
+
+/// @title Deposits of consumers, and the receipts that spend them
+contract UsageEscrow is IUsageEscrow {
+    using SafeERC20 for IERC20;
+    using TypedData for Receipt;
+
+    struct Deposit {
+        uint128 balance;
+        uint128 redeemed;
+        uint64 unlockBlock;
+    }
+
+    /// @notice The token.
+    IERC20 public immutable OPEN;
+    /// @notice Whose domain receipts are signed for, and who knows the epoch.
+    Coordinator public immutable COORDINATOR;
+    /// @notice Where redeemed fees go.
+    IRewardVault public immutable VAULT;
+    /// @notice Blocks between the request for a deposit and its withdrawal.
+    uint64 public immutable WITHDRAWAL_DELAY;
+    IRegistry private immutable REGISTRY;
+
+    /// @inheritdoc IUsageEscrow
+    mapping(address payer => mapping(uint64 payee => Deposit)) public deposits;
+
+    constructor(IERC20 open, Coordinator coordinator, uint64 withdrawalDelay) {
+        uint64 minimum = coordinator.epochParams().challengeBlocks;
+        if (withdrawalDelay < minimum) revert DelayTooShort(withdrawalDelay, minimum);
+        OPEN = open;
+        COORDINATOR = coordinator;
+        VAULT = coordinator.VAULT();
+        REGISTRY = coordinator.REGISTRY();
+        WITHDRAWAL_DELAY = withdrawalDelay;
+        open.forceApprove(address(coordinator.VAULT()), type(uint256).max);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function deposit(uint64 payee, uint128 amount) public {
+        if (amount == 0) revert ZeroAmount();
+        if (REGISTRY.ownerOf(payee) == address(0)) revert UnknownAccount(payee);
+        Deposit storage d = deposits[msg.sender][payee];
+        d.balance += amount;
+        d.unlockBlock = 0;
+        emit Deposited(msg.sender, payee, amount, d.balance);
+        OPEN.safeTransferFrom(msg.sender, address(this), amount);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function depositWithPermit(
+        uint64 payee,
+        uint128 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        // A permit that somebody else sent first has done its work; the transfer will tell.
+        try IERC20Permit(address(OPEN)).permit(
+            msg.sender, address(this), amount, deadline, v, r, s
+        ) {} catch {}
+        deposit(payee, amount);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function redeem(
+        Receipt calldata receipt,
+        bytes calldata signature
+    ) external returns (uint128 amount) {
+        bytes32 digest = receipt.digest(TypedData.separator(address(COORDINATOR)));
+        if (!SignatureChecker.isValidSignatureNow(receipt.payer, digest, signature)) {
+            revert BadSignature();
+        }
+        Deposit storage d = deposits[receipt.payer][receipt.payee];
+        uint128 before = d.redeemed;
+        if (receipt.cumulative <= before) revert NothingToRedeem(receipt.cumulative, before);
+        if (d.balance == 0) revert EmptyDeposit();
+        uint256 owed = receipt.cumulative - before;
+        amount = owed < d.balance ? uint128(owed) : d.balance;
+        d.balance -= amount;
+        d.redeemed = before + amount;
+        uint64 epoch = COORDINATOR.currentEpoch();
+        emit Redeemed(
+            receipt.payer, receipt.payee, receipt.model, before + amount, amount, epoch
+        );
+        VAULT.addFees(epoch, amount);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function requestWithdrawal(uint64 payee) external {
+        Deposit storage d = deposits[msg.sender][payee];
+        if (d.balance == 0) revert EmptyDeposit();
+        d.unlockBlock = uint64(block.number) + WITHDRAWAL_DELAY;
+        emit WithdrawalRequested(msg.sender, payee, d.unlockBlock);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function withdraw(uint64 payee) external {
+        Deposit storage d = deposits[msg.sender][payee];
+        if (d.unlockBlock == 0 || block.number < d.unlockBlock) {
+            revert NotWithdrawable(d.unlockBlock);
+        }
+        uint128 amount = d.balance;
+        d.balance = 0;
+        d.unlockBlock = 0;
+        emit Withdrawn(msg.sender, payee, amount);
+        if (amount > 0) OPEN.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IUsageEscrow
+    function feesRedeemed(uint64 epoch) external view returns (uint128) {
+        uint128 upTo = VAULT.feesUpTo(epoch);
+        return epoch == 0 ? upTo : upTo - VAULT.feesUpTo(epoch - 1);
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Merkle} from "../libraries/Merkle.sol";
+import {TypedData} from "../libraries/TypedData.sol";
+import {Path, Record, Settlement, SumNode} from "../Types.sol";
+import {Settlements} from "./Settlements.sol";
+
+/// @title Proofs that a proposal is wrong
+abstract contract Challenges is IChallenges, Settlements {
+    using TypedData for Record;
+
+    /// @inheritdoc IChallenges
+    function challengeSum(
+        Settlement calldata s,
+        uint256 level,
+        uint64 index,
+        uint64 count,
+        uint128 sum,
+        SumNode calldata left,
+        SumNode calldata right,
+        SumNode[] calldata siblings
+    ) external {
+        _requireChallengeable(s);
+        if (level == 0 || uint256(left.sum) + right.sum == sum) revert Unfounded();
+        SumNode memory node = SumNode(Merkle.sumHash(left, right), sum);
+        _requirePayoutRoot(s, node, level, index, count, siblings);
+        _defeat(s, msg.sender, Fault.Sum);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeTotal(
+        Settlement calldata s,
+        uint64 count,
+        SumNode calldata top
+    ) external {
+        _requireChallengeable(s);
+        if (s.payoutRoot == 0) {
+            if (s.total == 0) revert Unfounded();
+        } else {
+            if (top.sum == s.total) revert Unfounded();
+            _requireSame(
+                s.payoutRoot,
+                keccak256(abi.encodePacked(uint8(2), count, top.hash, top.sum))
+            );
+        }
+        _defeat(s, msg.sender, Fault.Total);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeLeaf(
+        Settlement calldata s,
+        uint64 account,
+        uint128 cumulative,
+        uint128 sum,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) external {
+        _requireChallengeable(s);
+        if (sum == cumulative) revert Unfounded();
+        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
+        _requirePayoutRoot(s, SumNode(leaf, sum), 0, index, count, siblings);
+        _defeat(s, msg.sender, Fault.Leaf);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeSignature(
+        Settlement calldata s,
+        Record calldata record,
+        bytes calldata signature,
+        Path calldata path
+    ) external {
+        _requireChallengeable(s);
+        bytes32 id = record.digest(TypedData.separator(address(this)));
+        _requireListed(s, id, keccak256(signature), path);
+        if (record.epoch == s.epoch && _isSigned(record, id, signature)) revert Unfounded();
+        _defeat(s, msg.sender, Fault.Signature);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeDoubleCount(
+        Settlement calldata s,
+        Listed calldata first,
+        Listed calldata second
+    ) external {
+        _requireChallengeable(s);
+        Record calldata a = first.record;
+        Record calldata b = second.record;
+        bool same = a.kind == b.kind && a.account == b.account && a.subject == b.subject;
+        if (!same || first.path.index == second.path.index) revert Unfounded();
+        bytes32 domain = TypedData.separator(address(this));
+        _requireListed(s, a.digest(domain), first.signatureHash, first.path);
+        _requireListed(s, b.digest(domain), second.signatureHash, second.path);
+        _defeat(s, msg.sender, Fault.DoubleCount);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeOmission(
+        Settlement calldata s,
+        Record calldata record,
+        bytes calldata signature,
+        Path calldata anchored,
+        Leaf[] calldata neighbours
+    ) external {
+        _requireChallengeable(s);
+        bytes32 id = record.digest(TypedData.separator(address(this)));
+        // Only what an operator signed must be listed: a root over nonsense proves nothing.
+        if (record.epoch != s.epoch || !_isSigned(record, id, signature)) revert Unfounded();
+        bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
+        if (anchoredAt[s.epoch][root] == 0) revert RootMismatch(0, root);
+        _requireAbsent(s, id, neighbours);
+        _defeat(s, msg.sender, Fault.Omission);
+    }
+
+    /// @inheritdoc IChallenges
+    function challengeOrder(
+        Settlement calldata s,
+        Leaf calldata first,
+        Leaf calldata second
+    ) external {
+        _requireChallengeable(s);
+        _requireNeighbours(first.path, second.path);
+        if (first.id < second.id) revert Unfounded();
+        _requireListed(s, first.id, first.signatureHash, first.path);
+        _requireListed(s, second.id, second.signatureHash, second.path);
+        _defeat(s, msg.sender, Fault.Order);
+    }
+
+    /// Whether an operator that the account had at the epoch's start or end signed the record.
+    function _isSigned(
+        Record calldata record,
+        bytes32 id,
+        bytes calldata signature
+    ) internal view returns (bool) {
+        if (signature.length != 65) return false;
+        (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
+        if (fault != ECDSA.RecoverError.NoError || signer == address(0)) return false;
+        uint64 start = epochStart(record.epoch);
+        uint64 end = epochStart(record.epoch + 1) - 1;
+        return signer == REGISTRY.operatorAt(record.account, end)
+            || signer == REGISTRY.operatorAt(record.account, start);
+    }
+
+    function _requireListed(
+        Settlement calldata s,
+        bytes32 id,
+        bytes32 signatureHash,
+        Path calldata path
+    ) private pure {
+        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), id, signatureHash));
+        _requireSame(s.recordsRoot, Merkle.root(leaf, path));
+    }
+
+    /// Requires that `id` lies strictly between neighbours, before the first or after the last.
+    function _requireAbsent(
+        Settlement calldata s,
+        bytes32 id,
+        Leaf[] calldata neighbours
+    ) private pure {
+        if (neighbours.length == 0) {
+            _requireSame(s.recordsRoot, 0);
+            return;
+        }
+        Leaf calldata first = neighbours[0];
+        _requireListed(s, first.id, first.signatureHash, first.path);
+        if (neighbours.length == 2) {
+            Leaf calldata second = neighbours[1];
+            _requireListed(s, second.id, second.signatureHash, second.path);
+            _requireNeighbours(first.path, second.path);
+            if (id <= first.id || id >= second.id) revert Unfounded();
+        } else if (neighbours.length == 1) {
+            bool beforeFirst = first.path.index == 0 && id < first.id;
+            bool afterLast = first.path.index == first.path.count - 1 && id > first.id;
+            if (!beforeFirst && !afterLast) revert Unfounded();
+        } else {
+            revert Unfounded();
+        }
+    }
+
+    function _requireNeighbours(Path calldata first, Path calldata second) private pure {
+        if (uint256(first.index) + 1 != second.index) {
+            revert NotNeighbours(first.index, second.index);
+        }
+    }
+
+    function _requirePayoutRoot(
+        Settlement calldata s,
+        SumNode memory node,
+        uint256 level,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) private pure {
+        (bytes32 root, , ) = Merkle.sumRoot(node, level, index, count, siblings);
+        _requireSame(s.payoutRoot, root);
+    }
+
+    function _requireSame(bytes32 expected, bytes32 found) internal pure {
+        if (expected != found) revert RootMismatch(expected, found);
+    }
+}

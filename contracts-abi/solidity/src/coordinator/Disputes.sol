@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {IDisputes} from "../interfaces/IDisputes.sol";
+import {IStorageVerifier} from "../interfaces/IStorageVerifier.sol";
+import {Merkle} from "../libraries/Merkle.sol";
+import {TypedData} from "../libraries/TypedData.sol";
+import {Path, Record, SumNode} from "../Types.sol";
+import {Challenges} from "./Challenges.sol";
+
+/// @title Storage disputes
+abstract contract Disputes is IDisputes, Challenges {
+    using TypedData for Record;
+
+    struct Dispute {
+        uint64 accuser;
+        uint64 until;
+        uint32 cell;
+        uint32 cells;
+        /// keccak256(inventory root ‖ rows root).
+        bytes32 committed;
+    }
+
+    uint8 private constant KIND_STORAGE_COMMIT = 1;
+    /// Fixed part of a commitment's body: inventory, rows, bytes, cells, number of absent packs.
+    uint256 private constant COMMIT_BODY = 80;
+    uint256 private constant CHUNK_BYTES = 1024;
+
+    /// @notice Checks BLAKE3 openings.
+    IStorageVerifier public immutable VERIFIER;
+
+    mapping(uint64 epoch => mapping(uint64 account => Dispute)) private _disputes;
+
+    constructor(IStorageVerifier verifier) {
+        VERIFIER = verifier;
+    }
+
+    /// @inheritdoc IDisputes
+    function openDispute(
+        uint64 accuser,
+        Record calldata record,
+        bytes calldata signature,
+        bytes calldata body,
+        Path calldata anchored,
+        uint32 cell
+    ) external {
+        _requireController(accuser);
+        uint64 epoch = record.epoch;
+        if (currentEpoch() > epoch + 1) revert TooLate(epoch);
+        Dispute storage d = _disputes[epoch][record.account];
+        if (d.until != 0) revert DisputeOpen(epoch, record.account);
+        _requireCommitment(record, signature, body, anchored);
+        uint32 cells = uint32(bytes4(body[72:76]));
+        if (cell >= cells) revert NoSuchCell(cell, cells);
+        capture(epoch, PURPOSE_S1);
+
+        uint64 until = uint64(block.number) + CHALLENGE_BLOCKS;
+        (d.accuser, d.until, d.cell, d.cells) = (accuser, until, cell, cells);
+        d.committed = keccak256(body[:64]);
+        emit DisputeOpened(epoch, record.account, accuser, cell, until);
+        REGISTRY.lock(accuser, _bonds.dispute);
+    }
+
+    /// @inheritdoc IDisputes
+    function answerDispute(uint64 epoch, uint64 account, Opening calldata o) external {
+        Dispute memory d = _disputes[epoch][account];
+        if (d.until == 0) revert NoDispute(epoch, account);
+        if (block.number > d.until) revert AnswerWindow(d.until);
+        bytes32 key =
+            keccak256(abi.encodePacked("openledger/row/v1", seed(epoch, PURPOSE_S1), account));
+        uint256 firstCell = _requireCommitted(d, o, key);
+        uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), o.length);
+        if (!VERIFIER.verify(o.pack, o.length, chunkIndex, o.chunk, o.slice)) {
+            revert WrongChunk(chunkIndex);
+        }
+        delete _disputes[epoch][account];
+        emit DisputeAnswered(epoch, account, d.cell, msg.sender);
+        REGISTRY.seize(d.accuser, _bonds.dispute, msg.sender);
+    }
+
+    /// @inheritdoc IDisputes
+    function expireDispute(uint64 epoch, uint64 account) external {
+        Dispute memory d = _disputes[epoch][account];
+        if (d.until == 0) revert NoDispute(epoch, account);
+        if (block.number <= d.until) revert AnswerWindow(d.until);
+        delete _disputes[epoch][account];
+        REGISTRY.unlock(d.accuser, _bonds.dispute);
+        address payout = REGISTRY.payoutOf(d.accuser);
+        uint128 slashed = REGISTRY.slash(account, _bonds.fault, payout);
+        emit StorageFault(epoch, account, d.cell, slashed);
+    }
+
+    /// @inheritdoc IDisputes
+    function dispute(
+        uint64 epoch,
+        uint64 account
+    ) external view returns (uint64 accuser, uint64 until, uint32 cell) {
+        Dispute storage d = _disputes[epoch][account];
+        return (d.accuser, d.until, d.cell);
+    }
+
+    /// Requires a signed storage commitment that was anchored before its sample was known.
+    function _requireCommitment(
+        Record calldata record,
+        bytes calldata signature,
+        bytes calldata body,
+        Path calldata anchored
+    ) private view {
+        bool shape = record.kind == KIND_STORAGE_COMMIT && body.length >= COMMIT_BODY;
+        if (!shape || keccak256(body) != record.body) revert NotACommitment();
+        bytes32 id = record.digest(TypedData.separator(address(this)));
+        if (!_isSigned(record, id, signature)) revert NotACommitment();
+        bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
+        uint64 anchorBlock = anchoredAt[record.epoch][root];
+        if (anchorBlock == 0 || anchorBlock > epochStart(record.epoch) + COMMIT_BLOCKS) {
+            revert NotAnchored(record.epoch, root);
+        }
+    }
+
+    /// Requires that pack and row are those committed to; gives the pack's first cell.
+    function _requireCommitted(
+        Dispute memory d,
+        Opening calldata o,
+        bytes32 key
+    ) private view returns (uint256 firstCell) {
+        uint128 cells = uint128((uint256(o.length) + CELL_BYTES - 1) / CELL_BYTES);
+        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), o.pack, o.length));
+        bytes32 inventory;
+        (inventory, firstCell, ) =
+            Merkle.sumRoot(SumNode(leaf, cells), 0, o.packIndex, o.packCount, o.inventory);
+        if (d.cell < firstCell || d.cell >= firstCell + cells) {
+            revert WrongPack(firstCell, cells);
+        }
+        bytes32 row = keccak256(abi.encodePacked(key, o.chunk));
+        bytes32 rows = Merkle.root(keccak256(abi.encodePacked(uint8(0), row)), o.row);
+        bool placed = o.row.index == d.cell && o.row.count == d.cells;
+        if (!placed || keccak256(abi.encodePacked(inventory, rows)) != d.committed) {
+            revert WrongCommitment(inventory, rows);
+        }
+    }
+
+    /// The chunk of the pack that the seed picks in a cell.
+    /// @param key Of the node's rows in this epoch.
+    /// @param cell The cell's number in the inventory.
+    /// @param cellInPack Its number in the pack.
+    /// @param length The pack's length.
+    function _pickedChunk(
+        bytes32 key,
+        uint32 cell,
+        uint64 cellInPack,
+        uint64 length
+    ) private view returns (uint64) {
+        uint256 start = uint256(cellInPack) * CELL_BYTES;
+        uint256 size = length - start;
+        if (size > CELL_BYTES) size = CELL_BYTES;
+        uint256 chunks = (size + CHUNK_BYTES - 1) / CHUNK_BYTES;
+        uint64 draw = uint64(bytes8(keccak256(abi.encodePacked(key, "cell", cell))));
+        return uint64(start / CHUNK_BYTES + draw % chunks);
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {IDatanetRegistry} from "../interfaces/IDatanetRegistry.sol";
+import {IRegistry} from "../interfaces/IRegistry.sol";
+import {IRewardVault} from "../interfaces/IRewardVault.sol";
+import {ISettlements} from "../interfaces/ISettlements.sol";
+import {Merkle} from "../libraries/Merkle.sol";
+import {Bonds, DatanetUse, Settlement, SumNode} from "../Types.sol";
+import {Beacon} from "./Beacon.sol";
+
+/// @title Bonded settlements and the claims against them
+abstract contract Settlements is ISettlements, Beacon, AccessControl {
+    struct Proposal {
+        bytes32 id;
+        uint64 proposer;
+        uint64 proposedAt;
+        uint64 objector;
+        /// How many settlements were final when it was made.
+        uint32 height;
+        Status status;
+    }
+
+    struct Last {
+        bytes32 id;
+        uint128 total;
+        uint64 nextEpoch;
+        uint32 height;
+        /// Fees that were redeemed up to its epoch and not yet spent.
+        uint128 carriedFees;
+        /// All fees up to its epoch.
+        uint128 fees;
+    }
+
+    /// @notice Rules on objections: the Timelock, later a jury.
+    bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
+    /// @notice Accounts and stake.
+    IRegistry public immutable REGISTRY;
+    /// @notice Where use counters live.
+    IDatanetRegistry public immutable DATANETS;
+    /// @notice Where claims are paid from.
+    IRewardVault public immutable VAULT;
+
+    Bonds internal _bonds;
+    Last private _last;
+    mapping(uint64 epoch => Proposal) private _proposals;
+    /// @inheritdoc ISettlements
+    mapping(bytes32 payoutRoot => bool) public isFinal;
+    /// @inheritdoc ISettlements
+    mapping(uint64 account => uint128) public claimed;
+
+    constructor(
+        IRegistry registry,
+        IDatanetRegistry datanets,
+        IRewardVault vault,
+        Bonds memory bondAmounts,
+        address admin
+    ) {
+        REGISTRY = registry;
+        DATANETS = datanets;
+        VAULT = vault;
+        _bonds = bondAmounts;
+        _grantRole(DEFAULT_ADMIN_ROLE, admin);
+        _grantRole(ARBITER_ROLE, admin);
+    }
+
+    /// @notice What is locked, and lost by the loser.
+    function bonds() external view returns (Bonds memory) {
+        return _bonds;
+    }
+
+    /// @inheritdoc ISettlements
+    function propose(uint64 proposer, Settlement calldata s) external {
+        _requireController(proposer);
+        if (block.number < epochStart(s.epoch + 1)) revert EpochNotOver(s.epoch);
+        Last storage base = _last;
+        if (s.epoch < base.nextEpoch) revert EpochSettled(s.epoch, base.nextEpoch);
+        if (s.parent != base.id) revert WrongParent(base.id, s.parent);
+        if (s.total < base.total) revert TotalShrinks(base.total, s.total);
+        (uint256 emission, uint256 fees,) = _allowance(s.epoch);
+        uint256 allowed = Math.min(base.total + emission + fees, VAULT.received());
+        if (s.total > allowed) revert TotalTooLarge(allowed, s.total);
+
+        Proposal storage p = _proposals[s.epoch];
+        if (p.status == Status.Live) {
+            if (p.height == base.height) revert AlreadyProposed(s.epoch, p.id);
+            _withdraw(s.epoch, p);
+        }
+        bytes32 id = keccak256(abi.encode(s));
+        p.id = id;
+        (p.proposer, p.proposedAt, p.objector) = (proposer, uint64(block.number), 0);
+        (p.height, p.status) = (base.height, Status.Live);
+        emit Proposed(s.epoch, proposer, id, s);
+        REGISTRY.lock(proposer, _bonds.proposal);
+    }
+
+    /// @inheritdoc ISettlements
+    function finalise(Settlement calldata s, DatanetUse[] calldata uses) external {
+        Proposal storage p = _requireLive(s);
+        if (p.objector != 0) revert ObjectionPending(s.epoch);
+        if (block.number <= p.proposedAt + CHALLENGE_BLOCKS) {
+            revert WindowOpen(p.proposedAt + CHALLENGE_BLOCKS);
+        }
+        bytes32 found = _hashUses(uses);
+        if (found != s.uses) revert WrongUses(s.uses, found);
+
+        Last storage base = _last;
+        (uint256 emission, uint256 fees, uint128 allFees) = _allowance(s.epoch);
+        uint256 growth = s.total - base.total;
+        // Emission is spent first; what it does not cover comes out of the fees.
+        uint256 fromFees = growth > emission ? growth - emission : 0;
+        base.carriedFees = uint128(fees > fromFees ? fees - fromFees : 0);
+        base.fees = allFees;
+        base.id = p.id;
+        (base.total, base.nextEpoch, base.height) = (s.total, s.epoch + 1, base.height + 1);
+        p.status = Status.Final;
+        isFinal[s.payoutRoot] = true;
+        emit Finalised(s.epoch, p.id, s);
+        REGISTRY.unlock(p.proposer, _bonds.proposal);
+        DATANETS.addUses(uses);
+    }
+
+    /// @inheritdoc ISettlements
+    function release(uint64 epoch) external {
+        Proposal storage p = _proposals[epoch];
+        if (p.status != Status.Live || p.height == _last.height) revert NotProposed(epoch, p.id);
+        _withdraw(epoch, p);
+    }
+
+    /// @inheritdoc ISettlements
+    function claim(
+        uint64 account,
+        uint128 cumulative,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) external {
+        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
+        (bytes32 root, , ) =
+            Merkle.sumRoot(SumNode(leaf, cumulative), 0, index, count, siblings);
+        if (!isFinal[root]) revert UnknownRoot(root);
+        uint128 before = claimed[account];
+        if (cumulative <= before) revert NothingOwed(account, before);
+        uint128 amount = cumulative - before;
+        claimed[account] = cumulative;
+        address payout = REGISTRY.payoutOf(account);
+        if (payout == address(0)) revert UnknownAccount(account);
+        emit Claimed(account, payout, amount, cumulative);
+        uint128 paid = VAULT.pay(payout, amount);
+        if (paid > _last.total) revert PaidBeyondTotal(paid, _last.total);
+    }
+
+    /// @inheritdoc ISettlements
+    function object(Settlement calldata s, uint64 account, bytes32 reason) external {
+        _requireController(account);
+        Proposal storage p = _requireChallengeable(s);
+        if (p.objector != 0) revert ObjectionPending(s.epoch);
+        p.objector = account;
+        emit Objected(s.epoch, p.id, account, reason);
+        REGISTRY.lock(account, _bonds.objection);
+    }
+
+    /// @inheritdoc ISettlements
+    function rule(Settlement calldata s, bool uphold) external onlyRole(ARBITER_ROLE) {
+        Proposal storage p = _requireLive(s);
+        uint64 objector = p.objector;
+        if (objector == 0) revert NoObjection(s.epoch);
+        emit Ruled(s.epoch, p.id, uphold);
+        if (uphold) {
+            _defeat(s, REGISTRY.ownerOf(objector), Fault.Objection);
+        } else {
+            p.objector = 0;
+            // Whoever else doubts it has the whole window again.
+            p.proposedAt = uint64(block.number);
+            address winner = REGISTRY.ownerOf(p.proposer);
+            REGISTRY.seize(objector, _bonds.objection, winner);
+        }
+    }
+
+    /// @inheritdoc ISettlements
+    function proposal(
+        uint64 epoch
+    )
+        external
+        view
+        returns (bytes32 id, Status status, uint64 proposer, uint64 proposedAt, uint64 objector)
+    {
+        Proposal storage p = _proposals[epoch];
+        return (p.id, p.status, p.proposer, p.proposedAt, p.objector);
+    }
+
+    /// @inheritdoc ISettlements
+    function last()
+        external
+        view
+        returns (bytes32 id, uint128 total, uint64 nextEpoch, uint128 carriedFees)
+    {
+        return (_last.id, _last.total, _last.nextEpoch, _last.carriedFees);
+    }
+
+    /// Ends a live proposal; the proposer's bond goes to the challenger.
+    function _defeat(Settlement calldata s, address challenger, Fault fault) internal {
+        Proposal storage p = _proposals[s.epoch];
+        p.status = Status.Defeated;
+        emit Defeated(s.epoch, p.id, challenger, fault);
+        _freeObjector(p);
+        REGISTRY.seize(p.proposer, _bonds.proposal, challenger);
+    }
+
+    function _requireController(uint64 account) internal view {
+        if (!REGISTRY.controls(account, msg.sender)) revert NotController(account, msg.sender);
+    }
+
+    /// The live proposal of this settlement, inside its window or under an objection.
+    function _requireChallengeable(
+        Settlement calldata s
+    ) internal view returns (Proposal storage p) {
+        p = _requireLive(s);
+        uint64 until = p.proposedAt + CHALLENGE_BLOCKS;
+        if (block.number > until && p.objector == 0) revert WindowClosed(until);
+    }
+
+    function _requireLive(Settlement calldata s) private view returns (Proposal storage p) {
+        p = _proposals[s.epoch];
+        bytes32 id = keccak256(abi.encode(s));
+        if (p.status != Status.Live || p.id != id || p.height != _last.height) {
+            revert NotProposed(s.epoch, id);
+        }
+    }
+
+    function _withdraw(uint64 epoch, Proposal storage p) private {
+        p.status = Status.Defeated;
+        emit Withdrawn(epoch, p.id);
+        _freeObjector(p);
+        REGISTRY.unlock(p.proposer, _bonds.proposal);
+    }
+
+    function _freeObjector(Proposal storage p) private {
+        uint64 objector = p.objector;
+        if (objector == 0) return;
+        p.objector = 0;
+        REGISTRY.unlock(objector, _bonds.objection);
+    }
+
+    /// Emission since the last final settlement, fees that may be spent, and all fees so far.
+    function _allowance(
+        uint64 epoch
+    ) private view returns (uint256 emission, uint256 fees, uint128 allFees) {
+        Last storage base = _last;
+        emission = uint256(VAULT.budget()) * (epoch + 1 - base.nextEpoch);
+        allFees = VAULT.feesUpTo(epoch);
+        fees = uint256(base.carriedFees) + allFees - base.fees;
+    }
+
+    function _hashUses(DatanetUse[] calldata uses) private pure returns (bytes32) {
+        bytes memory packed = new bytes(uses.length * 16);
+        for (uint256 i = 0; i < uses.length; ++i) {
+            DatanetUse calldata u = uses[i];
+            uint256 word =
+                (uint256(u.datanet) << 192) | (uint256(u.shards) << 160) | (uint256(u.outputs) << 128);
+            assembly ("memory-safe") {
+                // 16 bytes each; the upper half of the last store falls into the padding below.
+                let at := add(add(packed, 0x20), mul(i, 0x10))
+                let kept := and(mload(at), sub(shl(128, 1), 1))
+                mstore(at, or(word, kept))
+            }
+        }
+        return keccak256(packed);
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {DatanetUse} from "../Types.sol";
+
+/// @title Datanets and what is admitted to them
+interface IDatanetRegistry {
+    /// @notice How a contribution enters a Datanet.
+    enum Policy {
+        /// At once.
+        Open,
+        /// When the Datanet's owner admits it.
+        Reviewed,
+        /// At once, if the contributor's stake is large enough.
+        Staked
+    }
+
+    /// @notice A Datanet exists.
+    event DatanetCreated(
+        uint64 indexed datanet,
+        uint64 indexed owner,
+        string name,
+        string domain,
+        uint32 licence,
+        Policy policy
+    );
+    /// @notice A contribution waits for the owner of a reviewed Datanet.
+    event ContributionSubmitted(
+        uint64 indexed submission,
+        uint64 indexed datanet,
+        uint64 indexed account,
+        bytes32 manifest
+    );
+    /// @notice A contribution belongs to the Datanet.
+    event ContributionAdmitted(
+        uint64 indexed contribution,
+        uint64 indexed datanet,
+        uint64 indexed account,
+        bytes32 manifest,
+        bytes32[] packs,
+        uint64[] lengths,
+        uint32 units
+    );
+    /// @notice An ordered set of admitted units on which models train.
+    event SnapshotPublished(uint64 indexed datanet, bytes32 root, uint64 units);
+    /// @notice The Datanet was used, as a final settlement says.
+    event DatanetUsed(uint64 indexed datanet, uint64 shards, uint64 outputs);
+
+    /// @notice No such Datanet.
+    error UnknownDatanet(uint64 datanet);
+    /// @notice The caller is neither owner nor operator of the account.
+    error NotController(uint64 account, address caller);
+    /// @notice A contribution names no pack, too many, one of no bytes, or lists of unequal length.
+    error BadPacks(uint256 packs, uint256 lengths);
+    /// @notice A contribution has no units.
+    error NoUnits();
+    /// @notice The contributor's stake is below the Datanet's minimum.
+    error StakeTooLow(uint256 stake, uint256 minimum);
+    /// @notice The contribution differs from the one that was submitted, or was admitted before.
+    error NotSubmitted(uint64 submission);
+    /// @notice A name is empty or too long.
+    error BadName(uint256 length);
+
+    /// @notice Creates a Datanet; by the owner account's owner or operator.
+    function createDatanet(
+        string calldata name,
+        string calldata domain,
+        uint32 licence,
+        Policy policy,
+        uint64 owner
+    ) external returns (uint64 datanet);
+
+    /// @notice Offers packs; by the contributor's owner or operator.
+    /// @return id The contribution's number, or the submission's in a reviewed Datanet.
+    function contribute(
+        uint64 datanet,
+        uint64 account,
+        bytes32 manifest,
+        bytes32[] calldata packs,
+        uint64[] calldata lengths,
+        uint32 units
+    ) external returns (uint64 id);
+
+    /// @notice Admits a submission; by the Datanet owner's owner or operator.
+    function admit(
+        uint64 submission,
+        uint64 datanet,
+        uint64 account,
+        bytes32 manifest,
+        bytes32[] calldata packs,
+        uint64[] calldata lengths,
+        uint32 units
+    ) external returns (uint64 contribution);
+
+    /// @notice Publishes the root of a snapshot; by the Datanet owner's owner or operator.
+    function publishSnapshot(uint64 datanet, bytes32 root, uint64 units) external;
+
+    /// @notice Adds to the use counters; only the Coordinator.
+    function addUses(DatanetUse[] calldata uses) external;
+
+    /// @notice The number of Datanets; their ids are 1 to this.
+    function datanets() external view returns (uint64);
+
+    /// @notice What is known about a Datanet; all zero when it does not exist.
+    function datanet(
+        uint64 id
+    )
+        external
+        view
+        returns (uint64 owner, uint32 licence, Policy policy, uint64 shards, uint64 outputs);
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Path, Record, SumNode} from "../Types.sol";
+
+/// @title Storage disputes
+/// @notice An accuser names a cell that a node committed to hold; anyone may answer with the one
+/// chunk that the epoch's first seed picked in it.
+interface IDisputes {
+    /// @notice The opening of a cell.
+    struct Opening {
+        /// The pack that contains the cell, and its length in bytes.
+        bytes32 pack;
+        uint64 length;
+        /// The pack's place in the inventory.
+        uint64 packIndex;
+        uint64 packCount;
+        SumNode[] inventory;
+        /// The row's place under the rows root.
+        Path row;
+        /// The chunk and the BLAKE3 chaining values beside its path.
+        bytes chunk;
+        bytes32[] slice;
+    }
+
+    /// @notice A node must open a cell until a block.
+    event DisputeOpened(
+        uint64 indexed epoch,
+        uint64 indexed account,
+        uint64 indexed accuser,
+        uint32 cell,
+        uint64 until
+    );
+    /// @notice The cell was opened; the accuser's bond went to `by`.
+    event DisputeAnswered(uint64 indexed epoch, uint64 indexed account, uint32 cell, address by);
+    /// @notice Nobody opened the cell: the node does not hold what it committed to.
+    event StorageFault(uint64 indexed epoch, uint64 indexed account, uint32 cell, uint128 slashed);
+
+    /// @notice The record is not a signed storage commitment with this body.
+    error NotACommitment();
+    /// @notice The commitment was not anchored in time.
+    error NotAnchored(uint64 epoch, bytes32 root);
+    /// @notice The commitment has fewer cells.
+    error NoSuchCell(uint32 cell, uint32 cells);
+    /// @notice Disputes about an epoch end with the next one.
+    error TooLate(uint64 epoch);
+    /// @notice One dispute at a time for a node and epoch.
+    error DisputeOpen(uint64 epoch, uint64 account);
+    /// @notice There is no open dispute.
+    error NoDispute(uint64 epoch, uint64 account);
+    /// @notice The time to answer runs until this block, or ended with it.
+    error AnswerWindow(uint64 until);
+    /// @notice The pack does not contain the cell.
+    error WrongPack(uint256 firstCell, uint256 cells);
+    /// @notice The inventory or the rows are not what was committed.
+    error WrongCommitment(bytes32 inventory, bytes32 rows);
+    /// @notice The chunk is not the picked chunk of the pack.
+    error WrongChunk(uint64 chunkIndex);
+
+    /// @notice Names a cell of an anchored commitment; locks the accuser's bond.
+    /// @param accuser Who accuses; the caller is its owner or operator.
+    /// @param record The commitment.
+    /// @param signature By its account's operator.
+    /// @param body The commitment's canonical body.
+    /// @param anchored The commitment's place under an anchored root.
+    /// @param cell Which cell to open.
+    function openDispute(
+        uint64 accuser,
+        Record calldata record,
+        bytes calldata signature,
+        bytes calldata body,
+        Path calldata anchored,
+        uint32 cell
+    ) external;
+
+    /// @notice Opens the cell; the accuser's bond goes to the caller.
+    function answerDispute(uint64 epoch, uint64 account, Opening calldata opening) external;
+
+    /// @notice Ends a dispute that nobody answered: a fault, and the node's stake is slashed.
+    function expireDispute(uint64 epoch, uint64 account) external;
+
+    /// @notice An open dispute; all zero when there is none.
+    function dispute(
+        uint64 epoch,
+        uint64 account
+    ) external view returns (uint64 accuser, uint64 until, uint32 cell);
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Training runs and the models they yield
+interface IModelRegistry {
+    /// @notice A training run was ordered; `config` is its canonical configuration.
+    event ModelCreated(
+        uint64 indexed model,
+        uint64 indexed developer,
+        uint64 indexed datanet,
+        bytes config
+    );
+    /// @notice A model is offered. Prices are in the smallest unit of OPEN.
+    event ModelPublished(
+        uint64 indexed model,
+        uint64 indexed server,
+        bytes32 checkpoint,
+        bytes32 sketchRoot,
+        uint128 priceIn,
+        uint128 priceOut,
+        uint128 priceUse
+    );
+
+    /// @notice No such model.
+    error UnknownModel(uint64 model);
+    /// @notice No such Datanet.
+    error UnknownDatanet(uint64 datanet);
+    /// @notice No such serving account.
+    error UnknownServer(uint64 server);
+    /// @notice The caller is neither owner nor operator of the account.
+    error NotController(uint64 account, address caller);
+    /// @notice A configuration is empty or too long.
+    error BadConfig(uint256 length);
+
+    /// @notice Orders a training run; by the developer's owner or operator.
+    function createModel(
+        uint64 developer,
+        uint64 datanet,
+        bytes calldata config
+    ) external returns (uint64 model);
+
+    /// @notice Offers a finished model; by the developer's owner or operator.
+    /// @param model Which.
+    /// @param checkpoint BLAKE3 hash of the checkpoint that is served.
+    /// @param sketchRoot Merkle root of the attribution sketches.
+    /// @param server The account that serves it.
+    /// @param priceIn Price of 1,000 prompt tokens.
+    /// @param priceOut Price of 1,000 generated tokens.
+    /// @param priceUse Fixed part of the price of one use.
+    function publish(
+        uint64 model,
+        bytes32 checkpoint,
+        bytes32 sketchRoot,
+        uint64 server,
+        uint128 priceIn,
+        uint128 priceOut,
+        uint128 priceUse
+    ) external;
+
+    /// @notice The number of models; their ids are 1 to this.
+    function models() external view returns (uint64);
+
+    /// @notice Developer, Datanet and current checkpoint of a model; zero when it does not exist.
+    function model(
+        uint64 id
+    ) external view returns (uint64 developer, uint64 datanet, bytes32 checkpoint);
+}

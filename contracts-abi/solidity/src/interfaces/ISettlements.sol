@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {DatanetUse, Settlement, SumNode} from "../Types.sol";
+
+/// @title Bonded settlements and the claims against them
+/// @notice A proposal is kept as its id; whoever acts on it brings the settlement itself, which
+/// event Proposed carries.
+interface ISettlements {
+    /// @notice Where a proposal stands.
+    enum Status {
+        None,
+        Live,
+        Defeated,
+        Final
+    }
+
+    /// @notice Why a proposal fell.
+    enum Fault {
+        Sum,
+        Total,
+        Leaf,
+        Signature,
+        DoubleCount,
+        Omission,
+        Order,
+        Objection
+    }
+
+    /// @notice A settlement was proposed.
+    event Proposed(
+        uint64 indexed epoch,
+        uint64 indexed proposer,
+        bytes32 indexed id,
+        Settlement settlement
+    );
+    /// @notice A proposal was disproved, or ruled out; its bond went to `challenger`.
+    event Defeated(
+        uint64 indexed epoch,
+        bytes32 indexed id,
+        address indexed challenger,
+        Fault fault
+    );
+    /// @notice A proposal can't become final any more, since another one did; its bond is free.
+    event Withdrawn(uint64 indexed epoch, bytes32 indexed id);
+    /// @notice A settlement is final.
+    event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
+    /// @notice A claim was paid.
+    event Claimed(
+        uint64 indexed account,
+        address indexed payout,
+        uint128 amount,
+        uint128 cumulative
+    );
+    /// @notice A bonded objection stops finality until the arbiter rules.
+    event Objected(
+        uint64 indexed epoch,
+        bytes32 indexed id,
+        uint64 indexed account,
+        bytes32 reason
+    );
+    /// @notice The arbiter ruled on an objection.
+    event Ruled(uint64 indexed epoch, bytes32 indexed id, bool upheld);
+
+    /// @notice The caller is neither owner nor operator of the account.
+    error NotController(uint64 account, address caller);
+    /// @notice The epoch is not over.
+    error EpochNotOver(uint64 epoch);
+    /// @notice The epoch is settled, or a later one is.
+    error EpochSettled(uint64 epoch, uint64 next);
+    /// @notice A proposal must build on the last final settlement.
+    error WrongParent(bytes32 expected, bytes32 found);
+    /// @notice The epoch has a live proposal.
+    error AlreadyProposed(uint64 epoch, bytes32 id);
+    /// @notice Cumulative amounts never shrink.
+    error TotalShrinks(uint128 before, uint128 now_);
+    /// @notice The total grows by more than budget and fees allow.
+    error TotalTooLarge(uint256 allowed, uint256 found);
+    /// @notice The settlement is not the epoch's live proposal.
+    error NotProposed(uint64 epoch, bytes32 id);
+    /// @notice The challenge window is open until this block.
+    error WindowOpen(uint64 until);
+    /// @notice The challenge window closed at this block.
+    error WindowClosed(uint64 closedAt);
+    /// @notice An objection waits for the arbiter.
+    error ObjectionPending(uint64 epoch);
+    /// @notice There is no objection to rule on.
+    error NoObjection(uint64 epoch);
+    /// @notice The list of uses is not the one that the settlement names.
+    error WrongUses(bytes32 expected, bytes32 found);
+    /// @notice No final settlement has this root.
+    error UnknownRoot(bytes32 root);
+    /// @notice Nothing is owed beyond what was paid.
+    error NothingOwed(uint64 account, uint128 paid);
+    /// @notice The account does not exist.
+    error UnknownAccount(uint64 account);
+    /// @notice Claims may not exceed the last final total.
+    error PaidBeyondTotal(uint256 paid, uint256 total);
+
+    /// @notice Proposes a settlement; locks the proposer's bond.
+    function propose(uint64 proposer, Settlement calldata settlement) external;
+
+    /// @notice Makes an unchallenged proposal final; anyone may.
+    function finalise(Settlement calldata settlement, DatanetUse[] calldata uses) external;
+
+    /// @notice Frees the bond of a proposal that was overtaken by another's finality.
+    function release(uint64 epoch) external;
+
+    /// @notice Pays an account what a final root owes it; anyone may.
+    /// @param account The account; it is paid at its current payout address.
+    /// @param cumulative The leaf's amount.
+    /// @param index The leaf's position.
+    /// @param count The number of leaves.
+    /// @param siblings Bottom-up.
+    function claim(
+        uint64 account,
+        uint128 cumulative,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) external;
+
+    /// @notice Objects to a proposal; locks the objector's bond.
+    /// @param settlement The proposal.
+    /// @param account Who objects; the caller is its owner or operator.
+    /// @param reason Hash of the published reason.
+    function object(Settlement calldata settlement, uint64 account, bytes32 reason) external;
+
+    /// @notice Rules on an objection; the loser's bond goes to the winner. Only the arbiter.
+    function rule(Settlement calldata settlement, bool uphold) external;
+
+    /// @notice The current proposal of an epoch.
+    function proposal(
+        uint64 epoch
+    )
+        external
+        view
+        returns (bytes32 id, Status status, uint64 proposer, uint64 proposedAt, uint64 objector);
+
+    /// @notice The last final settlement: id, total, the next epoch to settle, fees not yet spent.
+    function last()
+        external
+        view
+        returns (bytes32 id, uint128 total, uint64 nextEpoch, uint128 carriedFees);
+
+    /// @notice Whether a payout root is final.
+    function isFinal(bytes32 payoutRoot) external view returns (bool);
+
+    /// @notice What an account was paid so far.
+    function claimed(uint64 account) external view returns (uint128);
+}
