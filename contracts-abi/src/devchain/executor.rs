@@ -1,0 +1,205 @@
+//! The EVM and its state: executes transactions, simulates calls, and commits to what changed.
+//!
+//! Invariants: nothing here reads a clock or entropy; a simulated call leaves no trace; the
+//! commitment of a change is taken over sorted accounts and slots, so it does not depend on the
+//! order of any hash map.
+
+use std::convert::Infallible;
+
+use alloy::eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use revm::bytecode::Bytecode;
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::{BlockEnv, TxEnv};
+use revm::database::{CacheDB, EmptyDB};
+use revm::handler::{Handler, MainnetContext, MainnetHandler};
+use revm::state::{AccountInfo, EvmState};
+use revm::{
+    Context, DatabaseCommit, DatabaseRef, ExecuteEvm, MainBuilder, MainContext, MainnetEvm,
+    SystemCallEvm,
+};
+
+use super::config::HARD_FORK;
+
+type Db = CacheDB<EmptyDB>;
+type Evm = MainnetEvm<MainnetContext<Db>>;
+type RunError = EVMError<Infallible, InvalidTransaction>;
+
+/// How many block hashes the `BLOCKHASH` instruction can see.
+const BLOCK_HASH_WINDOW: u64 = 256;
+
+/// The state, and the way to an EVM on it. The EVM itself exists only while it is used, because it
+/// can't be sent to another thread and the state can.
+pub(crate) struct Executor {
+    db: Db,
+    chain_id: u64,
+}
+
+/// An EVM that has borrowed the state; give it back with [`Executor::close`].
+pub(crate) struct Session {
+    evm: Evm,
+}
+
+/// A transaction that was executed and committed.
+pub(crate) struct Executed {
+    pub(crate) result: ExecutionResult,
+    /// Commitment to every account and slot that it changed.
+    pub(crate) change: B256,
+}
+
+impl Executor {
+    /// An empty state with the history contract of EIP-2935 in place.
+    pub(crate) fn new(chain_id: u64) -> Self {
+        let mut db = Db::default();
+        let code = Bytecode::new_raw(HISTORY_STORAGE_CODE.clone());
+        let history = AccountInfo { nonce: 1, ..AccountInfo::default() }.with_code(code);
+        db.insert_account_info(HISTORY_STORAGE_ADDRESS, history);
+        Self { db, chain_id }
+    }
+
+    /// Lends the state to an EVM that executes in the given block.
+    pub(crate) fn open(&mut self, env: BlockEnv) -> Session {
+        let evm = Context::mainnet()
+            .modify_cfg_chained(|cfg| {
+                cfg.set_spec_and_mainnet_gas_params(HARD_FORK);
+                cfg.chain_id = self.chain_id;
+            })
+            .with_block(env)
+            .with_db(std::mem::take(&mut self.db))
+            .build_mainnet();
+        Session { evm }
+    }
+
+    /// Takes the state back.
+    pub(crate) fn close(&mut self, session: Session) {
+        self.db = session.evm.ctx.journaled_state.database;
+    }
+
+    /// An account's nonce, balance and code hash; the empty account where there is none.
+    pub(crate) fn account(&self, address: Address) -> AccountInfo {
+        let Ok(info) = self.db.basic_ref(address);
+        info.unwrap_or_default()
+    }
+
+    /// An account's code; empty where there is none.
+    pub(crate) fn code(&self, address: Address) -> Bytes {
+        let Ok(code) = self.db.code_by_hash_ref(self.account(address).code_hash);
+        code.original_bytes()
+    }
+
+    /// One storage slot; zero where nothing was stored.
+    pub(crate) fn storage(&self, address: Address, slot: U256) -> U256 {
+        let Ok(value) = self.db.storage_ref(address, slot);
+        value
+    }
+
+    /// Sets an account's balance and returns the commitment to the change.
+    pub(crate) fn set_balance(&mut self, address: Address, balance: U256) -> B256 {
+        let mut info = self.account(address);
+        info.balance = balance;
+        self.db.insert_account_info(address, info);
+        let mut bytes = Vec::with_capacity(52);
+        bytes.extend_from_slice(address.as_slice());
+        bytes.extend_from_slice(&balance.to_be_bytes::<32>());
+        keccak256(bytes)
+    }
+
+    /// Makes a sealed block's hash visible to `BLOCKHASH`.
+    pub(crate) fn remember_block(&mut self, number: u64, hash: B256) {
+        let hashes = &mut self.db.cache.block_hashes;
+        hashes.insert(U256::from(number), hash);
+        if let Some(old) = number.checked_sub(BLOCK_HASH_WINDOW + 1) {
+            hashes.remove(&U256::from(old));
+        }
+    }
+
+    /// Checks what can be checked of a transaction without executing it.
+    pub(crate) fn validate(&mut self, env: BlockEnv, tx: TxEnv) -> Result<(), InvalidTransaction> {
+        let mut session = self.open(env);
+        let checked = session.validate(tx);
+        self.close(session);
+        checked
+    }
+
+    /// Executes a call and forgets what it changed. The nonce and the gas cap are not checked.
+    pub(crate) fn simulate(
+        &mut self,
+        env: BlockEnv,
+        tx: TxEnv,
+    ) -> Result<ExecutionResult, InvalidTransaction> {
+        let mut session = self.open(env);
+        session.evm.ctx.modify_cfg(|cfg| {
+            cfg.disable_nonce_check = true;
+            cfg.tx_gas_limit_cap = Some(u64::MAX);
+        });
+        let outcome = session.evm.transact(tx);
+        self.close(session);
+        outcome.map(|outcome| outcome.result).map_err(invalid)
+    }
+}
+
+impl Session {
+    /// Stores the parent's hash in the history contract, as every block does first.
+    pub(crate) fn store_parent(&mut self, parent: B256) -> B256 {
+        let data = Bytes::copy_from_slice(parent.as_slice());
+        let called = self.evm.system_call(HISTORY_STORAGE_ADDRESS, data);
+        let outcome = called.expect("the history contract is deployed at genesis and cannot fail");
+        self.commit(outcome.state)
+    }
+
+    /// Executes a transaction and commits what it changed.
+    pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<Executed, InvalidTransaction> {
+        let outcome = self.evm.transact(tx).map_err(invalid)?;
+        Ok(Executed { change: self.commit(outcome.state), result: outcome.result })
+    }
+
+    /// An account's nonce.
+    pub(crate) fn nonce(&self, address: Address) -> u64 {
+        let Ok(info) = self.evm.ctx.journaled_state.database.basic_ref(address);
+        info.map_or(0, |info| info.nonce)
+    }
+
+    fn validate(&mut self, tx: TxEnv) -> Result<(), InvalidTransaction> {
+        self.evm.ctx.tx = tx;
+        let handler = MainnetHandler::<Evm, RunError, _>::default();
+        handler.validate_env(&mut self.evm).map_err(invalid)?;
+        handler.validate_initial_tx_gas(&mut self.evm).map_err(invalid)?;
+        Ok(())
+    }
+
+    fn commit(&mut self, state: EvmState) -> B256 {
+        let change = commitment(&state);
+        self.evm.ctx.journaled_state.database.commit(state);
+        change
+    }
+}
+
+fn invalid(error: RunError) -> InvalidTransaction {
+    match error {
+        EVMError::Transaction(error) => error,
+        EVMError::Header(error) => InvalidTransaction::Str(error.to_string().into()),
+        EVMError::Custom(error) => InvalidTransaction::Str(error.into()),
+        EVMError::CustomAny(error) => InvalidTransaction::Str(error.to_string().into()),
+    }
+}
+
+/// Keccak-256 over the touched accounts, sorted by address, each with its changed slots, sorted.
+fn commitment(state: &EvmState) -> B256 {
+    let mut accounts: Vec<_> = state.iter().filter(|(_, account)| account.is_touched()).collect();
+    accounts.sort_unstable_by_key(|(address, _)| **address);
+    let mut bytes = Vec::with_capacity(accounts.len() * 128);
+    for (address, account) in accounts {
+        bytes.extend_from_slice(address.as_slice());
+        bytes.push(u8::from(account.is_selfdestructed()));
+        bytes.extend_from_slice(&account.info.balance.to_be_bytes::<32>());
+        bytes.extend_from_slice(&account.info.nonce.to_be_bytes());
+        bytes.extend_from_slice(account.info.code_hash.as_slice());
+        let mut slots: Vec<_> = account.changed_storage_slots().collect();
+        slots.sort_unstable_by_key(|(key, _)| **key);
+        for (key, slot) in slots {
+            bytes.extend_from_slice(&key.to_be_bytes::<32>());
+            bytes.extend_from_slice(&slot.present_value().to_be_bytes::<32>());
+        }
+    }
+    keccak256(bytes)
+}

@@ -1,0 +1,54 @@
+//! Logs by address, topic and block.
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::rpc::types::{Filter, FilterBlockOption, Log as RpcLog};
+use serde_json::Value;
+
+use super::error::RpcError;
+use super::methods::{Backend, to_json};
+use super::wire::Params;
+use crate::devchain::LocatedLog;
+
+impl Backend {
+    pub(crate) fn logs(&self, params: &Params) -> Result<Value, RpcError> {
+        let filter: Filter = params.get(0)?;
+        let (from, to) = self.range(&filter.block_option)?;
+        let found = self.chain.logs(from, to, &filter)?;
+        to_json(found.iter().map(rpc_log).collect::<Vec<_>>())
+    }
+
+    fn range(&self, option: &FilterBlockOption) -> Result<(u64, u64), RpcError> {
+        match option {
+            FilterBlockOption::AtBlockHash(hash) => {
+                let block = self.chain.block_by_hash(*hash).ok_or(RpcError::UnknownBlock)?;
+                Ok((block.number(), block.number()))
+            }
+            FilterBlockOption::Range { from_block, to_block } => {
+                Ok((self.bound(*from_block), self.bound(*to_block)))
+            }
+        }
+    }
+
+    /// A bound of a range; blocks beyond the head are allowed and empty.
+    fn bound(&self, tag: Option<BlockNumberOrTag>) -> u64 {
+        match tag {
+            Some(BlockNumberOrTag::Number(number)) => number,
+            Some(BlockNumberOrTag::Earliest) => 0,
+            _ => self.chain.head().number(),
+        }
+    }
+}
+
+/// A log as JSON-RPC shows it.
+pub(crate) fn rpc_log(located: &LocatedLog<'_>) -> RpcLog {
+    RpcLog {
+        inner: located.log.clone(),
+        block_hash: Some(located.block.hash),
+        block_number: Some(located.block.number()),
+        block_timestamp: Some(located.block.header.timestamp),
+        transaction_hash: Some(located.transaction_hash()),
+        transaction_index: Some(located.transaction as u64),
+        log_index: Some(located.index as u64),
+        removed: false,
+    }
+}
