@@ -7,5 +7,18 @@
 //! [`outer::step`](crate::outer::step) is integer-exact, so the next checkpoint is the same bits on
 //! every node. Knows nothing of networks, chains or disks.
 
+mod adamw;
+pub mod attribution;
+pub mod checkpoint;
+pub mod device;
+pub mod engine;
+pub mod eval;
+pub mod infer;
 pub mod model;
+pub mod outer;
+pub mod preset;
+mod seed;
+pub mod shard;
 pub mod spans;
+pub mod tokenizer;
+pub mod update;

@@ -9,5 +9,7 @@ mod config;
 mod decoder;
 pub mod layout;
 
+pub(crate) use config::MAX_PARAMETERS;
 pub use config::{ConfigError, ModelConfig};
+pub(crate) use decoder::token_losses;
 pub use decoder::{Cache, Decoder, Probe};
