@@ -1,0 +1,187 @@
+//! The data plane: an iroh endpoint that serves the blob store, read-only, and fetches into it.
+//!
+//! No outside service is contacted: the preset is `Minimal`, relays are those of the configuration,
+//! and addresses of peers come over the control plane only.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use iroh::address_lookup::memory::MemoryLookup;
+use iroh::endpoint::{Connection, QuicTransportConfig, VarInt, presets};
+use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+use iroh::{Endpoint, EndpointId, RelayMode, RelayUrl};
+use iroh_blobs::BlobsProtocol;
+use iroh_blobs::api::Store;
+use iroh_blobs::protocol::ERR_LIMIT;
+use iroh_blobs::provider::events::{ConnectMode, EventMask, EventSender, ThrottleMode};
+use iroh_blobs::ticket::BlobTicket;
+use protocol::{Hash, NodeId};
+use tokio::sync::Semaphore;
+
+use super::address::DataAddress;
+use super::error::{NetError, Plane};
+use super::identity::endpoint_id;
+use super::meter::{self, Meter};
+
+/// Streams that one connection may have open at a time; each costs a receive window.
+const STREAMS_PER_CONNECTION: u32 = 32;
+/// Connections that one peer may have open at a time.
+const CONNECTIONS_PER_PEER: usize = 16;
+/// Peers whose addresses are remembered.
+const ADDRESS_BOOK: usize = 4096;
+/// Questions of the blob provider that may wait for the meter.
+const QUESTIONS: usize = 256;
+
+/// What the data plane needs of the configuration.
+pub(crate) struct DataConfig {
+    pub(crate) secret: [u8; 32],
+    pub(crate) listen: SocketAddr,
+    pub(crate) relays: Vec<RelayUrl>,
+    pub(crate) max_connections: u32,
+    pub(crate) max_upload: Option<u64>,
+}
+
+/// The data plane of a node.
+#[derive(Debug)]
+pub(crate) struct DataPlane {
+    pub(super) endpoint: Endpoint,
+    pub(super) store: Store,
+    pub(super) meter: Arc<Meter>,
+    router: Router,
+    book: AddressBook,
+}
+
+impl DataPlane {
+    /// Binds the endpoint and begins to serve `store`.
+    pub(crate) async fn start(config: DataConfig, store: Store) -> Result<Self, NetError> {
+        let lookup = MemoryLookup::new();
+        let endpoint = bind(&config, lookup.clone()).await?;
+        let meter = Arc::new(Meter::default());
+        let mask = EventMask {
+            connected: ConnectMode::Notify,
+            throttle: ThrottleMode::Intercept,
+            ..EventMask::DEFAULT
+        };
+        let (events, questions) = EventSender::channel(QUESTIONS, mask);
+        tokio::spawn(meter::run(questions, Arc::clone(&meter), config.max_upload));
+        let slots = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+        let serve = ServeBlobs {
+            blobs: BlobsProtocol::new(&store, Some(events)),
+            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            meter: Arc::clone(&meter),
+        };
+        let router = Router::builder(endpoint.clone()).accept(iroh_blobs::ALPN, serve).spawn();
+        Ok(Self { endpoint, store, meter, router, book: AddressBook::new(lookup) })
+    }
+
+    /// Where this data plane can be reached.
+    pub(crate) fn address(&self) -> DataAddress {
+        DataAddress::of(&self.endpoint.addr())
+    }
+
+    /// A ticket that every iroh-blobs client understands.
+    pub(crate) fn ticket(&self, hash: Hash) -> String {
+        let hash = iroh_blobs::Hash::from_bytes(hash.0);
+        let address = self.address().with_id(self.endpoint.id());
+        BlobTicket::new(address, hash, iroh_blobs::BlobFormat::Raw).to_string()
+    }
+
+    /// Remembers where a peer can be reached.
+    pub(crate) fn learn(&self, node: NodeId, address: &DataAddress) {
+        if let Some(id) = endpoint_id(node) {
+            self.book.learn(id, address);
+        }
+    }
+
+    /// Whether the peer's address is known.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        endpoint_id(node).is_some_and(|id| self.book.lookup.get_endpoint_info(id).is_some())
+    }
+
+    /// Stops serving and closes the endpoint. The store stays open: it is the caller's.
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.router.shutdown().await {
+            tracing::error!(%error, "the blob server had panicked");
+        }
+    }
+}
+
+async fn bind(config: &DataConfig, lookup: MemoryLookup) -> Result<Endpoint, NetError> {
+    let start = |source: super::TransportFailed| NetError::Start { plane: Plane::Data, source };
+    let transport = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CONNECTION))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .build();
+    let relays = match config.relays.is_empty() {
+        true => RelayMode::Disabled,
+        false => RelayMode::custom(config.relays.iter().cloned()),
+    };
+    Endpoint::builder(presets::Minimal)
+        .secret_key(iroh::SecretKey::from_bytes(&config.secret))
+        .relay_mode(relays)
+        .transport_config(transport)
+        .clear_ip_transports()
+        .bind_addr(config.listen)
+        .map_err(|error| start(error.into()))?
+        .address_lookup(lookup)
+        .bind()
+        .await
+        .map_err(|error| start(error.into()))
+}
+
+/// Addresses of peers, the oldest forgotten first.
+#[derive(Debug)]
+struct AddressBook {
+    lookup: MemoryLookup,
+    order: Mutex<VecDeque<EndpointId>>,
+}
+
+impl AddressBook {
+    fn new(lookup: MemoryLookup) -> Self {
+        Self { lookup, order: Mutex::default() }
+    }
+
+    fn learn(&self, id: EndpointId, address: &DataAddress) {
+        let mut order = self.order.lock().expect("no holder panics");
+        if self.lookup.get_endpoint_info(id).is_none() {
+            order.push_back(id);
+        }
+        self.lookup.set_endpoint_info(address.with_id(id));
+        if order.len() > ADDRESS_BOOK
+            && let Some(oldest) = order.pop_front()
+        {
+            self.lookup.remove_endpoint_info(oldest);
+        }
+    }
+}
+
+/// The blob protocol with limits on connections, and without the library's habit of shutting the
+/// store down with the router.
+#[derive(Debug)]
+struct ServeBlobs {
+    blobs: BlobsProtocol,
+    slots: Arc<Semaphore>,
+    meter: Arc<Meter>,
+}
+
+impl ProtocolHandler for ServeBlobs {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let peer = NodeId(*connection.remote_id().as_bytes());
+        let Ok(_slot) = self.slots.try_acquire() else {
+            connection.close(ERR_LIMIT, b"busy");
+            return Ok(());
+        };
+        if self.meter.connections_of(peer) >= CONNECTIONS_PER_PEER {
+            connection.close(ERR_LIMIT, b"too many connections");
+            return Ok(());
+        }
+        let _tracked = self.meter.track(&connection);
+        self.blobs.accept(connection).await
+    }
+}
+
+/// The address of this plane as a socket.
+pub(crate) fn socket(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip, port)
+}
