@@ -11,5 +11,4 @@ pub use event::{
     BlockHeader, ChainEvent, Contribution, DatanetUse, Model, ModelPublication, Settlement,
     Transaction,
 };
-pub(crate) use view::storage_auditors;
 pub use view::{Account, ChainView, Pack, Purpose, Redemption, SettlementState};

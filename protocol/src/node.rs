@@ -1,1 +1,240 @@
-//! placeholder
+//! The sans-IO node: every decision that a node takes.
+//!
+//! **Give it inputs with [`Node::handle`], then drain [`Node::poll_output`] until it is empty.** It
+//! reads the chain through a [`ChainView`] that the driver lends it, so it keeps no copy; blocks are
+//! its only clock. Disk, GPU, chain and network are outputs with an [`OpId`], answered by a later
+//! [`Input::Done`]: a driver may delay, lose or falsify each. Only verified records enter.
+//!
+//! Methods come in four kinds: getters, `handle` (inputs), `poll_output` (outputs), and the private
+//! `on_*`/`advance_*` of the parts: `replicate`, `prove`, `audit`, `train`, `serve`, `settle`.
+
+mod audit;
+mod io;
+mod prove;
+mod serve;
+mod settling;
+mod train;
+
+use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc, vec::Vec};
+
+pub use audit::judge_storage;
+pub use io::{Done, Event, Failure, Input, Job, OpId, Output, Refusal, ServeRequest, Waiting};
+pub(crate) use serve::attribution_auditors;
+pub use serve::{price, shares_are_whole};
+pub use train::{Progress, closing_root};
+
+use crate::{
+    chain::{ChainView, Transaction},
+    ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
+    merkle,
+    record::{Body, Kind, Record, VerifiedRecord},
+};
+
+/// What a node is willing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Train and audit shards.
+    pub computes: bool,
+    /// Claim what final settlements owe to the node's own account.
+    pub auto_claim: bool,
+}
+
+/// The state machine of one node.
+#[derive(Debug)]
+pub struct Node {
+    account: AccountId,
+    config: NodeConfig,
+    next_op: u64,
+    pending: BTreeMap<OpId, Pending>,
+    outputs: VecDeque<Output>,
+    epoch: Option<Epoch>,
+    proving: prove::Proving,
+    auditing: audit::Auditing,
+    runs: BTreeMap<crate::ModelId, train::Run>,
+    serving: serve::Serving,
+    settling: settling::Settling,
+}
+
+/// Which part waits for the answer to a job.
+#[derive(Debug, Clone)]
+enum Pending {
+    Fetch,
+    Commit(Epoch),
+    Open(Epoch),
+    AuditStorage(Epoch, AccountId, Digest),
+    Train(train::Pending),
+    Infer(u64),
+    AuditAttribution(Arc<VerifiedRecord>),
+    Settle(Epoch),
+    Verify(Epoch, Digest),
+}
+
+impl Node {
+    /// A node that works for an account.
+    pub const fn new(account: AccountId, config: NodeConfig) -> Self {
+        Self {
+            account,
+            config,
+            next_op: 0,
+            pending: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            epoch: None,
+            proving: prove::Proving::new(),
+            auditing: audit::Auditing::new(),
+            runs: BTreeMap::new(),
+            serving: serve::Serving::new(),
+            settling: settling::Settling::new(),
+        }
+    }
+
+    /// The account it works for.
+    pub const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// How far each training run is, as this node sees it.
+    pub fn progress(&self) -> impl Iterator<Item = Progress> {
+        self.runs.values().map(train::Run::progress)
+    }
+
+    /// What it waits for, so that an operator can read why it idles.
+    pub fn waiting(&self, chain: &ChainView) -> Vec<Waiting> {
+        let mut reasons = self.proving.waiting(self.account, chain);
+        reasons.extend(self.runs.values().filter_map(|run| run.waiting(chain)));
+        if reasons.is_empty() && self.runs.is_empty() {
+            reasons.push(Waiting::NoTrainingRun);
+        }
+        reasons
+    }
+
+    /// The next thing to do; `None` when there is nothing until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, chain: &ChainView, input: Input) {
+        match input {
+            Input::Block => self.on_block(chain),
+            Input::Record(record) => self.on_record(chain, &record),
+            Input::Done(op, done) => {
+                if let Some(pending) = self.pending.remove(&op) {
+                    self.on_done(chain, pending, done);
+                }
+            }
+            Input::Serve(request) => self.on_serve(chain, request),
+        }
+    }
+
+    fn on_block(&mut self, chain: &ChainView) {
+        let epoch = chain.epoch();
+        if self.epoch != Some(epoch) {
+            self.epoch = Some(epoch);
+            self.replicate(chain, epoch.next());
+        }
+        self.advance_proof(chain, epoch);
+        self.advance_audits(chain, epoch);
+        self.advance_runs(chain);
+        self.advance_serving(chain);
+        self.advance_settlement(chain);
+    }
+
+    fn on_record(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
+        if !is_authentic(chain, record) {
+            return;
+        }
+        match &record.record().body {
+            Body::StorageCommit(_) => self.on_commit(record),
+            Body::StorageProof(_) => self.on_proof(chain, record),
+            Body::Shard(_) | Body::RoundClose(_) => self.on_training_record(chain, record),
+            Body::Audit(body) => {
+                if body.judged == Kind::StorageProof.tag() {
+                    self.on_storage_audit(record, body);
+                } else {
+                    self.on_training_record(chain, record);
+                }
+                self.serving.on_audit(record);
+            }
+            Body::Attribution(_) => self.on_attribution(chain, record),
+        }
+    }
+
+    fn on_done(&mut self, chain: &ChainView, pending: Pending, done: Done) {
+        match pending {
+            // A pack that could not be had is asked for again next epoch; the proof declares it absent.
+            Pending::Fetch => {}
+            Pending::Commit(epoch) => self.on_committed(epoch, done),
+            Pending::Open(epoch) => self.on_opened(epoch, done),
+            Pending::AuditStorage(epoch, holder, record) => {
+                self.on_storage_judged(epoch, holder, record, &done);
+            }
+            Pending::Train(work) => self.on_trained(chain, work, done),
+            Pending::Infer(request) => self.on_inferred(chain, request, done),
+            Pending::AuditAttribution(record) => self.on_attribution_judged(&record, &done),
+            Pending::Settle(epoch) => self.on_settled(chain, epoch, done),
+            Pending::Verify(epoch, id) => self.on_verified(epoch, id, &done),
+        }
+    }
+
+    /// Asks for every pack that this node must prove from `epoch` on; what it has costs nothing.
+    fn replicate(&mut self, chain: &ChainView, epoch: Epoch) {
+        let placement = chain.placement(epoch);
+        for (blob, length) in placement.packs_of(self.account) {
+            self.start(Pending::Fetch, Job::Fetch { blob: *blob, length: *length });
+        }
+    }
+
+    fn start(&mut self, pending: Pending, job: Job) {
+        let op = OpId(self.next_op);
+        self.next_op = self.next_op.wrapping_add(1);
+        self.pending.insert(op, pending);
+        self.outputs.push_back(Output::Job(op, job));
+    }
+
+    fn sign(&mut self, epoch: Epoch, subject: Digest, body: Body) {
+        let record = Record { epoch, account: self.account, subject, body };
+        self.outputs.push_back(Output::Sign(record));
+    }
+
+    fn submit(&mut self, transaction: Transaction) {
+        self.outputs.push_back(Output::Submit(transaction));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// Whether the record's signer is its account's operator, as the chain has it now.
+fn is_authentic(chain: &ChainView, record: &VerifiedRecord) -> bool {
+    let Some(head) = chain.head() else { return false };
+    let account = chain.account(record.record().account);
+    account.and_then(|account| account.operator_at(head.number)) == Some(record.signer())
+}
+
+/// The root that anchors a single record.
+pub fn anchor_root(id: &Digest) -> Digest {
+    merkle::root(&[id.0])
+}
+
+/// The block in which a record was anchored, by itself or under the path that it carries.
+pub fn anchored_in(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNumber> {
+    let epoch = record.record().epoch;
+    let id = record.id();
+    let own = chain.anchored(epoch, &anchor_root(&id));
+    own.or_else(|| {
+        let root = record.signed().anchor.as_ref()?.root_above(&id.0)?;
+        chain.anchored(epoch, &root)
+    })
+}
+
+/// The epoch with which work that finishes now is labelled: the one whose audits still have time.
+pub fn work_epoch(chain: &ChainView) -> Epoch {
+    let now = chain.head().map_or(0, |head| head.number.0);
+    chain.schedule.epoch_of(BlockNumber(now.saturating_add(chain.params().work_margin_blocks)))
+}
+
+/// The nodes of accounts, for asking them first.
+fn nodes_of(chain: &ChainView, accounts: &[AccountId]) -> Vec<NodeId> {
+    accounts.iter().filter_map(|id| chain.account(*id)).map(|account| account.node).collect()
+}

@@ -512,6 +512,12 @@ impl ChainView {
         self.redemptions.iter().filter(move |item| schedule.epoch_of(item.block) == epoch)
     }
 
+    /// Everything that a consumer's receipts have paid to a serving account.
+    pub fn redeemed(&self, payer: EvmAddress, payee: AccountId) -> Amount {
+        let of_pair = |item: &&Redemption| item.payer == payer && item.payee == payee;
+        self.redemptions.iter().rev().find(of_pair).map_or(Amount::ZERO, |item| item.to)
+    }
+
     /// Everything ever paid to an account.
     pub fn claimed(&self, account: AccountId) -> Amount {
         self.claimed.get(&account).copied().unwrap_or_default()
@@ -519,7 +525,7 @@ impl ChainView {
 }
 
 /// The auditors of one holder's storage, drawn among `members` without the holder.
-pub(crate) fn storage_auditors(
+fn storage_auditors(
     seed: &Digest,
     holder: AccountId,
     members: &[AccountId],

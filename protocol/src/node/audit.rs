@@ -1,0 +1,181 @@
+//! Judging the storage proofs of others.
+
+use alloc::{collections::BTreeMap, sync::Arc};
+
+use super::{Done, Event, Failure, Job, Node, Pending, anchored_in};
+use crate::{
+    chain::{ChainView, Purpose},
+    codec::Wire as _,
+    hash::blake3,
+    holding::{self, Claim, Openings},
+    ids::{AccountId, Digest, Epoch},
+    record::{AuditBody, Body, Kind, Verdict, VerifiedRecord},
+    training::audit_subject,
+};
+
+/// Times that openings which could not be fetched are asked for before they count as missing.
+const FETCH_TRIES: u8 = 3;
+
+/// Whose storage this node audits in the current epoch, and how far it is.
+#[derive(Debug)]
+pub(super) struct Auditing {
+    epoch: Epoch,
+    is_drawn: bool,
+    of: BTreeMap<AccountId, State>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Expected,
+    Shown { proof: Arc<VerifiedRecord>, tries: u8, is_running: bool },
+    Reported,
+}
+
+impl Auditing {
+    pub(super) const fn new() -> Self {
+        Self { epoch: Epoch(0), is_drawn: false, of: BTreeMap::new() }
+    }
+}
+
+/// Judges a storage proof against its commitment, the chain and the openings: a pure function that
+/// auditors, settlement and verifiers share.
+pub fn judge_storage(
+    chain: &ChainView,
+    commit: &VerifiedRecord,
+    proof: &VerifiedRecord,
+    openings: &[u8],
+) -> Verdict {
+    let (holder, epoch) = (commit.record().account, commit.record().epoch);
+    let (Body::StorageCommit(committed), Body::StorageProof(shown)) =
+        (&commit.record().body, &proof.record().body)
+    else {
+        return Verdict::Fail;
+    };
+    let is_same_work = proof.record().account == holder
+        && proof.record().epoch == epoch
+        && shown.commit == commit.id()
+        && shown.openings == blake3(openings);
+    let in_time =
+        anchored_in(chain, commit).is_some_and(|at| at <= chain.schedule.commit_deadline(epoch));
+    let seeds = (chain.seed(epoch, Purpose::Commit), chain.seed(epoch, Purpose::Open));
+    let ((Some(s1), Some(s2)), true, true) = (seeds, is_same_work, in_time) else {
+        return Verdict::Fail;
+    };
+    let Ok(openings) = Openings::from_bytes(openings) else { return Verdict::Fail };
+    let placement = chain.placement(epoch);
+    let claim = Claim {
+        account: holder,
+        commit: committed,
+        assigned: placement.packs_of(holder),
+        s1,
+        s2,
+        params: chain.params().holding,
+    };
+    if claim.verify(&openings).is_ok() { Verdict::Pass } else { Verdict::Fail }
+}
+
+impl Node {
+    pub(super) fn advance_audits(&mut self, chain: &ChainView, epoch: Epoch) {
+        if self.auditing.epoch < epoch {
+            self.auditing = Auditing { epoch, is_drawn: false, of: BTreeMap::new() };
+        }
+        if !self.auditing.is_drawn && chain.seed(epoch, Purpose::Open).is_some() {
+            self.auditing.is_drawn = true;
+            let duties = chain.audit_duties(epoch);
+            for holder in duties.get(&self.account).into_iter().flatten() {
+                self.auditing.of.entry(*holder).or_insert(State::Expected);
+            }
+        }
+        let end = chain.schedule.start(epoch.next()).0;
+        let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
+        let is_late = chain.head().is_some_and(|head| head.number.0 >= deadline);
+        let open: alloc::vec::Vec<_> =
+            self.auditing.of.iter().map(|(holder, state)| (*holder, state.clone())).collect();
+        for (holder, state) in open {
+            match state {
+                State::Shown { proof, tries, is_running: false } if tries < FETCH_TRIES => {
+                    self.judge(holder, proof, tries);
+                }
+                State::Expected | State::Shown { is_running: false, .. } if is_late => {
+                    self.report(epoch, holder, Digest::ZERO, Verdict::Missing);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn on_proof(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
+        let made = record.record();
+        if made.account == self.account {
+            self.on_own_proof(made.epoch);
+            return;
+        }
+        self.advance_audits(chain, chain.epoch());
+        let is_expected = made.epoch == self.auditing.epoch
+            && matches!(self.auditing.of.get(&made.account), Some(State::Expected));
+        if is_expected {
+            self.judge(made.account, Arc::clone(record), 0);
+        }
+    }
+
+    fn judge(&mut self, holder: AccountId, proof: Arc<VerifiedRecord>, tries: u8) {
+        let job = Job::AuditStorage { proof: Arc::clone(&proof) };
+        let pending = Pending::AuditStorage(self.auditing.epoch, holder, proof.id());
+        let tries = tries.saturating_add(1);
+        self.auditing.of.insert(holder, State::Shown { proof, tries, is_running: true });
+        self.start(pending, job);
+    }
+
+    pub(super) fn on_storage_judged(
+        &mut self,
+        epoch: Epoch,
+        holder: AccountId,
+        record: Digest,
+        done: &Done,
+    ) {
+        if self.auditing.epoch != epoch {
+            return;
+        }
+        match done {
+            Done::Judged(verdict) => self.report(epoch, holder, record, *verdict),
+            Done::Failed(Failure::Invalid) => self.report(epoch, holder, record, Verdict::Fail),
+            // Not there yet, or this node's own trouble: asked again at the next block.
+            _ => {
+                if let Some(State::Shown { is_running, .. }) = self.auditing.of.get_mut(&holder) {
+                    *is_running = false;
+                }
+            }
+        }
+    }
+
+    /// An audit of this node came back from the log after a restart: it is not made twice.
+    pub(super) fn on_storage_audit(&mut self, record: &VerifiedRecord, body: &AuditBody) {
+        let made = record.record();
+        if made.account == self.account && made.epoch >= self.auditing.epoch {
+            if made.epoch > self.auditing.epoch {
+                self.auditing =
+                    Auditing { epoch: made.epoch, is_drawn: false, of: BTreeMap::new() };
+            }
+            self.auditing.of.insert(body.of, State::Reported);
+        }
+    }
+
+    fn report(&mut self, epoch: Epoch, of: AccountId, record: Digest, verdict: Verdict) {
+        self.auditing.of.insert(of, State::Reported);
+        if verdict == Verdict::Fail {
+            self.tell(Event::StorageFault { account: of, epoch });
+        }
+        let work = holding::subject(epoch, of);
+        let body = AuditBody {
+            judged: Kind::StorageProof.tag(),
+            of,
+            work,
+            record,
+            verdict: verdict.tag(),
+            overlap: 0,
+            cosine: 0,
+            norm: 0,
+        };
+        self.sign(epoch, audit_subject(of, &work), Body::Audit(body));
+    }
+}

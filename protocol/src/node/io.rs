@@ -1,0 +1,337 @@
+//! What goes into a node and what comes out of it.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    chain::{DatanetUse, Settlement, Transaction},
+    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
+    receipt::SignedReceipt,
+    record::{AttributionBody, Record, ShardBody, StorageCommitBody, Verdict, VerifiedRecord},
+    training::ReplayReport,
+};
+
+/// Names a job, so that its answer finds the part that asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// What happens to a node.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The chain view has a new block.
+    Block,
+    /// A record arrived, or one of its own came back signed and durable.
+    Record(Arc<VerifiedRecord>),
+    /// A job is finished.
+    Done(OpId, Done),
+    /// A consumer asks to use a model.
+    Serve(ServeRequest),
+}
+
+/// A paid request to a served model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeRequest {
+    /// The driver's number for it.
+    pub id: u64,
+    /// The consumer's receipt, its signature checked by the driver.
+    pub receipt: SignedReceipt,
+    /// Prompt tokens.
+    pub tokens_in: u32,
+    /// Tokens to generate.
+    pub tokens_out: u32,
+}
+
+/// What a node wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Sign with the operator's key, append durably to the log, gossip, and hand back as
+    /// [`Input::Record`].
+    Sign(Record),
+    /// Send to the chain; its effect shows in the view. Sending twice is harmless.
+    Submit(Transaction),
+    /// Do something slow and answer with [`Input::Done`].
+    Job(OpId, Job),
+    /// Something an operator or a test may want to know.
+    Event(Event),
+}
+
+/// Slow work of disk, network, GPU or CPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Have a blob in the store; answered at once when it is there.
+    Fetch {
+        /// Its address.
+        blob: Hash,
+        /// Its length in bytes; a longer one is refused.
+        length: u64,
+    },
+    /// Read the chosen chunk of every cell ([`crate::holding::Inventory::chosen`]) and commit.
+    Commit {
+        /// The account whose rows these are.
+        account: AccountId,
+        /// The assigned packs; those that are missing are declared absent.
+        packs: Vec<(Hash, u64)>,
+        /// The first seed of the epoch.
+        s1: Digest,
+    },
+    /// Open the sampled cells of a commitment and store the openings as a blob.
+    Open {
+        /// The account whose rows these are.
+        account: AccountId,
+        /// The assigned packs.
+        packs: Vec<(Hash, u64)>,
+        /// What was committed to.
+        commit: StorageCommitBody,
+        /// The first seed of the epoch.
+        s1: Digest,
+        /// The second.
+        s2: Digest,
+    },
+    /// Fetch the openings that a storage proof names and judge them
+    /// ([`crate::node::judge_storage`]).
+    AuditStorage {
+        /// The proof.
+        proof: Arc<VerifiedRecord>,
+    },
+    /// Have snapshot, tokenizer and initial checkpoint of a run ready.
+    Prepare {
+        /// The run.
+        model: ModelId,
+    },
+    /// Compute a shard: train, or in the sketch round capture sketches.
+    Compute {
+        /// The run.
+        model: ModelId,
+        /// The round.
+        round: Round,
+        /// The part of the round's work.
+        slot: u32,
+        /// The checkpoint to start from.
+        base: Hash,
+        /// Global unit numbers in the snapshot.
+        units: Vec<u32>,
+        /// All that is random in it.
+        seed: u64,
+        /// Whether this is the sketch round.
+        is_sketch: bool,
+    },
+    /// Do a shard again and compare.
+    Replay {
+        /// The shard as claimed.
+        shard: ShardBody,
+        /// Global unit numbers in the snapshot.
+        units: Vec<u32>,
+        /// All that is random in it.
+        seed: u64,
+        /// Whether this is the sketch round.
+        is_sketch: bool,
+        /// Who has the payload.
+        from: Vec<NodeId>,
+    },
+    /// Fetch payloads, take the outer step, keep the checkpoint.
+    Aggregate {
+        /// The run.
+        model: ModelId,
+        /// The checkpoint before.
+        base: Hash,
+        /// Payloads (address, length) in canonical order.
+        payloads: Vec<(Hash, u32)>,
+        /// Who has them.
+        from: Vec<NodeId>,
+        /// The result where it is already known: a stored checkpoint of this hash is the answer.
+        expected: Option<Hash>,
+    },
+    /// Generate, attribute, and store the transcript.
+    Infer {
+        /// The driver's number for the request.
+        request: u64,
+        /// The model.
+        model: ModelId,
+    },
+    /// Recompute an attribution from its transcript.
+    AuditAttribution {
+        /// The attribution.
+        record: Arc<VerifiedRecord>,
+    },
+    /// Gather the records of an epoch, run `settle()`, publish the log.
+    Settle {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Fetch the log of a proposal and recompute its roots.
+    Verify {
+        /// The proposal.
+        settlement: Settlement,
+    },
+    /// Claim what the final settlement of an epoch owes an account.
+    Claim {
+        /// The epoch.
+        epoch: Epoch,
+        /// The account.
+        account: AccountId,
+    },
+}
+
+/// The answer to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The blob is there.
+    Fetched,
+    /// The commitment over what is there.
+    Committed(StorageCommitBody),
+    /// The openings are stored: address and length.
+    Opened(Hash, u32),
+    /// A judgement.
+    Judged(Verdict),
+    /// The run can start from this checkpoint.
+    Prepared(Hash),
+    /// A finished shard.
+    Computed(ShardBody),
+    /// What a replay found.
+    Replayed(ReplayReport),
+    /// The next checkpoint.
+    Aggregated(Hash),
+    /// The attribution of a served output.
+    Inferred(AttributionBody),
+    /// The settlement of an epoch, and the uses that its hash stands for.
+    Settled(Settlement, Vec<DatanetUse>),
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// Why a job could not be done, as far as a decision depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody had the bytes, or not in time.
+    Unavailable,
+    /// The bytes are there and are wrong.
+    Invalid,
+    /// This machine cannot do it now: no device, disk full, read-only.
+    Local,
+}
+
+/// Something an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This node caught another's storage proof.
+    StorageFault {
+        /// Whose.
+        account: AccountId,
+        /// When.
+        epoch: Epoch,
+    },
+    /// This node's replay rejected a shard.
+    ShardRejected {
+        /// Whose.
+        account: AccountId,
+        /// Of which run.
+        model: ModelId,
+        /// Of which round.
+        round: Round,
+        /// What the replay found.
+        report: ReplayReport,
+    },
+    /// A round closed and this node has the next checkpoint.
+    RoundClosed {
+        /// Of which run.
+        model: ModelId,
+        /// Which.
+        round: Round,
+        /// The checkpoint now.
+        checkpoint: Hash,
+        /// How many payloads it is made of.
+        shards: u32,
+    },
+    /// A leader's checkpoint is not what its payloads give.
+    CheckpointMismatch {
+        /// Of which run.
+        model: ModelId,
+        /// Which round.
+        round: Round,
+    },
+    /// A run is finished: checkpoint, and sketches by slot.
+    ModelReady {
+        /// Which.
+        model: ModelId,
+        /// The final checkpoint.
+        checkpoint: Hash,
+        /// The sketch blobs (address, length) by slot.
+        sketches: Vec<(Hash, u32)>,
+        /// Their root.
+        sketch_root: Digest,
+    },
+    /// A request was served and its attribution recorded.
+    Served {
+        /// The driver's number for the request.
+        request: u64,
+        /// Id of the attribution record.
+        record: Digest,
+    },
+    /// A request was refused.
+    Refused {
+        /// The driver's number for the request.
+        request: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A proposal does not follow from its log.
+    WrongSettlement {
+        /// Of which epoch.
+        epoch: Epoch,
+    },
+}
+
+/// Why a consumer's request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The model is not published, or another node serves it.
+    #[error("this node does not serve that model")]
+    NotServed,
+    /// The receipt is made out to somebody else.
+    #[error("the receipt is made out to another account")]
+    WrongPayee,
+    /// The receipt promises less than the price.
+    #[error("the receipt promises {offered} where {price} is due")]
+    TooLittle {
+        /// What the use costs, in the smallest unit.
+        price: Amount,
+        /// What the receipt adds to what was promised before.
+        offered: Amount,
+    },
+    /// The request is longer than the limits allow.
+    #[error("the request is longer than the limits allow")]
+    TooLong,
+    /// The node could not compute an answer.
+    #[error("the node could not compute an answer")]
+    Failed,
+}
+
+/// Why a node has nothing to do right now, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Waiting {
+    /// No pack is assigned to it yet.
+    #[error(
+        "no pack is assigned to this node in epoch {0}; placement needs two epochs after joining"
+    )]
+    NoAssignment(Epoch),
+    /// Its commitment is not anchored yet.
+    #[error("waiting for the storage commitment of epoch {0} to be anchored")]
+    Anchor(Epoch),
+    /// The sample is drawn at this block.
+    #[error("committed; the cells to open are drawn at block {0}")]
+    Sample(BlockNumber),
+    /// Storage is proven; the next epoch starts at this block.
+    #[error("storage is proven; the next epoch starts at block {0}")]
+    NextEpoch(BlockNumber),
+    /// No training run was ordered.
+    #[error("no model is being trained on this network")]
+    NoTrainingRun,
+    /// The snapshot or the tokenizer of a run is still being fetched.
+    #[error("fetching the data of model {0}")]
+    Preparing(ModelId),
+    /// The node's shard of a round is being computed.
+    #[error("computing a shard of model {0}, round {1}")]
+    Computing(ModelId, Round),
+    /// Others' shards or audits of a round are not there yet.
+    #[error("waiting for the shards and audits of others: model {0}, round {1}")]
+    Others(ModelId, Round),
+}

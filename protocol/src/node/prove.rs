@@ -1,0 +1,158 @@
+//! The node's own Proof of Holding: commit, anchor, open.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{Done, Job, Node, Pending, Waiting, anchor_root, anchored_in};
+use crate::{
+    chain::{ChainView, Purpose, Transaction},
+    holding,
+    ids::{AccountId, BlockNumber, Epoch},
+    record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord},
+};
+
+/// Blocks after which an anchor that does not show is sent again.
+const RESUBMIT_BLOCKS: u64 = 3;
+
+/// Where the proof of one epoch stands.
+#[derive(Debug)]
+pub(super) struct Proving {
+    epoch: Epoch,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    Committing,
+    Committed { record: Arc<VerifiedRecord>, sent: Option<BlockNumber> },
+    Opening(Arc<VerifiedRecord>),
+    Proven,
+}
+
+impl Proving {
+    pub(super) const fn new() -> Self {
+        Self { epoch: Epoch(0), stage: Stage::Idle }
+    }
+
+    fn enter(&mut self, epoch: Epoch) {
+        if self.epoch < epoch {
+            *self = Self { epoch, stage: Stage::Idle };
+        }
+    }
+
+    pub(super) fn waiting(&self, account: AccountId, chain: &ChainView) -> Vec<Waiting> {
+        let epoch = chain.epoch();
+        if chain.placement(epoch).packs_of(account).is_empty() {
+            return alloc::vec![Waiting::NoAssignment(epoch)];
+        }
+        let reason = match &self.stage {
+            Stage::Idle | Stage::Committing => None,
+            Stage::Committed { record, .. } if anchored_in(chain, record).is_none() => {
+                Some(Waiting::Anchor(epoch))
+            }
+            Stage::Committed { .. } => Some(Waiting::Sample(chain.schedule.commit_deadline(epoch))),
+            Stage::Opening(_) => None,
+            Stage::Proven => Some(Waiting::NextEpoch(chain.schedule.start(epoch.next()))),
+        };
+        reason.into_iter().collect()
+    }
+}
+
+impl Node {
+    pub(super) fn advance_proof(&mut self, chain: &ChainView, epoch: Epoch) {
+        self.proving.enter(epoch);
+        let Some(head) = chain.head() else { return };
+        match &self.proving.stage {
+            Stage::Idle => self.start_commit(chain, epoch, head.number),
+            Stage::Committed { record, sent } => {
+                let record = Arc::clone(record);
+                match anchored_in(chain, &record) {
+                    Some(_) => self.start_open(chain, epoch, record),
+                    None => {
+                        let is_due = sent
+                            .is_none_or(|at| head.number.0 >= at.0.saturating_add(RESUBMIT_BLOCKS));
+                        if is_due && head.number < chain.schedule.commit_deadline(epoch) {
+                            let root = anchor_root(&record.id());
+                            self.submit(Transaction::Anchor { epoch, root });
+                            let sent = Some(head.number);
+                            self.proving.stage = Stage::Committed { record, sent };
+                        }
+                    }
+                }
+            }
+            Stage::Committing | Stage::Opening(_) | Stage::Proven => {}
+        }
+    }
+
+    fn start_commit(&mut self, chain: &ChainView, epoch: Epoch, now: BlockNumber) {
+        let Some(s1) = chain.seed(epoch, Purpose::Commit) else { return };
+        let packs = chain.placement(epoch).packs_of(self.account).to_vec();
+        if packs.is_empty() || now >= chain.schedule.commit_deadline(epoch) {
+            return;
+        }
+        self.proving.stage = Stage::Committing;
+        let job = Job::Commit { account: self.account, packs, s1 };
+        self.start(Pending::Commit(epoch), job);
+    }
+
+    fn start_open(&mut self, chain: &ChainView, epoch: Epoch, record: Arc<VerifiedRecord>) {
+        let seeds = (chain.seed(epoch, Purpose::Commit), chain.seed(epoch, Purpose::Open));
+        let (Some(s1), Some(s2)) = seeds else { return };
+        let Body::StorageCommit(commit) = &record.record().body else { return };
+        let packs = chain.placement(epoch).packs_of(self.account).to_vec();
+        let job = Job::Open { account: self.account, packs, commit: commit.clone(), s1, s2 };
+        self.proving.stage = Stage::Opening(record);
+        self.start(Pending::Open(epoch), job);
+    }
+
+    pub(super) fn on_committed(&mut self, epoch: Epoch, done: Done) {
+        if self.proving.epoch != epoch {
+            return;
+        }
+        match done {
+            Done::Committed(commit) if is_worth_proving(&commit) => {
+                let subject = holding::subject(epoch, self.account);
+                self.sign(epoch, subject, Body::StorageCommit(commit));
+            }
+            // Nothing to prove, or the disk failed: an epoch without pay, and no fault.
+            _ => self.proving.stage = Stage::Proven,
+        }
+    }
+
+    /// A commitment of this node came back signed, now or from the log after a restart.
+    pub(super) fn on_commit(&mut self, record: &Arc<VerifiedRecord>) {
+        let made = record.record();
+        if made.account != self.account || made.epoch < self.proving.epoch {
+            return;
+        }
+        self.proving.enter(made.epoch);
+        if matches!(self.proving.stage, Stage::Idle | Stage::Committing) {
+            self.proving.stage = Stage::Committed { record: Arc::clone(record), sent: None };
+        }
+    }
+
+    pub(super) fn on_opened(&mut self, epoch: Epoch, done: Done) {
+        let Stage::Opening(commit) = &self.proving.stage else { return };
+        if self.proving.epoch != epoch {
+            return;
+        }
+        if let Done::Opened(openings, length) = done {
+            let body = StorageProofBody { commit: commit.id(), openings, length };
+            let subject = holding::subject(epoch, self.account);
+            self.sign(epoch, subject, Body::StorageProof(body));
+        }
+        self.proving.stage = Stage::Proven;
+    }
+
+    /// A proof of this node came back from the log after a restart.
+    pub(super) fn on_own_proof(&mut self, epoch: Epoch) {
+        self.proving.enter(epoch);
+        if self.proving.epoch == epoch {
+            self.proving.stage = Stage::Proven;
+        }
+    }
+}
+
+const fn is_worth_proving(commit: &StorageCommitBody) -> bool {
+    commit.cells > 0
+}

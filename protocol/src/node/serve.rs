@@ -1,0 +1,209 @@
+//! Serving a model for money, and auditing how others attribute.
+
+use alloc::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_in, work_epoch,
+};
+use crate::{
+    chain::{ChainView, ModelPublication, Transaction},
+    ids::{Amount, Digest, EvmAddress},
+    limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
+    math::mul_div,
+    record::{AttributionBody, AuditBody, Body, Kind, Verdict, VerifiedRecord},
+    training::{audit_subject, shard_auditors},
+};
+
+/// Blocks after which an anchor that does not show is sent again.
+const RESUBMIT_BLOCKS: u64 = 4;
+/// Attributions of others that are kept until they can be audited.
+const MAX_WAITING: usize = 4096;
+
+/// What was promised to this node, and what it may have to audit.
+#[derive(Debug)]
+pub(super) struct Serving {
+    /// Promised so far by each consumer.
+    promised: BTreeMap<EvmAddress, Amount>,
+    /// Own attributions on their way into a block, with the block of the last attempt.
+    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, u64)>,
+    /// Others' attributions, until it is known who audits them.
+    waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
+    /// Requests being computed.
+    requests: BTreeMap<u64, ServeRequest>,
+    audited: alloc::collections::BTreeSet<Digest>,
+}
+
+impl Serving {
+    pub(super) const fn new() -> Self {
+        Self {
+            promised: BTreeMap::new(),
+            unanchored: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            audited: alloc::collections::BTreeSet::new(),
+        }
+    }
+
+    /// Forgets what somebody has audited already.
+    pub(super) fn on_audit(&mut self, record: &VerifiedRecord) {
+        if let Body::Audit(body) = &record.record().body
+            && body.judged == Kind::Attribution.tag()
+        {
+            self.waiting.remove(&body.record);
+        }
+    }
+}
+
+/// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.
+pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Option<Amount> {
+    let prompt = mul_div(u128::from(tokens_in), offer.price_in.0, 1000)?;
+    let output = mul_div(u128::from(tokens_out), offer.price_out.0, 1000)?;
+    Amount(prompt).checked_add(Amount(output))?.checked_add(offer.price_use)
+}
+
+impl Node {
+    pub(super) fn on_serve(&mut self, chain: &ChainView, request: ServeRequest) {
+        match self.accept(chain, &request) {
+            Ok(()) => {
+                let receipt = &request.receipt.receipt;
+                self.serving.promised.insert(receipt.payer, receipt.cumulative);
+                let (id, model) = (request.id, receipt.model);
+                self.serving.requests.insert(id, request);
+                self.start(Pending::Infer(id), Job::Infer { request: id, model });
+            }
+            Err(reason) => self.tell(Event::Refused { request: request.id, reason }),
+        }
+    }
+
+    fn accept(&self, chain: &ChainView, request: &ServeRequest) -> Result<(), Refusal> {
+        let receipt = &request.receipt.receipt;
+        let offer = chain.publication(receipt.model).filter(|offer| offer.server == self.account);
+        let offer = offer.ok_or(Refusal::NotServed)?;
+        if receipt.payee != self.account {
+            return Err(Refusal::WrongPayee);
+        }
+        let is_short = request.tokens_out <= MAX_GENERATED_TOKENS
+            && usize::try_from(request.tokens_in).is_ok_and(|n| n <= MAX_PROMPT_BYTES);
+        if !is_short {
+            return Err(Refusal::TooLong);
+        }
+        let price = price(offer, request.tokens_in, request.tokens_out).ok_or(Refusal::TooLong)?;
+        let before = self.promised_by(chain, receipt.payer);
+        let offered = receipt.cumulative.saturating_sub(before);
+        if offered < price { Err(Refusal::TooLittle { price, offered }) } else { Ok(()) }
+    }
+
+    /// What a consumer has promised so far: in memory, or redeemed on chain before a restart.
+    pub fn promised_by(&self, chain: &ChainView, payer: EvmAddress) -> Amount {
+        let remembered = self.serving.promised.get(&payer).copied().unwrap_or_default();
+        remembered.max(chain.redeemed(payer, self.account))
+    }
+
+    pub(super) fn on_inferred(&mut self, chain: &ChainView, request: u64, done: Done) {
+        let Some(asked) = self.serving.requests.remove(&request) else { return };
+        let receipt = &asked.receipt.receipt;
+        match done {
+            Done::Inferred(body) if body.receipt == asked.receipt => {
+                let subject = receipt.digest(&chain.domain);
+                self.sign(work_epoch(chain), subject, Body::Attribution(body));
+            }
+            _ => {
+                // The promise is not used up; the consumer may spend it on the next request.
+                let before = chain.redeemed(receipt.payer, self.account);
+                self.serving.promised.insert(receipt.payer, before);
+                self.tell(Event::Refused { request, reason: Refusal::Failed });
+            }
+        }
+    }
+
+    pub(super) fn on_attribution(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
+        let Body::Attribution(body) = &record.record().body else { return };
+        let id = record.id();
+        if record.record().account == self.account {
+            let receipt = &body.receipt.receipt;
+            let promised = self.serving.promised.entry(receipt.payer).or_default();
+            *promised = (*promised).max(receipt.cumulative);
+            if receipt.cumulative > chain.redeemed(receipt.payer, self.account) {
+                self.submit(Transaction::Redeem(body.receipt.clone()));
+            }
+            self.serving.unanchored.insert(id, (Arc::clone(record), 0));
+            self.anchor_attributions(chain);
+        } else if self.serving.waiting.len() < MAX_WAITING && !self.serving.audited.contains(&id) {
+            self.serving.waiting.insert(id, Arc::clone(record));
+        }
+    }
+
+    pub(super) fn advance_serving(&mut self, chain: &ChainView) {
+        self.anchor_attributions(chain);
+        let ids: alloc::vec::Vec<_> = self.serving.waiting.keys().copied().collect();
+        for id in ids {
+            let Some(record) = self.serving.waiting.get(&id).cloned() else { continue };
+            let Some(auditors) = attribution_auditors(chain, &record) else { continue };
+            self.serving.waiting.remove(&id);
+            if auditors.contains(&self.account) && self.config.computes {
+                self.serving.audited.insert(id);
+                let job = Job::AuditAttribution { record: Arc::clone(&record) };
+                self.start(Pending::AuditAttribution(record), job);
+            }
+        }
+    }
+
+    fn anchor_attributions(&mut self, chain: &ChainView) {
+        let now = chain.head().map_or(0, |head| head.number.0);
+        self.serving.unanchored.retain(|_, (record, _)| anchored_in(chain, record).is_none());
+        let mut due = alloc::vec::Vec::new();
+        for (id, (record, sent)) in &mut self.serving.unanchored {
+            if *sent == 0 || now >= sent.saturating_add(RESUBMIT_BLOCKS) {
+                *sent = now.max(1);
+                due.push((record.record().epoch, anchor_root(id)));
+            }
+        }
+        for (epoch, root) in due {
+            self.submit(Transaction::Anchor { epoch, root });
+        }
+    }
+
+    pub(super) fn on_attribution_judged(&mut self, record: &Arc<VerifiedRecord>, done: &Done) {
+        let made = record.record();
+        let verdict = match done {
+            Done::Judged(verdict) => *verdict,
+            Done::Failed(super::Failure::Invalid) => Verdict::Fail,
+            // Bytes that are not there yet are asked for again at the next block.
+            _ => {
+                self.serving.audited.remove(&record.id());
+                self.serving.waiting.insert(record.id(), Arc::clone(record));
+                return;
+            }
+        };
+        let body = AuditBody {
+            judged: Kind::Attribution.tag(),
+            of: made.account,
+            work: made.subject,
+            record: record.id(),
+            verdict: verdict.tag(),
+            overlap: 0,
+            cosine: 0,
+            norm: 0,
+        };
+        self.sign(made.epoch, audit_subject(made.account, &made.subject), Body::Audit(body));
+    }
+}
+
+/// Who audits an attribution; `None` until the block after its anchor exists.
+pub(crate) fn attribution_auditors(
+    chain: &ChainView,
+    record: &VerifiedRecord,
+) -> Option<alloc::vec::Vec<crate::AccountId>> {
+    let block = anchored_in(chain, record)?;
+    let hash = chain.hash_after(block)?;
+    let members = chain.members_at(block);
+    let count = chain.params().training.auditors;
+    Some(shard_auditors(&hash, &record.id(), record.record().account, &members, count))
+}
+
+/// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
+pub fn shares_are_whole(body: &AttributionBody) -> bool {
+    let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
+    let is_sorted = body.shares.is_sorted_by(|(a, _), (b, _)| a < b);
+    is_sorted && sum == u64::from(crate::math::PPM)
+}

@@ -1,0 +1,177 @@
+//! Proposing, watching and finalising settlements; claiming what is owed.
+
+use alloc::vec::Vec;
+
+use super::{Done, Event, Job, Node, Pending};
+use crate::{
+    chain::{ChainView, DatanetUse, Purpose, Transaction},
+    hash::keccak,
+    ids::{AccountId, BlockNumber, Digest, Epoch},
+    placement::rank,
+    record::Verdict,
+};
+
+/// How many nodes, by rank, recompute a proposal that is not their own.
+const WATCHERS: usize = 3;
+/// Blocks after which a transaction that does not show is sent again.
+const RESUBMIT_BLOCKS: u64 = 4;
+
+/// Where this node stands with the next settlement.
+#[derive(Debug)]
+pub(super) struct Settling {
+    epoch: Epoch,
+    is_busy: bool,
+    acted_at: Option<u64>,
+    watched: Option<Digest>,
+    distrusted: Option<Digest>,
+    uses: Option<(Digest, Vec<DatanetUse>)>,
+    claimed: Option<Epoch>,
+}
+
+impl Settling {
+    pub(super) const fn new() -> Self {
+        Self {
+            epoch: Epoch(0),
+            is_busy: false,
+            acted_at: None,
+            watched: None,
+            distrusted: None,
+            uses: None,
+            claimed: None,
+        }
+    }
+
+    fn enter(&mut self, epoch: Epoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.is_busy = false;
+            self.acted_at = None;
+            self.watched = None;
+            self.distrusted = None;
+        }
+    }
+}
+
+/// The proposers of an epoch's settlement, by rank: members with stake first, all members if none
+/// has any.
+fn proposers(chain: &ChainView, epoch: Epoch) -> Option<Vec<AccountId>> {
+    let seed = chain.seed(epoch, Purpose::Settle)?;
+    let end = chain.schedule.start(epoch.next());
+    let members = chain.members_at(end);
+    let has_stake =
+        |id: &AccountId| chain.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
+    let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
+    let candidates = if staked.is_empty() { members } else { staked };
+    Some(rank(&seed, b"proposer", &candidates))
+}
+
+impl Node {
+    pub(super) fn advance_settlement(&mut self, chain: &ChainView) {
+        let Some(now) = chain.head().map(|head| head.number) else { return };
+        self.claim_own(chain);
+        let epoch = chain.next_to_settle();
+        self.settling.enter(epoch);
+        let Some(order) = proposers(chain, epoch) else { return };
+        let Some(rank) = order.iter().position(|account| *account == self.account) else { return };
+        let is_recent =
+            self.settling.acted_at.is_some_and(|at| now.0 < at.saturating_add(RESUBMIT_BLOCKS));
+        if self.settling.is_busy || is_recent {
+            return;
+        }
+        match chain.settlement(epoch) {
+            None => self.propose_when_due(chain, epoch, rank, now),
+            Some(state) => {
+                let id = state.settlement.id();
+                let is_own = state.proposer == self.account;
+                let is_watched = self.settling.watched == Some(id);
+                if !is_own && rank <= WATCHERS && !is_watched {
+                    self.settling.is_busy = true;
+                    let job = Job::Verify { settlement: state.settlement };
+                    self.start(Pending::Verify(epoch, id), job);
+                    return;
+                }
+                let turn = if is_own { 0 } else { rank_wait(chain, rank) };
+                let window = chain.schedule.challenge_blocks.saturating_add(turn);
+                let is_ripe = now.0 > state.proposed.0.saturating_add(window);
+                if is_ripe && self.settling.distrusted != Some(id) {
+                    self.finalise(epoch, state.settlement.uses, now);
+                }
+            }
+        }
+    }
+
+    fn propose_when_due(&mut self, chain: &ChainView, epoch: Epoch, rank: usize, now: BlockNumber) {
+        let end = chain.schedule.start(epoch.next()).0;
+        let due = end
+            .saturating_add(chain.params().settle_delay_blocks)
+            .saturating_add(rank_wait(chain, rank));
+        if now.0 >= due {
+            self.settling.is_busy = true;
+            self.start(Pending::Settle(epoch), Job::Settle { epoch });
+        }
+    }
+
+    fn finalise(&mut self, epoch: Epoch, wanted: Digest, now: BlockNumber) {
+        let uses = match &self.settling.uses {
+            Some((hash, uses)) if *hash == wanted => uses.clone(),
+            // The list that the hash stands for is recomputed with the settlement itself.
+            _ => {
+                self.settling.is_busy = true;
+                self.start(Pending::Settle(epoch), Job::Settle { epoch });
+                return;
+            }
+        };
+        self.settling.acted_at = Some(now.0);
+        self.submit(Transaction::Finalise { epoch, uses });
+    }
+
+    pub(super) fn on_settled(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
+        self.settling.is_busy = false;
+        let Done::Settled(settlement, uses) = done else {
+            self.settling.acted_at = chain.head().map(|head| head.number.0);
+            return;
+        };
+        if epoch != self.settling.epoch || settlement.epoch != epoch {
+            return;
+        }
+        self.settling.uses = Some((settlement.uses, uses));
+        if chain.settlement(epoch).is_none() {
+            self.settling.acted_at = chain.head().map(|head| head.number.0);
+            self.submit(Transaction::Propose { proposer: self.account, settlement });
+        }
+    }
+
+    pub(super) fn on_verified(&mut self, epoch: Epoch, id: Digest, done: &Done) {
+        self.settling.is_busy = false;
+        if epoch != self.settling.epoch {
+            return;
+        }
+        match done {
+            Done::Judged(Verdict::Pass) => self.settling.watched = Some(id),
+            Done::Judged(_) => {
+                self.settling.watched = Some(id);
+                self.settling.distrusted = Some(id);
+                self.tell(Event::WrongSettlement { epoch });
+                let reason = keccak(&[b"openledger/objection/recomputed", &id.0]);
+                let account = self.account;
+                self.submit(Transaction::Object { epoch, account, reason });
+            }
+            // The log could not be had yet: asked for again at the next block.
+            _ => {}
+        }
+    }
+
+    fn claim_own(&mut self, chain: &ChainView) {
+        let Some(last) = chain.last_final().map(|state| state.settlement.epoch) else { return };
+        if self.config.auto_claim && self.settling.claimed != Some(last) {
+            self.settling.claimed = Some(last);
+            let job = Job::Claim { epoch: last, account: self.account };
+            self.start(Pending::Fetch, job);
+        }
+    }
+}
+
+fn rank_wait(chain: &ChainView, rank: usize) -> u64 {
+    let rank = u64::try_from(rank).unwrap_or(u64::MAX);
+    chain.params().propose_fallback_blocks.saturating_mul(rank)
+}

@@ -1,0 +1,595 @@
+//! Training runs: shards, audits by replay, and the close of each round.
+//!
+//! Everything is derived from records and the chain at every block, so a node that restarts or joins
+//! late catches up by reading the same records: a round whose close is anchored needs no work, only
+//! the checkpoint.
+
+mod round;
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+
+use round::{RoundState, Seen};
+
+use super::{
+    Done, Event, Failure, Job, Node, Pending as NodePending, Waiting, anchor_root, anchored_in,
+    nodes_of, work_epoch,
+};
+use crate::{
+    chain::{ChainView, Transaction},
+    codec::Wire as _,
+    hash::keccak,
+    ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
+    merkle,
+    record::{AuditBody, Body, Kind, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
+    training::{
+        self, ReplayReport, RunConfig, audit_subject, round_subject, shard_seed, shard_subject,
+    },
+};
+
+/// Blocks after which an anchor that does not show is sent again.
+const RESUBMIT_BLOCKS: u64 = 4;
+/// Blocks after which a job that failed for want of bytes is tried again.
+const RETRY_BLOCKS: u64 = 2;
+
+/// How far a training run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Which run.
+    pub model: ModelId,
+    /// The round that is open.
+    pub round: Round,
+    /// Training rounds in all.
+    pub rounds: u32,
+    /// The checkpoint now; `None` until the run is prepared.
+    pub checkpoint: Option<Hash>,
+    /// Whether sketches are captured and the model can be served.
+    pub is_ready: bool,
+}
+
+/// One training run as this node sees it.
+#[derive(Debug)]
+pub(super) struct Run {
+    model: ModelId,
+    config: RunConfig,
+    /// Accounts that take part: bound when the run was ordered.
+    members: Vec<AccountId>,
+    units: u32,
+    stage: Stage,
+    retry_at: u64,
+    records: BTreeMap<Round, RoundState>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    New,
+    Preparing,
+    Open(Open),
+    Ready(Hash),
+}
+
+/// The round that is open.
+#[derive(Debug, Clone)]
+struct Open {
+    round: Round,
+    /// The block in which it opened.
+    since: BlockNumber,
+    seed: Digest,
+    base: Hash,
+    own: Own,
+    /// Whether this node is aggregating, as leader or to follow a close.
+    is_aggregating: bool,
+    has_closed: bool,
+}
+
+/// This node's own shard of the open round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Own {
+    None,
+    Computing,
+    /// Blocks at which it was last sent to be anchored.
+    Done(Option<u64>),
+}
+
+/// Which training job is running.
+#[derive(Debug, Clone)]
+pub(super) enum Pending {
+    Prepare(ModelId),
+    Compute(ModelId, Round),
+    Replay(ModelId, Round, Digest),
+    Lead(ModelId, Round, Vec<Digest>),
+    Follow(ModelId, Round, Arc<VerifiedRecord>),
+}
+
+/// The root of the sketches of a run, from its payloads by slot; it stands where training rounds
+/// have a checkpoint.
+pub fn closing_root(payloads: &[(Hash, u32)]) -> Digest {
+    let leaves: Vec<_> = payloads.iter().map(|(hash, _)| hash.0).collect();
+    merkle::root(&leaves)
+}
+
+impl Run {
+    fn new(chain: &ChainView, ordered: BlockNumber, model: &crate::chain::Model) -> Option<Self> {
+        let config = RunConfig::from_bytes(&model.config).ok()?;
+        let units = chain
+            .snapshot(model.datanet, ordered)
+            .iter()
+            .fold(0u32, |sum, contribution| sum.saturating_add(contribution.units));
+        Some(Self {
+            model: model.id,
+            config,
+            members: chain.members_at(ordered),
+            units,
+            stage: Stage::New,
+            retry_at: 0,
+            records: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let (round, checkpoint) = match &self.stage {
+            Stage::New | Stage::Preparing => (Round(0), None),
+            Stage::Open(open) => (open.round, Some(open.base)),
+            Stage::Ready(checkpoint) => (Round(self.config.rounds), Some(*checkpoint)),
+        };
+        Progress {
+            model: self.model,
+            round,
+            rounds: self.config.rounds,
+            checkpoint,
+            is_ready: matches!(self.stage, Stage::Ready(_)),
+        }
+    }
+
+    pub(super) fn waiting(&self, _chain: &ChainView) -> Option<Waiting> {
+        match &self.stage {
+            Stage::New | Stage::Preparing => Some(Waiting::Preparing(self.model)),
+            Stage::Open(open) if open.own == Own::Computing => {
+                Some(Waiting::Computing(self.model, open.round))
+            }
+            Stage::Open(open) => Some(Waiting::Others(self.model, open.round)),
+            Stage::Ready(_) => None,
+        }
+    }
+
+    fn slot_of(&self, account: AccountId) -> Option<u32> {
+        let index = self.members.iter().position(|member| *member == account)?;
+        u32::try_from(index).ok()
+    }
+
+    fn is_sketch(&self, round: Round) -> bool {
+        round.0 >= self.config.rounds
+    }
+
+    /// The slot that an account works on, given how often the round was retried. Training slots are
+    /// the members' own; a sketch slot passes on to the next member until it is captured.
+    fn slot_at(&self, round: Round, account: AccountId, attempt: u32) -> Option<u32> {
+        let own = self.slot_of(account)?;
+        let count = u32::try_from(self.members.len()).ok()?;
+        if self.is_sketch(round) {
+            own.checked_add(count)?.checked_sub(attempt.checked_rem(count)?)?.checked_rem(count)
+        } else {
+            Some(own)
+        }
+    }
+
+    fn units_of(&self, seed: &Digest, round: Round, slot: u32) -> Vec<u32> {
+        if self.is_sketch(round) {
+            let slots = u32::try_from(self.members.len()).unwrap_or(1);
+            return training::sketch_units(slot, slots, self.units).collect();
+        }
+        training::training_units(seed, slot, self.config.units_per_shard, self.units)
+    }
+
+    fn open_mut(&mut self) -> Option<&mut Open> {
+        match &mut self.stage {
+            Stage::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    fn enter(&mut self, round: Round, since: BlockNumber, seed: Digest, base: Hash) {
+        self.records.retain(|kept, _| *kept >= round);
+        self.stage = Stage::Open(Open {
+            round,
+            since,
+            seed,
+            base,
+            own: Own::None,
+            is_aggregating: false,
+            has_closed: false,
+        });
+    }
+}
+
+impl Node {
+    pub(super) fn advance_runs(&mut self, chain: &ChainView) {
+        for (ordered, model) in chain.models() {
+            if !self.runs.contains_key(&model.id)
+                && let Some(run) = Run::new(chain, *ordered, model)
+            {
+                self.runs.insert(model.id, run);
+            }
+        }
+        let ids: Vec<_> = self.runs.keys().copied().collect();
+        for id in ids {
+            // The run is taken out while it advances, so that it can ask the node for things.
+            if let Some(mut run) = self.runs.remove(&id) {
+                self.advance_run(chain, &mut run);
+                self.runs.insert(id, run);
+            }
+        }
+    }
+
+    fn advance_run(&mut self, chain: &ChainView, run: &mut Run) {
+        let now = chain.head().map_or(0, |head| head.number.0);
+        if now < run.retry_at {
+            return;
+        }
+        match &run.stage {
+            Stage::New => {
+                run.stage = Stage::Preparing;
+                let pending = NodePending::Train(Pending::Prepare(run.model));
+                self.start(pending, Job::Prepare { model: run.model });
+            }
+            Stage::Open(open) => {
+                let open = open.clone();
+                if let Some(close) = run.first_close(chain, &open) {
+                    self.follow(chain, run, &open, close);
+                    return;
+                }
+                self.work(chain, run, &open, now);
+                self.audit_shards(chain, run, &open);
+                self.lead(chain, run, &open, now);
+            }
+            Stage::Preparing | Stage::Ready(_) => {}
+        }
+    }
+
+    /// Computes and anchors this node's own shard.
+    fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+        let attempt = run.attempt(chain, open, now);
+        let Some(slot) = run.slot_at(open.round, self.account, attempt) else { return };
+        let own = run.own_shard(open.round, self.account, slot);
+        match (&open.own, own) {
+            (Own::Computing, _) => {}
+            (_, Some(shard)) => {
+                if anchored_in(chain, &shard).is_some() {
+                    return;
+                }
+                let sent = if let Own::Done(sent) = open.own { sent } else { None };
+                if sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS)) {
+                    let root = anchor_root(&shard.id());
+                    self.submit(Transaction::Anchor { epoch: shard.record().epoch, root });
+                    if let Some(open) = run.open_mut() {
+                        open.own = Own::Done(Some(now));
+                    }
+                }
+            }
+            (_, None) if self.config.computes && !run.slot_passed(chain, open, slot) => {
+                let job = Job::Compute {
+                    model: run.model,
+                    round: open.round,
+                    slot,
+                    base: open.base,
+                    units: run.units_of(&open.seed, open.round, slot),
+                    seed: shard_seed(&open.seed, slot),
+                    is_sketch: run.is_sketch(open.round),
+                };
+                self.start(NodePending::Train(Pending::Compute(run.model, open.round)), job);
+                if let Some(open) = run.open_mut() {
+                    open.own = Own::Computing;
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Replays the shards for which this node was drawn.
+    fn audit_shards(&mut self, chain: &ChainView, run: &mut Run, open: &Open) {
+        if !self.config.computes {
+            return;
+        }
+        let members = run.members.clone();
+        let duties: Vec<_> = run
+            .shards(open.round)
+            .filter(|seen| !seen.is_audited_here)
+            .filter(|seen| seen.auditors(chain, &members).contains(&self.account))
+            .map(|seen| Arc::clone(&seen.record))
+            .collect();
+        for record in duties {
+            let Body::Shard(shard) = &record.record().body else { continue };
+            run.mark_audited(open.round, &record.id());
+            let is_fair = shard.base == open.base
+                && run.is_own_work(chain, open, record.record().account, shard.slot);
+            if !is_fair {
+                self.report_shard(run.model, &record, None);
+                continue;
+            }
+            let job = Job::Replay {
+                shard: shard.clone(),
+                units: run.units_of(&open.seed, open.round, shard.slot),
+                seed: shard_seed(&open.seed, shard.slot),
+                is_sketch: run.is_sketch(open.round),
+                from: nodes_of(chain, &[record.record().account]),
+            };
+            let pending = Pending::Replay(run.model, open.round, record.id());
+            self.start(NodePending::Train(pending), job);
+        }
+    }
+
+    /// Closes the round when it is this node's turn.
+    fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+        if open.is_aggregating || open.has_closed || !run.may_close(chain, open, self.account, now)
+        {
+            return;
+        }
+        let passed = run.passed(chain, open);
+        let records: Vec<_> = passed.iter().map(|seen| seen.record.id()).collect();
+        self.aggregate(chain, run, open, &passed, None, |model, round| {
+            let mut shards = records;
+            shards.sort_unstable();
+            Pending::Lead(model, round, shards)
+        });
+    }
+
+    /// Takes the step that an anchored close fixes.
+    fn follow(
+        &mut self,
+        chain: &ChainView,
+        run: &mut Run,
+        open: &Open,
+        close: Arc<VerifiedRecord>,
+    ) {
+        let Body::RoundClose(body) = &close.record().body else { return };
+        if open.is_aggregating {
+            return;
+        }
+        let listed: Vec<_> = run
+            .shards(open.round)
+            .filter(|seen| body.shards.contains(&seen.record.id()))
+            .cloned()
+            .collect();
+        let expected = Some(body.next);
+        // Without all its shards the close can only be followed through the checkpoint itself.
+        self.aggregate(chain, run, open, &listed, expected, |model, round| {
+            Pending::Follow(model, round, Arc::clone(&close))
+        });
+    }
+
+    fn aggregate(
+        &mut self,
+        chain: &ChainView,
+        run: &mut Run,
+        open: &Open,
+        shards: &[Seen],
+        expected: Option<Hash>,
+        pending: impl FnOnce(ModelId, Round) -> Pending,
+    ) {
+        let payloads = canonical_payloads(shards);
+        if let Some(open) = run.open_mut() {
+            open.is_aggregating = true;
+        }
+        let (model, round) = (run.model, open.round);
+        if run.is_sketch(round) {
+            // The root of the sketches needs no bytes.
+            let next = Hash(closing_root(&payloads).0);
+            let pending = pending(model, round);
+            self.on_aggregated(chain, run, pending, &Done::Aggregated(next));
+            return;
+        }
+        let workers: Vec<_> = shards.iter().map(|seen| seen.record.record().account).collect();
+        let from = nodes_of(chain, &workers);
+        let job = Job::Aggregate { model, base: open.base, payloads, from, expected };
+        self.start(NodePending::Train(pending(model, round)), job);
+    }
+
+    pub(super) fn on_trained(&mut self, chain: &ChainView, pending: Pending, done: Done) {
+        let model = match &pending {
+            Pending::Prepare(model)
+            | Pending::Compute(model, _)
+            | Pending::Replay(model, ..)
+            | Pending::Lead(model, ..)
+            | Pending::Follow(model, ..) => *model,
+        };
+        let Some(mut run) = self.runs.remove(&model) else { return };
+        match pending {
+            Pending::Prepare(_) => run.on_prepared(chain, &done),
+            Pending::Compute(_, round) => self.on_computed(chain, &mut run, round, done),
+            Pending::Replay(_, round, record) => {
+                self.on_replayed(chain, &mut run, round, &record, &done);
+            }
+            Pending::Lead(..) | Pending::Follow(..) => {
+                self.on_aggregated(chain, &mut run, pending, &done);
+            }
+        }
+        self.advance_run(chain, &mut run);
+        self.runs.insert(model, run);
+    }
+
+    fn on_computed(&mut self, chain: &ChainView, run: &mut Run, round: Round, done: Done) {
+        let model = run.model;
+        let Some(open) = run.open_mut().filter(|open| open.round == round) else { return };
+        match done {
+            Done::Computed(shard) => {
+                open.own = Own::Done(None);
+                let subject = shard_subject(model, round, shard.slot);
+                self.sign(work_epoch(chain), subject, Body::Shard(shard));
+            }
+            _ => {
+                open.own = Own::None;
+                run.retry_at = retry_at(chain);
+            }
+        }
+    }
+
+    fn on_replayed(
+        &mut self,
+        chain: &ChainView,
+        run: &mut Run,
+        round: Round,
+        record: &Digest,
+        done: &Done,
+    ) {
+        let Some(seen) = run.shard(round, record) else { return };
+        match done {
+            Done::Replayed(report) => {
+                if !report.accepts(&chain.params().training) {
+                    let account = seen.record().account;
+                    let (model, report) = (run.model, *report);
+                    self.tell(Event::ShardRejected { account, model, round, report });
+                }
+                self.report_shard_with(chain, run.model, &seen, *report);
+            }
+            Done::Failed(Failure::Invalid) => self.report_shard(run.model, &seen, None),
+            _ => {
+                run.unmark_audited(round, record);
+                run.retry_at = retry_at(chain);
+            }
+        }
+    }
+
+    fn report_shard_with(
+        &mut self,
+        chain: &ChainView,
+        model: ModelId,
+        shard: &VerifiedRecord,
+        report: ReplayReport,
+    ) {
+        let is_good = report.accepts(&chain.params().training);
+        self.report_shard(model, shard, Some((report, is_good)));
+    }
+
+    fn report_shard(
+        &mut self,
+        _model: ModelId,
+        shard: &VerifiedRecord,
+        report: Option<(ReplayReport, bool)>,
+    ) {
+        let made = shard.record();
+        let (report, is_good) =
+            report.unwrap_or((ReplayReport { overlap: 0, cosine: 0, norm: 0 }, false));
+        let body = AuditBody {
+            judged: Kind::ShardResult.tag(),
+            of: made.account,
+            work: made.subject,
+            record: shard.id(),
+            verdict: if is_good { Verdict::Pass } else { Verdict::Fail }.tag(),
+            overlap: report.overlap,
+            cosine: report.cosine,
+            norm: report.norm,
+        };
+        // The audit is settled together with what it judges.
+        self.sign(made.epoch, audit_subject(made.account, &made.subject), Body::Audit(body));
+    }
+
+    fn on_aggregated(&mut self, chain: &ChainView, run: &mut Run, pending: Pending, done: &Done) {
+        let Some(open) = run.open_mut() else { return };
+        open.is_aggregating = false;
+        let Done::Aggregated(next) = done else {
+            run.retry_at = retry_at(chain);
+            return;
+        };
+        match pending {
+            Pending::Lead(model, round, shards) if open.round == round => {
+                open.has_closed = true;
+                let body = RoundCloseBody { model, round, base: open.base, shards, next: *next };
+                let subject = round_subject(model, round);
+                self.sign(work_epoch(chain), subject, Body::RoundClose(body));
+            }
+            Pending::Follow(_, round, close) if open.round == round => {
+                let Body::RoundClose(body) = &close.record().body else { return };
+                if body.next == *next {
+                    self.close_round(chain, run, &close, body);
+                } else {
+                    run.distrust(round, &close.id());
+                    self.tell(Event::CheckpointMismatch { model: run.model, round });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn close_round(
+        &mut self,
+        chain: &ChainView,
+        run: &mut Run,
+        close: &VerifiedRecord,
+        body: &RoundCloseBody,
+    ) {
+        let Some(block) = anchored_in(chain, close) else { return };
+        let Some(hash) = chain.hash_after(block) else { return };
+        let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
+        let (model, round) = (run.model, body.round);
+        if run.is_sketch(round) {
+            let listed: Vec<_> = run
+                .shards(round)
+                .filter(|seen| body.shards.contains(&seen.record.id()))
+                .cloned()
+                .collect();
+            let sketches = canonical_payloads(&listed);
+            let sketch_root = Digest(body.next.0);
+            run.stage = Stage::Ready(body.base);
+            let checkpoint = body.base;
+            self.tell(Event::ModelReady { model, checkpoint, sketches, sketch_root });
+            return;
+        }
+        let seed = keccak(&[&hash.0, b"round", &round.next().0.to_be_bytes()]);
+        run.enter(round.next(), block, seed, body.next);
+        self.tell(Event::RoundClosed { model, round, checkpoint: body.next, shards });
+    }
+
+    /// Keeps a record of an open or coming round.
+    pub(super) fn on_training_record(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
+        let model = match &record.record().body {
+            Body::Shard(shard) => Some(shard.model),
+            Body::RoundClose(close) => Some(close.model),
+            _ => None,
+        };
+        self.advance_runs_known(chain);
+        for run in self.runs.values_mut() {
+            if model.is_none_or(|model| model == run.model) {
+                run.keep(record);
+            }
+        }
+        let own_close = match &record.record().body {
+            Body::RoundClose(_) => record.record().account == self.account,
+            _ => false,
+        };
+        if own_close && anchored_in(chain, record).is_none() {
+            let root = anchor_root(&record.id());
+            self.submit(Transaction::Anchor { epoch: record.record().epoch, root });
+        }
+        if let Some(mut run) = model.and_then(|model| self.runs.remove(&model)) {
+            self.advance_run(chain, &mut run);
+            self.runs.insert(run.model, run);
+        }
+    }
+
+    /// Makes room for records of runs that the chain already knows.
+    fn advance_runs_known(&mut self, chain: &ChainView) {
+        for (ordered, model) in chain.models() {
+            if !self.runs.contains_key(&model.id)
+                && let Some(run) = Run::new(chain, *ordered, model)
+            {
+                self.runs.insert(model.id, run);
+            }
+        }
+    }
+}
+
+/// Payloads in the order in which they are aggregated: by slot.
+fn canonical_payloads(shards: &[Seen]) -> Vec<(Hash, u32)> {
+    let mut bodies: Vec<&ShardBody> = shards
+        .iter()
+        .filter_map(|seen| match &seen.record.record().body {
+            Body::Shard(body) => Some(body),
+            _ => None,
+        })
+        .collect();
+    bodies.sort_unstable_by_key(|body| body.slot);
+    bodies.iter().map(|body| (body.payload, body.length)).collect()
+}
+
+fn retry_at(chain: &ChainView) -> u64 {
+    chain.head().map_or(0, |head| head.number.0).saturating_add(RETRY_BLOCKS)
+}

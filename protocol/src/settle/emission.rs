@@ -1,0 +1,249 @@
+//! What the vault pays for: proven replicas, verified shards, audits, the work of attributing.
+//!
+//! Each pot is divided by the work that was *due*, so that a failure enriches nobody: its part stays
+//! in the vault.
+
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+
+use super::{Ledger, Source, Unpaid};
+use crate::{
+    codec::Wire as _,
+    hash::blake3,
+    holding,
+    ids::{AccountId, BlockNumber, Digest},
+    math::{BPS, mul_div},
+    node::{anchored_in, attribution_auditors, judge_storage},
+    record::{Body, Kind, Verdict, VerifiedRecord},
+    training::{RunConfig, shard_auditors},
+};
+
+/// What became of one holder's proof.
+enum Shown {
+    Proven { replicas: u32, bytes: u64, record: Digest },
+    Unpaid(Unpaid, Digest),
+}
+
+impl Ledger<'_> {
+    fn pot(&self, bps: u32) -> u128 {
+        mul_div(self.chain.budget.0, u128::from(bps), BPS).unwrap_or(0)
+    }
+
+    pub(super) fn pay_storage(&mut self) {
+        let placement = self.chain.placement(self.epoch);
+        let pot = self.pot(self.chain.params().economics.emission_storage_bps);
+        let duties = self.chain.audit_duties(self.epoch);
+        for (holder, packs) in placement.holders() {
+            let auditors: Vec<_> =
+                duties.iter().filter(|(_, of)| of.contains(&holder)).map(|(by, _)| *by).collect();
+            match self.judge_holder(holder, packs, &auditors) {
+                Shown::Proven { replicas, bytes, record } => {
+                    self.replicas_proven = self.replicas_proven.saturating_add(replicas);
+                    self.proven.insert(holder, bytes);
+                    let amount = mul_div(pot, u128::from(bytes), placement.bytes()).unwrap_or(0);
+                    self.pay(holder, Source::Storage, amount, record);
+                }
+                Shown::Unpaid(reason, record) => {
+                    if reason == Unpaid::WrongProof {
+                        self.storage_faults = self.storage_faults.saturating_add(1);
+                    }
+                    self.refuse(holder, Source::Storage, record, reason);
+                }
+            }
+        }
+    }
+
+    fn judge_holder(
+        &mut self,
+        holder: AccountId,
+        packs: &[(crate::Hash, u64)],
+        auditors: &[AccountId],
+    ) -> Shown {
+        let subject = holding::subject(self.epoch, holder);
+        let deadline = self.chain.schedule.commit_deadline(self.epoch);
+        let commit = self.records.get(&(Kind::StorageCommit, holder, subject)).cloned();
+        let in_time = |commit: &Arc<VerifiedRecord>| {
+            anchored_in(self.chain, commit).is_some_and(|block| block <= deadline)
+        };
+        let Some(commit) = commit.filter(in_time) else {
+            return Shown::Unpaid(Unpaid::NotCommitted, Digest::ZERO);
+        };
+        self.audits_due = self.audits_due.saturating_add(auditors.len() as u64);
+        let Some(proof) = self.records.get(&(Kind::StorageProof, holder, subject)).cloned() else {
+            self.credit_missing(&subject, auditors);
+            return Shown::Unpaid(Unpaid::NotOpened, commit.id());
+        };
+        let verdict = self.judge_proof(&commit, &proof);
+        let agreeing = self.credit_audits(&proof.id(), verdict, auditors);
+        match verdict {
+            Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
+            Verdict::Missing => Shown::Unpaid(Unpaid::NotOpened, proof.id()),
+            Verdict::Pass if agreeing.saturating_mul(2) <= auditors.len() => {
+                Shown::Unpaid(Unpaid::NoQuorum, proof.id())
+            }
+            Verdict::Pass => {
+                let absent = match &commit.record().body {
+                    Body::StorageCommit(body) => body.absent.as_slice(),
+                    _ => &[],
+                };
+                let cell_bytes = self.chain.params().holding.cell_bytes;
+                let inventory = holding::Inventory::owed(packs, absent, cell_bytes);
+                let replicas = u32::try_from(inventory.packs().len()).unwrap_or(u32::MAX);
+                Shown::Proven { replicas, bytes: inventory.bytes(), record: proof.id() }
+            }
+        }
+    }
+
+    fn judge_proof(&mut self, commit: &VerifiedRecord, proof: &VerifiedRecord) -> Verdict {
+        let Body::StorageProof(body) = &proof.record().body else { return Verdict::Fail };
+        let Some(openings) = self.evidence.openings.get(&body.openings) else {
+            return Verdict::Missing;
+        };
+        if blake3(openings) != body.openings {
+            return Verdict::Missing;
+        }
+        self.used_openings.insert(body.openings, openings.clone());
+        judge_storage(self.chain, commit, proof, openings)
+    }
+
+    /// Credits the drawn auditors whose verdict is the right one; gives how many there are.
+    fn credit_audits(&mut self, record: &Digest, right: Verdict, drawn: &[AccountId]) -> usize {
+        let verdicts = self.audits.get(record).cloned().unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        for (by, verdict, audit) in verdicts {
+            if verdict == right && drawn.contains(&by) && seen.insert(by) {
+                self.good_audits.push((by, audit.id()));
+            }
+        }
+        seen.len()
+    }
+
+    fn credit_missing(&mut self, work: &Digest, drawn: &[AccountId]) {
+        for auditor in drawn {
+            if let Some(audit) = self.missing.get(&(*auditor, *work)) {
+                self.good_audits.push((*auditor, audit.id()));
+            }
+        }
+    }
+
+    pub(super) fn pay_shards(&mut self) {
+        let pot = self.pot(self.chain.params().economics.emission_shards_bps);
+        let judged: Vec<_> = self
+            .of_kind(Kind::ShardResult)
+            .into_iter()
+            .map(|shard| {
+                let verdict = self.judge_shard(&shard);
+                (shard, verdict)
+            })
+            .collect();
+        let due = judged.iter().filter(|(_, verdict)| verdict.is_some()).count();
+        let share = pot.checked_div(due as u128).unwrap_or(0);
+        let mut paid = BTreeSet::new();
+        for (shard, verdict) in judged {
+            let made = shard.record();
+            match verdict {
+                Some(Verdict::Pass) => {
+                    self.shards_verified = self.shards_verified.saturating_add(1);
+                    if paid.insert(made.subject) {
+                        self.pay(made.account, Source::Shards, share, shard.id());
+                    }
+                    if let Some(datanet) = self.datanet_of(&shard) {
+                        let used = self.use_mut(datanet);
+                        used.shards = used.shards.saturating_add(1);
+                    }
+                }
+                Some(_) => {
+                    self.shards_rejected = self.shards_rejected.saturating_add(1);
+                    let reason = Unpaid::ShardRejected;
+                    self.refuse(made.account, Source::Shards, shard.id(), reason);
+                }
+                None => {
+                    self.refuse(made.account, Source::Shards, shard.id(), Unpaid::NotAudited);
+                }
+            }
+        }
+    }
+
+    /// The verdict of the drawn auditor on a shard, which is credited for it.
+    fn judge_shard(&mut self, shard: &VerifiedRecord) -> Option<Verdict> {
+        let Body::Shard(body) = &shard.record().body else { return None };
+        let (ordered, model) = self.chain.model(body.model)?;
+        let config = RunConfig::from_bytes(&model.config).ok()?;
+        let members = self.chain.members_at(*ordered);
+        let own = members.iter().position(|member| *member == shard.record().account)?;
+        let is_training = body.round.0 < config.rounds;
+        if body.round.0 > config.rounds || (is_training && u32::try_from(own) != Ok(body.slot)) {
+            return None;
+        }
+        let block = anchored_in(self.chain, shard)?;
+        let hash = self.chain.hash_after(block)?;
+        let count = self.chain.params().training.auditors;
+        let worker = shard.record().account;
+        let drawn = shard_auditors(&hash, &shard.id(), worker, &members, count);
+        self.verdict_of_drawn(&shard.id(), &drawn)
+    }
+
+    fn verdict_of_drawn(&mut self, record: &Digest, drawn: &[AccountId]) -> Option<Verdict> {
+        self.audits_due = self.audits_due.saturating_add(drawn.len() as u64);
+        let verdicts = self.audits.get(record)?;
+        let verdict =
+            verdicts.iter().find(|(by, ..)| drawn.contains(by)).map(|(_, verdict, _)| *verdict)?;
+        self.credit_audits(record, verdict, drawn);
+        Some(verdict)
+    }
+
+    fn datanet_of(&self, record: &VerifiedRecord) -> Option<crate::DatanetId> {
+        let model = match &record.record().body {
+            Body::Shard(body) => body.model,
+            Body::Attribution(body) => body.model,
+            _ => return None,
+        };
+        self.chain.model(model).map(|(_, model)| model.datanet)
+    }
+
+    pub(super) fn pay_attribution_work(&mut self) {
+        let pot = self.pot(self.chain.params().economics.emission_attribution_bps);
+        let outputs = self.of_kind(Kind::Attribution);
+        let share = pot.checked_div(outputs.len() as u128).unwrap_or(0);
+        for output in outputs {
+            let made = output.record();
+            match self.judge_attribution(&output) {
+                Some(Verdict::Pass) => {
+                    self.pay(made.account, Source::Serving, share, output.id());
+                    if let Some(datanet) = self.datanet_of(&output) {
+                        let used = self.use_mut(datanet);
+                        used.outputs = used.outputs.saturating_add(1);
+                    }
+                }
+                _ => self.refuse(made.account, Source::Serving, output.id(), Unpaid::NotAudited),
+            }
+        }
+    }
+
+    fn judge_attribution(&mut self, output: &VerifiedRecord) -> Option<Verdict> {
+        let drawn = attribution_auditors(self.chain, output)?;
+        self.verdict_of_drawn(&output.id(), &drawn)
+    }
+
+    /// The verdict on an attribution of any epoch, without crediting anybody.
+    pub(super) fn attribution_verdict(
+        &self,
+        output: &VerifiedRecord,
+    ) -> Option<(Verdict, Arc<VerifiedRecord>)> {
+        let drawn = attribution_auditors(self.chain, output)?;
+        let verdicts = self.audits.get(&output.id())?;
+        let found = verdicts.iter().find(|(by, ..)| drawn.contains(by));
+        found.map(|(_, verdict, audit)| (*verdict, Arc::clone(audit)))
+    }
+
+    pub(super) fn pay_audits(&mut self) {
+        let pot = self.pot(self.chain.params().economics.emission_audits_bps);
+        let share = pot.checked_div(u128::from(self.audits_due)).unwrap_or(0);
+        for (account, record) in core::mem::take(&mut self.good_audits) {
+            self.pay(account, Source::Audits, share, record);
+        }
+    }
+
+    pub(super) const fn start_block(&self) -> BlockNumber {
+        self.chain.schedule.start(self.epoch)
+    }
+}
