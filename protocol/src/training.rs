@@ -29,10 +29,18 @@ pub struct RunConfig {
     pub rounds: u32,
     /// Units that one shard reads.
     pub units_per_shard: u32,
+    /// Optimiser steps of a shard.
+    pub steps: u32,
     /// Sequences per optimiser step.
     pub batch: u32,
-    /// Peak learning rate of the inner optimiser, in billionths.
+    /// Tokens per sequence.
+    pub context: u32,
+    /// Steps of linear warm-up.
+    pub warmup: u32,
+    /// Peak learning rate of the inner optimiser in the first round, in ppm.
     pub learning_rate: u32,
+    /// Learning rate of the last round as a part of the first one's, in ppm.
+    pub final_rate: u32,
     /// Values kept of every 4,096 of an update.
     pub top_k: u32,
     /// Weight of the averaged update in the outer step, in ppm.
@@ -48,8 +56,12 @@ impl Wire for RunConfig {
         self.seed.encode(out);
         self.rounds.encode(out);
         self.units_per_shard.encode(out);
+        self.steps.encode(out);
         self.batch.encode(out);
+        self.context.encode(out);
+        self.warmup.encode(out);
         self.learning_rate.encode(out);
+        self.final_rate.encode(out);
         self.top_k.encode(out);
         self.alpha.encode(out);
     }
@@ -66,14 +78,23 @@ impl Wire for RunConfig {
             seed: Wire::decode(input)?,
             rounds: Wire::decode(input)?,
             units_per_shard: Wire::decode(input)?,
+            steps: Wire::decode(input)?,
             batch: Wire::decode(input)?,
+            context: Wire::decode(input)?,
+            warmup: Wire::decode(input)?,
             learning_rate: Wire::decode(input)?,
+            final_rate: Wire::decode(input)?,
             top_k: Wire::decode(input)?,
             alpha: Wire::decode(input)?,
         };
         let is_sane = (1..=1_000_000).contains(&config.rounds)
             && (1..=1 << 20).contains(&config.units_per_shard)
+            && (1..=10_000).contains(&config.steps)
             && (1..=1024).contains(&config.batch)
+            && (8..=1 << 20).contains(&config.context)
+            && config.warmup <= config.steps
+            && config.learning_rate <= 1_000_000
+            && config.final_rate <= 1_000_000
             && (2..=4096).contains(&config.top_k)
             && config.alpha <= 2_000_000
             && config.tokenizer_length <= 64 << 20;
@@ -238,8 +259,12 @@ mod tests {
             seed: 1,
             rounds: 3,
             units_per_shard: 4,
+            steps: 3,
             batch: 2,
+            context: 64,
+            warmup: 1,
             learning_rate: 1,
+            final_rate: 1,
             top_k: 64,
             alpha: 1,
         };
