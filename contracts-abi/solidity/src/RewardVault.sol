@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
 
@@ -13,17 +14,20 @@ contract RewardVault is IRewardVault, AccessControl {
     using SafeERC20 for IERC20;
     using Checkpoints for Checkpoints.Trace208;
 
-    /// @notice May pay: the Coordinator.
-    bytes32 public constant PAYER_ROLE = keccak256("PAYER_ROLE");
     /// @notice May book fees: the UsageEscrow.
     bytes32 public constant FEES_ROLE = keccak256("FEES_ROLE");
     /// @notice The token.
     IERC20 public immutable OPEN;
 
     /// @inheritdoc IRewardVault
-    uint128 public funded;
+    address public coordinator;
+    /// What claims may still cost: released - paid. It shares a slot with the only one who may
+    /// claim, and all OPEN there is fits.
+    uint96 private _claimable;
     /// @inheritdoc IRewardVault
-    uint128 public paid;
+    uint128 public released;
+    /// @inheritdoc IRewardVault
+    uint128 public funded;
     /// @inheritdoc IRewardVault
     uint128 public budget;
     /// Cumulative fees by epoch.
@@ -52,15 +56,26 @@ contract RewardVault is IRewardVault, AccessControl {
     }
 
     /// @inheritdoc IRewardVault
-    function pay(
-        address to,
-        uint128 amount
-    ) external onlyRole(PAYER_ROLE) returns (uint128 paidNow) {
-        uint256 available = held();
-        if (amount > available) revert Underfunded(available, amount);
-        paidNow = paid + amount;
-        paid = paidNow;
-        emit Paid(to, amount);
+    function setCoordinator(address newCoordinator) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        coordinator = newCoordinator;
+        emit CoordinatorChanged(newCoordinator);
+    }
+
+    /// @inheritdoc IRewardVault
+    function release(uint128 total) external {
+        if (msg.sender != coordinator) revert NotCoordinator(msg.sender);
+        if (total > received()) revert Underfunded(received(), total);
+        _claimable = SafeCast.toUint96(uint256(_claimable) + total - released);
+        released = total;
+        emit Released(total);
+    }
+
+    /// @inheritdoc IRewardVault
+    function pay(address to, uint128 amount) external {
+        (address payer, uint96 claimable) = (coordinator, _claimable);
+        if (msg.sender != payer) revert NotCoordinator(msg.sender);
+        if (amount > claimable) revert BeyondReleased(claimable, amount);
+        _claimable = claimable - uint96(amount);
         OPEN.safeTransfer(to, amount);
     }
 
@@ -76,13 +91,18 @@ contract RewardVault is IRewardVault, AccessControl {
     }
 
     /// @inheritdoc IRewardVault
+    function paid() public view returns (uint128) {
+        return released - _claimable;
+    }
+
+    /// @inheritdoc IRewardVault
     function received() public view returns (uint256) {
         return uint256(funded) + redeemed();
     }
 
     /// @inheritdoc IRewardVault
-    function held() public view returns (uint256) {
-        return received() - paid;
+    function held() external view returns (uint256) {
+        return received() - paid();
     }
 
     /// @inheritdoc IRewardVault

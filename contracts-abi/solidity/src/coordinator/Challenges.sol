@@ -25,8 +25,9 @@ abstract contract Challenges is IChallenges, Settlements {
     ) external {
         _requireChallengeable(s);
         if (level == 0 || uint256(left.sum) + right.sum == sum) revert Unfounded();
-        SumNode memory node = SumNode(Merkle.sumHash(left, right), sum);
-        _requirePayoutRoot(s, node, level, index, count, siblings);
+        bytes32 node = Merkle.sumHash(left, right);
+        (bytes32 root, ) = Merkle.sumRoot(node, sum, level, index, count, siblings);
+        _requireSame(s.payoutRoot, root);
         _defeat(s, msg.sender, Fault.Sum);
     }
 
@@ -62,7 +63,8 @@ abstract contract Challenges is IChallenges, Settlements {
         _requireChallengeable(s);
         if (sum == cumulative) revert Unfounded();
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
-        _requirePayoutRoot(s, SumNode(leaf, sum), 0, index, count, siblings);
+        (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
+        _requireSame(s.payoutRoot, root);
         _defeat(s, msg.sender, Fault.Leaf);
     }
 
@@ -184,18 +186,6 @@ abstract contract Challenges is IChallenges, Settlements {
         if (uint256(first.index) + 1 != second.index) {
             revert NotNeighbours(first.index, second.index);
         }
-    }
-
-    function _requirePayoutRoot(
-        Settlement calldata s,
-        SumNode memory node,
-        uint256 level,
-        uint64 index,
-        uint64 count,
-        SumNode[] calldata siblings
-    ) private pure {
-        (bytes32 root, , ) = Merkle.sumRoot(node, level, index, count, siblings);
-        _requireSame(s.payoutRoot, root);
     }
 
     function _requireSame(bytes32 expected, bytes32 found) internal pure {

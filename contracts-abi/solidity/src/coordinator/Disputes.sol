@@ -5,7 +5,7 @@ import {IDisputes} from "../interfaces/IDisputes.sol";
 import {IStorageVerifier} from "../interfaces/IStorageVerifier.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {TypedData} from "../libraries/TypedData.sol";
-import {Path, Record, SumNode} from "../Types.sol";
+import {Path, Record} from "../Types.sol";
 import {Challenges} from "./Challenges.sol";
 
 /// @title Storage disputes
@@ -126,8 +126,8 @@ abstract contract Disputes is IDisputes, Challenges {
         uint128 cells = uint128((uint256(o.length) + CELL_BYTES - 1) / CELL_BYTES);
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), o.pack, o.length));
         bytes32 inventory;
-        (inventory, firstCell, ) =
-            Merkle.sumRoot(SumNode(leaf, cells), 0, o.packIndex, o.packCount, o.inventory);
+        (inventory, firstCell) =
+            Merkle.sumRoot(leaf, cells, 0, o.packIndex, o.packCount, o.inventory);
         if (d.cell < firstCell || d.cell >= firstCell + cells) {
             revert WrongPack(firstCell, cells);
         }

@@ -49,7 +49,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     /// @inheritdoc ISettlements
     mapping(bytes32 payoutRoot => bool) public isFinal;
     /// @inheritdoc ISettlements
-    mapping(uint64 account => uint128) public claimed;
+    mapping(uint64 account => uint256) public claimed;
 
     constructor(
         IRegistry registry,
@@ -119,6 +119,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         isFinal[s.payoutRoot] = true;
         emit Finalised(s.epoch, p.id, s);
         REGISTRY.unlock(p.proposer, _bonds.proposal);
+        VAULT.release(s.total);
         DATANETS.addUses(uses);
     }
 
@@ -138,18 +139,16 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         SumNode[] calldata siblings
     ) external {
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
-        (bytes32 root, , ) =
-            Merkle.sumRoot(SumNode(leaf, cumulative), 0, index, count, siblings);
+        (bytes32 root, ) = Merkle.sumRoot(leaf, cumulative, 0, index, count, siblings);
         if (!isFinal[root]) revert UnknownRoot(root);
-        uint128 before = claimed[account];
+        uint256 before = claimed[account];
         if (cumulative <= before) revert NothingOwed(account, before);
-        uint128 amount = cumulative - before;
+        uint128 amount = uint128(cumulative - before);
         claimed[account] = cumulative;
         address payout = REGISTRY.payoutOf(account);
         if (payout == address(0)) revert UnknownAccount(account);
         emit Claimed(account, payout, amount, cumulative);
-        uint128 paid = VAULT.pay(payout, amount);
-        if (paid > _last.total) revert PaidBeyondTotal(paid, _last.total);
+        VAULT.pay(payout, amount);
     }
 
     /// @inheritdoc ISettlements

@@ -2,19 +2,27 @@
 pragma solidity 0.8.37;
 
 /// @title The purse from which every reward is paid
-/// @notice Invariant: funded + redeemed = held + paid, where held is never more than the balance.
+/// @notice Invariants: funded + redeemed = held + paid; paid <= released <= funded + redeemed; held
+/// is never more than the balance.
 interface IRewardVault {
     /// @notice Emission was put in.
     event Funded(address indexed from, uint128 amount);
     /// @notice Fees were put in.
     event FeesAdded(uint64 indexed epoch, uint128 amount);
-    /// @notice A claim was paid.
-    event Paid(address indexed to, uint128 amount);
     /// @notice Each epoch may emit this much from now on.
     event BudgetChanged(uint128 budget);
 
-    /// @notice The vault does not hold that much.
-    error Underfunded(uint256 held, uint256 wanted);
+    /// @notice Another Coordinator pays from now on.
+    event CoordinatorChanged(address coordinator);
+    /// @notice A settlement became final, so that claims may cost this much in all.
+    event Released(uint128 total);
+
+    /// @notice The vault never received that much.
+    error Underfunded(uint256 received, uint256 wanted);
+    /// @notice Claims may not exceed the total of the last final settlement.
+    error BeyondReleased(uint256 claimable, uint256 wanted);
+    /// @notice Only the Coordinator may do this.
+    error NotCoordinator(address caller);
     /// @notice Fees are booked in the order of epochs.
     error EpochOrder(uint64 epoch);
 
@@ -24,12 +32,20 @@ interface IRewardVault {
     /// @notice Takes fees from the caller and books them to an epoch; only the UsageEscrow.
     function addFees(uint64 epoch, uint128 amount) external;
 
+    /// @notice Lets all claims together cost this much; only the Coordinator, at finality.
+    function release(uint128 total) external;
+
     /// @notice Pays a claim; only the Coordinator.
-    /// @return Everything paid so far, this claim included.
-    function pay(address to, uint128 amount) external returns (uint128);
+    function pay(address to, uint128 amount) external;
 
     /// @notice Changes the budget; only the admin (the Timelock).
     function setBudget(uint128 budget) external;
+
+    /// @notice Names the contract that may pay; only the admin (the Timelock).
+    function setCoordinator(address coordinator) external;
+
+    /// @notice The contract that may pay.
+    function coordinator() external view returns (address);
 
     /// @notice What each epoch may emit.
     function budget() external view returns (uint128);
@@ -42,6 +58,9 @@ interface IRewardVault {
 
     /// @notice Paid out so far.
     function paid() external view returns (uint128);
+
+    /// @notice The total of the last final settlement.
+    function released() external view returns (uint128);
 
     /// @notice funded + redeemed: what all claims together may ever cost.
     function received() external view returns (uint256);

@@ -91,11 +91,9 @@ interface ISettlements {
     /// @notice No final settlement has this root.
     error UnknownRoot(bytes32 root);
     /// @notice Nothing is owed beyond what was paid.
-    error NothingOwed(uint64 account, uint128 paid);
+    error NothingOwed(uint64 account, uint256 paid);
     /// @notice The account does not exist.
     error UnknownAccount(uint64 account);
-    /// @notice Claims may not exceed the last final total.
-    error PaidBeyondTotal(uint256 paid, uint256 total);
 
     /// @notice Proposes a settlement; locks the proposer's bond.
     function propose(uint64 proposer, Settlement calldata settlement) external;
@@ -147,5 +145,5 @@ interface ISettlements {
     function isFinal(bytes32 payoutRoot) external view returns (bool);
 
     /// @notice What an account was paid so far.
-    function claimed(uint64 account) external view returns (uint128);
+    function claimed(uint64 account) external view returns (uint256);
 }

@@ -38,42 +38,38 @@ library Merkle {
     }
 
     /// @notice The root above a node `level` levels over the leaves of a sum tree.
+    /// @param node The node's hash.
+    /// @param sum The node's sum.
     /// @param index The node's position in its level.
     /// @param count The number of leaves.
     /// @return top The root.
     /// @return before The sum of everything to the left of the node.
-    /// @return total The sum of the whole tree.
     function sumRoot(
-        SumNode memory node,
+        bytes32 node,
+        uint128 sum,
         uint256 level,
         uint64 index,
         uint64 count,
         SumNode[] calldata siblings
-    ) internal pure returns (bytes32 top, uint256 before, uint256 total) {
+    ) internal pure returns (bytes32 top, uint256 before) {
+        uint256 width = count;
         unchecked {
-            uint256 position = index;
-            uint256 width = count;
-            if (width == 0) revert BadPath();
-            for (; level > 0; --level) width = (width + 1) >> 1;
-            if (position >= width) revert BadPath();
-            uint256 used = 0;
-            while (width > 1) {
-                if ((position ^ 1) < width) {
-                    if (used == siblings.length) revert BadPath();
-                    SumNode calldata sibling = siblings[used++];
-                    if (position & 1 == 1) {
-                        before += sibling.sum;
-                        node = _sumParent(sibling.hash, sibling.sum, node.hash, node.sum);
-                    } else {
-                        node = _sumParent(node.hash, node.sum, sibling.hash, sibling.sum);
-                    }
-                }
-                position >>= 1;
-                width = (width + 1) >> 1;
-            }
-            if (used != siblings.length) revert BadPath();
-            total = node.sum;
-            top = keccak256(abi.encodePacked(uint8(2), count, node.hash, node.sum));
+            for (; level > 0 && width > 1; --level) width = (width + 1) >> 1;
+        }
+        if (level > 0 || index >= width) revert BadPath();
+        bool fits;
+        uint256 total;
+        (top, before, total, fits) = _climb(node, sum, index, width, siblings);
+        if (!fits) revert BadPath();
+        // Sums only grow on the way up, so that the last one tells whether any was too large.
+        if (total > type(uint128).max) revert SumOverflow();
+        assembly ("memory-safe") {
+            let buffer := mload(0x40)
+            mstore8(buffer, 2)
+            mstore(add(buffer, 1), shl(192, count))
+            mstore(add(buffer, 9), top)
+            mstore(add(buffer, 41), shl(128, total))
+            top := keccak256(buffer, 57)
         }
     }
 
@@ -87,15 +83,50 @@ library Merkle {
         );
     }
 
-    function _sumParent(
-        bytes32 left,
-        uint128 leftSum,
-        bytes32 right,
-        uint128 rightSum
-    ) private pure returns (SumNode memory) {
-        uint256 sum = uint256(leftSum) + rightSum;
-        if (sum > type(uint128).max) revert SumOverflow();
-        bytes32 hash = keccak256(abi.encodePacked(uint8(1), left, leftSum, right, rightSum));
-        return SumNode(hash, uint128(sum));
+    /// Folds a path into the top of a sum tree; does not fit when there are too many or too few
+    /// siblings, or one carries more than a uint128. Claims pay for each of its operations.
+    function _climb(
+        bytes32 node,
+        uint256 nodeSum,
+        uint256 position,
+        uint256 width,
+        SumNode[] calldata siblings
+    ) private pure returns (bytes32 top, uint256 before, uint256 total, bool fits) {
+        (top, total) = (node, nodeSum);
+        assembly ("memory-safe") {
+            // 0x01 ‖ left ‖ uint128 left sum ‖ right ‖ uint128 right sum, in memory that is free.
+            let buffer := mload(0x40)
+            mstore8(buffer, 1)
+            let cursor := siblings.offset
+            let end := add(cursor, shl(6, siblings.length))
+            let large := 0
+            for {} gt(width, 1) {} {
+                if lt(xor(position, 1), width) {
+                    let sum := calldataload(add(cursor, 0x20))
+                    large := or(large, sum)
+                    switch and(position, 1)
+                    case 0 {
+                        mstore(add(buffer, 1), top)
+                        mstore(add(buffer, 33), shl(128, total))
+                        mstore(add(buffer, 49), calldataload(cursor))
+                        mstore(add(buffer, 81), shl(128, sum))
+                    }
+                    default {
+                        mstore(add(buffer, 1), calldataload(cursor))
+                        mstore(add(buffer, 33), shl(128, sum))
+                        mstore(add(buffer, 49), top)
+                        mstore(add(buffer, 81), shl(128, total))
+                        before := add(before, sum)
+                    }
+                    top := keccak256(buffer, 97)
+                    total := add(total, sum)
+                    cursor := add(cursor, 0x40)
+                }
+                position := shr(1, position)
+                width := shr(1, add(width, 1))
+            }
+            // Reading past the end of the siblings moves the cursor past it as well.
+            fits := and(eq(cursor, end), iszero(shr(128, large)))
+        }
     }
 }
