@@ -15,8 +15,15 @@ mod tests {
 
     #[test]
     fn golden_logarithms() {
-        let golden =
-            [(0, 0), (1, 0), (2, 1000), (3, 1584), (1000, 9965), (1 << 40, 40_000), (u64::MAX, 63_999)];
+        let golden = [
+            (0, 0),
+            (1, 0),
+            (2, 1000),
+            (3, 1584),
+            (1000, 9965),
+            (1 << 40, 40_000),
+            (u64::MAX, 63_999),
+        ];
         for (x, millibits) in golden {
             assert!(log2_millibits(x).abs_diff(millibits) <= 1, "{x}: {}", log2_millibits(x));
         }

@@ -24,8 +24,7 @@ pub struct SpanParams {
 
 impl SpanParams {
     /// Sixteen bits beyond chance, at most 64 occurrences, echoes from sixteen bits on.
-    pub const DEFAULT: Self =
-        Self { min_millibits: 16_000, max_count: 64, echo_millibits: 16_000 };
+    pub const DEFAULT: Self = Self { min_millibits: 16_000, max_count: 64, echo_millibits: 16_000 };
 }
 
 /// A run of output tokens that a unit holds verbatim.
@@ -148,12 +147,7 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn new(
-        index: &'a SpanIndex,
-        prompt: &[u32],
-        output: &'a [u32],
-        params: SpanParams,
-    ) -> Self {
+    fn new(index: &'a SpanIndex, prompt: &[u32], output: &'a [u32], params: SpanParams) -> Self {
         let longest = (0..output.len()).map(|start| index.longest(&output[start..])).collect();
         let millibits: Vec<u64> = output.iter().map(|&t| index.token_millibits(t)).collect();
         let echo = echoes(prompt, output, &millibits, params.echo_millibits);
@@ -197,8 +191,7 @@ impl<'a> Query<'a> {
             return None;
         }
         let rarity = self.information[span.end] - self.information[span.start];
-        let chance =
-            log2_millibits(self.index.tokens() as u64) + log2_millibits(count as u64);
+        let chance = log2_millibits(self.index.tokens() as u64) + log2_millibits(count as u64);
         let millibits = rarity.checked_sub(chance)?;
         if millibits < self.params.min_millibits {
             return None;

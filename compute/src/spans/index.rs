@@ -80,11 +80,7 @@ pub enum BuildError {
 
 impl SpanIndex {
     /// Indexes `units`, given in the order of commitment, cut by the tokenizer of that hash.
-    pub fn build(
-        tokenizer: Hash,
-        vocab: u32,
-        units: &[SpanUnit<'_>],
-    ) -> Result<Self, BuildError> {
+    pub fn build(tokenizer: Hash, vocab: u32, units: &[SpanUnit<'_>]) -> Result<Self, BuildError> {
         let (entries, mut text) = lay_out(vocab, units)?;
         let counts = count(vocab, &text);
         let free = FREE_SPACE * (vocab as usize + 1);
@@ -136,8 +132,7 @@ impl SpanIndex {
 
     /// Length of the longest prefix of `query` that some unit holds.
     pub(crate) fn longest(&self, query: &[u32]) -> usize {
-        let rank =
-            self.order.partition_point(|&at| self.compare(at, query) == Ordering::Less);
+        let rank = self.order.partition_point(|&at| self.compare(at, query) == Ordering::Less);
         let neighbours = [rank.checked_sub(1), Some(rank)];
         let at = |rank: Option<usize>| rank.and_then(|r| self.order.get(r));
         neighbours.iter().filter_map(|&r| at(r)).map(|&p| self.common(p, query)).max().unwrap_or(0)

@@ -1,0 +1,258 @@
+//! Sketches from one backward pass per batch.
+//!
+//! A zero leaf added to a linear map's output receives exactly the gradient `D` of the loss by that
+//! output; with the map's input `X` the projected gradient is `(X P)ᵀ (D Q)` of every sample, by
+//! batched products alone: no per-sample weight gradient is ever formed.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use protocol::Hash;
+
+use super::part::SketchPart;
+use super::quantise::Sketch;
+use super::spec::{Projection, SketchSpec, SpecError, projections};
+use super::window::{self, Window};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{DeviceFault, Engine, guarded};
+use crate::model::{Decoder, token_losses};
+
+/// Tokens of one batch, padding included.
+const BATCH_TOKENS: usize = 2048;
+/// Longest unit, in windows of the model's context.
+const MAX_WINDOWS: usize = 64;
+
+/// One unit to be sketched.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureUnit<'a> {
+    /// The unit's hash.
+    pub hash: Hash,
+    /// Its token ids.
+    pub tokens: &'a [u32],
+}
+
+/// The unquantised sketch of an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputSketch {
+    /// Name of the spec that it was captured under.
+    pub spec: Hash,
+    /// Its values, block by block.
+    pub values: Vec<f32>,
+}
+
+/// Why gradients could not be captured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CaptureError {
+    /// The spec does not fit the model.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A unit has no tokens.
+    #[error("unit {0} has no tokens")]
+    EmptyUnit(Hash),
+    /// A unit is much longer than the model's context.
+    #[error("unit {unit} has {found} tokens; with this context at most {limit} are sketched")]
+    UnitTooLong {
+        /// The unit.
+        unit: Hash,
+        /// Its tokens.
+        found: usize,
+        /// Tokens allowed.
+        limit: usize,
+    },
+    /// The output has no tokens, or too many.
+    #[error("an output of {0} tokens can't be attributed")]
+    Output(usize),
+    /// A token lies outside the model's vocabulary: text of another tokenizer.
+    #[error("token {token} lies outside the model's vocabulary of {vocab}: another tokenizer's")]
+    Token {
+        /// The token id.
+        token: u32,
+        /// Ids of the vocabulary.
+        vocab: u32,
+    },
+    /// A gradient is infinite or not a number: the checkpoint is broken.
+    #[error("the gradients are not finite: the checkpoint is damaged or has diverged")]
+    NotFinite,
+    /// The checkpoint is not the one that the spec names.
+    #[error("the spec names checkpoint {expected}, this one is {found}")]
+    Checkpoint {
+        /// The spec's checkpoint.
+        expected: Hash,
+        /// The checkpoint found.
+        found: Hash,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
+}
+
+/// A checkpoint loaded for capturing under one spec.
+pub struct Capturer {
+    decoder: Decoder,
+    spec: SketchSpec,
+    projections: Vec<Projection>,
+}
+
+impl Capturer {
+    /// Loads the checkpoint that `spec` names onto the engine's device.
+    pub fn new(
+        engine: &Engine,
+        checkpoint: &Checkpoint,
+        spec: &SketchSpec,
+    ) -> Result<Self, CaptureError> {
+        let (expected, found) = (spec.checkpoint, checkpoint.hash());
+        if expected != found {
+            return Err(CaptureError::Checkpoint { expected, found });
+        }
+        let config = checkpoint.config();
+        spec.validate(config)?;
+        guarded(|| {
+            let device = engine.device();
+            let decoder = Decoder::new(config, checkpoint.values(), device).probing();
+            Self { decoder, spec: spec.clone(), projections: projections(spec, config, device) }
+        })
+        .map_err(CaptureError::from)
+    }
+
+    /// Sketches `units`, which are those from rank `first` of the snapshot on. A unit longer than
+    /// the model's context is read in windows; its sketch is their sum.
+    pub fn units(
+        &self,
+        first: u32,
+        units: &[CaptureUnit<'_>],
+    ) -> Result<SketchPart, CaptureError> {
+        let context = self.decoder.config().context as usize;
+        let mut windows = Vec::new();
+        for (index, unit) in units.iter().enumerate() {
+            self.check_unit(unit)?;
+            windows.extend(window::unit(unit.tokens, context).into_iter().map(|w| (index, w)));
+        }
+        let sums = self.accumulate(&windows, units.len())?;
+        let sketches = units
+            .iter()
+            .zip(sums.chunks_exact(self.spec.dims()))
+            .map(|(unit, values)| {
+                Sketch::quantise(unit.hash, unit.tokens.len() as u32, values, self.spec.block())
+                    .ok_or(CaptureError::NotFinite)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(SketchPart { spec: self.spec.id(), first, sketches })
+    }
+
+    /// Sketches the generated tokens of an output, given its prompt.
+    pub fn output(&self, prompt: &[u32], output: &[u32]) -> Result<OutputSketch, CaptureError> {
+        let context = self.decoder.config().context as usize;
+        let sequence = [prompt, output].concat();
+        self.check_tokens(&sequence)?;
+        if output.is_empty() || sequence.len() < 2 || sequence.len() > MAX_WINDOWS * context {
+            return Err(CaptureError::Output(output.len()));
+        }
+        let windows: Vec<_> =
+            window::output(&sequence, prompt.len(), context).into_iter().map(|w| (0, w)).collect();
+        let values = self.accumulate(&windows, 1)?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(OutputSketch { spec: self.spec.id(), values }),
+            false => Err(CaptureError::NotFinite),
+        }
+    }
+
+    fn check_unit(&self, unit: &CaptureUnit<'_>) -> Result<(), CaptureError> {
+        let limit = MAX_WINDOWS * self.decoder.config().context as usize;
+        match unit.tokens.len() {
+            0 => Err(CaptureError::EmptyUnit(unit.hash)),
+            found if found > limit => {
+                Err(CaptureError::UnitTooLong { unit: unit.hash, found, limit })
+            }
+            _ => self.check_tokens(unit.tokens),
+        }
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), CaptureError> {
+        let vocab = self.decoder.config().vocab;
+        match tokens.iter().find(|&&token| token >= vocab) {
+            Some(&token) => Err(CaptureError::Token { token, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// The summed sketch of the windows of each of `rows` rows.
+    fn accumulate(
+        &self,
+        windows: &[(usize, Window<'_>)],
+        rows: usize,
+    ) -> Result<Vec<f32>, CaptureError> {
+        let (dims, size) = (self.spec.dims(), self.spec.block());
+        let mut sums = vec![0.0f32; rows * dims];
+        let mut rest = windows;
+        while !rest.is_empty() {
+            let (batch, tail) = rest.split_at(batch_size(rest));
+            rest = tail;
+            let blocks = guarded(|| sketch_batch(&self.decoder, &self.projections, batch))?;
+            for (index, values) in blocks.iter().enumerate() {
+                for ((row, _), values) in batch.iter().zip(values.chunks_exact(size)) {
+                    let at = row * dims + index * size;
+                    let sums = &mut sums[at..at + size];
+                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// How many of the next windows fit into one padded batch.
+fn batch_size(windows: &[(usize, Window<'_>)]) -> usize {
+    let mut longest = 0;
+    let fits = windows.iter().enumerate().take_while(|(count, (_, window))| {
+        longest = window.inputs.len().max(longest);
+        (count + 1) * longest <= BATCH_TOKENS
+    });
+    fits.count().max(1)
+}
+
+/// The projected gradients of each window: per linear map the values of `[windows, side, side]`.
+fn sketch_batch(
+    probing: &Decoder,
+    projections: &[Projection],
+    batch: &[(usize, Window<'_>)],
+) -> Vec<Vec<f32>> {
+    let time = batch.iter().map(|(_, w)| w.inputs.len()).max().unwrap_or(0);
+    let (inputs, targets, mask) = padded(batch, time, probing.device());
+    let (logits, probes) = probing.forward_probed(inputs);
+    let losses = token_losses(logits, targets);
+    let gradients = (losses * mask.autodiff()).sum().backward();
+    projections
+        .iter()
+        .map(|projection| {
+            let probe = &probes[projection.linear];
+            let gradient = probe.leaf.grad(&gradients).expect("every probe is part of the loss");
+            let inputs = probe.input.clone().matmul(projection.input.clone());
+            let outputs = gradient.inner().matmul(projection.output.clone());
+            let block = inputs.swap_dims(1, 2).matmul(outputs);
+            block.try_into_vec_as().expect("a device that can't be read is caught by the caller")
+        })
+        .collect()
+}
+
+/// Inputs, targets and the mask of counted targets, `[windows, time]`. Padding comes last, so no
+/// counted position sees it.
+fn padded(
+    batch: &[(usize, Window<'_>)],
+    time: usize,
+    device: &Device,
+) -> (Tensor<2, Int>, Tensor<2, Int>, Tensor<2>) {
+    let shape = [batch.len(), time];
+    let pad = |row: &[u32]| -> Vec<i32> {
+        let ids = row.iter().map(|&token| token as i32);
+        ids.chain(std::iter::repeat_n(0, time - row.len())).collect()
+    };
+    let ids = |rows: Vec<i32>| Tensor::from_data(TensorData::new(rows, shape), device);
+    let inputs = ids(batch.iter().flat_map(|(_, w)| pad(w.inputs)).collect());
+    let targets = ids(batch.iter().flat_map(|(_, w)| pad(w.targets)).collect());
+    let mask: Vec<f32> = batch
+        .iter()
+        .flat_map(|(_, w)| {
+            let skipped = w.targets.len() - w.counted;
+            (0..time).map(move |t| f32::from(u8::from(t >= skipped && t < skipped + w.counted)))
+        })
+        .collect();
+    (inputs, targets, Tensor::from_data(TensorData::new(mask, shape), device))
+}

@@ -1,0 +1,33 @@
+//! Gradient influence: which units made an output likelier.
+//!
+//! Of every unit a **sketch** is kept: its gradient at chosen linear maps, randomly projected on both
+//! sides and quantised to eight bits ([`Capturer`]). The sketches of a snapshot are committed by a
+//! Merkle root that binds checkpoint, projection and layers ([`SketchSet`]). An output is sketched
+//! in the same way, multiplied by the inverse of the damped projected Fisher matrix
+//! ([`Preconditioner`]) and quantised to a published [`Query`]; from there on everything is
+//! integers, so that the scores of all units are equal on every node.
+//!
+//! Losses are **summed over tokens** and nothing is normalised: cutting a text in two leaves the sum
+//! of its scores as it was. Scores are signed; what they pay is decided by
+//! [`protocol::attribution`].
+//!
+//! ```text
+//! units ──Capturer::units──▶ SketchPart (any range, any node)
+//! parts ──SketchSet::assemble──▶ SketchSet ──Preconditioner::fit──▶ Preconditioner
+//! output ──Capturer::output──▶ sketch ──Preconditioner::query──▶ Query ──SketchSet::scores──▶ i64 each
+//! ```
+
+mod capture;
+mod influence;
+mod part;
+mod quantise;
+mod set;
+mod spec;
+mod window;
+
+pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch};
+pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
+pub use part::{PartError, SketchPart};
+pub use quantise::Sketch;
+pub use set::{AssembleError, SketchSet, verify_leaf};
+pub use spec::{SketchSpec, SpecError};
