@@ -98,3 +98,34 @@ struct SumNode {
     bytes32 hash;
     uint128 sum;
 }
+
+/// @notice A record that a proposal lists.
+struct Listed {
+    Record record;
+    /// keccak256 of the 65-byte signature.
+    bytes32 signatureHash;
+    Path path;
+}
+
+/// @notice A leaf of the records tree.
+struct ListedLeaf {
+    bytes32 id;
+    bytes32 signatureHash;
+    Path path;
+}
+
+/// @notice The opening of a cell.
+struct CellOpening {
+    /// The pack that contains the cell, and its length in bytes.
+    bytes32 pack;
+    uint64 length;
+    /// The pack's place in the inventory.
+    uint64 packIndex;
+    uint64 packCount;
+    SumNode[] inventory;
+    /// The row's place under the rows root.
+    Path row;
+    /// The chunk and the BLAKE3 chaining values beside its path.
+    bytes chunk;
+    bytes32[] slice;
+}

@@ -5,7 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {TypedData} from "../libraries/TypedData.sol";
-import {Path, Record, Settlement, SumNode} from "../Types.sol";
+import {Listed, ListedLeaf, Path, Record, Settlement, SumNode} from "../Types.sol";
 import {Settlements} from "./Settlements.sol";
 
 /// @title Proofs that a proposal is wrong
@@ -105,7 +105,7 @@ abstract contract Challenges is IChallenges, Settlements {
         Record calldata record,
         bytes calldata signature,
         Path calldata anchored,
-        Leaf[] calldata neighbours
+        ListedLeaf[] calldata neighbours
     ) external {
         _requireChallengeable(s);
         bytes32 id = record.digest(TypedData.separator(address(this)));
@@ -120,8 +120,8 @@ abstract contract Challenges is IChallenges, Settlements {
     /// @inheritdoc IChallenges
     function challengeOrder(
         Settlement calldata s,
-        Leaf calldata first,
-        Leaf calldata second
+        ListedLeaf calldata first,
+        ListedLeaf calldata second
     ) external {
         _requireChallengeable(s);
         _requireNeighbours(first.path, second.path);
@@ -160,16 +160,16 @@ abstract contract Challenges is IChallenges, Settlements {
     function _requireAbsent(
         Settlement calldata s,
         bytes32 id,
-        Leaf[] calldata neighbours
+        ListedLeaf[] calldata neighbours
     ) private pure {
         if (neighbours.length == 0) {
             _requireSame(s.recordsRoot, 0);
             return;
         }
-        Leaf calldata first = neighbours[0];
+        ListedLeaf calldata first = neighbours[0];
         _requireListed(s, first.id, first.signatureHash, first.path);
         if (neighbours.length == 2) {
-            Leaf calldata second = neighbours[1];
+            ListedLeaf calldata second = neighbours[1];
             _requireListed(s, second.id, second.signatureHash, second.path);
             _requireNeighbours(first.path, second.path);
             if (id <= first.id || id >= second.id) revert Unfounded();

@@ -5,7 +5,7 @@ import {IDisputes} from "../interfaces/IDisputes.sol";
 import {IStorageVerifier} from "../interfaces/IStorageVerifier.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {TypedData} from "../libraries/TypedData.sol";
-import {Path, Record} from "../Types.sol";
+import {CellOpening, Path, Record} from "../Types.sol";
 import {Challenges} from "./Challenges.sol";
 
 /// @title Storage disputes
@@ -62,7 +62,7 @@ abstract contract Disputes is IDisputes, Challenges {
     }
 
     /// @inheritdoc IDisputes
-    function answerDispute(uint64 epoch, uint64 account, Opening calldata o) external {
+    function answerDispute(uint64 epoch, uint64 account, CellOpening calldata o) external {
         Dispute memory d = _disputes[epoch][account];
         if (d.until == 0) revert NoDispute(epoch, account);
         if (block.number > d.until) revert AnswerWindow(d.until);
@@ -120,7 +120,7 @@ abstract contract Disputes is IDisputes, Challenges {
     /// Requires that pack and row are those committed to; gives the pack's first cell.
     function _requireCommitted(
         Dispute memory d,
-        Opening calldata o,
+        CellOpening calldata o,
         bytes32 key
     ) private view returns (uint256 firstCell) {
         uint128 cells = uint128((uint256(o.length) + CELL_BYTES - 1) / CELL_BYTES);

@@ -1,26 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Path, Record, Settlement, SumNode} from "../Types.sol";
+import {Listed, ListedLeaf, Path, Record, Settlement, SumNode} from "../Types.sol";
 
 /// @title Proofs that a proposal is wrong
 /// @notice Each succeeds only against a wrong proposal, defeats it, and pays the caller its bond.
 interface IChallenges {
-    /// @notice A record that a proposal lists.
-    struct Listed {
-        Record record;
-        /// keccak256 of the 65-byte signature.
-        bytes32 signatureHash;
-        Path path;
-    }
-
-    /// @notice A leaf of the records tree.
-    struct Leaf {
-        bytes32 id;
-        bytes32 signatureHash;
-        Path path;
-    }
-
     /// @notice What the challenger says is wrong is right.
     error Unfounded();
     /// @notice A path does not lead to the root.
@@ -94,13 +79,13 @@ interface IChallenges {
         Record calldata record,
         bytes calldata signature,
         Path calldata anchored,
-        Leaf[] calldata neighbours
+        ListedLeaf[] calldata neighbours
     ) external;
 
     /// @notice Two adjacent leaves of the records tree are out of order.
     function challengeOrder(
         Settlement calldata settlement,
-        Leaf calldata first,
-        Leaf calldata second
+        ListedLeaf calldata first,
+        ListedLeaf calldata second
     ) external;
 }

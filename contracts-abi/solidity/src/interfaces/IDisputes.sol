@@ -1,28 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Path, Record, SumNode} from "../Types.sol";
+import {CellOpening, Path, Record} from "../Types.sol";
 
 /// @title Storage disputes
 /// @notice An accuser names a cell that a node committed to hold; anyone may answer with the one
 /// chunk that the epoch's first seed picked in it.
 interface IDisputes {
-    /// @notice The opening of a cell.
-    struct Opening {
-        /// The pack that contains the cell, and its length in bytes.
-        bytes32 pack;
-        uint64 length;
-        /// The pack's place in the inventory.
-        uint64 packIndex;
-        uint64 packCount;
-        SumNode[] inventory;
-        /// The row's place under the rows root.
-        Path row;
-        /// The chunk and the BLAKE3 chaining values beside its path.
-        bytes chunk;
-        bytes32[] slice;
-    }
-
     /// @notice A node must open a cell until a block.
     event DisputeOpened(
         uint64 indexed epoch,
@@ -74,7 +58,7 @@ interface IDisputes {
     ) external;
 
     /// @notice Opens the cell; the accuser's bond goes to the caller.
-    function answerDispute(uint64 epoch, uint64 account, Opening calldata opening) external;
+    function answerDispute(uint64 epoch, uint64 account, CellOpening calldata opening) external;
 
     /// @notice Ends a dispute that nobody answered: a fault, and the node's stake is slashed.
     function expireDispute(uint64 epoch, uint64 account) external;
