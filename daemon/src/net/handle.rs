@@ -174,8 +174,8 @@ impl NetworkHandle {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// Stops serving blobs and says goodbye to the peers. The store stays open; the data plane's
-    /// port is free once the last clone of the handle is dropped.
+    /// Stops serving blobs, says goodbye to the peers, and stops listening. The store stays open.
+    /// The data plane's socket closes soon after the last clone of the handle is dropped.
     pub async fn shutdown(&self) {
         self.inner.data.shutdown().await;
         self.inner.stop.cancel();
