@@ -41,7 +41,7 @@ fn set(preset: &mut TrainingPreset, name: &str, value: u32) {
         "steps" => preset.hyper.steps = value,
         "batch" => preset.hyper.batch = value,
         "context" => preset.hyper.context = value,
-        "lr" => preset.hyper.learning_rate_ppm = value,
+        "lr" => preset.hyper.learning_rate_ppb = value * 1_000,
         "warmup" => preset.hyper.warmup = value,
         "keep" => preset.hyper.keep = value,
         "wd" => preset.hyper.weight_decay_ppm = value,

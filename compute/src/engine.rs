@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use protocol::Hash;
+use protocol::params::Params;
+use protocol::training::ReplayReport;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::device::{GpuInfo, GpuKind, list_gpus};
 use crate::model::ModelConfig;
 use crate::shard::{self, ShardError, ShardHyper, ShardInput, ShardOutput};
-use crate::update::{ReplayReport, compare};
+use crate::update::compare;
 
 /// Which device to compute on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +145,8 @@ impl Engine {
         let there = self_test(&candidate)?;
         let here = self_test(&Self::cpu())?;
         let report = compare(&there.payload, &here.payload).expect("one input, one shape");
-        if report.passes() { Ok(device) } else { Err(RefusalReason::Differs(report)) }
+        let limits = &Params::mainnet().training;
+        if report.accepts(limits) { Ok(device) } else { Err(RefusalReason::Differs(report)) }
     }
 }
 
@@ -163,7 +166,7 @@ fn self_test(engine: &Engine) -> Result<ShardOutput, ShardError> {
         steps: 4,
         batch: 2,
         context: 16,
-        learning_rate_ppm: 3_000,
+        learning_rate_ppb: 3_000_000,
         warmup: 1,
         beta1_ppm: 900_000,
         beta2_ppm: 950_000,

@@ -1,9 +1,10 @@
 //! Training runs whose numbers were measured.
 
+use protocol::training::RunConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelConfig;
-use crate::shard::ShardHyper;
+use crate::shard::{MAX_STEPS, ShardHyper};
 
 /// A whole training run: the model, the shard, the rounds and the outer step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,20 +30,20 @@ impl TrainingPreset {
         Self {
             model: ModelConfig::nano(),
             hyper: ShardHyper {
-                steps: 24,
-                batch: 4,
+                steps: 48,
+                batch: 2,
                 context: 128,
-                learning_rate_ppm: 4_000,
+                learning_rate_ppb: 6_000_000,
                 warmup: 4,
                 beta1_ppm: 900_000,
                 beta2_ppm: 950_000,
                 weight_decay_ppm: 100_000,
                 clip_ppm: 1_000_000,
-                keep: 1024,
+                keep: 2048,
             },
             rounds: 5,
             shards: 5,
-            alpha_ppm: 1_000_000,
+            alpha_ppm: 1_500_000,
             final_rate_ppm: 300_000,
         }
     }
@@ -50,11 +51,8 @@ impl TrainingPreset {
     /// The hyper-parameters of a round: the learning rate falls linearly over the rounds.
     pub fn hyper_of(&self, round: u32) -> ShardHyper {
         let mut hyper = self.hyper.clone();
-        let last = u64::from(self.rounds.saturating_sub(1).max(1));
-        let done = u64::from(round).min(last);
-        let fall = 1_000_000u64.saturating_sub(u64::from(self.final_rate_ppm));
-        let part = 1_000_000 - fall * done / last;
-        hyper.learning_rate_ppm = (u64::from(hyper.learning_rate_ppm) * part / 1_000_000) as u32;
+        hyper.learning_rate_ppb =
+            fallen(hyper.learning_rate_ppb, self.final_rate_ppm, round, self.rounds);
         hyper
     }
 
@@ -62,4 +60,42 @@ impl TrainingPreset {
     pub fn tokens(&self) -> u64 {
         self.hyper.tokens() * u64::from(self.shards) * u64::from(self.rounds)
     }
+}
+
+/// The model that a run on the chain names; `None` for a number of no preset.
+pub const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
+    match run.preset {
+        0 => Some(ModelConfig::nano()),
+        1 => Some(ModelConfig::micro()),
+        2 => Some(ModelConfig::small()),
+        3 => Some(ModelConfig::smol_135m()),
+        _ => None,
+    }
+}
+
+/// The hyper-parameters of a round of a run on the chain, for a shard whose units hold `tokens`
+/// tokens: one pass over them. What the chain does not carry is that of the demo.
+pub fn run_hyper(run: &RunConfig, model: &ModelConfig, round: u32, tokens: u64) -> ShardHyper {
+    let demo = TrainingPreset::demo();
+    let context = model.context.min(demo.hyper.context);
+    let step = u64::from(run.batch.max(1)) * u64::from(context);
+    let steps = (tokens / step).clamp(1, u64::from(MAX_STEPS)) as u32;
+    let rate = fallen(run.learning_rate, demo.final_rate_ppm, round, run.rounds);
+    ShardHyper {
+        steps,
+        batch: run.batch,
+        context,
+        learning_rate_ppb: rate,
+        warmup: demo.hyper.warmup.min(steps),
+        keep: run.top_k,
+        ..demo.hyper
+    }
+}
+
+/// A rate that falls linearly from the first round to a part of itself in the last.
+fn fallen(rate: u32, final_ppm: u32, round: u32, rounds: u32) -> u32 {
+    let last = u64::from(rounds.saturating_sub(1).max(1));
+    let done = u64::from(round).min(last);
+    let fall = 1_000_000u64.saturating_sub(u64::from(final_ppm));
+    (u64::from(rate) * (1_000_000 - fall * done / last) / 1_000_000) as u32
 }

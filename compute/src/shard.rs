@@ -32,8 +32,8 @@ pub struct ShardHyper {
     pub batch: u32,
     /// Tokens of one sequence that are predicted; at most the model's context.
     pub context: u32,
-    /// Learning rate after the warm-up.
-    pub learning_rate_ppm: u32,
+    /// Learning rate after the warm-up, in parts per billion.
+    pub learning_rate_ppb: u32,
     /// Steps in which the learning rate rises to its value.
     pub warmup: u32,
     /// Decay of the first moment.
@@ -137,10 +137,10 @@ impl ShardHyper {
                 "at least 1, at most the model's context",
             ),
             (
-                "learning_rate_ppm",
-                self.learning_rate_ppm,
-                (1..=1_000_000).contains(&self.learning_rate_ppm),
-                "1 to 1,000,000",
+                "learning_rate_ppb",
+                self.learning_rate_ppb,
+                (1..=1_000_000_000).contains(&self.learning_rate_ppb),
+                "1 to 1,000,000,000",
             ),
             ("warmup", self.warmup, self.warmup <= self.steps, "at most the steps"),
             ("beta1_ppm", self.beta1_ppm, self.beta1_ppm < 1_000_000, "below 1,000,000"),
@@ -167,7 +167,7 @@ impl ShardHyper {
 
     /// The learning rate of a step, counted from zero.
     fn rate(&self, step: u32) -> f64 {
-        let full = f64::from(self.learning_rate_ppm) / 1.0e6;
+        let full = f64::from(self.learning_rate_ppb) / 1.0e9;
         if step < self.warmup { full * f64::from(step + 1) / f64::from(self.warmup) } else { full }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! "OLU1"  u32 parameters  u16 k
 //! per chunk:  u16 small  u16 large  (bf16)
-//!             12-bit positions, ascending, two in three bytes
+//!             positions: 12 bits each, ascending, two in three bytes; or, where that is shorter, one
+//!             bit for each parameter of the chunk, the first in the high bit, padded with zeros
 //!             2-bit codes, four in a byte, the first in the high bits, padded with zeros
 //! ```
 //! Integers are big-endian.
@@ -43,8 +44,8 @@ pub enum PayloadError {
         /// The length found.
         found: usize,
     },
-    /// Positions are not ascending, or lie outside their chunk.
-    #[error("positions of chunk {chunk} are not ascending inside it")]
+    /// Positions are not ascending, lie outside their chunk, or are too many or too few.
+    #[error("positions of chunk {chunk} are not the right number, ascending inside it")]
     Positions {
         /// The chunk.
         chunk: usize,
@@ -70,8 +71,8 @@ impl Payload {
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.parameters.to_be_bytes());
         out.extend_from_slice(&(self.k as u16).to_be_bytes());
-        for chunk in &self.chunks {
-            encode_chunk(chunk, &mut out);
+        for (chunk, length) in self.chunks.iter().zip(chunk_lengths(self.parameters)) {
+            encode_chunk(chunk, length, &mut out);
         }
         out
     }
@@ -100,7 +101,7 @@ impl Payload {
         let mut chunks = Vec::with_capacity((parameters as usize).div_ceil(CHUNK));
         for (number, length) in chunk_lengths(parameters).enumerate() {
             let kept = kept_of(k, length);
-            let (body, tail) = rest.split_at(chunk_bytes(kept));
+            let (body, tail) = rest.split_at(chunk_bytes(kept, length));
             chunks.push(decode_chunk(body, number, length, kept)?);
             rest = tail;
         }
@@ -109,20 +110,38 @@ impl Payload {
 
     /// The length in bytes of every update of such a model and run.
     pub fn byte_length(parameters: u32, k: u32) -> usize {
-        HEAD + chunk_lengths(parameters).map(|n| chunk_bytes(kept_of(k, n))).sum::<usize>()
+        HEAD + chunk_lengths(parameters).map(|n| chunk_bytes(kept_of(k, n), n)).sum::<usize>()
     }
 }
 
-fn chunk_bytes(kept: usize) -> usize {
-    4 + kept / 2 * 3 + kept.div_ceil(4)
+fn chunk_bytes(kept: usize, length: usize) -> usize {
+    4 + position_bytes(kept, length) + kept.div_ceil(4)
 }
 
-fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
+/// Bytes of the positions in their shorter form.
+fn position_bytes(kept: usize, length: usize) -> usize {
+    (kept / 2 * 3).min(length.div_ceil(8))
+}
+
+/// Whether positions are bits of a map instead of numbers; numbers win a tie.
+fn is_map(kept: usize, length: usize) -> bool {
+    length.div_ceil(8) < kept / 2 * 3
+}
+
+fn encode_chunk(chunk: &Chunk, length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&chunk.small.to_be_bytes());
     out.extend_from_slice(&chunk.large.to_be_bytes());
-    for pair in chunk.indices.as_chunks::<2>().0 {
-        let word = u32::from(pair[0]) << 12 | u32::from(pair[1]);
-        out.extend_from_slice(&word.to_be_bytes()[1..]);
+    if is_map(chunk.indices.len(), length) {
+        let mut map = vec![0u8; length.div_ceil(8)];
+        for index in &chunk.indices {
+            map[usize::from(index / 8)] |= 0x80 >> (index % 8);
+        }
+        out.extend(map);
+    } else {
+        for pair in chunk.indices.as_chunks::<2>().0 {
+            let word = u32::from(pair[0]) << 12 | u32::from(pair[1]);
+            out.extend_from_slice(&word.to_be_bytes()[1..]);
+        }
     }
     for codes in chunk.codes.chunks(4) {
         let byte = codes.iter().enumerate().fold(0, |byte, (i, code)| byte | code << (6 - 2 * i));
@@ -143,14 +162,11 @@ fn decode_chunk(
     if small > large || large >= bound {
         return Err(PayloadError::Levels { chunk: number });
     }
-    let (packed, codes) = body[4..].split_at(kept / 2 * 3);
-    let mut indices = Vec::with_capacity(kept);
-    for triple in packed.as_chunks::<3>().0 {
-        let word = u32::from_be_bytes([0, triple[0], triple[1], triple[2]]);
-        indices.extend([(word >> 12) as u16, (word & 0xfff) as u16]);
-    }
+    let (positions, codes) = body[4..].split_at(position_bytes(kept, length));
+    let indices = decode_positions(positions, kept, length);
     let ascending = indices.windows(2).all(|pair| pair[0] < pair[1]);
-    if !ascending || indices.last().is_some_and(|last| usize::from(*last) >= length) {
+    let inside = indices.last().is_none_or(|last| usize::from(*last) < length);
+    if indices.len() != kept || !ascending || !inside {
         return Err(PayloadError::Positions { chunk: number });
     }
     let unpack = |byte: u8| (0..4).map(move |i| byte >> (6 - 2 * i) & 3);
@@ -160,4 +176,20 @@ fn decode_chunk(
     }
     codes.truncate(kept);
     Ok(Chunk { small, large, indices, codes })
+}
+
+/// Positions as they are written, unchecked.
+fn decode_positions(bytes: &[u8], kept: usize, length: usize) -> Vec<u16> {
+    let mut indices = Vec::with_capacity(kept);
+    if is_map(kept, length) {
+        for (byte, at) in bytes.iter().zip((0u16..).step_by(8)) {
+            indices.extend((0..8).filter(|bit| byte & (0x80 >> bit) != 0).map(|bit| at + bit));
+        }
+    } else {
+        for triple in bytes.as_chunks::<3>().0 {
+            let word = u32::from_be_bytes([0, triple[0], triple[1], triple[2]]);
+            indices.extend([(word >> 12) as u16, (word & 0xfff) as u16]);
+        }
+    }
+    indices
 }

@@ -1,33 +1,13 @@
 //! Whether two updates are the same work, up to the float noise of different hardware.
 //!
-//! Three integer measures in parts per million, and the tolerances that separate honest noise from
+//! Three integer measures in parts per million; the protocol's tolerances separate honest noise from
 //! one swapped sample or a skipped step.
 
-use serde::{Deserialize, Serialize};
+use protocol::training::ReplayReport;
 
 use super::{Chunk, Payload, square};
 
-/// The least share of kept positions that two honest runs have in common.
-pub const REPLAY_MIN_OVERLAP_PPM: u32 = 920_000;
-/// The least cosine of two honest runs.
-pub const REPLAY_MIN_COSINE_PPM: i32 = 995_000;
-/// The least ratio of the norms of two honest runs.
-pub const REPLAY_MIN_NORM_RATIO_PPM: u32 = 970_000;
-/// The greatest ratio of the norms of two honest runs.
-pub const REPLAY_MAX_NORM_RATIO_PPM: u32 = 1_030_000;
-
 const PPM: u128 = 1_000_000;
-
-/// How alike two updates are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplayReport {
-    /// Share of kept positions in common.
-    pub overlap_ppm: u32,
-    /// Cosine of the two updates.
-    pub cosine_ppm: i32,
-    /// Norm of the claimed update over the norm of the replayed one, at most `u32::MAX`.
-    pub norm_ratio_ppm: u32,
-}
 
 /// Why two updates cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,17 +17,8 @@ pub enum CompareError {
     Shape,
 }
 
-impl ReplayReport {
-    /// Whether the claimed update is what an honest run gives.
-    pub fn passes(&self) -> bool {
-        self.overlap_ppm >= REPLAY_MIN_OVERLAP_PPM
-            && self.cosine_ppm >= REPLAY_MIN_COSINE_PPM
-            && (REPLAY_MIN_NORM_RATIO_PPM..=REPLAY_MAX_NORM_RATIO_PPM)
-                .contains(&self.norm_ratio_ppm)
-    }
-}
-
-/// Compares a claimed update with a replayed one.
+/// Compares a claimed update with a replayed one; the protocol's
+/// [`ReplayReport::accepts`] holds the result against its tolerances.
 pub fn compare(claimed: &Payload, replayed: &Payload) -> Result<ReplayReport, CompareError> {
     if claimed.parameters != replayed.parameters || claimed.k != replayed.k {
         return Err(CompareError::Shape);
@@ -64,9 +35,9 @@ pub fn compare(claimed: &Payload, replayed: &Payload) -> Result<ReplayReport, Co
     let (a, b) = (a.isqrt(), b.isqrt());
     let kept = (replayed.kept() as u128).max(1);
     Ok(ReplayReport {
-        overlap_ppm: (common * PPM / kept) as u32,
-        cosine_ppm: cosine_ppm(dot, a, b),
-        norm_ratio_ppm: (a * PPM).checked_div(b).map_or(u32::MAX, saturate),
+        overlap: (common * PPM / kept) as u32,
+        cosine: cosine_ppm(dot, a, b),
+        norm: (a * PPM).checked_div(b).map_or(u32::MAX, saturate),
     })
 }
 
@@ -74,13 +45,12 @@ fn saturate(value: u128) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Two zero updates are alike; a zero and a non-zero one are not.
-fn cosine_ppm(dot: i128, a: u128, b: u128) -> i32 {
-    let magnitude = (dot.unsigned_abs() * PPM)
-        .checked_div(a * b)
-        .unwrap_or(if a == b { PPM } else { 0 })
-        .min(PPM) as i32;
-    if dot < 0 { -magnitude } else { magnitude }
+/// Opposite updates count as unlike ones, with cosine zero. Two zero updates are alike; a zero and
+/// a non-zero one are not.
+fn cosine_ppm(dot: i128, a: u128, b: u128) -> u32 {
+    let zero = if a == b { PPM } else { 0 };
+    let cosine = (dot.max(0).unsigned_abs() * PPM).checked_div(a * b).unwrap_or(zero);
+    cosine.min(PPM) as u32
 }
 
 /// Positions in common, and the sum of products of their values.

@@ -10,10 +10,7 @@ mod compare;
 mod compress;
 
 pub use codec::PayloadError;
-pub use compare::{
-    CompareError, REPLAY_MAX_NORM_RATIO_PPM, REPLAY_MIN_COSINE_PPM, REPLAY_MIN_NORM_RATIO_PPM,
-    REPLAY_MIN_OVERLAP_PPM, ReplayReport, compare,
-};
+pub use compare::{CompareError, compare};
 pub use compress::{CompressError, compress};
 
 /// Parameters in one chunk; indices have twelve bits.

@@ -1,0 +1,65 @@
+//! The same shard on wgpu, where a Vulkan, Metal or DirectX 12 device is found.
+
+use std::time::Instant;
+
+use compute::device::{GpuKind, list_gpus};
+use compute::engine::{DeviceChoice, Engine, EngineError};
+use compute::infer::{Generator, Sampling};
+use compute::shard;
+use compute::update::compare;
+
+use protocol::params::Params;
+
+use crate::fixture;
+
+#[test]
+fn the_cpu_is_chosen_by_name_and_an_unknown_name_is_an_error() {
+    let cpu = Engine::open(&DeviceChoice::Named("cpu".into())).unwrap();
+    assert_eq!((cpu.gpu(), cpu.name().as_str()), (None, "cpu"));
+    assert_eq!(Engine::open(&DeviceChoice::Cpu).unwrap().gpu(), None);
+    let unknown = Engine::open(&DeviceChoice::Named("no such card".into()));
+    assert!(matches!(unknown, Err(EngineError::NotFound { .. })));
+}
+
+#[test]
+fn software_devices_are_used_only_when_named() {
+    if list_gpus().iter().all(|gpu| gpu.kind == GpuKind::Cpu) {
+        assert_eq!(Engine::open(&DeviceChoice::Auto).unwrap().gpu(), None);
+    }
+}
+
+#[test]
+fn a_gpu_gives_the_cpu_s_work_within_tolerance() {
+    let Some(gpu) = list_gpus().into_iter().next() else {
+        println!("skipped: no Vulkan, Metal or DirectX 12 device was found");
+        return;
+    };
+    let start = Instant::now();
+    let engine = Engine::open(&DeviceChoice::Named(gpu.name.clone())).unwrap();
+    println!("{gpu}: self-test took {:.1} s", start.elapsed().as_secs_f32());
+    assert_eq!(engine.refused(), None);
+    assert_eq!(engine.gpu(), Some(&gpu));
+
+    let mut input = fixture::input();
+    let limits = Params::mainnet().training;
+    input.hyper.steps = 8;
+    input.hyper.batch = 2;
+    input.hyper.context = 16;
+    let there = shard::run(&engine, &input).unwrap();
+    let here = shard::run(&Engine::cpu(), &input).unwrap();
+    let report = compare(&there.payload, &here.payload).unwrap();
+    println!("{report:?} after {:.1} s", start.elapsed().as_secs_f32());
+    assert!(report.accepts(&limits), "{report:?}");
+    assert!(there.loss_first.abs_diff(here.loss_first) < 1_000);
+
+    input.units = fixture::units(2, 8);
+    let cheat = shard::run(&engine, &input).unwrap();
+    assert!(!compare(&cheat.payload, &here.payload).unwrap().accepts(&limits));
+
+    let greedy = Sampling { tokens: 4, temperature_ppm: 0, top: 0, seed: 0 };
+    let answer = |engine: &Engine| {
+        Generator::new(engine, &fixture::checkpoint()).unwrap().generate(&[1, 2, 3], &greedy)
+    };
+    assert_eq!(answer(&engine).unwrap(), answer(&Engine::cpu()).unwrap());
+    println!("the whole suite took {:.1} s", start.elapsed().as_secs_f32());
+}

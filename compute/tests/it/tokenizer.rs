@@ -1,0 +1,61 @@
+//! The tokenizer: nothing is lost, training repeats, hostile files have typed errors.
+
+use compute::tokenizer::{MAX_BYTES, Tokenizer, TokenizerError};
+use proptest::prelude::*;
+
+use crate::fixture;
+
+#[test]
+fn training_repeats_and_bytes_round_trip() {
+    let text = fixture::text(1, 400);
+    let again = Tokenizer::train(std::iter::once(text.as_str()), 300).unwrap();
+    let first = fixture::tokenizer();
+    assert_eq!(first.hash(), again.hash());
+    let read = Tokenizer::from_bytes(first.to_bytes()).unwrap();
+    assert_eq!(read.hash(), first.hash());
+    assert_eq!(read.encode(&text).unwrap(), first.encode(&text).unwrap());
+    let other = Tokenizer::train(std::iter::once(text.as_str()), 310).unwrap();
+    assert_ne!(other.hash(), first.hash());
+    assert!(first.encode(&text).unwrap().len() * 2 < text.len());
+}
+
+proptest! {
+    #[test]
+    fn any_text_comes_back(text in "\\PC{0,80}|[ \\n\\t\u{0}a-zéあ]{0,60}") {
+        let ids = fixture::tokenizer().encode(&text).unwrap();
+        prop_assert!(ids.iter().all(|id| *id < fixture::tokenizer().vocab()));
+        prop_assert_eq!(fixture::tokenizer().decode(&ids).unwrap(), text);
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Tokenizer::from_bytes(&bytes).is_err());
+    }
+}
+
+#[test]
+fn each_error_has_its_bytes() {
+    let good = String::from_utf8(fixture::tokenizer().to_bytes().to_vec()).unwrap();
+    let error = |bytes: &[u8]| Tokenizer::from_bytes(bytes).err().unwrap();
+    assert!(matches!(error(&vec![b' '; MAX_BYTES + 1]), TokenizerError::TooLarge(_)));
+    assert!(matches!(error(&good.as_bytes()[..good.len() / 2]), TokenizerError::Parse { .. }));
+    let edits = [
+        ("\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}"),
+        ("\"add_prefix_space\":false", "\"add_prefix_space\":true"),
+        ("\"byte_fallback\":false", "\"byte_fallback\":true"),
+        ("\"dropout\":null", "\"dropout\":0.5"),
+    ];
+    for (from, to) in edits {
+        assert!(good.contains(from), "{from}");
+        let bad = good.replacen(from, to, 1);
+        assert!(matches!(error(bad.as_bytes()), TokenizerError::Kind(_)), "{from}");
+    }
+    let none = std::iter::empty::<&str>;
+    assert!(matches!(Tokenizer::train(none(), 10), Err(TokenizerError::VocabSize(10))));
+    assert!(matches!(
+        Tokenizer::train(none(), 300),
+        Err(TokenizerError::TooLittleText { wanted: 300, found: 256 })
+    ));
+    let decoded = fixture::tokenizer().decode(&[5, 300]);
+    assert_eq!(decoded, Err(TokenizerError::UnknownId { id: 300, vocab: 300 }));
+}
