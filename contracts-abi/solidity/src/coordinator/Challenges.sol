@@ -14,7 +14,7 @@ abstract contract Challenges is IChallenges, Settlements {
 
     /// @inheritdoc IChallenges
     function challengeSum(
-        Settlement calldata s,
+        Settlement calldata settlement,
         uint256 level,
         uint64 index,
         uint64 count,
@@ -23,36 +23,36 @@ abstract contract Challenges is IChallenges, Settlements {
         SumNode calldata right,
         SumNode[] calldata siblings
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         if (level == 0 || uint256(left.sum) + right.sum == sum) revert Unfounded();
         bytes32 node = Merkle.sumHash(left, right);
         (bytes32 root, ) = Merkle.sumRoot(node, sum, level, index, count, siblings);
-        _requireSame(s.payoutRoot, root);
-        _defeat(s, msg.sender, Fault.Sum);
+        _requireSame(settlement.payoutRoot, root);
+        _defeat(settlement, msg.sender, Fault.Sum);
     }
 
     /// @inheritdoc IChallenges
     function challengeTotal(
-        Settlement calldata s,
+        Settlement calldata settlement,
         uint64 count,
         SumNode calldata top
     ) external {
-        _requireChallengeable(s);
-        if (s.payoutRoot == 0) {
-            if (s.total == 0) revert Unfounded();
+        _requireChallengeable(settlement);
+        if (settlement.payoutRoot == 0) {
+            if (settlement.total == 0) revert Unfounded();
         } else {
-            if (top.sum == s.total) revert Unfounded();
+            if (top.sum == settlement.total) revert Unfounded();
             _requireSame(
-                s.payoutRoot,
+                settlement.payoutRoot,
                 keccak256(abi.encodePacked(uint8(2), count, top.hash, top.sum))
             );
         }
-        _defeat(s, msg.sender, Fault.Total);
+        _defeat(settlement, msg.sender, Fault.Total);
     }
 
     /// @inheritdoc IChallenges
     function challengeLeaf(
-        Settlement calldata s,
+        Settlement calldata settlement,
         uint64 account,
         uint128 cumulative,
         uint128 sum,
@@ -60,75 +60,75 @@ abstract contract Challenges is IChallenges, Settlements {
         uint64 count,
         SumNode[] calldata siblings
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         if (sum == cumulative) revert Unfounded();
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
         (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
-        _requireSame(s.payoutRoot, root);
-        _defeat(s, msg.sender, Fault.Leaf);
+        _requireSame(settlement.payoutRoot, root);
+        _defeat(settlement, msg.sender, Fault.Leaf);
     }
 
     /// @inheritdoc IChallenges
     function challengeSignature(
-        Settlement calldata s,
+        Settlement calldata settlement,
         Record calldata record,
         bytes calldata signature,
         Path calldata path
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         bytes32 id = record.digest(TypedData.separator(address(this)));
-        _requireListed(s, id, keccak256(signature), path);
-        if (record.epoch == s.epoch && _isSigned(record, id, signature)) revert Unfounded();
-        _defeat(s, msg.sender, Fault.Signature);
+        _requireListed(settlement, id, keccak256(signature), path);
+        if (record.epoch == settlement.epoch && _isSigned(record, id, signature)) revert Unfounded();
+        _defeat(settlement, msg.sender, Fault.Signature);
     }
 
     /// @inheritdoc IChallenges
     function challengeDoubleCount(
-        Settlement calldata s,
+        Settlement calldata settlement,
         Listed calldata first,
         Listed calldata second
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         Record calldata a = first.record;
         Record calldata b = second.record;
         bool same = a.kind == b.kind && a.account == b.account && a.subject == b.subject;
         if (!same || first.path.index == second.path.index) revert Unfounded();
         bytes32 domain = TypedData.separator(address(this));
-        _requireListed(s, a.digest(domain), first.signatureHash, first.path);
-        _requireListed(s, b.digest(domain), second.signatureHash, second.path);
-        _defeat(s, msg.sender, Fault.DoubleCount);
+        _requireListed(settlement, a.digest(domain), first.signatureHash, first.path);
+        _requireListed(settlement, b.digest(domain), second.signatureHash, second.path);
+        _defeat(settlement, msg.sender, Fault.DoubleCount);
     }
 
     /// @inheritdoc IChallenges
     function challengeOmission(
-        Settlement calldata s,
+        Settlement calldata settlement,
         Record calldata record,
         bytes calldata signature,
         Path calldata anchored,
         ListedLeaf[] calldata neighbours
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         bytes32 id = record.digest(TypedData.separator(address(this)));
         // Only what an operator signed must be listed: a root over nonsense proves nothing.
-        if (record.epoch != s.epoch || !_isSigned(record, id, signature)) revert Unfounded();
+        if (record.epoch != settlement.epoch || !_isSigned(record, id, signature)) revert Unfounded();
         bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
-        if (anchoredAt[s.epoch][root] == 0) revert RootMismatch(0, root);
-        _requireAbsent(s, id, neighbours);
-        _defeat(s, msg.sender, Fault.Omission);
+        if (anchoredAt[settlement.epoch][root] == 0) revert RootMismatch(0, root);
+        _requireAbsent(settlement, id, neighbours);
+        _defeat(settlement, msg.sender, Fault.Omission);
     }
 
     /// @inheritdoc IChallenges
     function challengeOrder(
-        Settlement calldata s,
+        Settlement calldata settlement,
         ListedLeaf calldata first,
         ListedLeaf calldata second
     ) external {
-        _requireChallengeable(s);
+        _requireChallengeable(settlement);
         _requireNeighbours(first.path, second.path);
         if (first.id < second.id) revert Unfounded();
-        _requireListed(s, first.id, first.signatureHash, first.path);
-        _requireListed(s, second.id, second.signatureHash, second.path);
-        _defeat(s, msg.sender, Fault.Order);
+        _requireListed(settlement, first.id, first.signatureHash, first.path);
+        _requireListed(settlement, second.id, second.signatureHash, second.path);
+        _defeat(settlement, msg.sender, Fault.Order);
     }
 
     /// Whether an operator that the account had at the epoch's start or end signed the record.
@@ -147,30 +147,30 @@ abstract contract Challenges is IChallenges, Settlements {
     }
 
     function _requireListed(
-        Settlement calldata s,
+        Settlement calldata settlement,
         bytes32 id,
         bytes32 signatureHash,
         Path calldata path
     ) private pure {
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), id, signatureHash));
-        _requireSame(s.recordsRoot, Merkle.root(leaf, path));
+        _requireSame(settlement.recordsRoot, Merkle.root(leaf, path));
     }
 
     /// Requires that `id` lies strictly between neighbours, before the first or after the last.
     function _requireAbsent(
-        Settlement calldata s,
+        Settlement calldata settlement,
         bytes32 id,
         ListedLeaf[] calldata neighbours
     ) private pure {
         if (neighbours.length == 0) {
-            _requireSame(s.recordsRoot, 0);
+            _requireSame(settlement.recordsRoot, 0);
             return;
         }
         ListedLeaf calldata first = neighbours[0];
-        _requireListed(s, first.id, first.signatureHash, first.path);
+        _requireListed(settlement, first.id, first.signatureHash, first.path);
         if (neighbours.length == 2) {
             ListedLeaf calldata second = neighbours[1];
-            _requireListed(s, second.id, second.signatureHash, second.path);
+            _requireListed(settlement, second.id, second.signatureHash, second.path);
             _requireNeighbours(first.path, second.path);
             if (id <= first.id || id >= second.id) revert Unfounded();
         } else if (neighbours.length == 1) {

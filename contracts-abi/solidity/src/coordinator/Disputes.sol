@@ -62,15 +62,15 @@ abstract contract Disputes is IDisputes, Challenges {
     }
 
     /// @inheritdoc IDisputes
-    function answerDispute(uint64 epoch, uint64 account, CellOpening calldata o) external {
+    function answerDispute(uint64 epoch, uint64 account, CellOpening calldata opening) external {
         Dispute memory d = _disputes[epoch][account];
         if (d.until == 0) revert NoDispute(epoch, account);
         if (block.number > d.until) revert AnswerWindow(d.until);
         bytes32 key =
             keccak256(abi.encodePacked("openledger/row/v1", seed(epoch, PURPOSE_S1), account));
-        uint256 firstCell = _requireCommitted(d, o, key);
-        uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), o.length);
-        if (!VERIFIER.verify(o.pack, o.length, chunkIndex, o.chunk, o.slice)) {
+        uint256 firstCell = _requireCommitted(d, opening, key);
+        uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), opening.length);
+        if (!VERIFIER.verify(opening.pack, opening.length, chunkIndex, opening.chunk, opening.slice)) {
             revert WrongChunk(chunkIndex);
         }
         delete _disputes[epoch][account];
@@ -120,20 +120,20 @@ abstract contract Disputes is IDisputes, Challenges {
     /// Requires that pack and row are those committed to; gives the pack's first cell.
     function _requireCommitted(
         Dispute memory d,
-        CellOpening calldata o,
+        CellOpening calldata opening,
         bytes32 key
     ) private view returns (uint256 firstCell) {
-        uint128 cells = uint128((uint256(o.length) + CELL_BYTES - 1) / CELL_BYTES);
-        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), o.pack, o.length));
+        uint128 cells = uint128((uint256(opening.length) + CELL_BYTES - 1) / CELL_BYTES);
+        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), opening.pack, opening.length));
         bytes32 inventory;
         (inventory, firstCell) =
-            Merkle.sumRoot(leaf, cells, 0, o.packIndex, o.packCount, o.inventory);
+            Merkle.sumRoot(leaf, cells, 0, opening.packIndex, opening.packCount, opening.inventory);
         if (d.cell < firstCell || d.cell >= firstCell + cells) {
             revert WrongPack(firstCell, cells);
         }
-        bytes32 row = keccak256(abi.encodePacked(key, o.chunk));
-        bytes32 rows = Merkle.root(keccak256(abi.encodePacked(uint8(0), row)), o.row);
-        bool placed = o.row.index == d.cell && o.row.count == d.cells;
+        bytes32 row = keccak256(abi.encodePacked(key, opening.chunk));
+        bytes32 rows = Merkle.root(keccak256(abi.encodePacked(uint8(0), row)), opening.row);
+        bool placed = opening.row.index == d.cell && opening.row.count == d.cells;
         if (!placed || keccak256(abi.encodePacked(inventory, rows)) != d.committed) {
             revert WrongCommitment(inventory, rows);
         }

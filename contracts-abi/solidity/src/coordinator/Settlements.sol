@@ -72,54 +72,54 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     }
 
     /// @inheritdoc ISettlements
-    function propose(uint64 proposer, Settlement calldata s) external {
+    function propose(uint64 proposer, Settlement calldata settlement) external {
         _requireController(proposer);
-        if (block.number < epochStart(s.epoch + 1)) revert EpochNotOver(s.epoch);
+        if (block.number < epochStart(settlement.epoch + 1)) revert EpochNotOver(settlement.epoch);
         Last storage base = _last;
-        if (s.epoch < base.nextEpoch) revert EpochSettled(s.epoch, base.nextEpoch);
-        if (s.parent != base.id) revert WrongParent(base.id, s.parent);
-        if (s.total < base.total) revert TotalShrinks(base.total, s.total);
-        (uint256 emission, uint256 fees,) = _allowance(s.epoch);
+        if (settlement.epoch < base.nextEpoch) revert EpochSettled(settlement.epoch, base.nextEpoch);
+        if (settlement.parent != base.id) revert WrongParent(base.id, settlement.parent);
+        if (settlement.total < base.total) revert TotalShrinks(base.total, settlement.total);
+        (uint256 emission, uint256 fees,) = _allowance(settlement.epoch);
         uint256 allowed = Math.min(base.total + emission + fees, VAULT.received());
-        if (s.total > allowed) revert TotalTooLarge(allowed, s.total);
+        if (settlement.total > allowed) revert TotalTooLarge(allowed, settlement.total);
 
-        Proposal storage p = _proposals[s.epoch];
+        Proposal storage p = _proposals[settlement.epoch];
         if (p.status == Status.Live) {
-            if (p.height == base.height) revert AlreadyProposed(s.epoch, p.id);
-            _withdraw(s.epoch, p);
+            if (p.height == base.height) revert AlreadyProposed(settlement.epoch, p.id);
+            _withdraw(settlement.epoch, p);
         }
-        bytes32 id = keccak256(abi.encode(s));
+        bytes32 id = keccak256(abi.encode(settlement));
         p.id = id;
         (p.proposer, p.proposedAt, p.objector) = (proposer, uint64(block.number), 0);
         (p.height, p.status) = (base.height, Status.Live);
-        emit Proposed(s.epoch, proposer, id, s);
+        emit Proposed(settlement.epoch, proposer, id, settlement);
         REGISTRY.lock(proposer, _bonds.proposal);
     }
 
     /// @inheritdoc ISettlements
-    function finalise(Settlement calldata s, DatanetUse[] calldata uses) external {
-        Proposal storage p = _requireLive(s);
-        if (p.objector != 0) revert ObjectionPending(s.epoch);
+    function finalise(Settlement calldata settlement, DatanetUse[] calldata uses) external {
+        Proposal storage p = _requireLive(settlement);
+        if (p.objector != 0) revert ObjectionPending(settlement.epoch);
         if (block.number <= p.proposedAt + CHALLENGE_BLOCKS) {
             revert WindowOpen(p.proposedAt + CHALLENGE_BLOCKS);
         }
         bytes32 found = _hashUses(uses);
-        if (found != s.uses) revert WrongUses(s.uses, found);
+        if (found != settlement.uses) revert WrongUses(settlement.uses, found);
 
         Last storage base = _last;
-        (uint256 emission, uint256 fees, uint128 allFees) = _allowance(s.epoch);
-        uint256 growth = s.total - base.total;
+        (uint256 emission, uint256 fees, uint128 allFees) = _allowance(settlement.epoch);
+        uint256 growth = settlement.total - base.total;
         // Emission is spent first; what it does not cover comes out of the fees.
         uint256 fromFees = growth > emission ? growth - emission : 0;
         base.carriedFees = uint128(fees > fromFees ? fees - fromFees : 0);
         base.fees = allFees;
         base.id = p.id;
-        (base.total, base.nextEpoch, base.height) = (s.total, s.epoch + 1, base.height + 1);
+        (base.total, base.nextEpoch, base.height) = (settlement.total, settlement.epoch + 1, base.height + 1);
         p.status = Status.Final;
-        isFinal[s.payoutRoot] = true;
-        emit Finalised(s.epoch, p.id, s);
+        isFinal[settlement.payoutRoot] = true;
+        emit Finalised(settlement.epoch, p.id, settlement);
         REGISTRY.unlock(p.proposer, _bonds.proposal);
-        VAULT.release(s.total);
+        VAULT.release(settlement.total);
         DATANETS.addUses(uses);
     }
 
@@ -152,23 +152,23 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     }
 
     /// @inheritdoc ISettlements
-    function object(Settlement calldata s, uint64 account, bytes32 reason) external {
+    function object(Settlement calldata settlement, uint64 account, bytes32 reason) external {
         _requireController(account);
-        Proposal storage p = _requireChallengeable(s);
-        if (p.objector != 0) revert ObjectionPending(s.epoch);
+        Proposal storage p = _requireChallengeable(settlement);
+        if (p.objector != 0) revert ObjectionPending(settlement.epoch);
         p.objector = account;
-        emit Objected(s.epoch, p.id, account, reason);
+        emit Objected(settlement.epoch, p.id, account, reason);
         REGISTRY.lock(account, _bonds.objection);
     }
 
     /// @inheritdoc ISettlements
-    function rule(Settlement calldata s, bool uphold) external onlyRole(ARBITER_ROLE) {
-        Proposal storage p = _requireLive(s);
+    function rule(Settlement calldata settlement, bool uphold) external onlyRole(ARBITER_ROLE) {
+        Proposal storage p = _requireLive(settlement);
         uint64 objector = p.objector;
-        if (objector == 0) revert NoObjection(s.epoch);
-        emit Ruled(s.epoch, p.id, uphold);
+        if (objector == 0) revert NoObjection(settlement.epoch);
+        emit Ruled(settlement.epoch, p.id, uphold);
         if (uphold) {
-            _defeat(s, REGISTRY.ownerOf(objector), Fault.Objection);
+            _defeat(settlement, REGISTRY.ownerOf(objector), Fault.Objection);
         } else {
             p.objector = 0;
             // Whoever else doubts it has the whole window again.
@@ -200,10 +200,10 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     }
 
     /// Ends a live proposal; the proposer's bond goes to the challenger.
-    function _defeat(Settlement calldata s, address challenger, Fault fault) internal {
-        Proposal storage p = _proposals[s.epoch];
+    function _defeat(Settlement calldata settlement, address challenger, Fault fault) internal {
+        Proposal storage p = _proposals[settlement.epoch];
         p.status = Status.Defeated;
-        emit Defeated(s.epoch, p.id, challenger, fault);
+        emit Defeated(settlement.epoch, p.id, challenger, fault);
         _freeObjector(p);
         REGISTRY.seize(p.proposer, _bonds.proposal, challenger);
     }
@@ -214,18 +214,18 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
 
     /// The live proposal of this settlement, inside its window or under an objection.
     function _requireChallengeable(
-        Settlement calldata s
+        Settlement calldata settlement
     ) internal view returns (Proposal storage p) {
-        p = _requireLive(s);
+        p = _requireLive(settlement);
         uint64 until = p.proposedAt + CHALLENGE_BLOCKS;
         if (block.number > until && p.objector == 0) revert WindowClosed(until);
     }
 
-    function _requireLive(Settlement calldata s) private view returns (Proposal storage p) {
-        p = _proposals[s.epoch];
-        bytes32 id = keccak256(abi.encode(s));
+    function _requireLive(Settlement calldata settlement) private view returns (Proposal storage p) {
+        p = _proposals[settlement.epoch];
+        bytes32 id = keccak256(abi.encode(settlement));
         if (p.status != Status.Live || p.id != id || p.height != _last.height) {
-            revert NotProposed(s.epoch, id);
+            revert NotProposed(settlement.epoch, id);
         }
     }
 
