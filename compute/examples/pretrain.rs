@@ -18,6 +18,9 @@ use compute::{eval, outer};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Token ids of units.
+type Units = Vec<Vec<u32>>;
+
 /// Characters of one unit, roughly 256 tokens.
 const UNIT: usize = 600;
 
@@ -73,7 +76,7 @@ fn read(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Token ids of units; every twentieth is held out.
-fn split(tokenizer: &Tokenizer, texts: &[String]) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>)> {
+fn split(tokenizer: &Tokenizer, texts: &[String]) -> Result<(Units, Units)> {
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for text in texts {
         let chars: Vec<char> = text.chars().collect();

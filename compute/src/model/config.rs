@@ -226,11 +226,11 @@ mod tests {
     #[test]
     fn each_bad_shape_has_its_error() {
         let base = ModelConfig::nano();
-        let bad = ModelConfig { layers: 0, ..base.clone() };
+        let bad = ModelConfig { layers: 0, ..base };
         assert!(matches!(bad.validate(), Err(ConfigError::Bound { field: "layers", .. })));
-        let bad = ModelConfig { heads: 3, ..base.clone() };
+        let bad = ModelConfig { heads: 3, ..base };
         assert!(matches!(bad.validate(), Err(ConfigError::Heads { .. })));
-        let bad = ModelConfig { kv_heads: 3, ..base.clone() };
+        let bad = ModelConfig { kv_heads: 3, ..base };
         assert!(matches!(bad.validate(), Err(ConfigError::KvHeads { .. })));
         let bad = ModelConfig { ffn: 1 << 18, width: 1 << 16, ..base };
         assert!(matches!(bad.validate(), Err(ConfigError::Parameters { .. })));

@@ -219,7 +219,7 @@ impl Frame {
         let head = config.head_width() as usize;
         let (heads, kv_heads) = (config.heads as usize, config.kv_heads as usize);
         let slice =
-            |t: &Tensor<2>| t.clone().slice([start..start + time]).reshape([1, time, 1, head]);
+            |t: &Tensor<2>| t.clone().slice_dim(0, start..start + time).reshape([1, time, 1, head]);
         Self {
             batch,
             time,

@@ -59,7 +59,7 @@ fn each_error_has_its_bytes() {
     assert!(matches!(error(&bad), CheckpointError::Length { .. }));
     let bad = edit(&good, "model.norm.weight", "model.nose.weight");
     assert!(matches!(error(&bad), CheckpointError::Tensor { .. }));
-    let mut bad = good.clone();
+    let mut bad = good;
     let end = bad.len();
     bad[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     assert!(matches!(error(&bad), CheckpointError::NotFinite { .. }));
@@ -72,8 +72,7 @@ fn each_error_has_its_bytes() {
 proptest! {
     #[test]
     fn a_flipped_byte_never_panics_and_never_keeps_the_hash(at in 0usize..2000, bit in 0u8..8) {
-        let good = checkpoint().to_bytes();
-        let mut bad = good.clone();
+        let mut bad = checkpoint().to_bytes();
         bad[at] ^= 1 << bit;
         if let Ok(read) = Checkpoint::from_bytes(&bad) {
             prop_assert_ne!(read.hash(), checkpoint().hash());

@@ -88,7 +88,7 @@ fn tolerances_separate_honest_from_dishonest_work() {
     swapped.units[3] = other[..length].to_vec();
     let mut half = honest.clone();
     half.hyper.steps /= 2;
-    let mut lazy_batch = honest.clone();
+    let mut lazy_batch = honest;
     lazy_batch.hyper.batch -= 1;
     let cheats = [("other data", other_data), ("one unit swapped", swapped), ("half", half)];
     for (name, cheat) in cheats.into_iter().chain([("a smaller batch", lazy_batch)]) {
@@ -164,9 +164,9 @@ fn answers_repeat_and_may_outgrow_the_context() {
     let first = generator.generate(&prompt, &sampling).unwrap();
     assert_eq!(first.len(), 80);
     assert_eq!(generator.generate(&prompt, &sampling).unwrap(), first);
-    let other = generator.generate(&prompt, &Sampling { seed: 6, ..sampling.clone() }).unwrap();
+    let other = generator.generate(&prompt, &Sampling { seed: 6, ..sampling }).unwrap();
     assert_ne!(other, first);
-    let greedy = Sampling { temperature_ppm: 0, ..sampling.clone() };
+    let greedy = Sampling { temperature_ppm: 0, ..sampling };
     let long: Vec<u32> = prompt.iter().cycle().take(100).copied().collect();
     assert_eq!(generator.generate(&long, &greedy).unwrap().len(), 80);
     assert_eq!(generator.generate(&[], &greedy), Err(InferError::EmptyPrompt));
