@@ -5,10 +5,12 @@ use std::sync::{PoisonError, RwLock};
 
 use super::{Entry, IndexError, Table, Tables, Write};
 
+type Key = (Table, Vec<u8>);
+
 /// Ordered tables in memory.
 #[derive(Debug, Default)]
 pub struct MemTables {
-    entries: RwLock<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+    entries: RwLock<BTreeMap<Key, Vec<u8>>>,
 }
 
 impl Tables for MemTables {

@@ -156,22 +156,22 @@ fn on_disk(quota: Quota, suite: impl FnOnce(&mut Blocking)) {
 
 #[test]
 fn disk_stores_what_it_is_given() {
-    on_disk(Quota::UNLIMITED, |store| stores_what_it_is_given(store));
+    on_disk(Quota::UNLIMITED, stores_what_it_is_given);
 }
 
 #[test]
 fn disk_reads_ranges_and_chunks() {
-    on_disk(Quota::UNLIMITED, |store| reads_ranges_and_chunks(store));
+    on_disk(Quota::UNLIMITED, reads_ranges_and_chunks);
 }
 
 #[test]
 fn disk_forgets_what_is_deleted() {
-    on_disk(Quota::UNLIMITED, |store| forgets_what_is_deleted(store));
+    on_disk(Quota::UNLIMITED, forgets_what_is_deleted);
 }
 
 #[test]
 fn disk_refuses_what_it_cannot_keep() {
-    on_disk(QUOTA, |store| refuses_what_it_cannot_keep(store));
+    on_disk(QUOTA, refuses_what_it_cannot_keep);
 }
 
 #[test]

@@ -121,13 +121,9 @@ fn check_after(config: StoreConfig, act: impl FnOnce(&Path)) -> Result<(), DiskE
     let data = dir.path().join("data");
     runtime().block_on(async {
         let store = Store::open(&data, config).await.unwrap();
-        store.check().map_or_else(
-            |error| Err(error),
-            |_| {
-                act(&data);
-                store.check().map(|_| ())
-            },
-        )
+        store.check()?;
+        act(&data);
+        store.check().map(|_| ())
     })
 }
 

@@ -106,10 +106,10 @@ fn on_disk(suite: impl FnOnce(&DiskIndex)) {
 
 #[test]
 fn disk_keeps_what_it_is_told() {
-    on_disk(|index| keeps_pins(index));
-    on_disk(|index| keeps_manifests_and_settings(index));
-    on_disk(|index| counts(index));
-    on_disk(|index| commits_batches_whole(index));
+    on_disk(keeps_pins);
+    on_disk(keeps_manifests_and_settings);
+    on_disk(counts);
+    on_disk(commits_batches_whole);
 }
 
 #[derive(Clone, Debug)]
