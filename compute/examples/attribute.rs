@@ -3,15 +3,15 @@
 //! `cargo run --release -p openledger-compute --example attribute -- [FOLDER] [--name value]…`, where
 //! the folder has one sub-folder of text files per contributor, and the names are `seeds`, `prompts`
 //! (per contributor), `prompt` and `answer` (tokens), `rounds`, `side`, `skip` (linear maps left out
-//! at the bottom), `damping` (ppm), `floor` (lower tail that is noise, ppm), `lambda` (ppm) and
-//! `temperature` (ppm). The last tenth of each contributor's units is held out of training;
-//! prompts begin there.
+//! at the bottom), `damping` (ppm), `floor` (lower tail that is noise, ppm), `lambda` (ppm),
+//! `temperature` (ppm) and `output-only` (any number: attribute the generated tokens alone). The last
+//! tenth of each contributor's units is held out of training; prompts begin there.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use compute::attribution::{CaptureUnit, Capturer, Preconditioner, SketchSet, SketchSpec};
+use compute::attribution::{CaptureUnit, Capturer, Preconditioner, Scope, SketchSet, SketchSpec};
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
 use compute::infer::{Generator, Sampling};
@@ -42,6 +42,7 @@ struct Settings {
     floor: u32,
     lambda: u32,
     temperature: u32,
+    scope: Scope,
     preset: TrainingPreset,
 }
 
@@ -58,6 +59,7 @@ impl Settings {
             "floor" => self.floor = value,
             "lambda" => self.lambda = value,
             "temperature" => self.temperature = value,
+            "output-only" => self.scope = Scope::Output,
             "rounds" => self.preset.rounds = value,
             _ => panic!("no setting is named {name}"),
         }
@@ -97,10 +99,11 @@ fn main() -> Result<()> {
         answer: 64,
         side: 16,
         skip: 0,
-        damping: 100_000,
-        floor: 50_000,
+        damping: Preconditioner::DAMPING_PPM,
+        floor: 1_000_000,
         lambda: 500_000,
         temperature: 800_000,
+        scope: Scope::default(),
         preset: TrainingPreset::demo(),
     };
     let mut args = std::env::args().skip(1).peekable();
@@ -211,12 +214,7 @@ fn run(settings: &Settings, corpus: &Corpus, seed: u64, all: &mut Tally) -> Resu
 }
 
 /// Trains as the demo does: rounds of shards, each followed by an outer step.
-fn train(
-    engine: &Engine,
-    settings: &Settings,
-    corpus: &Corpus,
-    seed: u64,
-) -> Result<Checkpoint> {
+fn train(engine: &Engine, settings: &Settings, corpus: &Corpus, seed: u64) -> Result<Checkpoint> {
     let preset = &settings.preset;
     let start = Instant::now();
     let mut checkpoint = Checkpoint::init(&preset.model, corpus.tokenizer.hash(), seed)?;
@@ -266,8 +264,7 @@ fn sketches(capturer: &Capturer, spec: &SketchSpec, corpus: &Corpus) -> Result<S
         tokens as f64 / seconds,
         spec.dims() + spec.blocks()
     );
-    let shape: Vec<_> =
-        corpus.train.iter().map(|u| (u.hash, u.tokens.len() as u32)).collect();
+    let shape: Vec<_> = corpus.train.iter().map(|u| (u.hash, u.tokens.len() as u32)).collect();
     Ok(SketchSet::assemble(spec.clone(), &shape, parts)?)
 }
 
@@ -316,7 +313,11 @@ impl Context<'_> {
     }
 
     fn evidence(&self, prompt: &[u32], output: &[u32]) -> Result<(Vec<UnitEvidence>, u64)> {
-        let query = self.preconditioner.query(&self.capturer.output(prompt, output)?)?;
+        let query = self.preconditioner.query(&self.capturer.output(
+            prompt,
+            output,
+            self.settings.scope,
+        )?)?;
         let scores = self.set.scores(&query)?;
         let tokenizer = self.corpus.tokenizer.hash();
         let found = self.index.attribute(tokenizer, prompt, output, SpanParams::DEFAULT)?;

@@ -29,6 +29,18 @@ pub struct CaptureUnit<'a> {
     pub tokens: &'a [u32],
 }
 
+/// Which tokens of an answered request are differentiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The generated tokens alone. Of what a model samples from itself the gradient of the
+    /// likelihood is zero on average, whatever its training data, so ordinary outputs of a small
+    /// model carry next to no signal here; it suits texts that others wrote.
+    Output,
+    /// The whole exchange, prompt and output: what the model was made to read and write.
+    #[default]
+    Exchange,
+}
+
 /// The unquantised sketch of an output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputSketch {
@@ -114,11 +126,7 @@ impl Capturer {
 
     /// Sketches `units`, which are those from rank `first` of the snapshot on. A unit longer than
     /// the model's context is read in windows; its sketch is their sum.
-    pub fn units(
-        &self,
-        first: u32,
-        units: &[CaptureUnit<'_>],
-    ) -> Result<SketchPart, CaptureError> {
+    pub fn units(&self, first: u32, units: &[CaptureUnit<'_>]) -> Result<SketchPart, CaptureError> {
         let context = self.decoder.config().context as usize;
         let mut windows = Vec::new();
         for (index, unit) in units.iter().enumerate() {
@@ -137,16 +145,25 @@ impl Capturer {
         Ok(SketchPart { spec: self.spec.id(), first, sketches })
     }
 
-    /// Sketches the generated tokens of an output, given its prompt.
-    pub fn output(&self, prompt: &[u32], output: &[u32]) -> Result<OutputSketch, CaptureError> {
+    /// Sketches an output, given its prompt.
+    pub fn output(
+        &self,
+        prompt: &[u32],
+        output: &[u32],
+        scope: Scope,
+    ) -> Result<OutputSketch, CaptureError> {
         let context = self.decoder.config().context as usize;
         let sequence = [prompt, output].concat();
         self.check_tokens(&sequence)?;
         if output.is_empty() || sequence.len() < 2 || sequence.len() > MAX_WINDOWS * context {
             return Err(CaptureError::Output(output.len()));
         }
+        let given = match scope {
+            Scope::Output => prompt.len(),
+            Scope::Exchange => 1,
+        };
         let windows: Vec<_> =
-            window::output(&sequence, prompt.len(), context).into_iter().map(|w| (0, w)).collect();
+            window::output(&sequence, given, context).into_iter().map(|w| (0, w)).collect();
         let values = self.accumulate(&windows, 1)?;
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(OutputSketch { spec: self.spec.id(), values }),

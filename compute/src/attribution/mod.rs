@@ -25,7 +25,7 @@ mod set;
 mod spec;
 mod window;
 
-pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch};
+pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
 pub use part::{PartError, SketchPart};
 pub use quantise::Sketch;

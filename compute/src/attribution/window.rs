@@ -17,7 +17,11 @@ pub(crate) fn unit(tokens: &[u32], context: usize) -> Vec<Window<'_>> {
     (0..runs)
         .map(|run| {
             let (from, to) = (run * targets / runs, (run + 1) * targets / runs);
-            Window { inputs: &tokens[from..to], targets: &tokens[from + 1..=to], counted: to - from }
+            Window {
+                inputs: &tokens[from..to],
+                targets: &tokens[from + 1..=to],
+                counted: to - from,
+            }
         })
         .collect()
 }

@@ -1,10 +1,11 @@
 //! Integration tests of the compute crate.
 
+mod attribution;
 mod checkpoint;
 mod device;
 mod fixture;
 mod model;
+mod spans;
 mod tokenizer;
 mod training;
 mod update;
-mod spans;

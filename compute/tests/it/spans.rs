@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use protocol::Hash;
 
 const TOKENIZER: Hash = Hash([7; 32]);
-const LOOSE: SpanParams = SpanParams { min_millibits: 1, max_count: 1000, echo_millibits: u64::MAX };
+const LOOSE: SpanParams =
+    SpanParams { min_millibits: 1, max_count: 1000, echo_millibits: u64::MAX };
 
 fn name(rank: usize) -> Hash {
     let mut hash = [0; 32];
@@ -182,9 +183,15 @@ fn outputs_of_another_tokenizer_are_refused() {
     let asked = |tokenizer, prompt: &[u32], output: &[u32]| {
         index.attribute(tokenizer, prompt, output, SpanParams::DEFAULT).unwrap_err()
     };
-    assert_eq!(asked(other, &[], &[1]), QueryError::Tokenizer { expected: TOKENIZER, found: other });
+    assert_eq!(
+        asked(other, &[], &[1]),
+        QueryError::Tokenizer { expected: TOKENIZER, found: other }
+    );
     assert_eq!(asked(TOKENIZER, &[], &[4]), QueryError::Token { token: 4, vocab: 4 });
-    assert_eq!(asked(TOKENIZER, &[u32::MAX], &[1]), QueryError::Token { token: u32::MAX, vocab: 4 });
+    assert_eq!(
+        asked(TOKENIZER, &[u32::MAX], &[1]),
+        QueryError::Token { token: u32::MAX, vocab: 4 }
+    );
     let long = vec![0; (1 << 16) + 1];
     assert_eq!(asked(TOKENIZER, &long, &[1]), QueryError::TooLong { found: long.len() });
     assert!(attribute(&index, &[], &[], SpanParams::DEFAULT).spans.is_empty());
