@@ -4,8 +4,16 @@
 //! - [`devchain`]: the embedded chain (revm), one synchronous value without sockets or clocks.
 //! - [`rpc`]: the same chain behind JSON-RPC, for wallets and tools.
 
+mod bindings;
+mod convert;
+mod deployment;
 pub mod devchain;
+pub mod embedded;
 mod http;
+mod reads;
 pub mod rpc;
 
+pub use convert::{EncodeError, LogError, RevertReason};
+pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
+pub use reads::{ProposalState, ProposalStatus, ReadError, VaultState};

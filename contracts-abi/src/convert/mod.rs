@@ -1,0 +1,20 @@
+//! The only place that knows both a protocol type and its ABI counterpart.
+
+mod decode;
+mod encode;
+mod revert;
+
+pub use decode::LogError;
+pub use encode::EncodeError;
+pub use revert::RevertReason;
+
+pub(crate) use decode::decode_log;
+pub(crate) use encode::{Call, Encoded, encode, needs_proposal};
+
+use alloy::primitives::Address;
+use protocol::EvmAddress;
+
+/// An address as the EVM's types name it.
+pub(crate) const fn address(address: EvmAddress) -> Address {
+    Address::new(address.0)
+}

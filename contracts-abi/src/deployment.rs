@@ -1,0 +1,273 @@
+//! Where the contracts of one network are, and the transactions that put them there.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, Bytes, FixedBytes, TxKind, U256, keccak256};
+use alloy::sol_types::{SolCall, SolConstructor};
+use protocol::eip712::Domain;
+use protocol::params::Schedule;
+use protocol::{AccountId, Amount, BlockNumber, EvmAddress};
+use serde::{Deserialize, Serialize};
+
+use crate::bindings::{
+    Coordinator, DatanetRegistry, ModelRegistry, Open, Registry, RewardVault, StorageVerifier,
+    UsageEscrow,
+};
+use crate::convert::address;
+
+/// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
+pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
+
+/// The contracts of one network, and what a node must know of them before it reads the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The block from which on events are read: no contract existed before it.
+    pub genesis_block: BlockNumber,
+    /// How blocks make epochs.
+    pub schedule: Schedule,
+    /// Bytes of a storage cell.
+    pub cell_bytes: u64,
+    /// Emission of an epoch.
+    pub budget: Amount,
+    /// The account that receives the platform's share.
+    pub treasury: AccountId,
+    /// The OPEN token.
+    pub open: EvmAddress,
+    /// The Registry.
+    pub registry: EvmAddress,
+    /// The DatanetRegistry.
+    pub datanets: EvmAddress,
+    /// The ModelRegistry.
+    pub models: EvmAddress,
+    /// The Coordinator.
+    pub coordinator: EvmAddress,
+    /// The StorageVerifier.
+    pub verifier: EvmAddress,
+    /// The UsageEscrow.
+    pub escrow: EvmAddress,
+    /// The RewardVault.
+    pub vault: EvmAddress,
+}
+
+impl Deployment {
+    /// The domain of every signature in this network.
+    pub const fn domain(&self) -> Domain {
+        Domain { chain_id: self.chain_id, coordinator: self.coordinator }
+    }
+}
+
+/// Bonds that proposers, objectors and accusers lock, and what an unanswered dispute costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bonds {
+    /// Of a proposer.
+    pub proposal: Amount,
+    /// Of an objector.
+    pub objection: Amount,
+    /// Of an accuser in a storage dispute.
+    pub dispute: Amount,
+    /// Lost by a node for an unanswered dispute.
+    pub fault: Amount,
+}
+
+/// What a network starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenesisConfig {
+    /// Who holds OPEN at the start; what they and the vault leave of the supply is the treasury's.
+    pub holders: Vec<(EvmAddress, Amount)>,
+    /// OPEN in the RewardVault.
+    pub vault: Amount,
+    /// Owner and payout address of the treasury's account.
+    pub treasury: EvmAddress,
+    /// Emission of an epoch.
+    pub budget: Amount,
+    /// Blocks of an epoch.
+    pub epoch_blocks: u64,
+    /// Blocks in which a storage commitment must be anchored.
+    pub commit_blocks: u64,
+    /// Blocks of the challenge window; also the delay of unstaking and of withdrawals.
+    pub challenge_blocks: u64,
+    /// Blocks between the deployment and epoch 0.
+    pub start_after: u64,
+    /// Bytes of a storage cell.
+    pub cell_bytes: u64,
+    /// Bonds.
+    pub bonds: Bonds,
+    /// Stake that a Datanet with the `Staked` policy asks for.
+    pub min_stake: Amount,
+}
+
+/// Why a network can't start so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// Holders and vault together hold more than there is.
+    #[error("the genesis list and the vault hold {0} of the smallest unit, more than the supply")]
+    TooMuch(Amount),
+    /// The chain is too long for a schedule.
+    #[error("the first epoch would start beyond any block")]
+    TooLate,
+}
+
+/// A transaction of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) to: TxKind,
+    pub(crate) data: Bytes,
+}
+
+/// A deployment before it is sent: every address follows from the deployer and its nonce.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) deployment: Deployment,
+    pub(crate) steps: Vec<Step>,
+}
+
+struct Planner {
+    deployer: Address,
+    nonce: u64,
+    steps: Vec<Step>,
+}
+
+impl Planner {
+    fn create(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
+        let address = self.deployer.create(self.nonce + self.steps.len() as u64);
+        let data = [code.as_ref(), arguments].concat().into();
+        self.steps.push(Step { to: TxKind::Create, data });
+        address
+    }
+
+    fn call(&mut self, to: Address, call: &impl SolCall) {
+        self.steps.push(Step { to: TxKind::Call(to), data: call.abi_encode().into() });
+    }
+}
+
+fn role(name: &str) -> FixedBytes<32> {
+    keccak256(name)
+}
+
+fn evm(address: Address) -> EvmAddress {
+    EvmAddress(address.into())
+}
+
+/// Plans a deployment by `deployer`, whose next nonce is `nonce`, on a chain whose head is `head`.
+pub(crate) fn plan(
+    config: &GenesisConfig,
+    chain_id: u64,
+    deployer: Address,
+    nonce: u64,
+    head: BlockNumber,
+) -> Result<Plan, GenesisError> {
+    let (holders, amounts) = genesis_list(config, deployer)?;
+    /// Transactions below; epoch 0 starts after the last of them at one block each.
+    const STEPS: u64 = 15;
+    let start = head.0.checked_add(STEPS).and_then(|block| block.checked_add(config.start_after));
+    let schedule = Schedule {
+        genesis_block: BlockNumber(start.ok_or(GenesisError::TooLate)?),
+        epoch_blocks: config.epoch_blocks,
+        commit_blocks: config.commit_blocks,
+        challenge_blocks: config.challenge_blocks,
+    };
+    let mut p = Planner { deployer, nonce, steps: Vec::new() };
+    let open = p.create(&Open::BYTECODE, &Open::constructorCall { holders, amounts }.abi_encode());
+    let arguments =
+        Registry::constructorCall { open, unstakeDelay: config.challenge_blocks, admin: deployer };
+    let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
+    let arguments = DatanetRegistry::constructorCall {
+        registry,
+        minStake: config.min_stake.0,
+        admin: deployer,
+    };
+    let datanets = p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
+    let arguments = ModelRegistry::constructorCall { registry, datanetRegistry: datanets };
+    let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
+    let verifier = p.create(&StorageVerifier::BYTECODE, &[]);
+    let arguments =
+        RewardVault::constructorCall { open, budgetPerEpoch: config.budget.0, admin: deployer };
+    let vault = p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
+    let arguments = Coordinator::constructorCall {
+        params: Coordinator::EpochParams {
+            genesisBlock: schedule.genesis_block.0,
+            epochBlocks: config.epoch_blocks,
+            commitBlocks: config.commit_blocks,
+            challengeBlocks: config.challenge_blocks,
+            cellBytes: config.cell_bytes,
+        },
+        bondAmounts: Coordinator::Bonds {
+            proposal: config.bonds.proposal.0,
+            objection: config.bonds.objection.0,
+            dispute: config.bonds.dispute.0,
+            fault: config.bonds.fault.0,
+        },
+        registry,
+        datanets,
+        vault,
+        verifier,
+        admin: deployer,
+    };
+    let coordinator = p.create(&Coordinator::BYTECODE, &arguments.abi_encode());
+    let arguments = UsageEscrow::constructorCall {
+        open,
+        coordinator,
+        withdrawalDelay: config.challenge_blocks,
+    };
+    let escrow = p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
+    let grant = |name, account| (role(name), account);
+    let (slasher, counter) =
+        (grant("SLASHER_ROLE", coordinator), grant("COUNTER_ROLE", coordinator));
+    let fees = grant("FEES_ROLE", escrow);
+    p.call(registry, &Registry::grantRoleCall { role: slasher.0, account: slasher.1 });
+    p.call(datanets, &DatanetRegistry::grantRoleCall { role: counter.0, account: counter.1 });
+    p.call(vault, &RewardVault::setCoordinatorCall { newCoordinator: coordinator });
+    p.call(vault, &RewardVault::grantRoleCall { role: fees.0, account: fees.1 });
+    p.call(open, &Open::approveCall { spender: vault, value: U256::from(config.vault.0) });
+    p.call(vault, &RewardVault::fundCall { amount: config.vault.0 });
+    let treasury = address(config.treasury);
+    p.call(
+        registry,
+        &Registry::registerCall {
+            owner: treasury,
+            operator: treasury,
+            payout: treasury,
+            nodeId: FixedBytes::ZERO,
+            binding: vec![0; 64].into(),
+        },
+    );
+    debug_assert_eq!(p.steps.len() as u64, STEPS);
+    let deployment = Deployment {
+        chain_id,
+        genesis_block: head.next(),
+        schedule,
+        cell_bytes: config.cell_bytes,
+        budget: config.budget,
+        treasury: AccountId(1),
+        open: evm(open),
+        registry: evm(registry),
+        datanets: evm(datanets),
+        models: evm(models),
+        coordinator: evm(coordinator),
+        verifier: evm(verifier),
+        escrow: evm(escrow),
+        vault: evm(vault),
+    };
+    Ok(Plan { deployment, steps: p.steps })
+}
+
+/// The genesis list: holders, the deployer for the vault, and the treasury for the rest.
+fn genesis_list(
+    config: &GenesisConfig,
+    deployer: Address,
+) -> Result<(Vec<Address>, Vec<U256>), GenesisError> {
+    let mut list: BTreeMap<Address, u128> = BTreeMap::new();
+    let mut sum = 0u128;
+    let parts = config.holders.iter().map(|(holder, amount)| (address(*holder), *amount));
+    for (holder, amount) in parts.chain([(deployer, config.vault)]) {
+        sum = sum.saturating_add(amount.0);
+        let held = list.entry(holder).or_default();
+        *held = held.saturating_add(amount.0);
+    }
+    let rest = SUPPLY.0.checked_sub(sum).ok_or(GenesisError::TooMuch(Amount(sum)))?;
+    let held = list.entry(address(config.treasury)).or_default();
+    *held = held.saturating_add(rest);
+    Ok(list.into_iter().map(|(holder, amount)| (holder, U256::from(amount))).unzip())
+}

@@ -1,0 +1,237 @@
+//! The contracts on an embedded chain, in terms of the protocol: for simulation, without sockets.
+//!
+//! Transactions are queued by [`EmbeddedChain::submit`] and executed in that order by
+//! [`EmbeddedChain::mine`]; senders need neither keys nor ether. The bytecode is the deployed one.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, TxKind, U256};
+use alloy::sol_types::SolCall;
+use protocol::chain::{BlockHeader, ChainEvent, Settlement, Transaction};
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
+
+use crate::bindings::Open;
+use crate::convert::{
+    Call, EncodeError, LogError, RevertReason, address, decode_log, encode, needs_proposal,
+};
+use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
+use crate::devchain::{Block, CallError, DevChain, DevConfig, Message, MineError, Outcome, Status};
+use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
+
+/// Who deploys the contracts in a simulation.
+const DEPLOYER: Address = Address::repeat_byte(0xde);
+
+/// Why an embedded network could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// The genesis list is wrong.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The chain made no block.
+    #[error(transparent)]
+    Mine(#[from] MineError),
+    /// A step of the deployment failed.
+    #[error("step {step} of the deployment failed: {reason}")]
+    Step {
+        /// Which.
+        step: usize,
+        /// Why.
+        reason: RevertReason,
+    },
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Executed {
+    /// Gas that it used.
+    pub gas: u64,
+}
+
+/// A block of an embedded network.
+#[derive(Debug, Clone)]
+pub struct MinedBlock {
+    /// Its header.
+    pub header: BlockHeader,
+    /// What the contracts said.
+    pub events: Vec<ChainEvent>,
+    /// For each submitted transaction, in order, what became of it.
+    pub results: Vec<Result<Executed, RevertReason>>,
+}
+
+/// A network whose chain is a value.
+pub struct EmbeddedChain {
+    chain: DevChain,
+    deployment: Deployment,
+    queue: Vec<Message>,
+    /// Indices in the queue of the calls that are the transactions themselves, not approvals.
+    submitted: Vec<usize>,
+    proposals: BTreeMap<Epoch, Settlement>,
+}
+
+impl EmbeddedChain {
+    /// Starts a chain and deploys the contracts, all in block 1.
+    pub fn new(genesis: &GenesisConfig, chain_id: u64) -> Result<Self, EmbeddedError> {
+        let mut chain = DevChain::light(DevConfig::simulation(chain_id));
+        let plan = plan(genesis, chain_id, DEPLOYER, 0, BlockNumber(0))?;
+        let messages: Vec<_> = plan
+            .steps
+            .into_iter()
+            .map(|step| Message {
+                from: DEPLOYER,
+                to: step.to,
+                value: U256::ZERO,
+                data: step.data,
+                gas: None,
+            })
+            .collect();
+        let mined = chain.mine_messages(1, &messages)?;
+        for (step, result) in mined.results.iter().enumerate() {
+            executed(&mined.block, result)
+                .map_err(|reason| EmbeddedError::Step { step, reason })?;
+        }
+        Ok(Self {
+            chain,
+            deployment: plan.deployment,
+            queue: Vec::new(),
+            submitted: Vec::new(),
+            proposals: BTreeMap::new(),
+        })
+    }
+
+    /// Where the contracts are.
+    pub const fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The newest block.
+    pub fn head(&self) -> BlockHeader {
+        header(self.chain.head())
+    }
+
+    /// Queues a transaction for the next block; its place in that block's results.
+    pub fn submit(&mut self, from: EvmAddress, tx: &Transaction) -> Result<usize, EncodeError> {
+        let proposal = needs_proposal(tx).and_then(|epoch| self.proposals.get(&epoch));
+        let encoded = encode(tx, &self.deployment, proposal)?;
+        if encoded.spends.is_some() {
+            let approve = Open::approveCall { spender: encoded.call.to, value: U256::MAX };
+            let open = address(self.deployment.open);
+            self.queue.push(Message::call(address(from), open, approve.abi_encode().into()));
+        }
+        Ok(self.push(from, encoded.call))
+    }
+
+    /// Queues a transfer of OPEN; its place in the next block's results.
+    pub fn transfer(&mut self, from: EvmAddress, to: EvmAddress, amount: Amount) -> usize {
+        let call = Open::transferCall { to: address(to), value: U256::from(amount.0) };
+        let to = address(self.deployment.open);
+        self.push(from, Call { to, data: call.abi_encode().into() })
+    }
+
+    /// Executes what was submitted, as the next block. Times have the grain of seconds on chain and
+    /// only move forward.
+    ///
+    /// # Panics
+    /// Never on a chain in memory, whose contracts are ours: their logs decode.
+    pub fn mine(&mut self, timestamp: Timestamp) -> MinedBlock {
+        let queue = std::mem::take(&mut self.queue);
+        let mined = self
+            .chain
+            .mine_messages(timestamp.0 / 1_000, &queue)
+            .expect("a chain in memory has no disk that could fail");
+        let results = std::mem::take(&mut self.submitted)
+            .into_iter()
+            .map(|index| executed(&mined.block, &mined.results[index]))
+            .collect();
+        let events = events(&mined.block, &self.deployment)
+            .expect("our own contracts emit what their interfaces declare");
+        for event in &events {
+            if let ChainEvent::Proposed { settlement, .. } = event {
+                self.proposals.insert(settlement.epoch, *settlement);
+            }
+        }
+        MinedBlock { header: header(&mined.block), events, results }
+    }
+
+    // --- reads
+
+    /// OPEN of an address.
+    pub fn balance(&mut self, of: EvmAddress) -> Result<Amount, ReadError> {
+        self.read(&reads::balance(&self.deployment, of))
+    }
+
+    /// Stake of an account.
+    pub fn stake(&mut self, account: AccountId) -> Result<Amount, ReadError> {
+        self.read(&reads::stake(&self.deployment, account))
+    }
+
+    /// What an account was paid so far.
+    pub fn claimed(&mut self, account: AccountId) -> Result<Amount, ReadError> {
+        self.read(&reads::claimed(&self.deployment, account))
+    }
+
+    /// The current proposal of an epoch.
+    pub fn settlement(&mut self, epoch: Epoch) -> Result<Option<ProposalState>, ReadError> {
+        self.read(&reads::settlement(&self.deployment, epoch))
+    }
+
+    /// The RewardVault's books.
+    pub fn vault(&mut self) -> Result<VaultState, ReadError> {
+        let [funded, redeemed, paid, budget] = reads::vault(&self.deployment);
+        Ok(VaultState {
+            funded: self.read(&funded)?,
+            redeemed: self.read(&redeemed)?,
+            paid: self.read(&paid)?,
+            budget: self.read(&budget)?,
+        })
+    }
+
+    fn read<T>(&mut self, read: &Read<T>) -> Result<T, ReadError> {
+        let call = &read.call;
+        let message = Message::call(Address::ZERO, call.to, call.data.clone());
+        let output = self.chain.call(&message, false).map_err(|error| {
+            ReadError::Reverted(match error {
+                CallError::Revert(data) => RevertReason::decode(&data),
+                other => RevertReason::Halted(other.to_string()),
+            })
+        })?;
+        (read.decode)(&output)
+    }
+
+    fn push(&mut self, from: EvmAddress, call: Call) -> usize {
+        self.submitted.push(self.queue.len());
+        let message = Message {
+            from: address(from),
+            to: TxKind::Call(call.to),
+            value: U256::ZERO,
+            data: call.data,
+            gas: None,
+        };
+        self.queue.push(message);
+        self.submitted.len() - 1
+    }
+}
+
+fn executed<E: std::fmt::Display>(
+    block: &Block,
+    result: &Result<usize, E>,
+) -> Result<Executed, RevertReason> {
+    let index = result.as_ref().map_err(|error| RevertReason::Halted(error.to_string()))?;
+    let Outcome { status, gas_used, .. } = &block.outcomes[*index];
+    match status {
+        Status::Success(_) => Ok(Executed { gas: *gas_used }),
+        Status::Revert(data) => Err(RevertReason::decode(data)),
+        Status::Halt(reason) => Err(RevertReason::Halted(reason.to_string())),
+    }
+}
+
+fn header(block: &Block) -> BlockHeader {
+    BlockHeader {
+        number: BlockNumber(block.number()),
+        hash: Digest(block.hash.0),
+        timestamp: Timestamp(block.header.timestamp.saturating_mul(1_000)),
+    }
+}
+
+fn events(block: &Block, at: &Deployment) -> Result<Vec<ChainEvent>, LogError> {
+    block.logs().filter_map(|log| decode_log(log, at).transpose()).collect()
+}

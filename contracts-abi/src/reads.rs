@@ -1,0 +1,157 @@
+//! Questions to the contracts: what is called, and what the answer means.
+
+use alloy::primitives::{Bytes, U256};
+use alloy::sol_types::SolCall;
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress};
+use serde::{Deserialize, Serialize};
+
+use crate::bindings::{Coordinator, Open, Registry, RewardVault, UsageEscrow};
+use crate::convert::{Call, RevertReason, address};
+use crate::deployment::Deployment;
+use crate::http::RpcError;
+
+/// Why a question had no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The contract reverted.
+    #[error("the contract refused: {0}")]
+    Reverted(RevertReason),
+    /// The answer does not decode.
+    #[error("the contract's answer does not decode ({0}); is this the right deployment?")]
+    Decode(String),
+    /// The RPC failed.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+}
+
+/// Where a proposal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProposalStatus {
+    /// It may be challenged or made final.
+    Live,
+    /// It was disproved or ruled out.
+    Defeated,
+    /// It is final.
+    Final,
+}
+
+/// The current proposal of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposalState {
+    /// The settlement's id.
+    pub id: Digest,
+    /// Where it stands.
+    pub status: ProposalStatus,
+    /// Who proposed it.
+    pub proposer: AccountId,
+    /// When.
+    pub proposed_at: BlockNumber,
+    /// Whose objection waits for the arbiter, if any.
+    pub objector: Option<AccountId>,
+}
+
+/// The RewardVault's books: `funded + redeemed = held + paid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultState {
+    /// Emission put in so far.
+    pub funded: Amount,
+    /// Fees put in so far.
+    pub redeemed: Amount,
+    /// Paid out so far.
+    pub paid: Amount,
+    /// Emission of an epoch.
+    pub budget: Amount,
+}
+
+/// A call with the meaning of its answer.
+pub(crate) struct Read<T> {
+    pub(crate) call: Call,
+    pub(crate) decode: fn(&Bytes) -> Result<T, ReadError>,
+}
+
+fn returns<C: SolCall>(data: &Bytes) -> Result<C::Return, ReadError> {
+    C::abi_decode_returns(data).map_err(|error| ReadError::Decode(error.to_string()))
+}
+
+fn narrow(value: U256) -> Result<Amount, ReadError> {
+    let too_large = |_| ReadError::Decode("an amount above the supply".to_owned());
+    u128::try_from(value).map(Amount).map_err(too_large)
+}
+
+fn read<T, C: SolCall>(
+    to: EvmAddress,
+    call: &C,
+    decode: fn(&Bytes) -> Result<T, ReadError>,
+) -> Read<T> {
+    Read { call: Call { to: address(to), data: call.abi_encode().into() }, decode }
+}
+
+pub(crate) fn balance(at: &Deployment, of: EvmAddress) -> Read<Amount> {
+    let call = Open::balanceOfCall { account: address(of) };
+    read(at.open, &call, |data| narrow(returns::<Open::balanceOfCall>(data)?))
+}
+
+pub(crate) fn allowance(at: &Deployment, of: EvmAddress, spender: EvmAddress) -> Read<U256> {
+    let call = Open::allowanceCall { owner: address(of), spender: address(spender) };
+    read(at.open, &call, returns::<Open::allowanceCall>)
+}
+
+pub(crate) fn stake(at: &Deployment, account: AccountId) -> Read<Amount> {
+    let call = Registry::stakeOfCall { account: account.0 };
+    read(at.registry, &call, |data| Ok(Amount(returns::<Registry::stakeOfCall>(data)?.stake)))
+}
+
+pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Amount> {
+    let call = Coordinator::claimedCall { account: account.0 };
+    read(at.coordinator, &call, |data| narrow(returns::<Coordinator::claimedCall>(data)?))
+}
+
+pub(crate) fn deposit(at: &Deployment, payer: EvmAddress, payee: AccountId) -> Read<Amount> {
+    let call = UsageEscrow::depositsCall { payer: address(payer), payee: payee.0 };
+    read(at.escrow, &call, |data| Ok(Amount(returns::<UsageEscrow::depositsCall>(data)?.balance)))
+}
+
+pub(crate) fn fees(at: &Deployment, epoch: Epoch) -> Read<Amount> {
+    let call = UsageEscrow::feesRedeemedCall { epoch: epoch.0 };
+    read(at.escrow, &call, |data| Ok(Amount(returns::<UsageEscrow::feesRedeemedCall>(data)?)))
+}
+
+pub(crate) fn settlement(at: &Deployment, epoch: Epoch) -> Read<Option<ProposalState>> {
+    let call = Coordinator::proposalCall { epoch: epoch.0 };
+    read(at.coordinator, &call, |data| {
+        let found = returns::<Coordinator::proposalCall>(data)?;
+        let status = match found.status {
+            0 => return Ok(None),
+            1 => ProposalStatus::Live,
+            2 => ProposalStatus::Defeated,
+            3 => ProposalStatus::Final,
+            other => return Err(ReadError::Decode(format!("proposal status {other}"))),
+        };
+        Ok(Some(ProposalState {
+            id: Digest(found.id.0),
+            status,
+            proposer: AccountId(found.proposer),
+            proposed_at: BlockNumber(found.proposedAt),
+            objector: (found.objector != 0).then_some(AccountId(found.objector)),
+        }))
+    })
+}
+
+/// Funded, redeemed, paid, budget.
+pub(crate) fn vault(at: &Deployment) -> [Read<Amount>; 4] {
+    [
+        read(at.vault, &RewardVault::fundedCall {}, |data| {
+            Ok(Amount(returns::<RewardVault::fundedCall>(data)?))
+        }),
+        read(at.vault, &RewardVault::redeemedCall {}, |data| {
+            Ok(Amount(returns::<RewardVault::redeemedCall>(data)?))
+        }),
+        read(at.vault, &RewardVault::paidCall {}, |data| {
+            Ok(Amount(returns::<RewardVault::paidCall>(data)?))
+        }),
+        read(at.vault, &RewardVault::budgetCall {}, |data| {
+            Ok(Amount(returns::<RewardVault::budgetCall>(data)?))
+        }),
+    ]
+}

@@ -1,0 +1,147 @@
+//! The contracts in terms of the protocol, without a server.
+
+use contracts_abi::embedded::EmbeddedChain;
+use contracts_abi::{GenesisError, ProposalStatus, SUPPLY, embedded::EmbeddedError};
+use protocol::chain::{ChainEvent, Contribution, Settlement, Transaction};
+use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, NodeId, Timestamp};
+
+use crate::genesis::genesis;
+
+const ALICE: EvmAddress = EvmAddress([0xa1; 20]);
+
+fn open(n: u128) -> Amount {
+    Amount(n * Amount::ONE_OPEN.0)
+}
+
+fn register() -> Transaction {
+    Transaction::Register {
+        owner: ALICE,
+        operator: ALICE,
+        payout: ALICE,
+        node: NodeId([3; 32]),
+        binding: [9; 64],
+    }
+}
+
+fn settlement() -> Settlement {
+    Settlement {
+        epoch: Epoch(0),
+        parent: Digest::ZERO,
+        records_root: Digest([1; 32]),
+        payout_root: Digest([2; 32]),
+        total: Amount(0),
+        log: Hash([3; 32]),
+        log_length: 5,
+        uses: Settlement::hash_uses(&[]),
+        replicas_proven: 1,
+        storage_faults: 2,
+        shards_verified: 3,
+        shards_rejected: 4,
+    }
+}
+
+#[test]
+fn transactions_become_the_events_that_say_the_same() {
+    let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    chain.submit(ALICE, &register()).unwrap();
+    let block = chain.mine(Timestamp(5_000));
+    assert_eq!(block.header.timestamp, Timestamp(5_000));
+    let account = AccountId(2);
+    let Some(ChainEvent::AccountRegistered { account: found, node, binding, .. }) =
+        block.events.first()
+    else {
+        panic!("no registration: {block:?}");
+    };
+    assert_eq!((*found, *node, *binding), (account, NodeId([3; 32]), [9; 64]));
+
+    let contribution = Contribution {
+        id: 1,
+        datanet: DatanetId(1),
+        account,
+        manifest: Hash([4; 32]),
+        packs: vec![(Hash([5; 32]), 60_000), (Hash([6; 32]), 7)],
+        units: 12,
+    };
+    let datanet = Transaction::CreateDatanet {
+        owner: account,
+        name: "poems".into(),
+        domain: "text".into(),
+        licence: 3,
+    };
+    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(50) }).unwrap();
+    chain.submit(ALICE, &datanet).unwrap();
+    chain.submit(ALICE, &Transaction::Contribute(contribution.clone())).unwrap();
+    let block = chain.mine(Timestamp(6_000));
+    assert!(block.results.iter().all(Result::is_ok), "{:?}", block.results);
+    assert_eq!(
+        block.events,
+        vec![
+            ChainEvent::StakeChanged { account, stake: open(50) },
+            ChainEvent::DatanetCreated {
+                datanet: DatanetId(1),
+                owner: account,
+                name: "poems".into(),
+                domain: "text".into(),
+                licence: 3,
+            },
+            ChainEvent::ContributionAdmitted(contribution),
+        ]
+    );
+    assert_eq!(chain.stake(account).unwrap(), open(50));
+    assert_eq!(chain.balance(ALICE).unwrap(), open(950));
+}
+
+#[test]
+fn a_settlement_goes_from_proposal_to_finality() {
+    let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    let account = AccountId(2);
+    chain.submit(ALICE, &register()).unwrap();
+    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(50) }).unwrap();
+    let end = chain.deployment().schedule.start(Epoch(1));
+    while chain.head().number < end {
+        chain.mine(Timestamp(0));
+    }
+    let finalise = Transaction::Finalise { epoch: Epoch(0), uses: vec![] };
+    assert!(chain.submit(ALICE, &finalise).is_err(), "nothing is proposed");
+    let settlement = settlement();
+    chain.submit(ALICE, &Transaction::Propose { proposer: account, settlement }).unwrap();
+    let block = chain.mine(Timestamp(0));
+    assert_eq!(block.events, vec![ChainEvent::Proposed { proposer: account, settlement }]);
+    let state = chain.settlement(Epoch(0)).unwrap().unwrap();
+    assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
+    chain.submit(ALICE, &finalise).unwrap();
+    let early = chain.mine(Timestamp(0));
+    assert_eq!(early.results[0].as_ref().unwrap_err().name(), Some("WindowOpen"));
+    chain.mine(Timestamp(0));
+    chain.submit(ALICE, &finalise).unwrap();
+    let block = chain.mine(Timestamp(0));
+    assert_eq!(block.events, vec![ChainEvent::Finalised { epoch: Epoch(0), id: settlement.id() }]);
+    assert_eq!(chain.settlement(Epoch(1)).unwrap(), None);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_chain_and_the_books_balance() {
+    let run = || {
+        let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+        chain.submit(ALICE, &register()).unwrap();
+        (chain.mine(Timestamp(9_000)).header, chain)
+    };
+    let (first, mut chain) = run();
+    assert_eq!(first, run().0);
+    let vault = chain.vault().unwrap();
+    assert_eq!((vault.funded, vault.paid), (open(400_000_000), Amount::ZERO));
+    let held = chain.deployment().vault;
+    assert_eq!(chain.balance(held).unwrap(), open(400_000_000));
+    let rest = SUPPLY.0 - open(400_000_000).0 - open(1_000).0;
+    assert_eq!(chain.balance(EvmAddress([0x77; 20])).unwrap(), Amount(rest));
+}
+
+#[test]
+fn more_than_the_supply_is_refused() {
+    let mut config = genesis(&[ALICE]);
+    config.holders.push((ALICE, SUPPLY));
+    assert!(matches!(
+        EmbeddedChain::new(&config, 7),
+        Err(EmbeddedError::Genesis(GenesisError::TooMuch(_)))
+    ));
+}

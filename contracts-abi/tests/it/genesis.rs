@@ -1,0 +1,22 @@
+//! A small network for tests.
+
+use contracts_abi::{Bonds, GenesisConfig};
+use protocol::{Amount, EvmAddress};
+
+/// Holders get a thousand OPEN each.
+pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
+    let open = |n: u128| Amount(n * Amount::ONE_OPEN.0);
+    GenesisConfig {
+        holders: holders.iter().map(|holder| (*holder, open(1_000))).collect(),
+        vault: open(400_000_000),
+        treasury: EvmAddress([0x77; 20]),
+        budget: open(1_000),
+        epoch_blocks: 8,
+        commit_blocks: 2,
+        challenge_blocks: 2,
+        start_after: 2,
+        cell_bytes: 16 * 1024,
+        bonds: Bonds { proposal: open(10), objection: open(10), dispute: open(1), fault: open(5) },
+        min_stake: open(1),
+    }
+}
