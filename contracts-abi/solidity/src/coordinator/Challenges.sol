@@ -78,7 +78,8 @@ abstract contract Challenges is IChallenges, Settlements {
         _requireChallengeable(settlement);
         bytes32 id = record.digest(TypedData.separator(address(this)));
         _requireListed(settlement, id, keccak256(signature), path);
-        if (record.epoch == settlement.epoch && _isSigned(record, id, signature)) revert Unfounded();
+        bool ofEpoch = record.epoch == settlement.epoch;
+        if (ofEpoch && _isSigned(record, id, signature)) revert Unfounded();
         _defeat(settlement, msg.sender, Fault.Signature);
     }
 
@@ -110,7 +111,8 @@ abstract contract Challenges is IChallenges, Settlements {
         _requireChallengeable(settlement);
         bytes32 id = record.digest(TypedData.separator(address(this)));
         // Only what an operator signed must be listed: a root over nonsense proves nothing.
-        if (record.epoch != settlement.epoch || !_isSigned(record, id, signature)) revert Unfounded();
+        bool ofEpoch = record.epoch == settlement.epoch;
+        if (!ofEpoch || !_isSigned(record, id, signature)) revert Unfounded();
         bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
         if (anchoredAt[settlement.epoch][root] == 0) revert RootMismatch(0, root);
         _requireAbsent(settlement, id, neighbours);

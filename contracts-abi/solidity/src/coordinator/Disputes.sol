@@ -70,9 +70,10 @@ abstract contract Disputes is IDisputes, Challenges {
             keccak256(abi.encodePacked("openledger/row/v1", seed(epoch, PURPOSE_S1), account));
         uint256 firstCell = _requireCommitted(d, opening, key);
         uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), opening.length);
-        if (!VERIFIER.verify(opening.pack, opening.length, chunkIndex, opening.chunk, opening.slice)) {
-            revert WrongChunk(chunkIndex);
-        }
+        bool proven = VERIFIER.verify(
+            opening.pack, opening.length, chunkIndex, opening.chunk, opening.slice
+        );
+        if (!proven) revert WrongChunk(chunkIndex);
         delete _disputes[epoch][account];
         emit DisputeAnswered(epoch, account, d.cell, msg.sender);
         REGISTRY.seize(d.accuser, _bonds.dispute, msg.sender);

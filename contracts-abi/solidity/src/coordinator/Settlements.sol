@@ -76,7 +76,9 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         _requireController(proposer);
         if (block.number < epochStart(settlement.epoch + 1)) revert EpochNotOver(settlement.epoch);
         Last storage base = _last;
-        if (settlement.epoch < base.nextEpoch) revert EpochSettled(settlement.epoch, base.nextEpoch);
+        if (settlement.epoch < base.nextEpoch) {
+            revert EpochSettled(settlement.epoch, base.nextEpoch);
+        }
         if (settlement.parent != base.id) revert WrongParent(base.id, settlement.parent);
         if (settlement.total < base.total) revert TotalShrinks(base.total, settlement.total);
         (uint256 emission, uint256 fees,) = _allowance(settlement.epoch);
@@ -114,7 +116,8 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         base.carriedFees = uint128(fees > fromFees ? fees - fromFees : 0);
         base.fees = allFees;
         base.id = p.id;
-        (base.total, base.nextEpoch, base.height) = (settlement.total, settlement.epoch + 1, base.height + 1);
+        (base.total, base.nextEpoch) = (settlement.total, settlement.epoch + 1);
+        base.height += 1;
         p.status = Status.Final;
         isFinal[settlement.payoutRoot] = true;
         emit Finalised(settlement.epoch, p.id, settlement);
@@ -221,7 +224,9 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         if (block.number > until && p.objector == 0) revert WindowClosed(until);
     }
 
-    function _requireLive(Settlement calldata settlement) private view returns (Proposal storage p) {
+    function _requireLive(
+        Settlement calldata settlement
+    ) private view returns (Proposal storage p) {
         p = _proposals[settlement.epoch];
         bytes32 id = keccak256(abi.encode(settlement));
         if (p.status != Status.Live || p.id != id || p.height != _last.height) {
@@ -257,8 +262,8 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         bytes memory packed = new bytes(uses.length * 16);
         for (uint256 i = 0; i < uses.length; ++i) {
             DatanetUse calldata u = uses[i];
-            uint256 word =
-                (uint256(u.datanet) << 192) | (uint256(u.shards) << 160) | (uint256(u.outputs) << 128);
+            uint256 word = uint256(u.datanet) << 192;
+            word |= (uint256(u.shards) << 160) | (uint256(u.outputs) << 128);
             assembly ("memory-safe") {
                 // 16 bytes each; the upper half of the last store falls into the padding below.
                 let at := add(add(packed, 0x20), mul(i, 0x10))

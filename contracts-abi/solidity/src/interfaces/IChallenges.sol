@@ -72,8 +72,8 @@ interface IChallenges {
     /// @param record The missing record.
     /// @param signature By its account's operator.
     /// @param anchored Its id's place under the anchored root.
-    /// @param neighbours The leaves between which its id sorts: two adjacent ones, or one, the first
-    /// or the last of the tree; none when the proposal lists no record.
+    /// @param neighbours The leaves between which its id sorts: two adjacent ones, or one, the
+    /// first or the last of the tree; none when the proposal lists no record.
     function challengeOmission(
         Settlement calldata settlement,
         Record calldata record,

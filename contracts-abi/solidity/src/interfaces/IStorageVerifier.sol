@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 /// @title BLAKE3 openings
 interface IStorageVerifier {
-    /// @notice Whether `chunk` is chunk number `chunkIndex` of the blob whose BLAKE3 hash is `root`.
+    /// @notice Whether `chunk` is chunk `chunkIndex` of the blob whose BLAKE3 hash is `root`.
     /// @param root The blob's BLAKE3 hash.
     /// @param length The blob's length in bytes.
     /// @param chunkIndex Which of its 1,024-byte chunks.

@@ -63,7 +63,7 @@ interface IUsageEscrow {
     /// @notice Ends a withdrawal whose delay is over.
     function withdraw(uint64 payee) external;
 
-    /// @notice The deposit, what was redeemed of it so far, and when it can be withdrawn (0: never).
+    /// @notice The deposit, what was redeemed of it, and when it can be withdrawn (0: never).
     function deposits(
         address payer,
         uint64 payee

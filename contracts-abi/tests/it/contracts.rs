@@ -1,0 +1,58 @@
+//! The contracts, on the embedded chain always and on anvil where one is found.
+//!
+//! Each scenario is a function of a [`Chain`]; `PATH` or the variable `ANVIL` says where anvil is.
+
+mod blake3_slices;
+mod chain;
+mod disputes;
+mod settlements;
+mod world;
+
+use chain::{AnvilChain, Chain, EmbeddedChain};
+
+/// Runs a scenario on every chain there is.
+fn on_every_chain(scenario: fn(&mut dyn Chain)) {
+    scenario(&mut EmbeddedChain::new());
+    match AnvilChain::start() {
+        Some(mut anvil) => scenario(&mut anvil),
+        None => eprintln!("no anvil found: the scenario ran on the embedded chain only"),
+    }
+}
+
+/// Compares whole-transaction gas with the snapshot, which the variable `UPDATE_GAS` rewrites.
+fn check_gas(measured: &[(&str, u64)], limits: &[(&str, u64)]) {
+    for (name, limit) in limits {
+        let gas = measured.iter().find(|(n, _)| n == name).expect("each limit is measured").1;
+        assert!(gas <= *limit, "{name}: {gas} gas, at most {limit}");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/gas-snapshot.json");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|_| "{}".into());
+    let mut snapshot: std::collections::BTreeMap<String, u64> =
+        serde_json::from_str(&text).unwrap();
+    if std::env::var_os("UPDATE_GAS").is_some() {
+        snapshot.extend(measured.iter().map(|(name, gas)| ((*name).to_owned(), *gas)));
+        let text = serde_json::to_string_pretty(&snapshot).unwrap();
+        std::fs::write(path, text + "\n").unwrap();
+        return;
+    }
+    for (name, gas) in measured {
+        let known = snapshot.get(*name).copied().unwrap_or_default();
+        // Calldata holds hashes, whose zero bytes are cheaper: a run may differ by a little.
+        assert!(gas.abs_diff(known) <= known / 100, "{name}: {gas} gas, the snapshot says {known}");
+    }
+}
+
+#[test]
+fn blake3_slices_verify_as_the_blake3_crate_says() {
+    on_every_chain(blake3_slices::scenario);
+}
+
+#[test]
+fn a_settlement_is_challenged_finalised_and_claimed() {
+    on_every_chain(settlements::scenario);
+}
+
+#[test]
+fn a_storage_dispute_is_answered_or_slashed() {
+    on_every_chain(disputes::scenario);
+}

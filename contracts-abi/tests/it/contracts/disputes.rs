@@ -1,0 +1,156 @@
+//! A node that committed to 16 packs of 64 MiB must open one cell of one of them.
+
+use protocol::holding::{Inventory, RowKey};
+use protocol::merkle::Tree;
+use protocol::slice::prove;
+use protocol::{AccountId, Digest, Hash};
+
+use super::blake3_slices::noise;
+use super::chain::Chain;
+use super::check_gas;
+use super::world::{
+    Coordinator, DISPUTE_BOND, FAULT, Registry, World, header, path, sum_nodes, who,
+};
+
+const ACCUSED: u64 = 2;
+const PACK_BYTES: u64 = 64 << 20;
+
+/// What the accused holds, and its commitment.
+struct Held {
+    blob: Vec<u8>,
+    inventory: Inventory,
+    rows: Vec<Digest>,
+    /// The cell of `blob` that is disputed.
+    cell: u32,
+}
+
+fn hold(s1: Digest) -> Held {
+    let blob = noise(PACK_BYTES as usize, 11);
+    let pack = Hash(*blake3::hash(&blob).as_bytes());
+    let mut packs: Vec<_> = (0..15u8).map(|i| (Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
+    packs.push((pack, PACK_BYTES));
+    let inventory = Inventory::new(packs, 16 << 20);
+    let key = RowKey::new(&s1, AccountId(ACCUSED));
+    let mut rows: Vec<_> = (0..inventory.cells()).map(|i| Digest([i as u8; 32])).collect();
+    let chosen = inventory.chosen(&key);
+    let cell = chosen.iter().filter(|cell| cell.pack == pack).nth(2).unwrap();
+    let chunk = prove(&blob, cell.chunk).unwrap().chunk;
+    rows[cell.number as usize] = key.row(&chunk);
+    let cell = cell.number;
+    Held { blob, inventory, rows, cell }
+}
+
+impl Held {
+    fn opening(&self, s1: &Digest) -> Coordinator::CellOpening {
+        let key = RowKey::new(s1, AccountId(ACCUSED));
+        let cell = self.inventory.chosen(&key)[self.cell as usize];
+        let packs = self.inventory.packs();
+        let index = packs.iter().position(|(hash, _)| *hash == cell.pack).unwrap() as u64;
+        let slice = prove(&self.blob, cell.chunk).unwrap();
+        let payloads: Vec<_> = self.rows.iter().map(|row| row.0).collect();
+        let row = Tree::new(&payloads).prove(u64::from(self.cell)).unwrap();
+        Coordinator::CellOpening {
+            pack: cell.pack.0.into(),
+            length: cell.pack_length,
+            packIndex: index,
+            packCount: packs.len() as u64,
+            inventory: sum_nodes(&self.inventory.tree().prove(index).unwrap()),
+            row: path(u64::from(self.cell), payloads.len(), &row),
+            chunk: slice.chunk.into(),
+            slice: slice.siblings.iter().map(|s| s.0.into()).collect(),
+        }
+    }
+}
+
+pub(crate) fn scenario(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let coordinator = world.coordinator;
+    world.chain.advance_to(world.start(0) + 1);
+    let s1 = world.read(coordinator, &Coordinator::seedCall { epoch: 0, purpose: 0 });
+    let s1 = Digest(s1.0);
+    assert_eq!(s1, expected_seed(&mut world), "the beacon is as the protocol derives it");
+
+    let held = hold(s1);
+    let body = held.inventory.commit(&held.rows, Vec::new());
+    let signed = world.signed(ACCUSED, 9, body, ACCUSED as usize);
+    let id = signed.record.id(&world.domain());
+    let anchored = Tree::new(&[id.0, [7; 32]]);
+    let place = path(0, 2, &anchored.prove(0).unwrap());
+    let anchor = Coordinator::anchorCall { epoch: 0, root: anchored.root().0.into() };
+    let open = Coordinator::openDisputeCall {
+        accuser: 3,
+        record: header(&signed),
+        signature: signed.signature.0.to_vec().into(),
+        body: signed.record.body.to_bytes().into(),
+        anchored: place,
+        cell: held.cell,
+    };
+    world.fails::<Coordinator::NotAnchored, _>(3, coordinator, &open);
+    let anchor_gas = world.send(4, coordinator, &anchor);
+    refused(&mut world, &open);
+
+    world.send(3, coordinator, &open);
+    world.fails::<Coordinator::DisputeOpen, _>(3, coordinator, &open);
+    let answer_gas = answer(&mut world, &held, &s1);
+    world.send(3, coordinator, &open);
+    expire(&mut world);
+    check_gas(
+        &[("anchor", anchor_gas), ("dispute_answer_64mib", answer_gas)],
+        &[("anchor", 80_000), ("dispute_answer_64mib", 450_000)],
+    );
+}
+
+fn expected_seed(world: &mut World<'_>) -> Digest {
+    use alloy::primitives::U256;
+    use alloy::sol_types::SolValue;
+    let block = world.chain.hash_of(world.start(0));
+    let words = (31_337u64, world.coordinator, 0u64, U256::ZERO, block);
+    Digest(alloy::primitives::keccak256(words.abi_encode_params()).0)
+}
+
+fn refused(world: &mut World<'_>, open: &Coordinator::openDisputeCall) {
+    let coordinator = world.coordinator;
+    let with = |change: fn(&mut Coordinator::openDisputeCall)| {
+        let mut call = open.clone();
+        change(&mut call);
+        call
+    };
+    world.fails::<Coordinator::NotController, _>(4, coordinator, open);
+    let cell = with(|call| call.cell = 64);
+    world.fails::<Coordinator::NoSuchCell, _>(3, coordinator, &cell);
+    let body = with(|call| call.body = call.body.slice(..80 - 1));
+    world.fails::<Coordinator::NotACommitment, _>(3, coordinator, &body);
+    let other = with(|call| call.record.account = 1);
+    world.fails::<Coordinator::NotACommitment, _>(3, coordinator, &other);
+}
+
+fn answer(world: &mut World<'_>, held: &Held, s1: &Digest) -> u64 {
+    let coordinator = world.coordinator;
+    let opening = held.opening(s1);
+    let call = |opening| Coordinator::answerDisputeCall { epoch: 0, account: ACCUSED, opening };
+    let mut bad = opening.clone();
+    bad.slice.swap(0, 1);
+    world.fails::<Coordinator::WrongChunk, _>(6, coordinator, &call(bad));
+    let mut bad = opening.clone();
+    bad.chunk = vec![0; 1024].into();
+    world.fails::<Coordinator::WrongCommitment, _>(6, coordinator, &call(bad));
+    let before = world.balance(who(6));
+    let gas = world.send(6, coordinator, &call(opening.clone()));
+    let bond = world.balance(who(6)) - before;
+    assert_eq!(bond, alloy::primitives::U256::from(DISPUTE_BOND), "the accuser's bond pays");
+    world.fails::<Coordinator::NoDispute, _>(6, coordinator, &call(opening));
+    gas
+}
+
+fn expire(world: &mut World<'_>) {
+    let (coordinator, registry) = (world.coordinator, world.registry);
+    let expire = Coordinator::expireDisputeCall { epoch: 0, account: ACCUSED };
+    world.fails::<Coordinator::AnswerWindow, _>(4, coordinator, &expire);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 8);
+    let stake_of = Registry::stakeOfCall { account: ACCUSED };
+    let before = world.read(registry, &stake_of).stake;
+    world.send(4, coordinator, &expire);
+    assert_eq!(before - world.read(registry, &stake_of).stake, FAULT);
+    assert_eq!(world.read(registry, &Registry::stakeOfCall { account: 3 }).locked, 0);
+}

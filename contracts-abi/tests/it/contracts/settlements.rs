@@ -1,0 +1,539 @@
+//! One epoch from receipts and records to claims; on the way every challenge defeats a wrong
+//! proposal and fails against the right one.
+
+use alloy::primitives::{B256, U256, address, keccak256};
+use alloy::sol_types::SolCall;
+use contracts_abi::devchain::DEV_KEYS;
+use protocol::chain::{DatanetUse, Settlement};
+use protocol::eip712::EvmKey;
+use protocol::merkle::{SumNode, SumTree, Tree};
+use protocol::receipt::Receipt;
+use protocol::record::{SignedRecord, StorageCommitBody};
+use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId};
+
+use super::chain::Chain;
+use super::check_gas;
+use super::world::{
+    ACCOUNTS, BUDGET, Coordinator, OPEN, PROPOSAL_BOND, Registry, World, abi, header, path,
+    sum_nodes, who,
+};
+use Coordinator::{Listed, ListedLeaf, Settlement as AbiSettlement};
+
+const LEAVES: u64 = 65_536;
+const FEES: u128 = 300 * OPEN;
+const CHALLENGER: usize = 7;
+
+/// The records of the epoch, sorted by id.
+struct Log(Vec<(Digest, SignedRecord)>);
+
+impl Log {
+    fn new(world: &World<'_>) -> Self {
+        let body = StorageCommitBody {
+            inventory: Digest([1; 32]),
+            rows: Digest([2; 32]),
+            bytes: 3,
+            cells: 4,
+            absent: Vec::new(),
+        };
+        let mut log = Self(Vec::new());
+        for i in 0..9u8 {
+            let account = u64::from(i) % ACCOUNTS + 1;
+            log.push(world, world.signed(account, i, body.clone(), account as usize));
+        }
+        log
+    }
+
+    fn push(&mut self, world: &World<'_>, record: SignedRecord) {
+        self.0.push((record.record.id(&world.domain()), record));
+        self.0.sort_by_key(|(id, _)| *id);
+    }
+
+    fn tree(&self) -> Tree {
+        let payloads: Vec<_> = self.0.iter().map(|(id, r)| r.leaf_payload(id)).collect();
+        Tree::new(&payloads)
+    }
+
+    fn ids(&self) -> Tree {
+        Tree::new(&self.0.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
+    }
+
+    fn place(&self, tree: &Tree, index: usize) -> Coordinator::Path {
+        path(index as u64, self.0.len(), &tree.prove(index as u64).unwrap())
+    }
+
+    fn leaf(&self, index: usize) -> ListedLeaf {
+        let (id, record) = &self.0[index];
+        ListedLeaf {
+            id: id.0.into(),
+            signatureHash: keccak256(record.signature.0),
+            path: self.place(&self.tree(), index),
+        }
+    }
+
+    fn listed(&self, index: usize) -> Listed {
+        let leaf = self.leaf(index);
+        Listed {
+            record: header(&self.0[index].1),
+            signatureHash: leaf.signatureHash,
+            path: leaf.path,
+        }
+    }
+}
+
+fn leaf(account: u64, cumulative: u128) -> (Vec<u8>, u128) {
+    ([&account.to_be_bytes()[..], &cumulative.to_be_bytes()].concat(), cumulative)
+}
+
+fn payouts() -> SumTree {
+    let amount =
+        |account| if account == 2 { 600 * OPEN } else { u128::from(account) * 123_456_789 };
+    SumTree::new(&(1..=LEAVES).map(|a| leaf(a, amount(a))).collect::<Vec<_>>())
+}
+
+const USES: [DatanetUse; 1] = [DatanetUse { datanet: DatanetId(1), shards: 4, outputs: 2 }];
+
+fn settlement(log: &Log, payouts: &SumTree) -> Settlement {
+    Settlement {
+        epoch: Epoch(0),
+        parent: Digest::ZERO,
+        records_root: log.tree().root(),
+        payout_root: payouts.root(),
+        total: Amount(payouts.sum()),
+        log: Hash([0x11; 32]),
+        log_length: 12_345,
+        uses: Settlement::hash_uses(&USES),
+        replicas_proven: 3,
+        storage_faults: 1,
+        shards_verified: 4,
+        shards_rejected: 0,
+    }
+}
+
+fn abi_of(s: &Settlement) -> AbiSettlement {
+    AbiSettlement {
+        epoch: s.epoch.0,
+        parent: s.parent.0.into(),
+        recordsRoot: s.records_root.0.into(),
+        payoutRoot: s.payout_root.0.into(),
+        total: s.total.0,
+        log: s.log.0.into(),
+        logLength: s.log_length,
+        uses: s.uses.0.into(),
+        replicasProven: s.replicas_proven,
+        storageFaults: s.storage_faults,
+        shardsVerified: s.shards_verified,
+        shardsRejected: s.shards_rejected,
+    }
+}
+
+fn propose(s: &Settlement) -> Coordinator::proposeCall {
+    Coordinator::proposeCall { proposer: 1, settlement: abi_of(s) }
+}
+
+pub(crate) fn scenario(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let coordinator = world.coordinator;
+    use_data(&mut world);
+    world.chain.advance_to(world.start(0) + 1);
+    let log = Log::new(&world);
+    let payouts = payouts();
+    let good = settlement(&log, &payouts);
+    let root = log.ids().root().0.into();
+    world.send(4, coordinator, &Coordinator::anchorCall { epoch: 0, root });
+    let early = Coordinator::anchorCall { epoch: 1, root };
+    world.fails::<Coordinator::WrongEpoch, _>(4, coordinator, &early);
+    let redeem_gas = redeem(&mut world);
+    world.fails::<Coordinator::EpochNotOver, _>(1, coordinator, &propose(&good));
+    world.chain.advance_to(world.start(1));
+
+    refuse_proposals(&mut world, &good);
+    let mut gas = vec![("redeem", redeem_gas)];
+    gas.extend(defeat_sums(&mut world, &good));
+    gas.extend(defeat_records(&mut world, &log, &good));
+
+    gas.push(("settlement_propose", world.send(1, coordinator, &propose(&good))));
+    let id = world.read(coordinator, &Coordinator::proposalCall { epoch: 0 }).id;
+    assert_eq!(id.0, good.id().0, "the id is as the protocol derives it");
+    world.fails::<Coordinator::AlreadyProposed, _>(1, coordinator, &propose(&good));
+    withstand(&mut world, &log, &payouts, &good);
+    object(&mut world, &good);
+    gas.push(("finalise", finalise(&mut world, &good)));
+    gas.push(("claim", claim(&mut world, &payouts)));
+    unauthorised(&mut world);
+    check_gas(&gas, &[("settlement_propose", 150_000), ("claim", 120_000)]);
+}
+
+/// A Datanet, a contribution and a model, each only by those who may.
+fn use_data(world: &mut World<'_>) {
+    use abi::datanets::DatanetRegistry as D;
+    let datanets = world.datanets;
+    let create = D::createDatanetCall {
+        name: "verse".into(),
+        domain: "poetry".into(),
+        licence: 1,
+        policy: 0,
+        owner: 1,
+    };
+    world.fails::<D::NotController, _>(2, datanets, &create);
+    world.send(1, datanets, &create);
+    let contribute = D::contributeCall {
+        id: 1,
+        account: 2,
+        manifest: B256::repeat_byte(1),
+        packs: vec![B256::repeat_byte(2)],
+        lengths: vec![1000],
+        units: 5,
+    };
+    world.fails::<D::NotController, _>(3, datanets, &contribute);
+    let unequal = D::contributeCall { lengths: vec![], ..contribute.clone() };
+    world.fails::<D::BadPacks, _>(2, datanets, &unequal);
+    let nowhere = D::contributeCall { id: 2, ..contribute.clone() };
+    world.fails::<D::UnknownDatanet, _>(2, datanets, &nowhere);
+    world.send(2, datanets, &contribute);
+}
+
+fn redeem(world: &mut World<'_>) -> u64 {
+    use abi::escrow::UsageEscrow as E;
+    let (open, spender) = (world.open, world.escrow);
+    world.send(5, open, &abi::open::Open::approveCall { spender, value: U256::MAX });
+    world.send(5, spender, &E::depositCall { payee: 2, amount: 2 * FEES });
+    let receipt = Receipt {
+        payer: EvmAddress(who(5).0.0),
+        payee: AccountId(2),
+        model: ModelId(1),
+        cumulative: Amount(FEES),
+        nonce: 3,
+        request: Digest([9; 32]),
+    };
+    let key = EvmKey::from_bytes(&DEV_KEYS[5]).unwrap();
+    let signed = receipt.sign(&world.domain(), &key).unwrap();
+    let call = |cumulative: u128| E::redeemCall {
+        receipt: E::Receipt {
+            payer: who(5),
+            payee: 2,
+            model: 1,
+            cumulative: U256::from(cumulative),
+            nonce: 3,
+            request: B256::repeat_byte(9),
+        },
+        signature: signed.signature.0.to_vec().into(),
+    };
+    world.fails::<E::BadSignature, _>(4, spender, &call(FEES + 1));
+    let gas = world.send(4, spender, &call(FEES));
+    world.fails::<E::NothingToRedeem, _>(4, spender, &call(FEES));
+    assert_eq!(world.read(spender, &E::feesRedeemedCall { epoch: 0 }), FEES);
+    world.fails::<E::NotWithdrawable, _>(5, spender, &E::withdrawCall { payee: 2 });
+    gas
+}
+
+fn refuse_proposals(world: &mut World<'_>, good: &Settlement) {
+    let coordinator = world.coordinator;
+    world.fails::<Coordinator::NotController, _>(2, coordinator, &propose(good));
+    let greedy = Settlement { total: Amount(BUDGET + FEES + 1), ..*good };
+    world.fails::<Coordinator::TotalTooLarge, _>(1, coordinator, &propose(&greedy));
+    let orphan = Settlement { parent: Digest([3; 32]), ..*good };
+    world.fails::<Coordinator::WrongParent, _>(1, coordinator, &propose(&orphan));
+}
+
+/// Proposes `bad`, sends the challenge, and requires that it pays the bond; gives its gas.
+fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) -> u64 {
+    let coordinator = world.coordinator;
+    world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
+    world.send(1, coordinator, &propose(bad));
+    let before = world.balance(who(CHALLENGER));
+    let gas = world.send(CHALLENGER, coordinator, challenge);
+    assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND));
+    world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
+    gas
+}
+
+fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u64)> {
+    let leaves: Vec<_> = (1..=7).map(|a| leaf(a, u128::from(a) * OPEN)).collect();
+    let hash = |l: SumNode, r: SumNode| {
+        let (ls, rs) = (l.sum.to_be_bytes(), r.sum.to_be_bytes());
+        let bytes = [&[1u8][..], &l.hash.0, &ls, &r.hash.0, &rs].concat();
+        Digest(keccak256(bytes).0)
+    };
+    let join = |l, r, extra| SumNode { hash: hash(l, r), sum: l.sum + r.sum + extra };
+    let node = |i: usize| SumNode { hash: protocol::merkle::leaf(&leaves[i].0), sum: leaves[i].1 };
+    // Seven leaves; the second pair claims five more than it has.
+    let (first, wrong) = (join(node(0), node(1), 0), join(node(2), node(3), 5));
+    let right = join(join(node(4), node(5), 0), node(6), 0);
+    let top = join(join(first, wrong, 0), right, 0);
+    let top_sum = top.sum.to_be_bytes();
+    let root = [&[2u8][..], &7u64.to_be_bytes(), &top.hash.0, &top_sum].concat();
+    let payout_root = Digest(keccak256(root).0);
+    let bad = Settlement { payout_root, total: Amount(top.sum), ..*good };
+    let abi_node = |n: SumNode| sum_nodes(&[n]).remove(0);
+    let sum = Coordinator::challengeSumCall {
+        settlement: abi_of(&bad),
+        level: U256::from(1),
+        index: 1,
+        count: 7,
+        sum: wrong.sum,
+        left: abi_node(node(2)),
+        right: abi_node(node(3)),
+        siblings: sum_nodes(&[first, right]),
+    };
+    let sum_gas = defeat(world, &bad, &sum);
+
+    let bad = Settlement { total: Amount(top.sum + 1), ..bad };
+    let total =
+        Coordinator::challengeTotalCall { settlement: abi_of(&bad), count: 7, top: abi_node(top) };
+    let total_gas = defeat(world, &bad, &total);
+
+    let mut lying = leaves.clone();
+    lying[2].1 += 1;
+    let tree = SumTree::new(&lying);
+    let bad = Settlement { payout_root: tree.root(), total: Amount(tree.sum()), ..*good };
+    let call = Coordinator::challengeLeafCall {
+        settlement: abi_of(&bad),
+        account: 3,
+        cumulative: leaves[2].1,
+        sum: lying[2].1,
+        index: 2,
+        count: 7,
+        siblings: sum_nodes(&tree.prove(2).unwrap()),
+    };
+    let leaf_gas = defeat(world, &bad, &call);
+    vec![("challenge_sum", sum_gas), ("challenge_total", total_gas), ("challenge_leaf", leaf_gas)]
+}
+
+fn omission(
+    bad: &Settlement,
+    all: &Log,
+    missing: usize,
+    neighbours: Vec<ListedLeaf>,
+) -> Coordinator::challengeOmissionCall {
+    Coordinator::challengeOmissionCall {
+        settlement: abi_of(bad),
+        record: header(&all.0[missing].1),
+        signature: all.0[missing].1.signature.0.to_vec().into(),
+        anchored: all.place(&all.ids(), missing),
+        neighbours,
+    }
+}
+
+fn defeat_records(world: &mut World<'_>, log: &Log, good: &Settlement) -> Vec<(&'static str, u64)> {
+    let mut gas = Vec::new();
+
+    let mut forged = Log(log.0.clone());
+    forged.0[4].1.signature = forged.0[5].1.signature;
+    let bad = listing(good, &forged);
+    let call = Coordinator::challengeSignatureCall {
+        settlement: abi_of(&bad),
+        record: header(&forged.0[4].1),
+        signature: forged.0[4].1.signature.0.to_vec().into(),
+        path: forged.place(&forged.tree(), 4),
+    };
+    gas.push(("challenge_signature", defeat(world, &bad, &call)));
+
+    gas.push(("challenge_double_count", defeat_double_count(world, log, good)));
+    gas.push(("challenge_omission", defeat_omissions(world, log, good)));
+
+    let mut shuffled = Log(log.0.clone());
+    shuffled.0.swap(3, 4);
+    let bad = listing(good, &shuffled);
+    let call = Coordinator::challengeOrderCall {
+        settlement: abi_of(&bad),
+        first: shuffled.leaf(3),
+        second: shuffled.leaf(4),
+    };
+    gas.push(("challenge_order", defeat(world, &bad, &call)));
+    gas
+}
+
+fn defeat_double_count(world: &mut World<'_>, log: &Log, good: &Settlement) -> u64 {
+    let mut twice = Log(log.0.clone());
+    let first = twice.0[0].1.clone();
+    let mut body = StorageCommitBody {
+        inventory: Digest::ZERO,
+        rows: Digest::ZERO,
+        bytes: 0,
+        cells: 0,
+        absent: Vec::new(),
+    };
+    body.cells = 99;
+    let account = first.record.account.0;
+    let subject = first.record.subject.0[0];
+    twice.push(world, world.signed(account, subject, body, account as usize));
+    let same: Vec<_> =
+        (0..twice.0.len()).filter(|i| twice.0[*i].1.record.key() == first.record.key()).collect();
+    let bad = listing(good, &twice);
+    let call = Coordinator::challengeDoubleCountCall {
+        settlement: abi_of(&bad),
+        first: twice.listed(same[0]),
+        second: twice.listed(same[1]),
+    };
+    defeat(world, &bad, &call)
+}
+
+/// The first, the last and a middle record left out, and all of them; gives the middle one's gas.
+fn defeat_omissions(world: &mut World<'_>, log: &Log, good: &Settlement) -> u64 {
+    let mut between = 0;
+    let last = log.0.len() - 1;
+    for missing in [0, last, 4] {
+        let mut short = Log(log.0.clone());
+        short.0.remove(missing);
+        let neighbours = match missing {
+            0 => vec![short.leaf(0)],
+            m if m == last => vec![short.leaf(m - 1)],
+            m => vec![short.leaf(m - 1), short.leaf(m)],
+        };
+        let bad = listing(good, &short);
+        let omission_gas = defeat(world, &bad, &omission(&bad, log, missing, neighbours));
+        if missing == 4 {
+            between = omission_gas;
+        }
+    }
+    let bad = Settlement { records_root: Digest::ZERO, ..*good };
+    defeat(world, &bad, &omission(&bad, log, 0, Vec::new()));
+    between
+}
+
+/// The right settlement with another list of records.
+fn listing(good: &Settlement, log: &Log) -> Settlement {
+    Settlement { records_root: log.tree().root(), ..*good }
+}
+
+/// No challenge succeeds against the right proposal.
+fn withstand(world: &mut World<'_>, log: &Log, payouts: &SumTree, good: &Settlement) {
+    let coordinator = world.coordinator;
+    let settlement = abi_of(good);
+    let from = CHALLENGER;
+    let signature = |index: usize, by: usize| Coordinator::challengeSignatureCall {
+        settlement: settlement.clone(),
+        record: header(&log.0[index].1),
+        signature: log.0[by].1.signature.0.to_vec().into(),
+        path: log.place(&log.tree(), index),
+    };
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &signature(2, 2));
+    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &signature(2, 3));
+    let order = |first: usize, second: usize| Coordinator::challengeOrderCall {
+        settlement: settlement.clone(),
+        first: log.leaf(first),
+        second: log.leaf(second),
+    };
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(2, 3));
+    world.fails::<Coordinator::NotNeighbours, _>(from, coordinator, &order(3, 2));
+    let double = Coordinator::challengeDoubleCountCall {
+        settlement: settlement.clone(),
+        first: log.listed(2),
+        second: log.listed(2),
+    };
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &double);
+    for (first, second) in [(1, 2), (2, 3)] {
+        let call = omission(good, log, 2, vec![log.leaf(first), log.leaf(second)]);
+        world.fails::<Coordinator::Unfounded, _>(from, coordinator, &call);
+    }
+    let call = omission(good, log, 2, vec![log.leaf(1), log.leaf(3)]);
+    world.fails::<Coordinator::NotNeighbours, _>(from, coordinator, &call);
+    let call = omission(good, log, 2, Vec::new());
+    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &call);
+    let claimed = Coordinator::challengeLeafCall {
+        settlement: settlement.clone(),
+        account: 2,
+        cumulative: 600 * OPEN,
+        sum: 600 * OPEN + 1,
+        index: 1,
+        count: LEAVES,
+        siblings: sum_nodes(&payouts.prove(1).unwrap()),
+    };
+    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &claimed);
+}
+
+fn object(world: &mut World<'_>, good: &Settlement) {
+    let coordinator = world.coordinator;
+    let settlement = abi_of(good);
+    let reason = B256::repeat_byte(5);
+    let object = Coordinator::objectCall { settlement: settlement.clone(), account: 3, reason };
+    world.send(3, coordinator, &object);
+    world.fails::<Coordinator::ObjectionPending, _>(3, coordinator, &object);
+    let rule = Coordinator::ruleCall { settlement, uphold: false };
+    world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &rule);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 8);
+    let finalise = finalise_call(good);
+    world.fails::<Coordinator::ObjectionPending, _>(4, coordinator, &finalise);
+    world.send(0, coordinator, &rule);
+    world.fails::<Coordinator::WindowOpen, _>(4, coordinator, &finalise);
+    let objector = Registry::stakeOfCall { account: 3 };
+    let registry = world.registry;
+    assert_eq!(world.read(registry, &objector).stake, 9_950 * OPEN, "the objector lost its bond");
+}
+
+fn finalise_call(good: &Settlement) -> Coordinator::finaliseCall {
+    let uses = USES.map(|u| Coordinator::DatanetUse {
+        datanet: u.datanet.0,
+        shards: u.shards,
+        outputs: u.outputs,
+    });
+    Coordinator::finaliseCall { settlement: abi_of(good), uses: uses.to_vec() }
+}
+
+fn finalise(world: &mut World<'_>, good: &Settlement) -> u64 {
+    let coordinator = world.coordinator;
+    let head = world.chain.head();
+    world.chain.advance_to(head + 8);
+    let late = Coordinator::objectCall { settlement: abi_of(good), account: 3, reason: B256::ZERO };
+    world.fails::<Coordinator::WindowClosed, _>(3, coordinator, &late);
+    let call = finalise_call(good);
+    let wrong = Coordinator::finaliseCall { uses: Vec::new(), ..call.clone() };
+    world.fails::<Coordinator::WrongUses, _>(4, coordinator, &wrong);
+    let gas = world.send(4, coordinator, &call);
+    let last = world.read(coordinator, &Coordinator::lastCall {});
+    assert_eq!((last.id.0, last.nextEpoch), (good.id().0, 1));
+    assert_eq!(last.carriedFees, FEES, "emission is spent before fees");
+    let counters =
+        world.read(world.datanets, &abi::datanets::DatanetRegistry::datanetCall { id: 1 });
+    assert_eq!((counters.shards, counters.outputs), (4, 2));
+    gas
+}
+
+fn claim(world: &mut World<'_>, payouts: &SumTree) -> u64 {
+    use abi::vault::RewardVault as V;
+    let (coordinator, vault) = (world.coordinator, world.vault);
+    let payout = address!("00000000000000000000000000000000000beef1");
+    world.send(2, world.registry, &Registry::setPayoutCall { account: 2, payout });
+    let call = |account: u64, cumulative| Coordinator::claimCall {
+        account,
+        cumulative,
+        index: account - 1,
+        count: LEAVES,
+        siblings: sum_nodes(&payouts.prove(account - 1).unwrap()),
+    };
+    world.fails::<Coordinator::UnknownRoot, _>(4, coordinator, &call(2, 600 * OPEN + 1));
+    let nobody = call(9, 9 * 123_456_789);
+    world.fails::<Coordinator::UnknownAccount, _>(4, coordinator, &nobody);
+    let gas = world.send(4, coordinator, &call(2, 600 * OPEN));
+    world.fails::<Coordinator::NothingOwed, _>(4, coordinator, &call(2, 600 * OPEN));
+    assert_eq!(world.balance(payout), U256::from(600 * OPEN), "paid where the account says now");
+    let held = world.read(vault, &V::heldCall {});
+    assert_eq!(world.balance(vault), held, "funded + redeemed = balance + paid");
+    assert_eq!(world.read(vault, &V::paidCall {}), 600 * OPEN);
+    gas
+}
+
+fn unauthorised(world: &mut World<'_>) {
+    use abi::vault::RewardVault as V;
+    let (registry, vault) = (world.registry, world.vault);
+    let thief = who(4);
+    let slash = Registry::slashCall { account: 1, amount: 1, to: thief };
+    world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, registry, &slash);
+    let seize = Registry::seizeCall { account: 1, amount: 1, to: thief };
+    world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, registry, &seize);
+    let payout = Registry::setPayoutCall { account: 1, payout: thief };
+    world.fails::<Registry::NotOwner, _>(4, registry, &payout);
+    let rotate = Registry::rotateOperatorCall { account: 1, operator: thief };
+    world.fails::<Registry::NotOwner, _>(4, registry, &rotate);
+    let unstake = Registry::requestUnstakeCall { account: 1, amount: u128::MAX };
+    world.fails::<Registry::InsufficientStake, _>(1, registry, &unstake);
+    world.fails::<V::NotCoordinator, _>(4, vault, &V::payCall { to: thief, amount: 1 });
+    world.fails::<V::NotCoordinator, _>(4, vault, &V::releaseCall { total: 1 });
+    let fees = V::addFeesCall { epoch: 0, amount: 1 };
+    world.fails::<V::AccessControlUnauthorizedAccount, _>(4, vault, &fees);
+    let budget = V::setBudgetCall { budgetPerEpoch: 1 };
+    world.fails::<V::AccessControlUnauthorizedAccount, _>(4, vault, &budget);
+    let uses = abi::datanets::DatanetRegistry::addUsesCall { uses: Vec::new() };
+    world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, world.datanets, &uses);
+}

@@ -1,0 +1,218 @@
+//! A deployment with a few staked accounts.
+
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::sol_types::{SolCall, SolError, SolValue};
+use contracts_abi::devchain::{DEV_KEYS, dev_accounts};
+use protocol::eip712::{Domain, EvmKey};
+use protocol::record::{Body, Record, SignedRecord, StorageCommitBody};
+use protocol::{AccountId, Digest, Epoch, EvmAddress};
+
+use super::chain::{Chain, Mined};
+
+/// Bindings of the artifacts under test.
+#[allow(clippy::too_many_arguments)]
+pub(crate) mod abi {
+    macro_rules! contract {
+        ($module:ident, $name:ident, $path:literal) => {
+            pub(crate) mod $module {
+                alloy::sol!(
+                    #[sol(extra_derives(Debug))]
+                    $name,
+                    $path
+                );
+            }
+        };
+    }
+    contract!(open, Open, "artifacts/Open.json");
+    contract!(registry, Registry, "artifacts/Registry.json");
+    contract!(datanets, DatanetRegistry, "artifacts/DatanetRegistry.json");
+    contract!(models, ModelRegistry, "artifacts/ModelRegistry.json");
+    contract!(verifier, StorageVerifier, "artifacts/StorageVerifier.json");
+    contract!(vault, RewardVault, "artifacts/RewardVault.json");
+    contract!(escrow, UsageEscrow, "artifacts/UsageEscrow.json");
+    contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
+}
+
+pub(crate) use abi::coordinator::Coordinator;
+pub(crate) use abi::registry::Registry;
+
+pub(crate) const OPEN: u128 = 1_000_000_000_000_000_000;
+pub(crate) const EPOCH_BLOCKS: u64 = 40;
+pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
+pub(crate) const BUDGET: u128 = 1000 * OPEN;
+pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
+pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
+pub(crate) const FAULT: u128 = 30 * OPEN;
+/// Accounts 1 to 3 belong to these development accounts.
+pub(crate) const ACCOUNTS: u64 = 3;
+
+/// The address of a development account.
+pub(crate) fn who(index: usize) -> Address {
+    dev_accounts()[index].address()
+}
+
+/// Addresses of a deployment.
+pub(crate) struct World<'a> {
+    pub(crate) chain: &'a mut dyn Chain,
+    pub(crate) open: Address,
+    pub(crate) registry: Address,
+    pub(crate) datanets: Address,
+    pub(crate) vault: Address,
+    pub(crate) verifier: Address,
+    pub(crate) coordinator: Address,
+    pub(crate) escrow: Address,
+    pub(crate) genesis: u64,
+}
+
+fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
+    let path = format!("{}/artifacts/{artifact}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let code: Bytes = json["bytecode"].as_str().unwrap().parse().unwrap();
+    let mined = chain.send(who(0), None, [&code, arguments].concat().into());
+    assert!(mined.is_success, "deployment of {artifact}");
+    mined.created.unwrap()
+}
+
+impl<'a> World<'a> {
+    /// Deploys everything with cells of 16 MiB, and registers and stakes three accounts.
+    pub(crate) fn deploy(chain: &'a mut dyn Chain) -> Self {
+        let supply = U256::from(1_000_000_000u64) * U256::from(OPEN);
+        let half = supply / U256::from(2);
+        let admin = who(0);
+        let genesis_list = (vec![admin, who(5)], vec![half, half]);
+        let open = deploy(chain, "Open", &genesis_list.abi_encode_params());
+        let registry = deploy(chain, "Registry", &(open, 20u64, admin).abi_encode_params());
+        let min_stake = 100 * OPEN;
+        let datanets =
+            deploy(chain, "DatanetRegistry", &(registry, min_stake, admin).abi_encode_params());
+        let verifier = deploy(chain, "StorageVerifier", &[]);
+        let vault = deploy(chain, "RewardVault", &(open, BUDGET, admin).abi_encode_params());
+        let genesis = chain.head() + 30;
+        let params = (genesis, EPOCH_BLOCKS, 20u64, CHALLENGE_BLOCKS, 16u64 << 20);
+        let bonds = (PROPOSAL_BOND, 50 * OPEN, DISPUTE_BOND, FAULT);
+        let arguments = (params, bonds, registry, datanets, vault, verifier, admin);
+        let coordinator = deploy(chain, "Coordinator", &arguments.abi_encode_params());
+        let arguments = (open, coordinator, CHALLENGE_BLOCKS);
+        let escrow = deploy(chain, "UsageEscrow", &arguments.abi_encode_params());
+        let mut world =
+            Self { chain, open, registry, datanets, vault, verifier, coordinator, escrow, genesis };
+        world.wire();
+        world
+    }
+
+    fn wire(&mut self) {
+        let (registry, vault, open) = (self.registry, self.vault, self.open);
+        let role = |name: &str| keccak256(name);
+        let account = self.coordinator;
+        let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
+        self.send(0, registry, &grant("SLASHER_ROLE", account));
+        self.send(0, self.datanets, &grant("COUNTER_ROLE", account));
+        self.send(0, vault, &grant("FEES_ROLE", self.escrow));
+        let name = abi::vault::RewardVault::setCoordinatorCall { newCoordinator: account };
+        self.send(0, vault, &name);
+        for spender in [registry, vault] {
+            let value = U256::MAX;
+            self.send(0, open, &abi::open::Open::approveCall { spender, value });
+        }
+        self.send(0, vault, &abi::vault::RewardVault::fundCall { amount: 100_000_000 * OPEN });
+        for account in 1..=ACCOUNTS {
+            let owner = who(account as usize);
+            let call = Registry::registerCall {
+                owner,
+                operator: owner,
+                payout: owner,
+                nodeId: B256::ZERO,
+                binding: vec![0; 64].into(),
+            };
+            self.send(0, registry, &call);
+            self.send(0, registry, &Registry::stakeForCall { account, amount: 10_000 * OPEN });
+        }
+    }
+
+    /// Sends a call that must succeed; gives its gas.
+    pub(crate) fn send<C: SolCall>(&mut self, from: usize, to: Address, call: &C) -> u64 {
+        let data: Bytes = call.abi_encode().into();
+        let Mined { gas, is_success, .. } = self.chain.send(who(from), Some(to), data.clone());
+        if !is_success {
+            let why = self.chain.call(who(from), to, data);
+            panic!("{} failed: {why:?}", C::SIGNATURE);
+        }
+        gas
+    }
+
+    /// Reads.
+    pub(crate) fn read<C: SolCall>(&mut self, to: Address, call: &C) -> C::Return {
+        let output = self.chain.call(who(0), to, call.abi_encode().into());
+        C::abi_decode_returns(&output.expect(C::SIGNATURE)).unwrap()
+    }
+
+    /// Requires that a call reverts with error `E`.
+    pub(crate) fn fails<E: SolError, C: SolCall>(&mut self, from: usize, to: Address, call: &C) {
+        let data = self.chain.call(who(from), to, call.abi_encode().into());
+        let data = data.expect_err(&format!("{} should fail with {}", C::SIGNATURE, E::SIGNATURE));
+        let selector = data.get(..4).unwrap_or_default();
+        assert_eq!(selector, E::SELECTOR, "{} is not {}", data, E::SIGNATURE);
+    }
+
+    /// The balance in OPEN.
+    pub(crate) fn balance(&mut self, account: Address) -> U256 {
+        self.read(self.open, &abi::open::Open::balanceOfCall { account })
+    }
+
+    /// The first block of an epoch.
+    pub(crate) fn start(&self, epoch: u64) -> u64 {
+        self.genesis + epoch * EPOCH_BLOCKS
+    }
+
+    /// The signature domain.
+    pub(crate) fn domain(&self) -> Domain {
+        Domain { chain_id: 31_337, coordinator: EvmAddress(self.coordinator.0.0) }
+    }
+
+    /// A storage commitment of epoch 0, signed by development account `signer`.
+    pub(crate) fn signed(
+        &self,
+        account: u64,
+        subject: u8,
+        body: StorageCommitBody,
+        signer: usize,
+    ) -> SignedRecord {
+        let record = Record {
+            epoch: Epoch(0),
+            account: AccountId(account),
+            subject: Digest([subject; 32]),
+            body: Body::StorageCommit(body),
+        };
+        let key = EvmKey::from_bytes(&DEV_KEYS[signer]).unwrap();
+        record.sign(&self.domain(), &key).unwrap()
+    }
+}
+
+/// The header of a record as the contracts read it.
+pub(crate) fn header(signed: &SignedRecord) -> Coordinator::Record {
+    let record = &signed.record;
+    Coordinator::Record {
+        kind: record.body.kind().tag(),
+        epoch: record.epoch.0,
+        account: record.account.0,
+        subject: record.subject.0.into(),
+        body: keccak256(record.body.to_bytes()),
+    }
+}
+
+/// A path as the contracts read it.
+pub(crate) fn path(index: u64, count: usize, siblings: &[Digest]) -> Coordinator::Path {
+    Coordinator::Path {
+        index,
+        count: count as u64,
+        siblings: siblings.iter().map(|s| s.0.into()).collect(),
+    }
+}
+
+/// Siblings of a sum path as the contracts read them.
+pub(crate) fn sum_nodes(nodes: &[protocol::merkle::SumNode]) -> Vec<Coordinator::SumNode> {
+    let node =
+        |n: &protocol::merkle::SumNode| Coordinator::SumNode { hash: n.hash.0.into(), sum: n.sum };
+    nodes.iter().map(node).collect()
+}
