@@ -4,7 +4,7 @@ use protocol::training::RunConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelConfig;
-use crate::shard::{MAX_STEPS, ShardHyper};
+use crate::shard::ShardHyper;
 
 /// A whole training run: the model, the shard, the rounds and the outer step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,22 +73,17 @@ pub const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
     }
 }
 
-/// The hyper-parameters of a round of a run on the chain, for a shard whose units hold `tokens`
-/// tokens: one pass over them. What the chain does not carry is that of the demo.
-pub fn run_hyper(run: &RunConfig, model: &ModelConfig, round: u32, tokens: u64) -> ShardHyper {
-    let demo = TrainingPreset::demo();
-    let context = model.context.min(demo.hyper.context);
-    let step = u64::from(run.batch.max(1)) * u64::from(context);
-    let steps = (tokens / step).clamp(1, u64::from(MAX_STEPS)) as u32;
-    let rate = fallen(run.learning_rate, demo.final_rate_ppm, round, run.rounds);
+/// The hyper-parameters of a round of a run on the chain. Decays and clipping, which the chain does
+/// not carry, are those of the demo.
+pub fn run_hyper(run: &RunConfig, round: u32) -> ShardHyper {
     ShardHyper {
-        steps,
+        steps: run.steps,
         batch: run.batch,
-        context,
-        learning_rate_ppb: rate,
-        warmup: demo.hyper.warmup.min(steps),
+        context: run.context,
+        learning_rate_ppb: fallen(run.learning_rate, run.final_rate, round, run.rounds),
+        warmup: run.warmup,
         keep: run.top_k,
-        ..demo.hyper
+        ..TrainingPreset::demo().hyper
     }
 }
 

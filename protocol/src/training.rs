@@ -37,7 +37,7 @@ pub struct RunConfig {
     pub context: u32,
     /// Steps of linear warm-up.
     pub warmup: u32,
-    /// Peak learning rate of the inner optimiser in the first round, in ppm.
+    /// Peak learning rate of the inner optimiser in the first round, in billionths.
     pub learning_rate: u32,
     /// Learning rate of the last round as a part of the first one's, in ppm.
     pub final_rate: u32,
@@ -93,7 +93,7 @@ impl Wire for RunConfig {
             && (1..=1024).contains(&config.batch)
             && (8..=1 << 20).contains(&config.context)
             && config.warmup <= config.steps
-            && config.learning_rate <= 1_000_000
+            && config.learning_rate <= 1_000_000_000
             && config.final_rate <= 1_000_000
             && (2..=4096).contains(&config.top_k)
             && config.alpha <= 2_000_000
