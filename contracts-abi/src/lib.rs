@@ -2,9 +2,12 @@
 //! EVM chain for development, tests and simulation.
 //!
 //! - [`devchain`]: the embedded chain (revm), one synchronous value without sockets or clocks.
+//! - [`ChainClient`], [`deploy`]: the contracts of a network behind any RPC, in protocol types.
+//! - [`embedded`]: the same on the embedded chain, for simulation.
 //! - [`rpc`]: the same chain behind JSON-RPC, for wallets and tools.
 
 mod bindings;
+mod client;
 mod convert;
 mod deployment;
 pub mod devchain;
@@ -12,8 +15,11 @@ pub mod embedded;
 mod http;
 mod reads;
 pub mod rpc;
+mod sender;
 
+pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
 pub use convert::{EncodeError, LogError, RevertReason};
 pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
 pub use reads::{ProposalState, ProposalStatus, ReadError, VaultState};
+pub use sender::{TxError, TxReceipt};

@@ -9,7 +9,7 @@ pub use encode::EncodeError;
 pub use revert::RevertReason;
 
 pub(crate) use decode::decode_log;
-pub(crate) use encode::{Call, Encoded, encode, needs_proposal};
+pub(crate) use encode::{Call, encode, needs_proposal};
 
 use alloy::primitives::Address;
 use protocol::EvmAddress;

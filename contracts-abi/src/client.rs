@@ -1,0 +1,409 @@
+//! The contracts behind an RPC, in terms of the protocol: what a node talks to.
+//!
+//! Nothing that the RPC says is believed before it is checked for shape, size, order and identity;
+//! every failure is typed and says what to do. Sends are serialised, so one key may have several
+//! transactions in flight.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, B256, Bytes, U64, U256};
+use alloy::rpc::types::Log as RpcLog;
+use alloy::sol_types::{SolCall, SolEvent};
+use futures::{StreamExt, TryStreamExt, stream};
+use protocol::chain::{BlockHeader, ChainEvent, Settlement, Transaction};
+use protocol::eip712::EvmKey;
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::bindings::{Coordinator, Open};
+use crate::convert::{
+    Call, EncodeError, LogError, RevertReason, address, decode_log, encode, needs_proposal,
+};
+use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
+use crate::http::{HttpRpc, RpcError};
+use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
+use crate::sender::{Sender, Sent, TxError, TxReceipt};
+
+/// Blocks that one poll covers at most.
+pub const POLL_LIMIT: u64 = 1_000;
+/// Headers that are asked for at once.
+const PARALLEL: usize = 8;
+
+/// Why the chain could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The RPC failed.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The RPC serves another chain.
+    #[error("the RPC serves chain {found}, the network is on chain {wanted}; use another RPC URL")]
+    WrongChain {
+        /// Chain of the RPC.
+        found: u64,
+        /// Chain of the network.
+        wanted: u64,
+    },
+    /// There is no contract where there should be one.
+    #[error("there is no contract at {0}; the chain was reset, or this is another network")]
+    NoContract(EvmAddress),
+    /// The key is no key.
+    #[error("the signing key is not a valid secp256k1 secret")]
+    Key,
+    /// What the RPC says of blocks contradicts itself.
+    #[error("the RPC's answer about block {block} is inconsistent: {what}; use another RPC")]
+    Inconsistent {
+        /// The block.
+        block: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A log of a contract of ours does not decode.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Why contracts could not be deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The genesis list is wrong.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The chain could not be read.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A step failed.
+    #[error("step {step} of the deployment failed: {source}")]
+    Step {
+        /// Which.
+        step: usize,
+        /// Why.
+        source: TxError,
+    },
+    /// Another transaction of the same key came between.
+    #[error("contract {0} is missing: the key was used meanwhile; deploy with a key of its own")]
+    Displaced(EvmAddress),
+}
+
+/// A client of one network with one key.
+#[derive(Debug)]
+pub struct ChainClient {
+    rpc: HttpRpc,
+    deployment: Deployment,
+    sender: Sender,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    number: U64,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: U64,
+}
+
+impl ChainClient {
+    /// Connects, and checks that the RPC serves this network.
+    pub async fn connect(
+        url: &str,
+        deployment: Deployment,
+        key: &EvmKey,
+    ) -> Result<Self, ClientError> {
+        let rpc = HttpRpc::new(url)?;
+        let found = chain_id(&rpc).await?;
+        let wanted = deployment.chain_id;
+        if found != wanted {
+            return Err(ClientError::WrongChain { found, wanted });
+        }
+        let sender = Sender::new(rpc.clone(), found, key).ok_or(ClientError::Key)?;
+        let client = Self { rpc, deployment, sender };
+        client.require_code(client.deployment.coordinator).await?;
+        Ok(client)
+    }
+
+    // --- getters
+
+    /// The network.
+    pub const fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The address that sends.
+    pub fn address(&self) -> EvmAddress {
+        EvmAddress(self.sender.address().into())
+    }
+
+    /// The chain's newest block number.
+    pub async fn head(&self) -> Result<BlockNumber, ClientError> {
+        Ok(BlockNumber(self.rpc.call::<U64>("eth_blockNumber", json!([])).await?.to()))
+    }
+
+    // --- events
+
+    /// The blocks `from..=to` in order, each with what our contracts said in it; at most
+    /// [`POLL_LIMIT`] of them, so ask again from the block after the last one.
+    pub async fn poll_blocks(
+        &self,
+        from: BlockNumber,
+        to: BlockNumber,
+    ) -> Result<Vec<(BlockHeader, Vec<ChainEvent>)>, ClientError> {
+        let to = to.0.min(from.0.saturating_add(POLL_LIMIT - 1));
+        if from.0 > to {
+            return Ok(Vec::new());
+        }
+        let headers = self.headers(from.0, to).await?;
+        let mut logs = self.logs(from.0, to, &headers).await?;
+        headers
+            .into_iter()
+            .map(|header| {
+                let number = header.number.to::<u64>();
+                let events = logs.remove(&number).unwrap_or_default();
+                let header = BlockHeader {
+                    number: BlockNumber(number),
+                    hash: Digest(header.hash.0),
+                    timestamp: Timestamp(header.timestamp.to::<u64>().saturating_mul(1_000)),
+                };
+                Ok((header, events))
+            })
+            .collect()
+    }
+
+    async fn headers(&self, from: u64, to: u64) -> Result<Vec<Header>, ClientError> {
+        let headers: Vec<Header> = stream::iter(from..=to)
+            .map(|number| self.header(number))
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        for pair in headers.windows(2) {
+            if pair[1].parent_hash != pair[0].hash {
+                let block = pair[1].number.to();
+                return Err(ClientError::Inconsistent { block, what: "its parent is another" });
+            }
+        }
+        Ok(headers)
+    }
+
+    async fn header(&self, number: u64) -> Result<Header, ClientError> {
+        let tag = U64::from(number);
+        let header: Option<Header> =
+            self.rpc.call("eth_getBlockByNumber", json!([tag, false])).await?;
+        let what = "it does not exist";
+        let header = header.ok_or(ClientError::Inconsistent { block: number, what })?;
+        if header.number.to::<u64>() != number {
+            let what = "it is another block";
+            return Err(ClientError::Inconsistent { block: number, what });
+        }
+        Ok(header)
+    }
+
+    /// Events by block, in order of their logs.
+    async fn logs(
+        &self,
+        from: u64,
+        to: u64,
+        headers: &[Header],
+    ) -> Result<BTreeMap<u64, Vec<ChainEvent>>, ClientError> {
+        let at = &self.deployment;
+        let filter = json!([{
+            "fromBlock": U64::from(from),
+            "toBlock": U64::from(to),
+            "address": [at.registry, at.datanets, at.models, at.coordinator, at.escrow],
+        }]);
+        let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
+        let mut events = BTreeMap::<u64, Vec<ChainEvent>>::new();
+        let mut last = None;
+        for log in logs {
+            let block = log.block_number.unwrap_or_default();
+            let bad = |what| ClientError::Inconsistent { block, what };
+            let header = block
+                .checked_sub(from)
+                .and_then(|offset| headers.get(usize::try_from(offset).ok()?))
+                .ok_or(bad("a log lies outside of the range"))?;
+            if log.removed || log.block_hash != Some(header.hash) {
+                return Err(bad("a log is of another fork"));
+            }
+            let place = Some((block, log.log_index));
+            if log.log_index.is_none() || place <= last {
+                return Err(bad("its logs are out of order"));
+            }
+            last = place;
+            let event = decode_log(&log.inner, at)?;
+            events.entry(block).or_default().extend(event);
+        }
+        Ok(events)
+    }
+
+    // --- commands
+
+    /// Sends a transaction and waits until it is in a block. OPEN that the contracts take from the
+    /// sender is approved first.
+    pub async fn submit(&self, tx: &Transaction) -> Result<TxReceipt, TxError> {
+        let proposal = match needs_proposal(tx) {
+            Some(epoch) => self.proposal(epoch).await?,
+            None => None,
+        };
+        let encoded = encode(tx, &self.deployment, proposal.as_ref())?;
+        if let Some(amount) = encoded.spends {
+            self.approve(encoded.call.to, amount).await?;
+        }
+        self.execute(encoded.call).await
+    }
+
+    /// Sends OPEN.
+    pub async fn transfer(&self, to: EvmAddress, amount: Amount) -> Result<TxReceipt, TxError> {
+        let call = Open::transferCall { to: address(to), value: U256::from(amount.0) };
+        let open = address(self.deployment.open);
+        self.execute(Call { to: open, data: call.abi_encode().into() }).await
+    }
+
+    /// Sends the chain's own coin, which pays for gas; in wei.
+    pub async fn send_gas(&self, to: EvmAddress, wei: u128) -> Result<TxReceipt, TxError> {
+        let sent = self.sender.send(address(to).into(), Bytes::new(), U256::from(wei)).await?;
+        self.receipt(sent).await
+    }
+
+    /// Approves a contract of ours once and for all, where it may not take `amount` yet.
+    async fn approve(&self, spender: Address, amount: Amount) -> Result<(), TxError> {
+        let spender_id = EvmAddress(spender.into());
+        let allowance = reads::allowance(&self.deployment, self.address(), spender_id);
+        if self.read(&allowance).await? >= U256::from(amount.0) {
+            return Ok(());
+        }
+        let call = Open::approveCall { spender, value: U256::MAX };
+        let open = address(self.deployment.open);
+        self.execute(Call { to: open, data: call.abi_encode().into() }).await.map(drop)
+    }
+
+    async fn execute(&self, call: Call) -> Result<TxReceipt, TxError> {
+        let sent = self.sender.send(call.to.into(), call.data, U256::ZERO).await?;
+        self.receipt(sent).await
+    }
+
+    async fn receipt(&self, sent: Sent) -> Result<TxReceipt, TxError> {
+        let mined = self.sender.wait(&sent).await?;
+        let mut events = Vec::new();
+        for log in &mined.logs {
+            events.extend(decode_log(log, &self.deployment).map_err(TxError::Log)?);
+        }
+        Ok(TxReceipt { block: BlockNumber(mined.block), gas: mined.gas, events })
+    }
+
+    /// The newest proposal of an epoch, from its event.
+    async fn proposal(&self, epoch: Epoch) -> Result<Option<Settlement>, TxError> {
+        let topic = B256::from(U256::from(epoch.0));
+        let filter = json!([{
+            "fromBlock": U64::from(self.deployment.genesis_block.0),
+            "toBlock": "latest",
+            "address": self.deployment.coordinator,
+            "topics": [Coordinator::Proposed::SIGNATURE_HASH, topic],
+        }]);
+        let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
+        let newest = logs.into_iter().max_by_key(|log| (log.block_number, log.log_index));
+        let Some(log) = newest else { return Ok(None) };
+        match decode_log(&log.inner, &self.deployment).map_err(TxError::Log)? {
+            Some(ChainEvent::Proposed { settlement, .. }) if settlement.epoch == epoch => {
+                Ok(Some(settlement))
+            }
+            _ => Err(TxError::Encode(EncodeError::NoProposal(epoch))),
+        }
+    }
+
+    // --- reads
+
+    /// OPEN of an address.
+    pub async fn balance(&self, of: EvmAddress) -> Result<Amount, ReadError> {
+        self.read(&reads::balance(&self.deployment, of)).await
+    }
+
+    /// The chain's own coin of an address, in wei.
+    pub async fn gas_balance(&self, of: EvmAddress) -> Result<u128, ReadError> {
+        let balance: U256 = self.rpc.call("eth_getBalance", json!([of, "latest"])).await?;
+        Ok(balance.saturating_to())
+    }
+
+    /// Stake of an account.
+    pub async fn stake(&self, account: AccountId) -> Result<Amount, ReadError> {
+        self.read(&reads::stake(&self.deployment, account)).await
+    }
+
+    /// What an account was paid so far.
+    pub async fn claimed(&self, account: AccountId) -> Result<Amount, ReadError> {
+        self.read(&reads::claimed(&self.deployment, account)).await
+    }
+
+    /// What is left of a consumer's deposit for a serving account.
+    pub async fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Result<Amount, ReadError> {
+        self.read(&reads::deposit(&self.deployment, payer, payee)).await
+    }
+
+    /// Fees redeemed in an epoch.
+    pub async fn fees(&self, epoch: Epoch) -> Result<Amount, ReadError> {
+        self.read(&reads::fees(&self.deployment, epoch)).await
+    }
+
+    /// The current proposal of an epoch.
+    pub async fn settlement(&self, epoch: Epoch) -> Result<Option<ProposalState>, ReadError> {
+        self.read(&reads::settlement(&self.deployment, epoch)).await
+    }
+
+    /// The RewardVault's books.
+    pub async fn vault(&self) -> Result<VaultState, ReadError> {
+        let [funded, redeemed, paid, budget] = reads::vault(&self.deployment);
+        Ok(VaultState {
+            funded: self.read(&funded).await?,
+            redeemed: self.read(&redeemed).await?,
+            paid: self.read(&paid).await?,
+            budget: self.read(&budget).await?,
+        })
+    }
+
+    async fn read<T>(&self, read: &Read<T>) -> Result<T, ReadError> {
+        let params = json!([{ "to": read.call.to, "data": read.call.data }, "latest"]);
+        match self.rpc.call::<Bytes>("eth_call", params).await {
+            Ok(output) => (read.decode)(&output),
+            Err(RpcError::Refused { data: Some(data), .. }) => {
+                Err(ReadError::Reverted(RevertReason::decode(&data)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn require_code(&self, at: EvmAddress) -> Result<(), ClientError> {
+        let code: Bytes = self.rpc.call("eth_getCode", json!([at, "latest"])).await?;
+        if code.is_empty() { Err(ClientError::NoContract(at)) } else { Ok(()) }
+    }
+}
+
+async fn chain_id(rpc: &HttpRpc) -> Result<u64, RpcError> {
+    Ok(rpc.call::<U64>("eth_chainId", json!([])).await?.to())
+}
+
+/// Deploys the contracts of a new network and connects them. The key should be used for nothing
+/// else meanwhile: every address follows from its nonce.
+pub async fn deploy(
+    url: &str,
+    key: &EvmKey,
+    genesis: &GenesisConfig,
+) -> Result<Deployment, DeployError> {
+    let rpc = HttpRpc::new(url).map_err(ClientError::from)?;
+    let chain_id = chain_id(&rpc).await.map_err(ClientError::from)?;
+    let sender = Sender::new(rpc.clone(), chain_id, key).ok_or(ClientError::Key)?;
+    let head: U64 = rpc.call("eth_blockNumber", json!([])).await.map_err(ClientError::from)?;
+    let nonce = sender.pending_nonce().await.map_err(ClientError::from)?;
+    let plan = plan(genesis, chain_id, sender.address(), nonce, BlockNumber(head.to()))?;
+    for (step, part) in plan.steps.into_iter().enumerate() {
+        let failed = |source| DeployError::Step { step, source };
+        let sent = sender.send(part.to, part.data, U256::ZERO).await.map_err(failed)?;
+        sender.wait(&sent).await.map_err(failed)?;
+    }
+    let client = ChainClient { rpc, deployment: plan.deployment, sender };
+    let at = &client.deployment;
+    for contract in [at.open, at.registry, at.coordinator, at.escrow, at.vault] {
+        match client.require_code(contract).await {
+            Ok(()) => {}
+            Err(ClientError::NoContract(address)) => return Err(DeployError::Displaced(address)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(client.deployment)
+}

@@ -1,0 +1,284 @@
+//! Transactions of one key: nonces, fees, signatures, receipts.
+//!
+//! The nonce is taken and the transaction handed over under one lock, so that transactions of one
+//! key go out in order however many are in flight; waiting for blocks happens outside of it.
+
+use std::time::Duration;
+
+use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy::eips::eip2718::Encodable2718;
+use alloy::primitives::{Address, B256, Bytes, Log, TxKind, U64, U128, U256};
+use alloy::rpc::types::Log as RpcLog;
+use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
+use protocol::chain::ChainEvent;
+use protocol::eip712::EvmKey;
+use protocol::{BlockNumber, Digest, EvmAddress};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::convert::{EncodeError, LogError, RevertReason};
+use crate::devchain::TX_GAS_CAP;
+use crate::http::{HttpRpc, RpcError};
+use crate::reads::ReadError;
+
+/// How long a transaction may take to be mined.
+const MINE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The first and the longest pause between two looks for a receipt.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How often a send is tried when the nonce turns out to be used.
+const ATTEMPTS: usize = 4;
+
+/// Why a transaction had no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum TxError {
+    /// The contract refused it.
+    #[error("the contract refused: {reason}")]
+    Revert {
+        /// Why.
+        reason: RevertReason,
+    },
+    /// It can't be put into the contracts' terms.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The sender can't pay for gas.
+    #[error("{address} cannot pay for gas ({message}); send it some of the chain's coin")]
+    Funds {
+        /// The sender.
+        address: EvmAddress,
+        /// What the RPC said.
+        message: String,
+    },
+    /// It was sent and is in no block yet; it may still be.
+    #[error(
+        "transaction {hash} is in no block after {MINE_TIMEOUT:?}; is the chain making blocks?"
+    )]
+    Timeout {
+        /// Its hash.
+        hash: Digest,
+    },
+    /// The RPC failed.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// A question that the transaction depends on had no answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A log of a contract of ours does not decode.
+    #[error(transparent)]
+    Log(LogError),
+    /// No signature exists for it.
+    #[error("signing failed: {0}")]
+    Sign(#[from] alloy::signers::Error),
+}
+
+/// A transaction in a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxReceipt {
+    /// The block.
+    pub block: BlockNumber,
+    /// Gas that it used.
+    pub gas: u64,
+    /// What the contracts said in it.
+    pub events: Vec<ChainEvent>,
+}
+
+/// The sender of one key's transactions.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    rpc: HttpRpc,
+    chain_id: u64,
+    signer: PrivateKeySigner,
+    /// The next nonce, once one was used.
+    nonce: Mutex<Option<u64>>,
+}
+
+/// A transaction on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    hash: B256,
+    request: Value,
+}
+
+/// A transaction in a block, as the RPC tells.
+pub(crate) struct Mined {
+    pub(crate) block: u64,
+    pub(crate) gas: u64,
+    pub(crate) logs: Vec<Log>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Receipt {
+    transaction_hash: B256,
+    block_number: U64,
+    gas_used: U64,
+    status: U64,
+    logs: Vec<RpcLog>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FeeHeader {
+    #[serde(default)]
+    base_fee_per_gas: U128,
+}
+
+impl Sender {
+    /// `None` when the key is no key.
+    pub(crate) fn new(rpc: HttpRpc, chain_id: u64, key: &EvmKey) -> Option<Self> {
+        let signer = PrivateKeySigner::from_bytes(&key.to_bytes().into()).ok()?;
+        Some(Self { rpc, chain_id, signer, nonce: Mutex::new(None) })
+    }
+
+    pub(crate) const fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// The nonce after all transactions that the RPC knows of.
+    pub(crate) async fn pending_nonce(&self) -> Result<u64, RpcError> {
+        let params = json!([self.address(), "pending"]);
+        Ok(self.rpc.call::<U64>("eth_getTransactionCount", params).await?.to())
+    }
+
+    /// Estimates, prices, signs and hands over a transaction.
+    pub(crate) async fn send(&self, to: TxKind, data: Bytes, value: U256) -> Result<Sent, TxError> {
+        let mut request = json!({ "from": self.address(), "data": data, "value": value });
+        if let TxKind::Call(to) = to {
+            request["to"] = json!(to);
+        }
+        let estimated: U64 = self
+            .rpc
+            .call("eth_estimateGas", json!([request]))
+            .await
+            .map_err(|e| self.refused(e))?;
+        let gas = estimated.to::<u64>();
+        let gas_limit = gas.saturating_add(gas / 4).min(TX_GAS_CAP.max(gas));
+        let (max_fee, tip) = self.fees().await?;
+        let mut next = self.nonce.lock().await;
+        for attempt in 0.. {
+            let pending = self.pending_nonce().await?;
+            let nonce = next.map_or(pending, |next| next.max(pending));
+            let tx = TxEip1559 {
+                chain_id: self.chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: max_fee,
+                max_priority_fee_per_gas: tip,
+                to,
+                value,
+                access_list: Default::default(),
+                input: data.clone(),
+            };
+            match self.hand_over(tx).await {
+                Ok(hash) => {
+                    *next = Some(nonce + 1);
+                    return Ok(Sent { hash, request });
+                }
+                Err(TxError::Rpc(error)) if attempt + 1 < ATTEMPTS && nonce_is_used(&error) => {
+                    *next = Some(nonce + 1);
+                }
+                Err(error) => {
+                    *next = None;
+                    return Err(error);
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Waits until a transaction is in a block.
+    pub(crate) async fn wait(&self, sent: &Sent) -> Result<Mined, TxError> {
+        let deadline = Instant::now() + MINE_TIMEOUT;
+        let mut pause = PAUSE.0;
+        loop {
+            let params = json!([sent.hash]);
+            let receipt: Option<Receipt> =
+                self.rpc.call("eth_getTransactionReceipt", params).await?;
+            if let Some(receipt) = receipt {
+                return self.mined(sent, receipt).await;
+            }
+            if Instant::now() > deadline {
+                *self.nonce.lock().await = None;
+                return Err(TxError::Timeout { hash: Digest(sent.hash.0) });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(PAUSE.1);
+        }
+    }
+
+    async fn mined(&self, sent: &Sent, receipt: Receipt) -> Result<Mined, TxError> {
+        let method = "eth_getTransactionReceipt";
+        if receipt.transaction_hash != sent.hash {
+            let reason = "the receipt is of another transaction".to_owned();
+            return Err(RpcError::Malformed { method, reason }.into());
+        }
+        if receipt.status.is_zero() {
+            return Err(TxError::Revert { reason: self.why_failed(sent).await });
+        }
+        Ok(Mined {
+            block: receipt.block_number.to(),
+            gas: receipt.gas_used.to(),
+            logs: receipt.logs.into_iter().map(|log| log.inner).collect(),
+        })
+    }
+
+    /// Asks for the reason by calling again, on the state as it is now.
+    async fn why_failed(&self, sent: &Sent) -> RevertReason {
+        let again = self.rpc.call::<Bytes>("eth_call", json!([sent.request, "latest"])).await;
+        match again {
+            Err(RpcError::Refused { data: Some(data), .. }) => RevertReason::decode(&data),
+            _ => RevertReason::Halted("the transaction failed in its block".to_owned()),
+        }
+    }
+
+    async fn hand_over(&self, tx: TxEip1559) -> Result<B256, TxError> {
+        let signature = self.signer.sign_hash_sync(&tx.signature_hash())?;
+        let envelope = TxEnvelope::Eip1559(tx.into_signed(signature));
+        let hash = *envelope.tx_hash();
+        let raw = Bytes::from(envelope.encoded_2718());
+        match self.rpc.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
+            Ok(_) => Ok(hash),
+            Err(RpcError::Refused { message, .. }) if is_known(&message) => Ok(hash),
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// The most per gas that is paid, and the tip.
+    async fn fees(&self) -> Result<(u128, u128), TxError> {
+        let latest: FeeHeader =
+            self.rpc.call("eth_getBlockByNumber", json!(["latest", false])).await?;
+        let tip: U128 = self.rpc.call("eth_maxPriorityFeePerGas", json!([])).await?;
+        let (base, tip) = (latest.base_fee_per_gas.to::<u128>(), tip.to::<u128>());
+        Ok((base.saturating_mul(2).saturating_add(tip), tip))
+    }
+
+    fn refused(&self, error: RpcError) -> TxError {
+        match error {
+            RpcError::Refused { data: Some(data), .. } => {
+                TxError::Revert { reason: RevertReason::decode(&data) }
+            }
+            RpcError::Refused { code: 3, message, .. } => {
+                TxError::Revert { reason: RevertReason::Message(message) }
+            }
+            RpcError::Refused { message, .. } if message.to_lowercase().contains("funds") => {
+                TxError::Funds { address: EvmAddress(self.address().into()), message }
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// The same transaction was handed over before.
+fn is_known(message: &str) -> bool {
+    let message = message.to_lowercase();
+    message.contains("already known") || message.contains("already imported")
+}
+
+/// Another transaction has the nonce.
+fn nonce_is_used(error: &RpcError) -> bool {
+    let RpcError::Refused { message, .. } = error else { return false };
+    let message = message.to_lowercase();
+    message.contains("nonce too low") || message.contains("underpriced")
+}

@@ -1,0 +1,286 @@
+//! The typed client against the embedded chain, against anvil where there is one, and against
+//! servers that lie.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use contracts_abi::devchain::DEV_KEYS;
+use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
+use contracts_abi::{
+    ChainClient, ClientError, Deployment, ProposalStatus, RevertReason, RpcError, TxError, deploy,
+};
+use protocol::chain::{ChainEvent, Settlement, Transaction};
+use protocol::eip712::EvmKey;
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
+use serde_json::{Value, json};
+
+use crate::genesis::genesis;
+
+fn key(index: usize) -> EvmKey {
+    EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
+}
+
+fn open(n: u128) -> Amount {
+    Amount(n * Amount::ONE_OPEN.0)
+}
+
+async fn start(mining: Mining) -> DevChainHandle {
+    DevChainServer::start(ServerConfig { mining, ..ServerConfig::default() }).await.unwrap()
+}
+
+fn register(owner: EvmAddress) -> Transaction {
+    Transaction::Register {
+        owner,
+        operator: owner,
+        payout: owner,
+        node: NodeId([3; 32]),
+        binding: [9; 64],
+    }
+}
+
+/// The whole story on one chain: deploy, register, stake, epochs, propose, finalise, events, reads.
+async fn story(url: &str) -> Deployment {
+    let alice = key(1).address();
+    let deployment = deploy(url, &key(0), &genesis(&[alice])).await.unwrap();
+    let client = ChainClient::connect(url, deployment.clone(), &key(1)).await.unwrap();
+    let receipt = client.submit(&register(alice)).await.unwrap();
+    let account = AccountId(2);
+    assert!(matches!(
+        receipt.events[..],
+        [ChainEvent::AccountRegistered { account: AccountId(2), .. }]
+    ));
+    let stake = Transaction::StakeFor { account, amount: open(50) };
+    let receipt = client.submit(&stake).await.unwrap();
+    assert_eq!(receipt.events, vec![ChainEvent::StakeChanged { account, stake: open(50) }]);
+    assert_eq!(client.stake(account).await.unwrap(), open(50));
+    assert_eq!(client.balance(alice).await.unwrap(), open(950));
+
+    let anchored = several_in_flight(client, &deployment).await;
+    let client = ChainClient::connect(url, deployment.clone(), &key(1)).await.unwrap();
+    settle(&client, account).await;
+    let mut blocks = Vec::new();
+    let mut from = deployment.genesis_block;
+    let head = client.head().await.unwrap();
+    while from <= head {
+        let part = client.poll_blocks(from, head).await.unwrap();
+        from = part.last().unwrap().0.number.next();
+        blocks.extend(part);
+    }
+    let events: Vec<_> = blocks.iter().flat_map(|(_, events)| events).collect();
+    let roots = events.iter().filter(|event| matches!(event, ChainEvent::Anchored { .. }));
+    assert_eq!(roots.count(), anchored);
+    assert!(matches!(events.first(), Some(ChainEvent::AccountRegistered { account, .. })
+        if *account == deployment.treasury));
+    assert!(matches!(events.last(), Some(ChainEvent::Finalised { .. })));
+    assert!(blocks.windows(2).all(|pair| pair[0].0.timestamp < pair[1].0.timestamp));
+    let vault = client.vault().await.unwrap();
+    assert_eq!((vault.funded, vault.budget), (open(400_000_000), open(1_000)));
+    assert_eq!(client.claimed(account).await.unwrap(), Amount::ZERO);
+    deployment
+}
+
+/// One key with many transactions at once; the number of them.
+async fn several_in_flight(client: ChainClient, at: &Deployment) -> usize {
+    while client.head().await.unwrap() < at.schedule.genesis_block {
+        client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
+    }
+    let client = Arc::new(client);
+    let mut anchored = 0;
+    let tasks: Vec<_> = (0..6u8)
+        .map(|n| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move {
+                let anchor = Transaction::Anchor { epoch: Epoch(0), root: Digest([n; 32]) };
+                client.submit(&anchor).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => anchored += 1,
+            // On a chain that makes a block per transaction the epoch may be over meanwhile.
+            Err(TxError::Revert { reason }) => assert_eq!(reason.name(), Some("WrongEpoch")),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(anchored >= 4);
+    anchored
+}
+
+async fn settle(client: &ChainClient, account: AccountId) {
+    let at = client.deployment();
+    let finalise = Transaction::Finalise { epoch: Epoch(0), uses: vec![] };
+    assert!(matches!(client.submit(&finalise).await, Err(TxError::Encode(_))));
+    while client.head().await.unwrap() < at.schedule.start(Epoch(1)) {
+        client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
+    }
+    let settlement = Settlement {
+        epoch: Epoch(0),
+        parent: Digest::ZERO,
+        records_root: Digest([1; 32]),
+        payout_root: Digest([2; 32]),
+        total: Amount(0),
+        log: Hash([3; 32]),
+        log_length: 5,
+        uses: Settlement::hash_uses(&[]),
+        replicas_proven: 1,
+        storage_faults: 2,
+        shards_verified: 3,
+        shards_rejected: 4,
+    };
+    let propose = Transaction::Propose { proposer: account, settlement };
+    client.submit(&propose).await.unwrap();
+    let again = client.submit(&propose).await.unwrap_err();
+    let TxError::Revert { reason: RevertReason::Custom { contract, name, .. } } = again else {
+        panic!("{again}");
+    };
+    assert_eq!((contract, name.as_str()), ("Coordinator", "AlreadyProposed"));
+    let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
+    assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
+    while client.head().await.unwrap().0 <= state.proposed_at.0 + at.schedule.challenge_blocks {
+        client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
+    }
+    client.submit(&finalise).await.unwrap();
+    let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
+    assert_eq!(state.status, ProposalStatus::Final);
+}
+
+#[tokio::test]
+async fn the_story_on_the_embedded_chain() {
+    let server = start(Mining::OnDemand).await;
+    let deployment = story(&server.url()).await;
+    let text = serde_json::to_string(&deployment).unwrap();
+    assert_eq!(serde_json::from_str::<Deployment>(&text).unwrap(), deployment);
+}
+
+#[tokio::test]
+async fn the_story_with_blocks_by_timer() {
+    story(&start(Mining::Every(Duration::from_millis(30))).await.url()).await;
+}
+
+/// A running anvil, ended with the test.
+struct Anvil(Child);
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the anvil that `OPENLEDGER_ANVIL` names or that is on the path; its URL.
+fn anvil() -> Option<(Anvil, String)> {
+    let program = std::env::var("OPENLEDGER_ANVIL").unwrap_or_else(|_| "anvil".to_owned());
+    let mut child = Command::new(program)
+        .args(["--port", "0", "--host", "127.0.0.1", "--hardfork", "osaka"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    let address = lines.find_map(|line| Some(line.ok()?.split_once("Listening on ")?.1.to_owned()));
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((Anvil(child), format!("http://{}", address?)))
+}
+
+#[tokio::test]
+async fn the_story_on_anvil() {
+    let Some((_anvil, url)) = anvil() else {
+        println!("not run: no anvil; name one in OPENLEDGER_ANVIL");
+        return;
+    };
+    story(&url).await;
+}
+
+#[tokio::test]
+async fn another_chain_a_reset_chain_and_a_dead_rpc_have_their_errors() {
+    let server = start(Mining::OnDemand).await;
+    let at = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let other = Deployment { chain_id: 5, ..at.clone() };
+    let connect = |url: String, at: Deployment| async move {
+        ChainClient::connect(&url, at, &key(0)).await.map(drop).unwrap_err()
+    };
+    assert!(matches!(
+        connect(server.url(), other).await,
+        ClientError::WrongChain { found: 31_337, wanted: 5 }
+    ));
+    let reset = start(Mining::OnDemand).await;
+    assert!(matches!(connect(reset.url(), at.clone()).await, ClientError::NoContract(_)));
+    let url = reset.url();
+    reset.shutdown().await;
+    let dead = connect(url, at.clone()).await;
+    assert!(matches!(&dead, ClientError::Rpc(error) if error.is_transient()), "{dead}");
+    let wrong = connect("ftp://nowhere".to_owned(), at).await;
+    assert!(matches!(wrong, ClientError::Rpc(RpcError::Url(_))));
+}
+
+#[tokio::test]
+async fn a_sender_without_gas_is_told_so() {
+    let server = start(Mining::OnDemand).await;
+    let at = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let poor = EvmKey::from_bytes(&[7; 32]).unwrap();
+    let client = ChainClient::connect(&server.url(), at.clone(), &poor).await.unwrap();
+    let refused = client.submit(&register(poor.address())).await.unwrap_err();
+    assert!(matches!(refused, TxError::Funds { address, .. } if address == poor.address()));
+    let rich = ChainClient::connect(&server.url(), at, &key(2)).await.unwrap();
+    rich.send_gas(poor.address(), 1_000_000_000_000_000_000).await.unwrap();
+    client.submit(&register(poor.address())).await.unwrap();
+}
+
+/// A server that answers every call with what `lie` makes of its method.
+async fn liar(lie: fn(&str) -> Value) -> String {
+    let router = Router::new().route(
+        "/",
+        post(move |body: String| async move {
+            let request: Value = serde_json::from_str(&body).unwrap();
+            let result = lie(request["method"].as_str().unwrap());
+            json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string()
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn lying_servers_are_found_out() {
+    let server = start(Mining::OnDemand).await;
+    let at = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let polls: [(fn(&str) -> Value, &str); 4] = [
+        (|_| json!("x".repeat(40 << 20)), "more than"),
+        (|method| honest_start(method, json!(null)), "does not exist"),
+        (|method| honest_start(method, json!({ "number": "0x1" })), "nonsense"),
+        (
+            |method| {
+                let hash = Digest([1; 32]);
+                honest_start(
+                    method,
+                    json!({ "number": "0x63", "hash": hash, "parentHash": hash, "timestamp": "0x1" }),
+                )
+            },
+            "another block",
+        ),
+    ];
+    for (lie, expected) in polls {
+        let url = liar(lie).await;
+        let error = match ChainClient::connect(&url, at.clone(), &key(0)).await {
+            Ok(client) => client.poll_blocks(BlockNumber(1), BlockNumber(2)).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains(expected), "{error} lacks {expected:?}");
+    }
+}
+
+/// Answers that let a client connect; `otherwise` for the rest.
+fn honest_start(method: &str, otherwise: Value) -> Value {
+    match method {
+        "eth_chainId" => json!("0x7a69"),
+        "eth_getCode" => json!("0x00"),
+        _ => otherwise,
+    }
+}
