@@ -78,8 +78,10 @@ abstract contract Beacon is IBeacon {
 
     /// @inheritdoc IBeacon
     function anchor(uint64 epoch, bytes32 root) external {
-        // Later anchors could not be in a settlement that is already proposed.
-        if (epoch != currentEpoch()) revert WrongEpoch(currentEpoch(), epoch);
+        // Later anchors could not be in a settlement that is already proposed. Work that finishes
+        // near the end of an epoch is labelled with the next one, so that its audit has time.
+        uint64 current = currentEpoch();
+        if (epoch != current && epoch != current + 1) revert WrongEpoch(current, epoch);
         if (anchoredAt[epoch][root] == 0) anchoredAt[epoch][root] = uint64(block.number);
         emit Anchored(epoch, root, msg.sender);
     }

@@ -140,7 +140,7 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let good = settlement(&log, &payouts);
     let root = log.ids().root().0.into();
     world.send(4, coordinator, &Coordinator::anchorCall { epoch: 0, root });
-    let early = Coordinator::anchorCall { epoch: 1, root };
+    let early = Coordinator::anchorCall { epoch: 2, root };
     world.fails::<Coordinator::WrongEpoch, _>(4, coordinator, &early);
     let redeem_gas = redeem(&mut world);
     world.fails::<Coordinator::EpochNotOver, _>(1, coordinator, &propose(&good));
