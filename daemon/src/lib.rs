@@ -1,3 +1,5 @@
 //! Placeholder.
 
+pub mod keys;
 pub mod net;
+pub mod network;

@@ -1,5 +1,6 @@
 //! Integration tests of the daemon: one binary, one module per area.
 
+mod keys;
 mod net;
 mod net_data;
 mod net_foreign;
