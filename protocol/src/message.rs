@@ -37,6 +37,7 @@ impl Topic {
 }
 
 /// A gossip message.
+#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gossip {
     /// The author has these blobs (address, length).

@@ -25,10 +25,13 @@ pub use train::{Progress, closing_root};
 
 use crate::{
     chain::{ChainView, Transaction},
-    ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
+    ids::{AccountId, BlockNumber, Digest, Epoch, Hash, NodeId},
     merkle,
     record::{Body, Kind, Record, VerifiedRecord},
 };
+
+/// Blocks after which packs that could not be fetched are asked for again.
+const FETCH_RETRY_BLOCKS: u64 = 4;
 
 /// What a node is willing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub struct Node {
     pending: BTreeMap<OpId, Pending>,
     outputs: VecDeque<Output>,
     epoch: Option<Epoch>,
+    /// Assigned packs that could not be had yet, and when they are asked for again.
+    wanted: BTreeMap<Hash, u64>,
+    retry_at: u64,
     proving: prove::Proving,
     auditing: audit::Auditing,
     runs: BTreeMap<crate::ModelId, train::Run>,
@@ -58,7 +64,8 @@ pub struct Node {
 /// Which part waits for the answer to a job.
 #[derive(Debug, Clone)]
 enum Pending {
-    Fetch,
+    Fetch(Hash, u64),
+    Claim,
     Commit(Epoch),
     Open(Epoch),
     AuditStorage(Epoch, AccountId, Digest),
@@ -79,6 +86,8 @@ impl Node {
             pending: BTreeMap::new(),
             outputs: VecDeque::new(),
             epoch: None,
+            wanted: BTreeMap::new(),
+            retry_at: 0,
             proving: prove::Proving::new(),
             auditing: audit::Auditing::new(),
             runs: BTreeMap::new(),
@@ -132,6 +141,7 @@ impl Node {
             self.epoch = Some(epoch);
             self.replicate(chain, epoch.next());
         }
+        self.retry_fetches(chain);
         self.advance_proof(chain, epoch);
         self.advance_audits(chain, epoch);
         self.advance_runs(chain);
@@ -153,7 +163,9 @@ impl Node {
                 } else {
                     self.on_training_record(chain, record);
                 }
-                self.serving.on_audit(record);
+                if record.record().account == self.account {
+                    self.serving.on_own_audit(record);
+                }
             }
             Body::Attribution(_) => self.on_attribution(chain, record),
         }
@@ -161,8 +173,8 @@ impl Node {
 
     fn on_done(&mut self, chain: &ChainView, pending: Pending, done: Done) {
         match pending {
-            // A pack that could not be had is asked for again next epoch; the proof declares it absent.
-            Pending::Fetch => {}
+            Pending::Fetch(blob, length) => self.on_fetched(blob, length, &done),
+            Pending::Claim => {}
             Pending::Commit(epoch) => self.on_committed(epoch, done),
             Pending::Open(epoch) => self.on_opened(epoch, done),
             Pending::AuditStorage(epoch, holder, record) => {
@@ -178,9 +190,33 @@ impl Node {
 
     /// Asks for every pack that this node must prove from `epoch` on; what it has costs nothing.
     fn replicate(&mut self, chain: &ChainView, epoch: Epoch) {
+        self.wanted.clear();
         let placement = chain.placement(epoch);
         for (blob, length) in placement.packs_of(self.account) {
-            self.start(Pending::Fetch, Job::Fetch { blob: *blob, length: *length });
+            self.fetch(*blob, *length);
+        }
+    }
+
+    fn fetch(&mut self, blob: Hash, length: u64) {
+        self.start(Pending::Fetch(blob, length), Job::Fetch { blob, length });
+    }
+
+    /// A pack that could not be had is asked for again; what is missing when the next epoch begins
+    /// is declared absent by the proof.
+    fn on_fetched(&mut self, blob: Hash, length: u64, done: &Done) {
+        if *done != Done::Fetched {
+            self.wanted.insert(blob, length);
+        }
+    }
+
+    fn retry_fetches(&mut self, chain: &ChainView) {
+        let now = chain.head().map_or(0, |head| head.number.0);
+        if now < self.retry_at || self.wanted.is_empty() {
+            return;
+        }
+        self.retry_at = now.saturating_add(FETCH_RETRY_BLOCKS);
+        for (blob, length) in core::mem::take(&mut self.wanted) {
+            self.fetch(blob, length);
         }
     }
 
@@ -205,9 +241,13 @@ impl Node {
     }
 }
 
-/// Whether the record's signer is its account's operator, as the chain has it now.
+/// Whether the record's signer is its account's operator, as the chain has it now, and its subject
+/// the one that its body determines.
 fn is_authentic(chain: &ChainView, record: &VerifiedRecord) -> bool {
     let Some(head) = chain.head() else { return false };
+    if !record.record().is_well_formed(&chain.domain) {
+        return false;
+    }
     let account = chain.account(record.record().account);
     account.and_then(|account| account.operator_at(head.number)) == Some(record.signer())
 }
@@ -226,6 +266,12 @@ pub fn anchored_in(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNu
         let root = record.signed().anchor.as_ref()?.root_above(&id.0)?;
         chain.anchored(epoch, &root)
     })
+}
+
+/// The block in which a record was anchored by itself. Randomness is drawn from this block, so it
+/// must not depend on a path that is not signed and that some have seen and others have not.
+pub fn anchored_alone(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNumber> {
+    chain.anchored(record.record().epoch, &anchor_root(&record.id()))
 }
 
 /// The epoch with which work that finishes now is labelled: the one whose audits still have time.

@@ -17,9 +17,11 @@ use crate::{
     codec::{DecodeError, Reader, Wire, encode_bytes},
     eip712::{BadSignature, Domain, EvmKey, Signature, word},
     hash::keccak,
+    holding,
     ids::{AccountId, Digest, Epoch, EvmAddress},
     limits::MAX_RECORD_BODY_BYTES,
     merkle::Path,
+    training,
 };
 
 /// What a record is about.
@@ -102,6 +104,27 @@ impl Record {
     pub fn sign(self, domain: &Domain, key: &EvmKey) -> Result<SignedRecord, BadSignature> {
         let signature = key.sign(&self.id(domain))?;
         Ok(SignedRecord { record: self, signature, anchor: None })
+    }
+
+    /// Whether the subject is the one that the body determines. Without this, one piece of work
+    /// could be recorded, and paid, under many subjects.
+    pub fn is_well_formed(&self, domain: &Domain) -> bool {
+        let expected = match &self.body {
+            Body::StorageCommit(_) | Body::StorageProof(_) => {
+                holding::subject(self.epoch, self.account)
+            }
+            Body::Shard(shard) => training::shard_subject(shard.model, shard.round, shard.slot),
+            Body::RoundClose(close) => training::round_subject(close.model, close.round),
+            Body::Audit(audit) => training::audit_subject(audit.of, &audit.work),
+            Body::Attribution(output) => {
+                let receipt = &output.receipt.receipt;
+                if receipt.payee != self.account || receipt.model != output.model {
+                    return false;
+                }
+                receipt.digest(domain)
+            }
+        };
+        self.subject == expected
     }
 
     /// The key under which it may occur once per epoch.

@@ -15,8 +15,9 @@ pub use log::{EpochLog, VerifyError, verify};
 use crate::{
     chain::{ChainView, DatanetUse, Settlement},
     codec::Wire as _,
-    ids::{AccountId, Amount, DatanetId, Digest, Epoch, Hash},
+    ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, Hash},
     merkle::{SumNode, SumTree, Tree},
+    node::anchored_alone,
     record::{Body, Kind, Verdict, VerifiedRecord},
 };
 
@@ -72,6 +73,9 @@ pub enum Unpaid {
     /// The replay rejected the shard: a fault.
     #[error("the replay of the shard did not give what was claimed")]
     ShardRejected,
+    /// No consumer had paid for the output when the epoch ended.
+    #[error("the receipt behind the output was not redeemed before the epoch ended")]
+    NotRedeemed,
     /// Nobody audited the work in time.
     #[error("the work was not audited in time")]
     NotAudited,
@@ -186,6 +190,13 @@ fn check_parent(
     if payout_tree(parent).root() == root { Ok(id) } else { Err(SettleError::WrongParent(epoch)) }
 }
 
+/// The first block whose anchors come too late for the settlement of an epoch. What is anchored
+/// later may not change a result that was proposed before.
+fn cutoff(chain: &ChainView, epoch: Epoch) -> BlockNumber {
+    let end = chain.schedule.start(epoch.next()).0;
+    BlockNumber(end.saturating_add(chain.params().settle_delay_blocks))
+}
+
 /// The state of one settlement while its rules run.
 struct Ledger<'a> {
     chain: &'a ChainView,
@@ -220,8 +231,8 @@ impl<'a> Ledger<'a> {
         epoch: Epoch,
         evidence: &'a Evidence,
     ) -> Result<Self, SettleError> {
-        let end = chain.schedule.start(epoch.next());
-        if chain.head().is_none_or(|head| head.number < end) {
+        let cutoff = cutoff(chain, epoch);
+        if chain.head().is_none_or(|head| head.number < cutoff) {
             return Err(SettleError::NotOver(epoch));
         }
         let mut ledger = Self {
@@ -262,7 +273,11 @@ impl<'a> Ledger<'a> {
                 && let Some(verdict) = body.verdict()
             {
                 if body.record == Digest::ZERO {
-                    self.missing.insert((made.account, body.work), Arc::clone(record));
+                    // By the lowest id, like every record that occurs twice.
+                    if made.epoch == self.epoch {
+                        let work = (made.account, body.work);
+                        self.missing.entry(work).or_insert_with(|| Arc::clone(record));
+                    }
                 } else {
                     let verdicts = self.audits.entry(body.record).or_default();
                     verdicts.push((made.account, verdict, Arc::clone(record)));
@@ -271,9 +286,38 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Whether the signer was the account's operator at the end of the record's epoch.
+    /// The verdicts on a record, in order of the audits' ids. Only an audit of the same epoch and
+    /// of exactly this work counts, so that the log of the epoch has all of them.
+    fn verdicts_on(
+        &self,
+        record: &VerifiedRecord,
+    ) -> Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> {
+        let made = record.record();
+        let all = self.audits.get(&record.id()).map_or(&[][..], Vec::as_slice);
+        let mut found: Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> = Vec::new();
+        for (by, verdict, audit) in all {
+            let is_about = matches!(&audit.record().body, Body::Audit(body) if body.is_about(made));
+            let is_first = found.iter().all(|(other, ..)| other != by);
+            if is_about && is_first && audit.record().epoch == made.epoch {
+                found.push((*by, *verdict, Arc::clone(audit)));
+            }
+        }
+        found
+    }
+
+    /// The block in which a record was anchored by itself, if that was before the cutoff.
+    fn anchored_alone(&self, record: &VerifiedRecord) -> Option<BlockNumber> {
+        let cutoff = cutoff(self.chain, self.epoch);
+        anchored_alone(self.chain, record).filter(|block| *block < cutoff)
+    }
+
+    /// Whether the record is well formed and its signer was the account's operator at the end of
+    /// the record's epoch.
     fn has_authority(&self, record: &VerifiedRecord) -> bool {
         let made = record.record();
+        if !made.is_well_formed(&self.chain.domain) {
+            return false;
+        }
         let until = self.chain.schedule.start(made.epoch.next());
         let account = self.chain.account(made.account);
         account.and_then(|account| account.operator_at(until)) == Some(record.signer())

@@ -268,6 +268,7 @@ pub enum ChainEvent {
 }
 
 /// What a node or a person may ask of the contracts.
+#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transaction {
     /// Registry: create an account, for oneself or for another.

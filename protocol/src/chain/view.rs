@@ -254,10 +254,10 @@ impl ChainView {
                     },
                 );
             }
-            ChainEvent::Defeated { epoch, id } => {
-                if self.settlements.get(epoch).is_some_and(|state| state.settlement.id() == *id) {
-                    self.settlements.remove(epoch);
-                }
+            ChainEvent::Defeated { epoch, id }
+                if self.settlements.get(epoch).is_some_and(|s| s.settlement.id() == *id) =>
+            {
+                self.settlements.remove(epoch);
             }
             ChainEvent::Finalised { epoch, .. } => {
                 if let Some(state) = self.settlements.get_mut(epoch) {
@@ -516,6 +516,18 @@ impl ChainView {
     pub fn redeemed(&self, payer: EvmAddress, payee: AccountId) -> Amount {
         let of_pair = |item: &&Redemption| item.payer == payer && item.payee == payee;
         self.redemptions.iter().rev().find(of_pair).map_or(Amount::ZERO, |item| item.to)
+    }
+
+    /// What a consumer's receipts had paid to a serving account before a block.
+    pub fn redeemed_before(
+        &self,
+        payer: EvmAddress,
+        payee: AccountId,
+        block: BlockNumber,
+    ) -> Amount {
+        let earlier =
+            |item: &&Redemption| item.payer == payer && item.payee == payee && item.block < block;
+        self.redemptions.iter().rev().find(earlier).map_or(Amount::ZERO, |item| item.to)
     }
 
     /// Everything ever paid to an account.

@@ -13,8 +13,8 @@ use crate::{
     training::audit_subject,
 };
 
-/// Times that openings which could not be fetched are asked for before they count as missing.
-const FETCH_TRIES: u8 = 3;
+/// Proofs that are kept until it is known who audits them: the chain view may lag behind gossip.
+const MAX_EARLY: usize = 4096;
 
 /// Whose storage this node audits in the current epoch, and how far it is.
 #[derive(Debug)]
@@ -22,18 +22,29 @@ pub(super) struct Auditing {
     epoch: Epoch,
     is_drawn: bool,
     of: BTreeMap<AccountId, State>,
+    /// Proofs that came before the auditors were drawn.
+    early: BTreeMap<(Epoch, AccountId), Arc<VerifiedRecord>>,
 }
 
 #[derive(Debug, Clone)]
 enum State {
     Expected,
-    Shown { proof: Arc<VerifiedRecord>, tries: u8, is_running: bool },
+    Shown { proof: Arc<VerifiedRecord>, is_running: bool },
     Reported,
 }
 
 impl Auditing {
     pub(super) const fn new() -> Self {
-        Self { epoch: Epoch(0), is_drawn: false, of: BTreeMap::new() }
+        Self { epoch: Epoch(0), is_drawn: false, of: BTreeMap::new(), early: BTreeMap::new() }
+    }
+
+    fn enter(&mut self, epoch: Epoch) {
+        if self.epoch < epoch {
+            self.epoch = epoch;
+            self.is_drawn = false;
+            self.of.clear();
+            self.early.retain(|(of, _), _| *of >= epoch);
+        }
     }
 }
 
@@ -76,15 +87,17 @@ pub fn judge_storage(
 
 impl Node {
     pub(super) fn advance_audits(&mut self, chain: &ChainView, epoch: Epoch) {
-        if self.auditing.epoch < epoch {
-            self.auditing = Auditing { epoch, is_drawn: false, of: BTreeMap::new() };
-        }
+        self.auditing.enter(epoch);
         if !self.auditing.is_drawn && chain.seed(epoch, Purpose::Open).is_some() {
             self.auditing.is_drawn = true;
             let duties = chain.audit_duties(epoch);
             for holder in duties.get(&self.account).into_iter().flatten() {
-                self.auditing.of.entry(*holder).or_insert(State::Expected);
+                let early = self.auditing.early.remove(&(epoch, *holder));
+                let state = early
+                    .map_or(State::Expected, |proof| State::Shown { proof, is_running: false });
+                self.auditing.of.entry(*holder).or_insert(state);
             }
+            self.auditing.early.clear();
         }
         let end = chain.schedule.start(epoch.next()).0;
         let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
@@ -93,8 +106,8 @@ impl Node {
             self.auditing.of.iter().map(|(holder, state)| (*holder, state.clone())).collect();
         for (holder, state) in open {
             match state {
-                State::Shown { proof, tries, is_running: false } if tries < FETCH_TRIES => {
-                    self.judge(holder, proof, tries);
+                State::Shown { proof, is_running: false } if !is_late => {
+                    self.judge(holder, proof);
                 }
                 State::Expected | State::Shown { is_running: false, .. } if is_late => {
                     self.report(epoch, holder, Digest::ZERO, Verdict::Missing);
@@ -114,15 +127,22 @@ impl Node {
         let is_expected = made.epoch == self.auditing.epoch
             && matches!(self.auditing.of.get(&made.account), Some(State::Expected));
         if is_expected {
-            self.judge(made.account, Arc::clone(record), 0);
+            self.judge(made.account, Arc::clone(record));
+        } else if !self.auditing.is_drawn
+            && (made.epoch == self.auditing.epoch || made.epoch == self.auditing.epoch.next())
+            && self.auditing.early.len() < MAX_EARLY
+        {
+            self.auditing
+                .early
+                .entry((made.epoch, made.account))
+                .or_insert_with(|| Arc::clone(record));
         }
     }
 
-    fn judge(&mut self, holder: AccountId, proof: Arc<VerifiedRecord>, tries: u8) {
+    fn judge(&mut self, holder: AccountId, proof: Arc<VerifiedRecord>) {
         let job = Job::AuditStorage { proof: Arc::clone(&proof) };
         let pending = Pending::AuditStorage(self.auditing.epoch, holder, proof.id());
-        let tries = tries.saturating_add(1);
-        self.auditing.of.insert(holder, State::Shown { proof, tries, is_running: true });
+        self.auditing.of.insert(holder, State::Shown { proof, is_running: true });
         self.start(pending, job);
     }
 
@@ -152,10 +172,7 @@ impl Node {
     pub(super) fn on_storage_audit(&mut self, record: &VerifiedRecord, body: &AuditBody) {
         let made = record.record();
         if made.account == self.account && made.epoch >= self.auditing.epoch {
-            if made.epoch > self.auditing.epoch {
-                self.auditing =
-                    Auditing { epoch: made.epoch, is_drawn: false, of: BTreeMap::new() };
-            }
+            self.auditing.enter(made.epoch);
             self.auditing.of.insert(body.of, State::Reported);
         }
     }

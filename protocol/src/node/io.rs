@@ -41,6 +41,7 @@ pub struct ServeRequest {
 }
 
 /// What a node wants done.
+#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Sign with the operator's key, append durably to the log, gossip, and hand back as
@@ -300,6 +301,9 @@ pub enum Refusal {
     /// The request is longer than the limits allow.
     #[error("the request is longer than the limits allow")]
     TooLong,
+    /// The node computes as many requests as it can, or this one already.
+    #[error("the node is busy with other requests; try again later")]
+    Busy,
     /// The node could not compute an answer.
     #[error("the node could not compute an answer")]
     Failed,

@@ -3,11 +3,11 @@
 use alloc::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_in, work_epoch,
+    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_alone, work_epoch,
 };
 use crate::{
     chain::{ChainView, ModelPublication, Transaction},
-    ids::{Amount, Digest, EvmAddress},
+    ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
     math::mul_div,
     record::{AttributionBody, AuditBody, Body, Kind, Verdict, VerifiedRecord},
@@ -19,6 +19,11 @@ const RESUBMIT_BLOCKS: u64 = 4;
 /// Attributions of others that are kept until they can be audited.
 const MAX_WAITING: usize = 4096;
 
+/// … by one server, so that none of them fills the place of all.
+const MAX_WAITING_PER_SERVER: usize = 512;
+/// Requests that are computed at a time.
+const MAX_REQUESTS: usize = 256;
+
 /// What was promised to this node, and what it may have to audit.
 #[derive(Debug)]
 pub(super) struct Serving {
@@ -29,8 +34,11 @@ pub(super) struct Serving {
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests being computed.
-    requests: BTreeMap<u64, ServeRequest>,
-    audited: alloc::collections::BTreeSet<Digest>,
+    requests: BTreeMap<u64, (ServeRequest, Amount)>,
+    /// Served requests whose attribution is being signed, by its subject.
+    signing: BTreeMap<Digest, u64>,
+    /// Attributions that this node audits or has audited, with their epochs.
+    audited: BTreeMap<Digest, Epoch>,
 }
 
 impl Serving {
@@ -40,17 +48,30 @@ impl Serving {
             unanchored: BTreeMap::new(),
             waiting: BTreeMap::new(),
             requests: BTreeMap::new(),
-            audited: alloc::collections::BTreeSet::new(),
+            signing: BTreeMap::new(),
+            audited: BTreeMap::new(),
         }
     }
 
-    /// Forgets what somebody has audited already.
-    pub(super) fn on_audit(&mut self, record: &VerifiedRecord) {
+    /// An audit of this node, perhaps from the log after a restart: it is not made twice.
+    pub(super) fn on_own_audit(&mut self, record: &VerifiedRecord) {
         if let Body::Audit(body) = &record.record().body
             && body.judged == Kind::Attribution.tag()
         {
             self.waiting.remove(&body.record);
+            self.audited.insert(body.record, record.record().epoch);
         }
+    }
+
+    /// Forgets what is so old that it was settled without this node.
+    fn forget_before(&mut self, epoch: Epoch) {
+        self.audited.retain(|_, of| *of >= epoch);
+        self.waiting.retain(|_, record| record.record().epoch >= epoch);
+    }
+
+    fn has_room_for(&self, account: AccountId) -> bool {
+        let by_same = self.waiting.values().filter(|r| r.record().account == account).count();
+        self.waiting.len() < MAX_WAITING && by_same < MAX_WAITING_PER_SERVER
     }
 }
 
@@ -66,9 +87,10 @@ impl Node {
         match self.accept(chain, &request) {
             Ok(()) => {
                 let receipt = &request.receipt.receipt;
+                let before = self.promised_by(chain, receipt.payer);
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
-                self.serving.requests.insert(id, request);
+                self.serving.requests.insert(id, (request, before));
                 self.start(Pending::Infer(id), Job::Infer { request: id, model });
             }
             Err(reason) => self.tell(Event::Refused { request: request.id, reason }),
@@ -81,6 +103,10 @@ impl Node {
         let offer = offer.ok_or(Refusal::NotServed)?;
         if receipt.payee != self.account {
             return Err(Refusal::WrongPayee);
+        }
+        let is_known = self.serving.requests.contains_key(&request.id);
+        if is_known || self.serving.requests.len() >= MAX_REQUESTS {
+            return Err(Refusal::Busy);
         }
         let is_short = request.tokens_out <= MAX_GENERATED_TOKENS
             && usize::try_from(request.tokens_in).is_ok_and(|n| n <= MAX_PROMPT_BYTES);
@@ -100,17 +126,20 @@ impl Node {
     }
 
     pub(super) fn on_inferred(&mut self, chain: &ChainView, request: u64, done: Done) {
-        let Some(asked) = self.serving.requests.remove(&request) else { return };
+        let Some((asked, before)) = self.serving.requests.remove(&request) else { return };
         let receipt = &asked.receipt.receipt;
         match done {
             Done::Inferred(body) if body.receipt == asked.receipt => {
                 let subject = receipt.digest(&chain.domain);
+                self.serving.signing.insert(subject, request);
                 self.sign(work_epoch(chain), subject, Body::Attribution(body));
             }
             _ => {
-                // The promise is not used up; the consumer may spend it on the next request.
-                let before = chain.redeemed(receipt.payer, self.account);
-                self.serving.promised.insert(receipt.payer, before);
+                // The promise is not used up; the consumer may spend it on the next request, unless
+                // a later receipt has covered it meanwhile.
+                if self.serving.promised.get(&receipt.payer) == Some(&receipt.cumulative) {
+                    self.serving.promised.insert(receipt.payer, before);
+                }
                 self.tell(Event::Refused { request, reason: Refusal::Failed });
             }
         }
@@ -126,22 +155,28 @@ impl Node {
             if receipt.cumulative > chain.redeemed(receipt.payer, self.account) {
                 self.submit(Transaction::Redeem(body.receipt.clone()));
             }
-            self.serving.unanchored.insert(id, (Arc::clone(record), 0));
+            if let Some(request) = self.serving.signing.remove(&record.record().subject) {
+                self.tell(Event::Served { request, record: id });
+            }
+            self.serving.unanchored.entry(id).or_insert_with(|| (Arc::clone(record), 0));
             self.anchor_attributions(chain);
-        } else if self.serving.waiting.len() < MAX_WAITING && !self.serving.audited.contains(&id) {
+        } else if self.serving.has_room_for(record.record().account)
+            && !self.serving.audited.contains_key(&id)
+        {
             self.serving.waiting.insert(id, Arc::clone(record));
         }
     }
 
     pub(super) fn advance_serving(&mut self, chain: &ChainView) {
         self.anchor_attributions(chain);
+        self.serving.forget_before(Epoch(chain.epoch().0.saturating_sub(1)));
         let ids: alloc::vec::Vec<_> = self.serving.waiting.keys().copied().collect();
         for id in ids {
             let Some(record) = self.serving.waiting.get(&id).cloned() else { continue };
             let Some(auditors) = attribution_auditors(chain, &record) else { continue };
             self.serving.waiting.remove(&id);
             if auditors.contains(&self.account) && self.config.computes {
-                self.serving.audited.insert(id);
+                self.serving.audited.insert(id, record.record().epoch);
                 let job = Job::AuditAttribution { record: Arc::clone(&record) };
                 self.start(Pending::AuditAttribution(record), job);
             }
@@ -150,7 +185,7 @@ impl Node {
 
     fn anchor_attributions(&mut self, chain: &ChainView) {
         let now = chain.head().map_or(0, |head| head.number.0);
-        self.serving.unanchored.retain(|_, (record, _)| anchored_in(chain, record).is_none());
+        self.serving.unanchored.retain(|_, (record, _)| anchored_alone(chain, record).is_none());
         let mut due = alloc::vec::Vec::new();
         for (id, (record, sent)) in &mut self.serving.unanchored {
             if *sent == 0 || now >= sent.saturating_add(RESUBMIT_BLOCKS) {
@@ -193,8 +228,8 @@ impl Node {
 pub(crate) fn attribution_auditors(
     chain: &ChainView,
     record: &VerifiedRecord,
-) -> Option<alloc::vec::Vec<crate::AccountId>> {
-    let block = anchored_in(chain, record)?;
+) -> Option<alloc::vec::Vec<AccountId>> {
+    let block = anchored_alone(chain, record)?;
     let hash = chain.hash_after(block)?;
     let members = chain.members_at(block);
     let count = chain.params().training.auditors;

@@ -135,6 +135,10 @@ impl Node {
             return;
         }
         self.settling.uses = Some((settlement.uses, uses));
+        if chain.settlement(epoch).is_some_and(|s| s.settlement.uses != settlement.uses) {
+            // This node's own result differs: there is nothing it could finalise.
+            self.settling.acted_at = chain.head().map(|head| head.number.0);
+        }
         if chain.settlement(epoch).is_none() {
             self.settling.acted_at = chain.head().map(|head| head.number.0);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
@@ -166,7 +170,7 @@ impl Node {
         if self.config.auto_claim && self.settling.claimed != Some(last) {
             self.settling.claimed = Some(last);
             let job = Job::Claim { epoch: last, account: self.account };
-            self.start(Pending::Fetch, job);
+            self.start(Pending::Claim, job);
         }
     }
 }

@@ -5,25 +5,23 @@
 //! the checkpoint.
 
 mod round;
+mod run;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use round::{RoundState, Seen};
 
 use super::{
-    Done, Event, Failure, Job, Node, Pending as NodePending, Waiting, anchor_root, anchored_in,
-    nodes_of, work_epoch,
+    Done, Event, Failure, Job, Node, Pending as NodePending, anchor_root, anchored_alone, nodes_of,
+    work_epoch,
 };
 use crate::{
     chain::{ChainView, Transaction},
-    codec::Wire as _,
     hash::keccak,
     ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
     merkle,
     record::{AuditBody, Body, Kind, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
-    training::{
-        self, ReplayReport, RunConfig, audit_subject, round_subject, shard_seed, shard_subject,
-    },
+    training::{ReplayReport, RunConfig, audit_subject, round_subject, shard_seed, shard_subject},
 };
 
 /// Blocks after which an anchor that does not show is sent again.
@@ -57,6 +55,7 @@ pub(super) struct Run {
     stage: Stage,
     retry_at: u64,
     records: BTreeMap<Round, RoundState>,
+    orphans: round::Orphans,
 }
 
 #[derive(Debug)]
@@ -79,6 +78,8 @@ struct Open {
     /// Whether this node is aggregating, as leader or to follow a close.
     is_aggregating: bool,
     has_closed: bool,
+    /// The block in which this node's own close was last sent to be anchored.
+    close_sent: Option<u64>,
 }
 
 /// This node's own shard of the open round.
@@ -86,15 +87,16 @@ struct Open {
 enum Own {
     None,
     Computing,
-    /// Blocks at which it was last sent to be anchored.
-    Done(Option<u64>),
+    /// Computed for this slot, and the block in which it was last sent to be anchored. Until it
+    /// comes back signed there is nothing to anchor, and nothing to compute again.
+    Done(u32, Option<u64>),
 }
 
 /// Which training job is running.
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Prepare(ModelId),
-    Compute(ModelId, Round),
+    Compute(ModelId, Round, u32),
     Replay(ModelId, Round, Digest),
     Lead(ModelId, Round, Vec<Digest>),
     Follow(ModelId, Round, Arc<VerifiedRecord>),
@@ -105,100 +107,6 @@ pub(super) enum Pending {
 pub fn closing_root(payloads: &[(Hash, u32)]) -> Digest {
     let leaves: Vec<_> = payloads.iter().map(|(hash, _)| hash.0).collect();
     merkle::root(&leaves)
-}
-
-impl Run {
-    fn new(chain: &ChainView, ordered: BlockNumber, model: &crate::chain::Model) -> Option<Self> {
-        let config = RunConfig::from_bytes(&model.config).ok()?;
-        let units = chain
-            .snapshot(model.datanet, ordered)
-            .iter()
-            .fold(0u32, |sum, contribution| sum.saturating_add(contribution.units));
-        Some(Self {
-            model: model.id,
-            config,
-            members: chain.members_at(ordered),
-            units,
-            stage: Stage::New,
-            retry_at: 0,
-            records: BTreeMap::new(),
-        })
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        let (round, checkpoint) = match &self.stage {
-            Stage::New | Stage::Preparing => (Round(0), None),
-            Stage::Open(open) => (open.round, Some(open.base)),
-            Stage::Ready(checkpoint) => (Round(self.config.rounds), Some(*checkpoint)),
-        };
-        Progress {
-            model: self.model,
-            round,
-            rounds: self.config.rounds,
-            checkpoint,
-            is_ready: matches!(self.stage, Stage::Ready(_)),
-        }
-    }
-
-    pub(super) fn waiting(&self, _chain: &ChainView) -> Option<Waiting> {
-        match &self.stage {
-            Stage::New | Stage::Preparing => Some(Waiting::Preparing(self.model)),
-            Stage::Open(open) if open.own == Own::Computing => {
-                Some(Waiting::Computing(self.model, open.round))
-            }
-            Stage::Open(open) => Some(Waiting::Others(self.model, open.round)),
-            Stage::Ready(_) => None,
-        }
-    }
-
-    fn slot_of(&self, account: AccountId) -> Option<u32> {
-        let index = self.members.iter().position(|member| *member == account)?;
-        u32::try_from(index).ok()
-    }
-
-    fn is_sketch(&self, round: Round) -> bool {
-        round.0 >= self.config.rounds
-    }
-
-    /// The slot that an account works on, given how often the round was retried. Training slots are
-    /// the members' own; a sketch slot passes on to the next member until it is captured.
-    fn slot_at(&self, round: Round, account: AccountId, attempt: u32) -> Option<u32> {
-        let own = self.slot_of(account)?;
-        let count = u32::try_from(self.members.len()).ok()?;
-        if self.is_sketch(round) {
-            own.checked_add(count)?.checked_sub(attempt.checked_rem(count)?)?.checked_rem(count)
-        } else {
-            Some(own)
-        }
-    }
-
-    fn units_of(&self, seed: &Digest, round: Round, slot: u32) -> Vec<u32> {
-        if self.is_sketch(round) {
-            let slots = u32::try_from(self.members.len()).unwrap_or(1);
-            return training::sketch_units(slot, slots, self.units).collect();
-        }
-        training::training_units(seed, slot, self.config.units_per_shard, self.units)
-    }
-
-    fn open_mut(&mut self) -> Option<&mut Open> {
-        match &mut self.stage {
-            Stage::Open(open) => Some(open),
-            _ => None,
-        }
-    }
-
-    fn enter(&mut self, round: Round, since: BlockNumber, seed: Digest, base: Hash) {
-        self.records.retain(|kept, _| *kept >= round);
-        self.stage = Stage::Open(Open {
-            round,
-            since,
-            seed,
-            base,
-            own: Own::None,
-            is_aggregating: false,
-            has_closed: false,
-        });
-    }
 }
 
 impl Node {
@@ -238,6 +146,7 @@ impl Node {
                     return;
                 }
                 self.work(chain, run, &open, now);
+                self.anchor_close(chain, run, &open, now);
                 self.audit_shards(chain, run, &open);
                 self.lead(chain, run, &open, now);
             }
@@ -253,18 +162,22 @@ impl Node {
         match (&open.own, own) {
             (Own::Computing, _) => {}
             (_, Some(shard)) => {
-                if anchored_in(chain, &shard).is_some() {
+                if anchored_alone(chain, &shard).is_some() {
                     return;
                 }
-                let sent = if let Own::Done(sent) = open.own { sent } else { None };
+                let sent = match open.own {
+                    Own::Done(of, sent) if of == slot => sent,
+                    _ => None,
+                };
                 if sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS)) {
                     let root = anchor_root(&shard.id());
                     self.submit(Transaction::Anchor { epoch: shard.record().epoch, root });
                     if let Some(open) = run.open_mut() {
-                        open.own = Own::Done(Some(now));
+                        open.own = Own::Done(slot, Some(now));
                     }
                 }
             }
+            (Own::Done(of, _), None) if *of == slot => {}
             (_, None) if self.config.computes && !run.slot_passed(chain, open, slot) => {
                 let job = Job::Compute {
                     model: run.model,
@@ -275,7 +188,8 @@ impl Node {
                     seed: shard_seed(&open.seed, slot),
                     is_sketch: run.is_sketch(open.round),
                 };
-                self.start(NodePending::Train(Pending::Compute(run.model, open.round)), job);
+                let pending = Pending::Compute(run.model, open.round, slot);
+                self.start(NodePending::Train(pending), job);
                 if let Some(open) = run.open_mut() {
                     open.own = Own::Computing;
                 }
@@ -292,15 +206,17 @@ impl Node {
         let members = run.members.clone();
         let duties: Vec<_> = run
             .shards(open.round)
-            .filter(|seen| !seen.is_audited_here)
+            .filter(|seen| !seen.is_audited_here && !seen.is_judged_by(self.account))
             .filter(|seen| seen.auditors(chain, &members).contains(&self.account))
+            .filter(|seen| run.is_due(chain, open, seen))
             .map(|seen| Arc::clone(&seen.record))
             .collect();
         for record in duties {
             let Body::Shard(shard) = &record.record().body else { continue };
             run.mark_audited(open.round, &record.id());
             let is_fair = shard.base == open.base
-                && run.is_own_work(chain, open, record.record().account, shard.slot);
+                && run.is_own_work(chain, open, record.record().account, shard.slot)
+                && !run.is_repeated(chain, &record, shard);
             if !is_fair {
                 self.report_shard(run.model, &record, None);
                 continue;
@@ -317,10 +233,23 @@ impl Node {
         }
     }
 
+    /// Sends this node's own close again until it is anchored.
+    fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+        let Some(close) = run.own_close(open.round, self.account) else { return };
+        let is_due = open.close_sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS));
+        if is_due && anchored_alone(chain, &close).is_none() {
+            let root = anchor_root(&close.id());
+            self.submit(Transaction::Anchor { epoch: close.record().epoch, root });
+            if let Some(open) = run.open_mut() {
+                open.close_sent = Some(now);
+            }
+        }
+    }
+
     /// Closes the round when it is this node's turn.
     fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
-        if open.is_aggregating || open.has_closed || !run.may_close(chain, open, self.account, now)
-        {
+        let has_closed = open.has_closed || run.own_close(open.round, self.account).is_some();
+        if open.is_aggregating || has_closed || !run.may_close(chain, open, self.account, now) {
             return;
         }
         let passed = run.passed(chain, open);
@@ -350,7 +279,6 @@ impl Node {
             .cloned()
             .collect();
         let expected = Some(body.next);
-        // Without all its shards the close can only be followed through the checkpoint itself.
         self.aggregate(chain, run, open, &listed, expected, |model, round| {
             Pending::Follow(model, round, Arc::clone(&close))
         });
@@ -386,7 +314,7 @@ impl Node {
     pub(super) fn on_trained(&mut self, chain: &ChainView, pending: Pending, done: Done) {
         let model = match &pending {
             Pending::Prepare(model)
-            | Pending::Compute(model, _)
+            | Pending::Compute(model, ..)
             | Pending::Replay(model, ..)
             | Pending::Lead(model, ..)
             | Pending::Follow(model, ..) => *model,
@@ -394,7 +322,9 @@ impl Node {
         let Some(mut run) = self.runs.remove(&model) else { return };
         match pending {
             Pending::Prepare(_) => run.on_prepared(chain, &done),
-            Pending::Compute(_, round) => self.on_computed(chain, &mut run, round, done),
+            Pending::Compute(_, round, slot) => {
+                self.on_computed(chain, &mut run, (round, slot), done);
+            }
             Pending::Replay(_, round, record) => {
                 self.on_replayed(chain, &mut run, round, &record, &done);
             }
@@ -406,13 +336,22 @@ impl Node {
         self.runs.insert(model, run);
     }
 
-    fn on_computed(&mut self, chain: &ChainView, run: &mut Run, round: Round, done: Done) {
+    fn on_computed(
+        &mut self,
+        chain: &ChainView,
+        run: &mut Run,
+        (round, slot): (Round, u32),
+        done: Done,
+    ) {
         let model = run.model;
         let Some(open) = run.open_mut().filter(|open| open.round == round) else { return };
         match done {
-            Done::Computed(shard) => {
-                open.own = Own::Done(None);
-                let subject = shard_subject(model, round, shard.slot);
+            Done::Computed(shard)
+                if (shard.model, shard.round, shard.slot, shard.base)
+                    == (model, round, slot, open.base) =>
+            {
+                open.own = Own::Done(slot, None);
+                let subject = shard_subject(model, round, slot);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
             }
             _ => {
@@ -516,7 +455,7 @@ impl Node {
         close: &VerifiedRecord,
         body: &RoundCloseBody,
     ) {
-        let Some(block) = anchored_in(chain, close) else { return };
+        let Some(block) = anchored_alone(chain, close) else { return };
         let Some(hash) = chain.hash_after(block) else { return };
         let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
         let (model, round) = (run.model, body.round);
@@ -550,14 +489,6 @@ impl Node {
             if model.is_none_or(|model| model == run.model) {
                 run.keep(record);
             }
-        }
-        let own_close = match &record.record().body {
-            Body::RoundClose(_) => record.record().account == self.account,
-            _ => false,
-        };
-        if own_close && anchored_in(chain, record).is_none() {
-            let root = anchor_root(&record.id());
-            self.submit(Transaction::Anchor { epoch: record.record().epoch, root });
         }
         if let Some(mut run) = model.and_then(|model| self.runs.remove(&model)) {
             self.advance_run(chain, &mut run);

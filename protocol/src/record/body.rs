@@ -167,6 +167,13 @@ impl Verdict {
 }
 
 impl AuditBody {
+    /// Whether this judges that record: an audit of other work that names its id is none of it.
+    pub fn is_about(&self, record: &super::Record) -> bool {
+        self.judged == record.body.kind().tag()
+            && self.of == record.account
+            && self.work == record.subject
+    }
+
     /// The verdict; `None` for an unknown number.
     pub const fn verdict(&self) -> Option<Verdict> {
         match self.verdict {

@@ -73,10 +73,13 @@ impl Ledger<'_> {
             return Shown::Unpaid(Unpaid::NotOpened, commit.id());
         };
         let verdict = self.judge_proof(&commit, &proof);
-        let agreeing = self.credit_audits(&proof.id(), verdict, auditors);
+        let agreeing = self.credit_audits(&proof, verdict, auditors);
         match verdict {
             Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
-            Verdict::Missing => Shown::Unpaid(Unpaid::NotOpened, proof.id()),
+            Verdict::Missing => {
+                self.credit_missing(&subject, auditors);
+                Shown::Unpaid(Unpaid::NotOpened, proof.id())
+            }
             Verdict::Pass if agreeing.saturating_mul(2) <= auditors.len() => {
                 Shown::Unpaid(Unpaid::NoQuorum, proof.id())
             }
@@ -106,8 +109,13 @@ impl Ledger<'_> {
     }
 
     /// Credits the drawn auditors whose verdict is the right one; gives how many there are.
-    fn credit_audits(&mut self, record: &Digest, right: Verdict, drawn: &[AccountId]) -> usize {
-        let verdicts = self.audits.get(record).cloned().unwrap_or_default();
+    fn credit_audits(
+        &mut self,
+        record: &VerifiedRecord,
+        right: Verdict,
+        drawn: &[AccountId],
+    ) -> usize {
+        let verdicts = self.verdicts_on(record);
         let mut seen = BTreeSet::new();
         for (by, verdict, audit) in verdicts {
             if verdict == right && drawn.contains(&by) && seen.insert(by) {
@@ -174,17 +182,21 @@ impl Ledger<'_> {
         if body.round.0 > config.rounds || (is_training && u32::try_from(own) != Ok(body.slot)) {
             return None;
         }
-        let block = anchored_in(self.chain, shard)?;
+        let block = self.anchored_alone(shard)?;
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
         let worker = shard.record().account;
         let drawn = shard_auditors(&hash, &shard.id(), worker, &members, count);
-        self.verdict_of_drawn(&shard.id(), &drawn)
+        self.verdict_of_drawn(shard, &drawn)
     }
 
-    fn verdict_of_drawn(&mut self, record: &Digest, drawn: &[AccountId]) -> Option<Verdict> {
+    fn verdict_of_drawn(
+        &mut self,
+        record: &VerifiedRecord,
+        drawn: &[AccountId],
+    ) -> Option<Verdict> {
         self.audits_due = self.audits_due.saturating_add(drawn.len() as u64);
-        let verdicts = self.audits.get(record)?;
+        let verdicts = self.verdicts_on(record);
         let verdict =
             verdicts.iter().find(|(by, ..)| drawn.contains(by)).map(|(_, verdict, _)| *verdict)?;
         self.credit_audits(record, verdict, drawn);
@@ -203,6 +215,13 @@ impl Ledger<'_> {
     pub(super) fn pay_attribution_work(&mut self) {
         let pot = self.pot(self.chain.params().economics.emission_attribution_bps);
         let outputs = self.of_kind(Kind::Attribution);
+        // Only what a consumer paid for was due; whoever signs receipts to itself gains nothing.
+        let (outputs, unpaid): (Vec<_>, Vec<_>) =
+            outputs.into_iter().partition(|output| self.is_redeemed(output));
+        for output in unpaid {
+            let account = output.record().account;
+            self.refuse(account, Source::Serving, output.id(), Unpaid::NotRedeemed);
+        }
         let share = pot.checked_div(outputs.len() as u128).unwrap_or(0);
         for output in outputs {
             let made = output.record();
@@ -219,9 +238,25 @@ impl Ledger<'_> {
         }
     }
 
+    /// Whether the output was served by who offers the model, on a receipt that was redeemed before
+    /// the epoch ended.
+    fn is_redeemed(&self, output: &VerifiedRecord) -> bool {
+        let Body::Attribution(body) = &output.record().body else { return false };
+        let receipt = &body.receipt.receipt;
+        let end = self.chain.schedule.start(self.epoch.next());
+        let is_server = self
+            .chain
+            .publication(body.model)
+            .is_some_and(|offer| offer.server == output.record().account);
+        is_server
+            && self.chain.redeemed_before(receipt.payer, receipt.payee, end) >= receipt.cumulative
+            && body.receipt.verify(&self.chain.domain).is_ok()
+    }
+
     fn judge_attribution(&mut self, output: &VerifiedRecord) -> Option<Verdict> {
+        self.anchored_alone(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
-        self.verdict_of_drawn(&output.id(), &drawn)
+        self.verdict_of_drawn(output, &drawn)
     }
 
     /// The verdict on an attribution of any epoch, without crediting anybody.
@@ -229,8 +264,9 @@ impl Ledger<'_> {
         &self,
         output: &VerifiedRecord,
     ) -> Option<(Verdict, Arc<VerifiedRecord>)> {
+        self.anchored_alone(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
-        let verdicts = self.audits.get(&output.id())?;
+        let verdicts = self.verdicts_on(output);
         let found = verdicts.iter().find(|(by, ..)| drawn.contains(by));
         found.map(|(_, verdict, audit)| (*verdict, Arc::clone(audit)))
     }

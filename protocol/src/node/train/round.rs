@@ -1,21 +1,28 @@
 //! The records of one round, and what follows from them.
 
-use alloc::{collections::BTreeMap, collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Open, Run, Stage};
 use crate::{
     chain::ChainView,
     hash::keccak,
     ids::{AccountId, Digest, Round},
-    node::{Done, anchored_in},
+    node::{Done, anchored_alone},
     record::{Body, Kind, Verdict, VerifiedRecord},
     training::{leaders, shard_auditors},
 };
 
-/// Most rounds ahead of the open one whose records are kept.
-const MAX_ROUNDS_AHEAD: u32 = 64;
-/// Most shards kept per round and member.
+/// Most rounds ahead of the open one whose records are kept, so that a node that joins late or
+/// starts again can catch up from records that it is given once.
+const MAX_ROUNDS_AHEAD: u32 = 512;
+/// Most shards kept per round and member; in the sketch round a member may come to do every slot.
 const MAX_SHARDS_PER_MEMBER: usize = 4;
+/// Most audits kept per member whose shard has not come yet; the oldest gives way.
+const MAX_ORPHANS: usize = 64;
 /// Most closes kept per round.
 const MAX_CLOSES: usize = 16;
 
@@ -24,17 +31,36 @@ const MAX_CLOSES: usize = 16;
 pub(super) struct Seen {
     pub(super) record: Arc<VerifiedRecord>,
     pub(super) is_audited_here: bool,
+    /// Verdicts of members, drawn or not.
+    verdicts: Vec<(AccountId, Verdict)>,
 }
+
+/// Audits that came before the shard that they judge, by auditor.
+pub(super) type Orphans = BTreeMap<AccountId, VecDeque<(Arc<VerifiedRecord>, Verdict)>>;
 
 impl Seen {
     /// Who audits it; empty until the block after its anchor exists.
     pub(super) fn auditors(&self, chain: &ChainView, members: &[AccountId]) -> Vec<AccountId> {
-        let drawn = anchored_in(chain, &self.record).and_then(|block| chain.hash_after(block));
+        let drawn = anchored_alone(chain, &self.record).and_then(|block| chain.hash_after(block));
         let worker = self.record.record().account;
         let count = chain.params().training.auditors;
         drawn.map_or_else(Vec::new, |hash| {
             shard_auditors(&hash, &self.record.id(), worker, members, count)
         })
+    }
+
+    /// Whether an account has judged it.
+    pub(super) fn is_judged_by(&self, account: AccountId) -> bool {
+        self.verdicts.iter().any(|(by, _)| *by == account)
+    }
+
+    fn judge(&mut self, audit: &VerifiedRecord, verdict: Verdict) {
+        let by = audit.record().account;
+        let is_about = matches!(&audit.record().body, Body::Audit(body) if body.is_about(self.record.record()));
+        // Two verdicts of one auditor are both kept: one who says both is no witness of a pass.
+        if is_about && !self.verdicts.contains(&(by, verdict)) {
+            self.verdicts.push((by, verdict));
+        }
     }
 
     fn slot(&self) -> Option<u32> {
@@ -51,8 +77,6 @@ pub(super) struct RoundState {
     shards: Vec<Seen>,
     closes: Vec<Arc<VerifiedRecord>>,
     distrusted: BTreeSet<Digest>,
-    /// Verdicts by the judged record: (auditor, verdict).
-    audits: BTreeMap<Digest, Vec<(AccountId, Verdict)>>,
 }
 
 impl Run {
@@ -67,16 +91,7 @@ impl Run {
             return;
         }
         match &made.body {
-            Body::Shard(shard) => {
-                let Some(state) = self.round_mut(current, shard.round) else { return };
-                let by_same =
-                    state.shards.iter().filter(|s| s.record.record().account == made.account);
-                let is_known = state.shards.iter().any(|s| s.record.id() == record.id());
-                if !is_known && by_same.count() < MAX_SHARDS_PER_MEMBER {
-                    let record = Arc::clone(record);
-                    state.shards.push(Seen { record, is_audited_here: false });
-                }
-            }
+            Body::Shard(shard) => self.keep_shard(current, shard.round, record),
             Body::RoundClose(close) => {
                 let Some(state) = self.round_mut(current, close.round) else { return };
                 let is_known = state.closes.iter().any(|known| known.id() == record.id());
@@ -86,27 +101,54 @@ impl Run {
             }
             Body::Audit(audit) if audit.judged == Kind::ShardResult.tag() => {
                 let Some(verdict) = audit.verdict() else { return };
-                // The audit names only the record; it belongs to the round that has the record, or
-                // to the open one if it came first.
-                let round = self.round_with(&audit.record).unwrap_or(current);
-                let Some(state) = self.round_mut(current, round) else { return };
-                let verdicts = state.audits.entry(audit.record).or_default();
-                if verdicts.len() < 8 && !verdicts.iter().any(|(by, _)| *by == made.account) {
-                    verdicts.push((made.account, verdict));
-                }
+                self.keep_audit(record, &audit.record, verdict);
             }
             _ => {}
         }
     }
 
+    fn keep_shard(&mut self, current: Round, round: Round, record: &Arc<VerifiedRecord>) {
+        let account = record.record().account;
+        let limit = if self.is_sketch(round) { self.members.len() } else { 0 };
+        let Some(state) = self.round_mut(current, round) else { return };
+        let by_same = state.shards.iter().filter(|s| s.record.record().account == account);
+        let is_known = state.shards.iter().any(|s| s.record.id() == record.id());
+        if is_known || by_same.count() >= limit.max(MAX_SHARDS_PER_MEMBER) {
+            return;
+        }
+        let record = Arc::clone(record);
+        let mut seen = Seen { record, is_audited_here: false, verdicts: Vec::new() };
+        for (audit, verdict) in self.orphans.values().flatten() {
+            if matches!(&audit.record().body, Body::Audit(body) if body.record == seen.record.id())
+            {
+                seen.judge(audit, *verdict);
+            }
+        }
+        if let Some(state) = self.round_mut(current, round) {
+            state.shards.push(seen);
+        }
+    }
+
+    /// Adds a verdict to its shard; one that comes before its shard waits for it.
+    fn keep_audit(&mut self, audit: &Arc<VerifiedRecord>, of: &Digest, verdict: Verdict) {
+        let shards = self.records.values_mut().flat_map(|state| state.shards.iter_mut());
+        if let Some(seen) = shards.into_iter().find(|seen| seen.record.id() == *of) {
+            seen.judge(audit, verdict);
+            return;
+        }
+        let waiting = self.orphans.entry(audit.record().account).or_default();
+        if waiting.iter().any(|(known, _)| known.id() == audit.id()) {
+            return;
+        }
+        if waiting.len() >= MAX_ORPHANS {
+            waiting.pop_front();
+        }
+        waiting.push_back((Arc::clone(audit), verdict));
+    }
+
     fn round_mut(&mut self, current: Round, round: Round) -> Option<&mut RoundState> {
         let is_near = round >= current && round.0 <= current.0.saturating_add(MAX_ROUNDS_AHEAD);
         (is_near && round.0 <= self.config.rounds).then(|| self.records.entry(round).or_default())
-    }
-
-    fn round_with(&self, record: &Digest) -> Option<Round> {
-        let has = |state: &RoundState| state.shards.iter().any(|seen| seen.record.id() == *record);
-        self.records.iter().find(|(_, state)| has(state)).map(|(round, _)| *round)
     }
 
     /// All shards seen in a round.
@@ -131,6 +173,16 @@ impl Run {
             .map(|seen| Arc::clone(&seen.record))
     }
 
+    /// The close that an account recorded for a round.
+    pub(super) fn own_close(
+        &self,
+        round: Round,
+        account: AccountId,
+    ) -> Option<Arc<VerifiedRecord>> {
+        let closes = &self.records.get(&round)?.closes;
+        closes.iter().find(|close| close.record().account == account).map(Arc::clone)
+    }
+
     pub(super) fn mark_audited(&mut self, round: Round, id: &Digest) {
         self.set_audited(round, id, true);
     }
@@ -151,18 +203,30 @@ impl Run {
         self.records.entry(round).or_default().distrusted.insert(*id);
     }
 
-    /// The verdict of a drawn auditor on a shard.
-    fn verdict(&self, chain: &ChainView, round: Round, seen: &Seen) -> Option<Verdict> {
-        let verdicts = self.records.get(&round)?.audits.get(&seen.record.id())?;
+    /// The verdict of the drawn auditors on a shard: a pass only if none says otherwise.
+    fn verdict(&self, chain: &ChainView, seen: &Seen) -> Option<Verdict> {
+        if seen.verdicts.is_empty() {
+            return None;
+        }
         let auditors = seen.auditors(chain, &self.members);
-        verdicts.iter().find(|(by, _)| auditors.contains(by)).map(|(_, verdict)| *verdict)
+        let mut drawn = seen.verdicts.iter().filter(|(by, _)| auditors.contains(by)).peekable();
+        drawn.peek()?;
+        let is_good = drawn.all(|(_, verdict)| *verdict == Verdict::Pass);
+        Some(if is_good { Verdict::Pass } else { Verdict::Fail })
+    }
+
+    /// Whether a drawn auditor passed the shard, whatever else was said: enough to follow a leader
+    /// who had heard only that.
+    fn has_pass(&self, chain: &ChainView, seen: &Seen) -> bool {
+        let passes = |by: &AccountId| seen.verdicts.contains(&(*by, Verdict::Pass));
+        seen.auditors(chain, &self.members).iter().any(passes)
     }
 
     /// The shards that passed, one per slot.
     pub(super) fn passed(&self, chain: &ChainView, open: &Open) -> Vec<Seen> {
         let mut by_slot = BTreeMap::new();
         for seen in self.shards(open.round) {
-            let has_passed = self.verdict(chain, open.round, seen) == Some(Verdict::Pass);
+            let has_passed = self.verdict(chain, seen) == Some(Verdict::Pass);
             if let Some(slot) = seen.slot().filter(|_| has_passed) {
                 by_slot.entry(slot).or_insert_with(|| seen.clone());
             }
@@ -180,7 +244,7 @@ impl Run {
         let elapsed = now.saturating_sub(open.since.0).checked_div(deadline).unwrap_or(0);
         let failed = self
             .shards(open.round)
-            .filter(|seen| self.verdict(chain, open.round, seen) == Some(Verdict::Fail))
+            .filter(|seen| self.verdict(chain, seen) == Some(Verdict::Fail))
             .count();
         u32::try_from(elapsed.saturating_add(failed as u64)).unwrap_or(u32::MAX)
     }
@@ -198,6 +262,51 @@ impl Run {
         (0..=last).any(|attempt| self.slot_at(open.round, account, attempt) == Some(slot))
     }
 
+    /// Whether a shard can be judged now. In the sketch round, work may be passed on before this
+    /// node has heard why: a slot that is not yet its worker's is judged later.
+    pub(super) fn is_due(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
+        let Some(slot) = seen.slot() else { return false };
+        let is_slot = usize::try_from(slot).is_ok_and(|slot| slot < self.members.len());
+        let worker = seen.record.record().account;
+        !(self.is_sketch(open.round) && is_slot) || self.is_own_work(chain, open, worker, slot)
+    }
+
+    /// Whether the worker has anchored the same slot of the round before: relabelled with another
+    /// epoch, one piece of work would be paid twice.
+    pub(super) fn is_repeated(
+        &self,
+        chain: &ChainView,
+        record: &VerifiedRecord,
+        shard: &crate::record::ShardBody,
+    ) -> bool {
+        let place = |of: &VerifiedRecord| anchored_alone(chain, of).map(|block| (block, of.id()));
+        let own = place(record);
+        self.shards(shard.round).any(|other| {
+            other.record.record().account == record.record().account
+                && other.slot() == Some(shard.slot)
+                && other.record.id() != record.id()
+                && place(&other.record).is_some_and(|at| own.is_none_or(|own| at < own))
+        })
+    }
+
+    /// Whether all that a close lists is known here and passed, one shard a slot.
+    fn is_backed(&self, chain: &ChainView, open: &Open, listed: &[Digest]) -> bool {
+        let known: Vec<_> =
+            self.shards(open.round).filter(|seen| listed.contains(&seen.record.id())).collect();
+        let slots: BTreeSet<_> = known.iter().filter_map(|seen| seen.slot()).collect();
+        known.len() == listed.len()
+            && slots.len() == listed.len()
+            && listed.len() >= self.least_shards(chain)
+            && (!self.is_sketch(open.round) || listed.len() == self.members.len())
+            && known.iter().all(|seen| self.has_pass(chain, seen))
+    }
+
+    /// Shards below which no round closes.
+    fn least_shards(&self, chain: &ChainView) -> usize {
+        let min = usize::try_from(chain.params().training.min_shards).unwrap_or(usize::MAX);
+        min.min(self.members.len()).max(1)
+    }
+
     /// Whether the round can close and it is this account's turn to do so.
     pub(super) fn may_close(
         &self,
@@ -210,14 +319,13 @@ impl Run {
         let passed = self.passed(chain, open).len();
         let failed = self
             .shards(open.round)
-            .filter(|seen| self.verdict(chain, open.round, seen) == Some(Verdict::Fail))
+            .filter(|seen| self.verdict(chain, seen) == Some(Verdict::Fail))
             .count();
         let is_complete = passed == self.members.len()
             || (!self.is_sketch(open.round) && passed.saturating_add(failed) >= self.members.len());
         let waited = now.saturating_sub(open.since.0);
         let is_late = !self.is_sketch(open.round) && waited >= limits.round_blocks;
-        let min = usize::try_from(limits.min_shards).unwrap_or(usize::MAX).min(self.members.len());
-        if passed < min.max(1) || !(is_complete || is_late) {
+        if passed < self.least_shards(chain) || !(is_complete || is_late) {
             return false;
         }
         let order = leaders(&open.seed, &self.members);
@@ -228,7 +336,8 @@ impl Run {
         }
     }
 
-    /// The close that everybody follows: of those anchored, by a leader whose turn it was, the first.
+    /// The close that everybody follows: of those anchored, by a leader whose turn it was, over
+    /// shards that passed, the first.
     pub(super) fn first_close(
         &self,
         chain: &ChainView,
@@ -242,15 +351,17 @@ impl Run {
             .filter(|close| !state.distrusted.contains(&close.id()))
             .filter_map(|close| {
                 let Body::RoundClose(body) = &close.record().body else { return None };
-                let block = anchored_in(chain, close)?;
+                let block = anchored_alone(chain, close)?;
                 chain.hash_after(block)?;
                 let rank = order.iter().position(|l| *l == close.record().account)?;
                 let waited = block.0.saturating_sub(open.since.0);
                 let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
-                (is_turn && body.base == open.base).then_some((block, rank, close))
+                let is_valid =
+                    is_turn && body.base == open.base && self.is_backed(chain, open, &body.shards);
+                is_valid.then_some((block, rank, close))
             })
             .collect();
-        valid.sort_by_key(|(block, rank, _)| (*block, *rank));
+        valid.sort_by_key(|(block, rank, close)| (*block, *rank, close.id()));
         valid.first().map(|(_, _, close)| Arc::clone(close))
     }
 

@@ -1,0 +1,112 @@
+//! What a run knows about itself: members, slots, units, and the round that is open.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::{Open, Own, Progress, Run, Stage, round};
+use crate::{
+    chain::ChainView,
+    codec::Wire as _,
+    ids::{AccountId, BlockNumber, Digest, Hash, Round},
+    node::Waiting,
+    training::{self, RunConfig},
+};
+
+impl Run {
+    pub(super) fn new(
+        chain: &ChainView,
+        ordered: BlockNumber,
+        model: &crate::chain::Model,
+    ) -> Option<Self> {
+        let config = RunConfig::from_bytes(&model.config).ok()?;
+        let units = chain
+            .snapshot(model.datanet, ordered)
+            .iter()
+            .fold(0u32, |sum, contribution| sum.saturating_add(contribution.units));
+        Some(Self {
+            model: model.id,
+            config,
+            members: chain.members_at(ordered),
+            units,
+            stage: Stage::New,
+            retry_at: 0,
+            records: BTreeMap::new(),
+            orphans: round::Orphans::new(),
+        })
+    }
+
+    pub(in crate::node) fn progress(&self) -> Progress {
+        let (round, checkpoint) = match &self.stage {
+            Stage::New | Stage::Preparing => (Round(0), None),
+            Stage::Open(open) => (open.round, Some(open.base)),
+            Stage::Ready(checkpoint) => (Round(self.config.rounds), Some(*checkpoint)),
+        };
+        Progress {
+            model: self.model,
+            round,
+            rounds: self.config.rounds,
+            checkpoint,
+            is_ready: matches!(self.stage, Stage::Ready(_)),
+        }
+    }
+
+    pub(in crate::node) fn waiting(&self, _chain: &ChainView) -> Option<Waiting> {
+        match &self.stage {
+            Stage::New | Stage::Preparing => Some(Waiting::Preparing(self.model)),
+            Stage::Open(open) if open.own == Own::Computing => {
+                Some(Waiting::Computing(self.model, open.round))
+            }
+            Stage::Open(open) => Some(Waiting::Others(self.model, open.round)),
+            Stage::Ready(_) => None,
+        }
+    }
+
+    pub(super) fn slot_of(&self, account: AccountId) -> Option<u32> {
+        let index = self.members.iter().position(|member| *member == account)?;
+        u32::try_from(index).ok()
+    }
+
+    pub(super) fn is_sketch(&self, round: Round) -> bool {
+        round.0 >= self.config.rounds
+    }
+
+    /// The slot that an account works on, given how often the round was retried. Training slots are
+    /// the members' own; a sketch slot passes on to the next member until it is captured.
+    pub(super) fn slot_at(&self, round: Round, account: AccountId, attempt: u32) -> Option<u32> {
+        let own = self.slot_of(account)?;
+        let count = u32::try_from(self.members.len()).ok()?;
+        if self.is_sketch(round) {
+            own.checked_add(count)?.checked_sub(attempt.checked_rem(count)?)?.checked_rem(count)
+        } else {
+            Some(own)
+        }
+    }
+
+    pub(super) fn units_of(&self, seed: &Digest, round: Round, slot: u32) -> Vec<u32> {
+        if self.is_sketch(round) {
+            let slots = u32::try_from(self.members.len()).unwrap_or(1);
+            return training::sketch_units(slot, slots, self.units).collect();
+        }
+        training::training_units(seed, slot, self.config.units_per_shard, self.units)
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        match &mut self.stage {
+            Stage::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn enter(&mut self, round: Round, since: BlockNumber, seed: Digest, base: Hash) {
+        self.records.retain(|kept, _| *kept >= round);
+        self.stage = Stage::Open(Open {
+            round,
+            since,
+            seed,
+            base,
+            own: Own::None,
+            is_aggregating: false,
+            has_closed: false,
+            close_sent: None,
+        });
+    }
+}
