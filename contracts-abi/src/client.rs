@@ -391,10 +391,13 @@ pub async fn deploy(
     let head: U64 = rpc.call("eth_blockNumber", json!([])).await.map_err(ClientError::from)?;
     let nonce = sender.pending_nonce().await.map_err(ClientError::from)?;
     let plan = plan(genesis, chain_id, sender.address(), nonce, BlockNumber(head.to()))?;
+    let mut all_sent = Vec::new();
     for (step, part) in plan.steps.into_iter().enumerate() {
-        let failed = |source| DeployError::Step { step, source };
-        let sent = sender.send(part.to, part.data, U256::ZERO).await.map_err(failed)?;
-        sender.wait(&sent).await.map_err(failed)?;
+        let sent = sender.send_with_gas(part.to, part.data, U256::ZERO, part.gas).await;
+        all_sent.push(sent.map_err(|source| DeployError::Step { step, source })?);
+    }
+    for (step, sent) in all_sent.iter().enumerate() {
+        sender.wait(sent).await.map_err(|source| DeployError::Step { step, source })?;
     }
     let client = ChainClient { rpc, deployment: plan.deployment, sender };
     let at = &client.deployment;

@@ -14,6 +14,7 @@ use crate::bindings::{
     UsageEscrow,
 };
 use crate::convert::address;
+use crate::devchain::TX_GAS_CAP;
 
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
 pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
@@ -114,6 +115,8 @@ pub enum GenesisError {
 pub(crate) struct Step {
     pub(crate) to: TxKind,
     pub(crate) data: Bytes,
+    /// Enough gas, so that no step waits for an earlier one to be estimated.
+    pub(crate) gas: u64,
 }
 
 /// A deployment before it is sent: every address follows from the deployer and its nonce.
@@ -131,15 +134,34 @@ struct Planner {
 
 impl Planner {
     fn create(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
+        /// Per byte of code: its deposit, its call data, and a margin.
+        const CODE_GAS: u64 = 260;
+        /// Per byte of arguments: a holder takes 64 of them and two storage slots with checkpoints.
+        const ARGUMENT_GAS: u64 = 4_000;
         let address = self.deployer.create(self.nonce + self.steps.len() as u64);
         let data = [code.as_ref(), arguments].concat().into();
-        self.steps.push(Step { to: TxKind::Create, data });
+        let gas = 1_000_000
+            + code.len() as u64 * CODE_GAS
+            + (arguments.len() as u64).saturating_mul(ARGUMENT_GAS);
+        self.steps.push(Step { to: TxKind::Create, data, gas: gas.min(TX_GAS_CAP) });
         address
     }
 
     fn call(&mut self, to: Address, call: &impl SolCall) {
-        self.steps.push(Step { to: TxKind::Call(to), data: call.abi_encode().into() });
+        let data = call.abi_encode().into();
+        self.steps.push(Step { to: TxKind::Call(to), data, gas: 500_000 });
     }
+}
+
+struct Addresses {
+    open: Address,
+    registry: Address,
+    datanets: Address,
+    models: Address,
+    coordinator: Address,
+    verifier: Address,
+    escrow: Address,
+    vault: Address,
 }
 
 fn role(name: &str) -> FixedBytes<32> {
@@ -150,6 +172,9 @@ fn evm(address: Address) -> EvmAddress {
     EvmAddress(address.into())
 }
 
+/// Transactions of a plan; epoch 0 starts after the last of them at one block each.
+const STEPS: u64 = 15;
+
 /// Plans a deployment by `deployer`, whose next nonce is `nonce`, on a chain whose head is `head`.
 pub(crate) fn plan(
     config: &GenesisConfig,
@@ -159,8 +184,6 @@ pub(crate) fn plan(
     head: BlockNumber,
 ) -> Result<Plan, GenesisError> {
     let (holders, amounts) = genesis_list(config, deployer)?;
-    /// Transactions below; epoch 0 starts after the last of them at one block each.
-    const STEPS: u64 = 15;
     let start = head.0.checked_add(STEPS).and_then(|block| block.checked_add(config.start_after));
     let schedule = Schedule {
         genesis_block: BlockNumber(start.ok_or(GenesisError::TooLate)?),
@@ -168,29 +191,56 @@ pub(crate) fn plan(
         commit_blocks: config.commit_blocks,
         challenge_blocks: config.challenge_blocks,
     };
-    let mut p = Planner { deployer, nonce, steps: Vec::new() };
-    let open = p.create(&Open::BYTECODE, &Open::constructorCall { holders, amounts }.abi_encode());
-    let arguments =
-        Registry::constructorCall { open, unstakeDelay: config.challenge_blocks, admin: deployer };
-    let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
-    let arguments = DatanetRegistry::constructorCall {
-        registry,
-        minStake: config.min_stake.0,
-        admin: deployer,
+    let mut planner = Planner { deployer, nonce, steps: Vec::new() };
+    let open = Open::constructorCall { holders, amounts }.abi_encode();
+    let open = planner.create(&Open::BYTECODE, &open);
+    let at = create_contracts(&mut planner, config, &schedule, open);
+    wire(&mut planner, config, &at);
+    debug_assert_eq!(planner.steps.len() as u64, STEPS);
+    let deployment = Deployment {
+        chain_id,
+        genesis_block: head.next(),
+        schedule,
+        cell_bytes: config.cell_bytes,
+        budget: config.budget,
+        treasury: AccountId(1),
+        open: evm(at.open),
+        registry: evm(at.registry),
+        datanets: evm(at.datanets),
+        models: evm(at.models),
+        coordinator: evm(at.coordinator),
+        verifier: evm(at.verifier),
+        escrow: evm(at.escrow),
+        vault: evm(at.vault),
     };
+    Ok(Plan { deployment, steps: planner.steps })
+}
+
+/// Everything but the token, in the order of dependence.
+fn create_contracts(
+    p: &mut Planner,
+    config: &GenesisConfig,
+    schedule: &Schedule,
+    open: Address,
+) -> Addresses {
+    let (admin, delay) = (p.deployer, config.challenge_blocks);
+    let arguments = Registry::constructorCall { open, unstakeDelay: delay, admin };
+    let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
+    let minimum = config.min_stake.0;
+    let arguments = DatanetRegistry::constructorCall { registry, minStake: minimum, admin };
     let datanets = p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
     let arguments = ModelRegistry::constructorCall { registry, datanetRegistry: datanets };
     let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
     let verifier = p.create(&StorageVerifier::BYTECODE, &[]);
-    let arguments =
-        RewardVault::constructorCall { open, budgetPerEpoch: config.budget.0, admin: deployer };
+    let budget = config.budget.0;
+    let arguments = RewardVault::constructorCall { open, budgetPerEpoch: budget, admin };
     let vault = p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
     let arguments = Coordinator::constructorCall {
         params: Coordinator::EpochParams {
             genesisBlock: schedule.genesis_block.0,
-            epochBlocks: config.epoch_blocks,
-            commitBlocks: config.commit_blocks,
-            challengeBlocks: config.challenge_blocks,
+            epochBlocks: schedule.epoch_blocks,
+            commitBlocks: schedule.commit_blocks,
+            challengeBlocks: schedule.challenge_blocks,
             cellBytes: config.cell_bytes,
         },
         bondAmounts: Coordinator::Bonds {
@@ -203,54 +253,32 @@ pub(crate) fn plan(
         datanets,
         vault,
         verifier,
-        admin: deployer,
+        admin,
     };
     let coordinator = p.create(&Coordinator::BYTECODE, &arguments.abi_encode());
-    let arguments = UsageEscrow::constructorCall {
-        open,
-        coordinator,
-        withdrawalDelay: config.challenge_blocks,
-    };
+    let arguments = UsageEscrow::constructorCall { open, coordinator, withdrawalDelay: delay };
     let escrow = p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
-    let grant = |name, account| (role(name), account);
-    let (slasher, counter) =
-        (grant("SLASHER_ROLE", coordinator), grant("COUNTER_ROLE", coordinator));
-    let fees = grant("FEES_ROLE", escrow);
-    p.call(registry, &Registry::grantRoleCall { role: slasher.0, account: slasher.1 });
-    p.call(datanets, &DatanetRegistry::grantRoleCall { role: counter.0, account: counter.1 });
-    p.call(vault, &RewardVault::setCoordinatorCall { newCoordinator: coordinator });
-    p.call(vault, &RewardVault::grantRoleCall { role: fees.0, account: fees.1 });
-    p.call(open, &Open::approveCall { spender: vault, value: U256::from(config.vault.0) });
-    p.call(vault, &RewardVault::fundCall { amount: config.vault.0 });
+    Addresses { open, registry, datanets, models, coordinator, verifier, escrow, vault }
+}
+
+/// Roles, the vault's funds, and the treasury's account.
+fn wire(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
+    let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
+    p.call(at.registry, &grant("SLASHER_ROLE", at.coordinator));
+    p.call(at.datanets, &grant("COUNTER_ROLE", at.coordinator));
+    p.call(at.vault, &RewardVault::setCoordinatorCall { newCoordinator: at.coordinator });
+    p.call(at.vault, &grant("FEES_ROLE", at.escrow));
+    p.call(at.open, &Open::approveCall { spender: at.vault, value: U256::from(config.vault.0) });
+    p.call(at.vault, &RewardVault::fundCall { amount: config.vault.0 });
     let treasury = address(config.treasury);
-    p.call(
-        registry,
-        &Registry::registerCall {
-            owner: treasury,
-            operator: treasury,
-            payout: treasury,
-            nodeId: FixedBytes::ZERO,
-            binding: vec![0; 64].into(),
-        },
-    );
-    debug_assert_eq!(p.steps.len() as u64, STEPS);
-    let deployment = Deployment {
-        chain_id,
-        genesis_block: head.next(),
-        schedule,
-        cell_bytes: config.cell_bytes,
-        budget: config.budget,
-        treasury: AccountId(1),
-        open: evm(open),
-        registry: evm(registry),
-        datanets: evm(datanets),
-        models: evm(models),
-        coordinator: evm(coordinator),
-        verifier: evm(verifier),
-        escrow: evm(escrow),
-        vault: evm(vault),
+    let register = Registry::registerCall {
+        owner: treasury,
+        operator: treasury,
+        payout: treasury,
+        nodeId: FixedBytes::ZERO,
+        binding: vec![0; 64].into(),
     };
-    Ok(Plan { deployment, steps: p.steps })
+    p.call(at.registry, &register);
 }
 
 /// The genesis list: holders, the deployer for the vault, and the treasury for the rest.

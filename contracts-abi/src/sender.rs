@@ -144,10 +144,7 @@ impl Sender {
 
     /// Estimates, prices, signs and hands over a transaction.
     pub(crate) async fn send(&self, to: TxKind, data: Bytes, value: U256) -> Result<Sent, TxError> {
-        let mut request = json!({ "from": self.address(), "data": data, "value": value });
-        if let TxKind::Call(to) = to {
-            request["to"] = json!(to);
-        }
+        let request = self.request(to, &data, value);
         let estimated: U64 = self
             .rpc
             .call("eth_estimateGas", json!([request]))
@@ -155,6 +152,18 @@ impl Sender {
             .map_err(|e| self.refused(e))?;
         let gas = estimated.to::<u64>();
         let gas_limit = gas.saturating_add(gas / 4).min(TX_GAS_CAP.max(gas));
+        self.send_with_gas(to, data, value, gas_limit).await
+    }
+
+    /// The same with a gas limit that is known.
+    pub(crate) async fn send_with_gas(
+        &self,
+        to: TxKind,
+        data: Bytes,
+        value: U256,
+        gas_limit: u64,
+    ) -> Result<Sent, TxError> {
+        let request = self.request(to, &data, value);
         let (max_fee, tip) = self.fees().await?;
         let mut next = self.nonce.lock().await;
         for attempt in 0.. {
@@ -186,6 +195,14 @@ impl Sender {
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    fn request(&self, to: TxKind, data: &Bytes, value: U256) -> Value {
+        let mut request = json!({ "from": self.address(), "data": data, "value": value });
+        if let TxKind::Call(to) = to {
+            request["to"] = json!(to);
+        }
+        request
     }
 
     /// Waits until a transaction is in a block.

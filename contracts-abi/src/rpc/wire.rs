@@ -62,7 +62,7 @@ fn one(
 ) -> Option<Value> {
     let request = match parse(value) {
         Ok(request) => request,
-        Err((id, error)) => return Some(failure(id, &error)),
+        Err(refused) => return Some(failure(refused.0, &RpcError::Request(refused.1))),
     };
     let result = call(&request.method, &request.params);
     let id = request.id?;
@@ -72,18 +72,17 @@ fn one(
     })
 }
 
-fn parse(value: Value) -> Result<Request, (Value, RpcError)> {
+/// Reads one request; otherwise the id to answer to and what is wrong.
+fn parse(value: Value) -> Result<Request, (Value, &'static str)> {
     let Value::Object(mut object) = value else {
-        return Err((Value::Null, RpcError::Request("a request is an object")));
+        return Err((Value::Null, "a request is an object"));
     };
     let id = match object.remove("id") {
         None => None,
         Some(id @ (Value::Null | Value::Number(_) | Value::String(_))) => Some(id),
-        Some(_) => {
-            return Err((Value::Null, RpcError::Request("an id is a number or a string")));
-        }
+        Some(_) => return Err((Value::Null, "an id is a number or a string")),
     };
-    let refuse = |why| (id.clone().unwrap_or(Value::Null), RpcError::Request(why));
+    let refuse = |why| (id.clone().unwrap_or(Value::Null), why);
     let Some(Value::String(method)) = object.remove("method") else {
         return Err(refuse("a request names its method"));
     };

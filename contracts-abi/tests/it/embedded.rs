@@ -145,3 +145,25 @@ fn more_than_the_supply_is_refused() {
         Err(EmbeddedError::Genesis(GenesisError::TooMuch(_)))
     ));
 }
+
+#[test]
+fn thousands_of_transactions_fit_into_a_second() {
+    let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    let start = chain.deployment().schedule.genesis_block;
+    while chain.head().number < start {
+        chain.mine(Timestamp(0));
+    }
+    let began = std::time::Instant::now();
+    for n in 0..2_000u32 {
+        let mut root = Digest([0; 32]);
+        root.0[..4].copy_from_slice(&n.to_be_bytes());
+        let from = EvmAddress([(n % 251) as u8 + 1; 20]);
+        chain.submit(from, &Transaction::Anchor { epoch: Epoch(0), root }).unwrap();
+    }
+    let block = chain.mine(Timestamp(0));
+    let spent = began.elapsed();
+    assert!(block.results.iter().all(Result::is_ok));
+    assert_eq!(block.events.len(), 2_000);
+    println!("{:.0} anchors a second", 2_000.0 / spent.as_secs_f64());
+    assert!(spent.as_secs() < 20, "a busy machine is slow, and not that slow: {spent:?}");
+}

@@ -1,5 +1,9 @@
 //! Integration tests of the crate.
 
+mod client;
 mod code;
+mod contracts;
 mod devchain;
 mod devchain_rpc;
+mod embedded;
+mod genesis;
