@@ -3,8 +3,9 @@
 //! `cargo run --release -p openledger-compute --example attribute -- [FOLDER] [--name value]…`, where
 //! the folder has one sub-folder of text files per contributor, and the names are `seeds`, `prompts`
 //! (per contributor), `prompt` and `answer` (tokens), `rounds`, `side`, `skip` (linear maps left out
-//! at the bottom), `damping` (ppm), `floor` (lower tail that is noise, ppm), `lambda` (ppm),
-//! `temperature` (ppm) and `output-only` (any number: attribute the generated tokens alone). The last
+//! at the bottom; 14 leaves the last layer), `damping` (ppm), `floor` (lower tail that is noise, ppm), `lambda` (ppm),
+//! `temperature` (ppm), `span-bits`, `span-count` (least evidence and most occurrences of a span) and
+//! `output-only` (any number: attribute the generated tokens alone). The last
 //! tenth of each contributor's units is held out of training; prompts begin there.
 
 use std::path::Path;
@@ -43,6 +44,7 @@ struct Settings {
     lambda: u32,
     temperature: u32,
     scope: Scope,
+    spans: SpanParams,
     preset: TrainingPreset,
 }
 
@@ -59,6 +61,8 @@ impl Settings {
             "floor" => self.floor = value,
             "lambda" => self.lambda = value,
             "temperature" => self.temperature = value,
+            "span-bits" => self.spans.min_millibits = u64::from(value) * 1000,
+            "span-count" => self.spans.max_count = value,
             "output-only" => self.scope = Scope::Output,
             "rounds" => self.preset.rounds = value,
             _ => panic!("no setting is named {name}"),
@@ -95,15 +99,16 @@ fn main() -> Result<()> {
     let mut settings = Settings {
         seeds: 3,
         prompts: 3,
-        prompt: 48,
-        answer: 64,
+        prompt: 96,
+        answer: 32,
         side: 16,
-        skip: 0,
+        skip: 14,
         damping: Preconditioner::DAMPING_PPM,
         floor: 1_000_000,
         lambda: 500_000,
         temperature: 800_000,
         scope: Scope::default(),
+        spans: SpanParams::DEFAULT,
         preset: TrainingPreset::demo(),
     };
     let mut args = std::env::args().skip(1).peekable();
@@ -170,7 +175,7 @@ fn run(settings: &Settings, corpus: &Corpus, seed: u64, all: &mut Tally) -> Resu
     let linears = compute::model::layout::linears(checkpoint.config()).len() as u16;
     let spec = SketchSpec {
         side: settings.side,
-        linears: (settings.skip..linears).collect(),
+        linears: (settings.skip.min(linears)..linears).collect(),
         ..SketchSpec::standard(checkpoint.hash(), seed, checkpoint.config())
     };
     let capturer = Capturer::new(&engine, &checkpoint, &spec)?;
@@ -227,7 +232,7 @@ fn train(engine: &Engine, settings: &Settings, corpus: &Corpus, seed: u64) -> Re
             let input = ShardInput {
                 checkpoint: Arc::new(checkpoint.clone()),
                 units: units.map(|unit| unit.tokens.clone()).collect(),
-                seed: [seed as u8 * 100 + part as u8; 32],
+                seed: *protocol::hash::blake3(format!("{seed}/{part}").as_bytes()).as_bytes(),
                 hyper: preset.hyper_of(round),
             };
             payloads.push(shard::run(engine, &input)?.payload);
@@ -293,7 +298,8 @@ impl Context<'_> {
         tally.right += u32::from(leader(&weights.shares) == account(owner));
         tally.gradient += u32::from(leader(&weights.gradient) == account(owner));
         tally.spans += u32::from(leader(&weights.spans) == account(owner));
-        let permuted = self.weigh(&shuffled(&evidence), millibits)?;
+        let salt: Vec<u8> = prompt.iter().flat_map(|token| token.to_be_bytes()).collect();
+        let permuted = self.weigh(&shuffled(&evidence, &salt), millibits)?;
         tally.permuted += u32::from(leader(&permuted.shares) == account(owner));
         let percent = |shares: &[Share]| {
             let of = |o: usize| shares.iter().find(|s| Some(s.account) == account(o));
@@ -320,7 +326,7 @@ impl Context<'_> {
         )?)?;
         let scores = self.set.scores(&query)?;
         let tokenizer = self.corpus.tokenizer.hash();
-        let found = self.index.attribute(tokenizer, prompt, output, SpanParams::DEFAULT)?;
+        let found = self.index.attribute(tokenizer, prompt, output, self.settings.spans)?;
         let spans = found.by_unit(self.corpus.train.len());
         let evidence = self
             .corpus
@@ -347,14 +353,11 @@ impl Context<'_> {
     }
 }
 
-/// The same evidence with the owners dealt out anew.
-fn shuffled(evidence: &[UnitEvidence]) -> Vec<UnitEvidence> {
-    let mut owners: Vec<(u64, AccountId)> = evidence
+/// The same evidence with the owners dealt out anew, differently for every prompt.
+fn shuffled(evidence: &[UnitEvidence], salt: &[u8]) -> Vec<UnitEvidence> {
+    let mut owners: Vec<(Hash, AccountId)> = evidence
         .iter()
-        .map(|unit| {
-            let mixed = unit.unit.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-            (mixed, unit.owner)
-        })
+        .map(|unit| (protocol::hash::blake3(&[&unit.unit.0, salt].concat()), unit.owner))
         .collect();
     owners.sort_unstable();
     evidence.iter().zip(owners).map(|(u, (_, owner))| UnitEvidence { owner, ..*u }).collect()

@@ -16,7 +16,7 @@ use crate::engine::{DeviceFault, Engine, guarded};
 use crate::model::{Decoder, token_losses};
 
 /// Tokens of one batch, padding included.
-const BATCH_TOKENS: usize = 2048;
+const BATCH_TOKENS: usize = 512;
 /// Longest unit, in windows of the model's context.
 const MAX_WINDOWS: usize = 64;
 
@@ -233,20 +233,28 @@ fn sketch_batch(
 ) -> Vec<Vec<f32>> {
     let time = batch.iter().map(|(_, w)| w.inputs.len()).max().unwrap_or(0);
     let (inputs, targets, mask) = padded(batch, time, probing.device());
-    let (logits, probes) = probing.forward_probed(inputs);
+    let lowest = projections.first().map_or(0, |projection| projection.linear);
+    let (logits, probes) = probing.forward_probed_from(lowest, inputs);
     let losses = token_losses(logits, targets);
     let gradients = (losses * mask.autodiff()).sum().backward();
     projections
         .iter()
         .map(|projection| {
-            let probe = &probes[projection.linear];
+            let probe = &probes[projection.linear - lowest];
             let gradient = probe.leaf.grad(&gradients).expect("every probe is part of the loss");
-            let inputs = probe.input.clone().matmul(projection.input.clone());
-            let outputs = gradient.inner().matmul(projection.output.clone());
+            let inputs = project(probe.input.clone(), &projection.input);
+            let outputs = project(gradient.inner(), &projection.output);
             let block = inputs.swap_dims(1, 2).matmul(outputs);
             block.try_into_vec_as().expect("a device that can't be read is caught by the caller")
         })
         .collect()
+}
+
+/// `[windows, time, width]` times `[width, side]`, as one product.
+fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
+    let [windows, time, width] = values.dims();
+    let side = signs.dims()[1];
+    values.reshape([windows * time, width]).matmul(signs.clone()).reshape([windows, time, side])
 }
 
 /// Inputs, targets and the mask of counted targets, `[windows, time]`. Padding comes last, so no

@@ -145,10 +145,24 @@ impl Decoder {
     /// [`tracked`](Self::tracked) or [`probing`](Self::probing) and let the loss be the *sum* over
     /// samples.
     pub fn forward_probed(&self, tokens: Tensor<2, Int>) -> (Tensor<3>, Vec<Probe>) {
+        self.forward_probed_from(0, tokens)
+    }
+
+    /// As [`forward_probed`](Self::forward_probed), without probes for the first `skipped` linears:
+    /// on [`probing`](Self::probing) the backward pass ends at the first probe.
+    pub fn forward_probed_from(
+        &self,
+        mut skipped: usize,
+        tokens: Tensor<2, Int>,
+    ) -> (Tensor<3>, Vec<Probe>) {
         let [batch, time] = tokens.dims();
         let device = self.device.clone().autodiff();
         let mut probes = Vec::new();
         let logits = self.run(tokens, None, &mut |input, output| {
+            if skipped > 0 {
+                skipped -= 1;
+                return output;
+            }
             let [rows, outputs] = output.dims();
             let inputs = input.dims()[1];
             let leaf = Tensor::<3>::zeros([batch, time, outputs], &device).require_grad();

@@ -19,7 +19,9 @@ fn name(rank: usize) -> Hash {
 }
 
 fn spec(checkpoint: &Checkpoint) -> SketchSpec {
-    SketchSpec { side: 4, ..SketchSpec::standard(checkpoint.hash(), 7, checkpoint.config()) }
+    // All fourteen linear maps of the tiny model.
+    let standard = SketchSpec::standard(checkpoint.hash(), 7, checkpoint.config());
+    SketchSpec { side: 4, linears: (0..14).collect(), ..standard }
 }
 
 fn capture(checkpoint: &Checkpoint, spec: &SketchSpec, units: &[Vec<u32>]) -> SketchPart {
@@ -77,6 +79,20 @@ fn a_sketch_keeps_the_norm_of_the_gradient_on_average() {
         })
         .sum::<f64>();
     assert!((mean / exact - 1.0).abs() < 0.25, "{mean} is not near {exact}");
+}
+
+#[test]
+fn the_last_layer_alone_gives_the_last_blocks_of_all() {
+    let checkpoint = fixture::checkpoint();
+    let (set, units) = snapshot();
+    let last = SketchSpec { linears: (7..14).collect(), ..set.spec().clone() };
+    let part = capture(&checkpoint, &last, &units);
+    for (all, last) in set.sketches().iter().zip(&part.sketches) {
+        let mut tail = all.clone();
+        tail.values.drain(..7 * 16);
+        tail.exponents.drain(..7);
+        assert!(tail.cosine_ppm(last).unwrap() > 999_900);
+    }
 }
 
 #[test]
