@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The openledger network under virtual time.
+//!
+//! The nodes are [`protocol::node::Node`], the machines that the daemon drives; the contracts are
+//! the deployed bytecode on the embedded EVM. What lies between them is modelled: time
+//! ([`kernel`]), delay and loss ([`network`]), disks, and what each kind of node does with the jobs
+//! of its machine ([`nodes`]).
+//!
+//! ```
+//! use simnet::{Scenario, Simulation};
+//!
+//! let scenario = Scenario { nodes: 8, epochs: 1, packs: 4, contributors: 2, ..Scenario::default() };
+//! let mut simulation = Simulation::new(scenario)?;
+//! while simulation.advance()?.is_some() {}
+//! let report = simulation.report()?;
+//! assert!(report.checks.iter().all(|check| check.holds));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Invariants, stated as absences:
+//! - No clock, no entropy and no thread decides anything: equal scenarios give equal traces.
+//! - No bytes are copied per node: records and blobs exist once, nodes hold bits and indices.
+//! - No money is modelled: every amount is read from the contracts.
+
+pub mod chain;
+pub mod kernel;
+pub mod network;
+pub mod nodes;
+pub mod output;
+pub mod report;
+mod scenario;
+mod simulation;
+mod trace;
+
+pub use scenario::{Scenario, ScenarioError};
+pub use simulation::{Progress, RunError, SetupError, Simulation};

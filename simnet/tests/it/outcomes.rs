@@ -1,0 +1,71 @@
+use protocol::Amount;
+use simnet::{
+    Scenario,
+    nodes::Kind,
+    report::{KindRow, Report, Status},
+};
+
+use crate::{run, small};
+
+fn of(report: &Report, kind: Kind) -> KindRow {
+    *report.kinds.iter().find(|row| row.kind == kind).unwrap()
+}
+
+#[test]
+fn lazy_nodes_are_caught_and_end_unpaid_through_a_final_settlement() {
+    let report = run(small());
+    let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();
+    assert!(report.is_complete && failed.is_empty(), "{failed:?}");
+    assert_eq!(report.epochs.len(), 2);
+    let mut assigned = 0;
+    for row in &report.epochs {
+        assert_eq!(row.status, Status::Final);
+        assert!(row.final_block > row.proposed_block);
+        assert_eq!(row.lazy_caught, row.lazy_holders, "auditors caught every lazy holder");
+        assert_eq!(u64::from(row.storage_faults), row.lazy_holders);
+        assert_eq!(row.replicas_assigned, 120);
+        assert!(u64::from(row.replicas_proven) <= row.replicas_live);
+        assigned += row.lazy_holders;
+    }
+    assert!(assigned > 0, "lazy nodes were assigned packs");
+    assert_eq!(of(&report, Kind::Lazy).nodes, 4);
+    assert_eq!(of(&report, Kind::Lazy).paid, Amount::ZERO);
+    assert_eq!(of(&report, Kind::Lazy).earned, Amount::ZERO);
+    let honest = of(&report, Kind::Honest);
+    assert!(honest.paid > Amount::ZERO);
+    assert_eq!(honest.paid, honest.earned, "who is online claims what it earned");
+}
+
+#[test]
+fn the_contracts_paid_exactly_what_the_settlements_say() {
+    let report = run(small());
+    let books = report.final_books;
+    assert!(books.supply_holds() && books.vault_holds());
+    let paid = report.nodes.iter().fold(Amount::ZERO, |sum, node| sum.saturating_add(node.paid));
+    assert_eq!(paid, books.paid);
+    let lines =
+        report.payouts.iter().fold(Amount::ZERO, |sum, row| sum.saturating_add(row.line.amount));
+    assert_eq!(lines, report.epochs.last().unwrap().total);
+}
+
+#[test]
+fn without_faults_and_losses_every_replica_is_proven() {
+    let report = run(Scenario { offline: 0.0, lazy: 0.0, loss: 0.0, ..small() });
+    assert!(report.holds());
+    for row in &report.epochs {
+        assert_eq!(row.packs_alive, row.packs);
+        assert_eq!(row.replicas_live, row.replicas_assigned);
+        assert_eq!(u64::from(row.replicas_proven), row.replicas_assigned);
+        assert_eq!(row.storage_faults, 0);
+    }
+}
+
+#[test]
+fn lost_gossip_is_repaired_by_pulling() {
+    let report = run(Scenario { offline: 0.0, lazy: 0.0, loss: 0.3, ..small() });
+    assert!(report.holds());
+    assert!(report.totals.gossip_lost > 0 && report.totals.pulled > 0);
+    for row in &report.epochs {
+        assert_eq!(u64::from(row.replicas_proven), row.replicas_assigned);
+    }
+}
