@@ -1,0 +1,337 @@
+//! The configuration of a node: flags, then `OPENLEDGER_*` variables, then the file, then defaults.
+//!
+//! The file is strict: an unknown key is an error that names its line and the nearest right key, so
+//! that a slip is never passed over in silence. It holds no secret.
+
+mod size;
+mod template;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use compute::engine::DeviceChoice;
+use serde::{Deserialize, Serialize};
+use storage::durable::write_atomic;
+
+pub use self::size::{ByteSize, SizeError};
+pub use self::template::TEMPLATE;
+
+/// The name of the file in a data directory.
+pub const CONFIG_FILE: &str = "config.toml";
+/// Bytes of a configuration file at most.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Declares the options once: as keys of the file, as flags, and as variables.
+macro_rules! options {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $env:literal;)*) => {
+        /// One layer of the configuration; what is `None` is left to the next layer.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct Layer {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long, env = $env, hide_env_values = true)]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )*
+        }
+
+        /// The keys of the file.
+        const KEYS: &[&str] = &[$(stringify!($name)),*];
+
+        impl Layer {
+            /// Fills what is missing from the layer below.
+            #[must_use]
+            pub fn over(self, below: Self) -> Self {
+                Self { $($name: self.$name.or(below.$name),)* }
+            }
+        }
+    };
+}
+
+options! {
+    /// The chain's JSON-RPC, where it is not that of the network file
+    rpc_url: String, "OPENLEDGER_RPC_URL";
+    /// The address that both planes listen on
+    listen_ip: IpAddr, "OPENLEDGER_LISTEN_IP";
+    /// Port of the control plane (TCP and UDP); 0 takes any
+    control_port: u16, "OPENLEDGER_CONTROL_PORT";
+    /// Port of the data plane (UDP); 0 takes any
+    data_port: u16, "OPENLEDGER_DATA_PORT";
+    /// Port of the HTTP API on this machine; 0 takes any
+    api_port: u16, "OPENLEDGER_API_PORT";
+    /// Multiaddrs of nodes to join through, separated by commas
+    bootstrap: List, "OPENLEDGER_BOOTSTRAP";
+    /// Look for nodes on the local network
+    mdns: bool, "OPENLEDGER_MDNS";
+    /// Relay for nodes that cannot be reached directly
+    relay_server: bool, "OPENLEDGER_RELAY_SERVER";
+    /// Relays to be reachable through, separated by commas
+    relays: List, "OPENLEDGER_RELAYS";
+    /// Most space for blobs, like "50 GiB"
+    max_disk: ByteSize, "OPENLEDGER_MAX_DISK";
+    /// Most upload of the data plane per second, like "2 MiB"
+    max_upload: ByteSize, "OPENLEDGER_MAX_UPLOAD";
+    /// Where to compute: auto, cpu, or a part of a GPU's name
+    device: String, "OPENLEDGER_DEVICE";
+    /// Claim what is owed without being asked
+    auto_claim: bool, "OPENLEDGER_AUTO_CLAIM";
+    /// The file that holds the passphrase of the keystore
+    passphrase_file: PathBuf, "OPENLEDGER_PASSPHRASE_FILE";
+}
+
+/// A list that is written as an array in the file and with commas elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct List(pub Vec<String>);
+
+impl std::str::FromStr for List {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        Ok(Self(parts.map(str::to_owned).collect()))
+    }
+}
+
+/// The configuration with every gap filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The chain's JSON-RPC instead of the network file's.
+    pub rpc_url: Option<String>,
+    /// The address that both planes listen on.
+    pub listen_ip: IpAddr,
+    /// Port of the control plane.
+    pub control_port: u16,
+    /// Port of the data plane.
+    pub data_port: u16,
+    /// Port of the HTTP API.
+    pub api_port: u16,
+    /// Nodes to join through.
+    pub bootstrap: Vec<String>,
+    /// Whether to look for nodes on the local network.
+    pub mdns: bool,
+    /// Whether to relay for others.
+    pub relay_server: bool,
+    /// Relays to be reachable through.
+    pub relays: Vec<String>,
+    /// Most bytes of blobs.
+    pub max_disk: Option<u64>,
+    /// Most bytes per second of upload.
+    pub max_upload: Option<u64>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Whether to claim by itself.
+    pub auto_claim: bool,
+    /// Where the passphrase is.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl From<Layer> for Config {
+    fn from(layer: Layer) -> Self {
+        Self {
+            rpc_url: layer.rpc_url,
+            listen_ip: layer.listen_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            control_port: layer.control_port.unwrap_or(7410),
+            data_port: layer.data_port.unwrap_or(7411),
+            api_port: layer.api_port.unwrap_or(7412),
+            bootstrap: layer.bootstrap.unwrap_or_default().0,
+            mdns: layer.mdns.unwrap_or(true),
+            relay_server: layer.relay_server.unwrap_or(false),
+            relays: layer.relays.unwrap_or_default().0,
+            max_disk: layer.max_disk.map(|size| size.0),
+            max_upload: layer.max_upload.map(|size| size.0),
+            device: layer.device.as_deref().map_or(DeviceChoice::Auto, device),
+            auto_claim: layer.auto_claim.unwrap_or(true),
+            passphrase_file: layer.passphrase_file,
+        }
+    }
+}
+
+/// The device that a text names.
+pub fn device(text: &str) -> DeviceChoice {
+    match text {
+        "auto" => DeviceChoice::Auto,
+        "cpu" => DeviceChoice::Cpu,
+        name => DeviceChoice::Named(name.to_owned()),
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is far too long.
+    #[error("{} is longer than {MAX_FILE} bytes; is it a configuration?", .0.display())]
+    TooLarge(PathBuf),
+    /// A key that does not exist.
+    #[error("{}, line {line}: there is no key `{key}`{}", path.display(), hint(nearest))]
+    UnknownKey {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value that cannot be used.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The template cannot be written.
+    #[error("cannot keep the configuration: {0}")]
+    Write(#[from] storage::DiskError),
+}
+
+fn hint(nearest: &Option<&'static str>) -> String {
+    match nearest {
+        Some(key) => format!("; did you mean `{key}`?"),
+        None => format!("; the keys are {}", KEYS.join(", ")),
+    }
+}
+
+impl Config {
+    /// The configuration of a data directory, with the flags and variables of this process on top.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file is wrong; its absence is not an error.
+    pub fn load(dir: &Path, flags: Layer) -> Result<Self, ConfigError> {
+        Ok(flags.over(read_file(&dir.join(CONFIG_FILE))?).into())
+    }
+}
+
+/// Writes the commented template, unless there is a file.
+///
+/// # Errors
+/// [`ConfigError::Write`] when the disk refuses.
+pub fn write_template(dir: &Path) -> Result<PathBuf, ConfigError> {
+    let path = dir.join(CONFIG_FILE);
+    if !path.exists() {
+        write_atomic(&path, TEMPLATE.as_bytes())?;
+    }
+    Ok(path)
+}
+
+fn read_file(path: &Path) -> Result<Layer, ConfigError> {
+    let fail = |source| ConfigError::Read { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
+        Err(error) => return Err(fail(error)),
+        Ok(found) if found.len() > MAX_FILE => return Err(ConfigError::TooLarge(path.to_owned())),
+        Ok(_) => {}
+    }
+    parse(&std::fs::read_to_string(path).map_err(fail)?, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let line = 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+        let unknown = error.message().strip_prefix("unknown field `");
+        match unknown.and_then(|rest| rest.split_once('`')) {
+            Some((key, _)) => ConfigError::UnknownKey {
+                path: path.to_owned(),
+                line,
+                key: key.to_owned(),
+                nearest: nearest(key),
+            },
+            None => ConfigError::Value {
+                path: path.to_owned(),
+                line,
+                reason: error.message().replace('\n', " "),
+            },
+        }
+    })
+}
+
+/// The key that is at most a third of its letters away.
+fn nearest(wrong: &str) -> Option<&'static str> {
+    let normal = wrong.to_ascii_lowercase().replace('-', "_");
+    let ranked = KEYS.iter().map(|key| (distance(&normal, key), *key));
+    let (changes, key) = ranked.min()?;
+    (changes <= key.len().div_ceil(3)).then_some(key)
+}
+
+/// Insertions, deletions and substitutions between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(text: &str) -> Result<Layer, ConfigError> {
+        parse(text, Path::new("config.toml"))
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_the_nearest_right_one() {
+        let error = parse_text("mdns = false\n\nmax-disc = \"1 GiB\"\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "config.toml, line 3: there is no key `max-disc`; did you mean `max_disk`?"
+        );
+        let strange = parse_text("colour = 1").unwrap_err().to_string();
+        assert!(strange.contains("the keys are rpc_url"), "{strange}");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_line() {
+        let error = parse_text("\napi_port = 70000\n").unwrap_err().to_string();
+        assert!(error.starts_with("config.toml, line 2:"), "{error}");
+        let error = parse_text("max_disk = \"much\"\n").unwrap_err().to_string();
+        assert!(error.contains("50 GiB"), "{error}");
+        assert!(parse_text("api_port = 1\napi_port = 2").is_err());
+    }
+
+    #[test]
+    fn the_layers_cover_each_other_in_order() {
+        let file =
+            parse_text("api_port = 1\ncontrol_port = 2\nrelays = [\"/ip4/1.2.3.4\"]").unwrap();
+        let flags = Layer { api_port: Some(9), ..Layer::default() };
+        let config = Config::from(flags.over(file));
+        assert_eq!((config.api_port, config.control_port, config.data_port), (9, 2, 7411));
+        assert_eq!(config.relays, ["/ip4/1.2.3.4"]);
+    }
+
+    #[test]
+    fn the_template_says_the_defaults_and_every_key() {
+        assert_eq!(parse_text(TEMPLATE).unwrap(), Layer::default(), "all of it is commented out");
+        for key in KEYS {
+            assert!(TEMPLATE.contains(&format!("\n# {key} = ")), "{key} is not explained");
+        }
+        let uncommented: String = TEMPLATE
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| KEYS.iter().any(|key| line.starts_with(&format!("{key} = "))))
+            .fold(String::new(), |text, line| text + line + "\n");
+        parse_text(&uncommented).expect("every example is a right one");
+    }
+}

@@ -1,0 +1,57 @@
+//! The file that `init` writes.
+
+/// Every key with its default, commented out.
+pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line shows a default or an example; remove the `# ` to
+# change it. Flags of `openledger node run` and OPENLEDGER_* variables come before this file.
+
+# The chain's JSON-RPC, where it is not that of network.json.
+# rpc_url = "http://127.0.0.1:8545"
+
+# --- network
+
+# The address that both planes listen on.
+# listen_ip = "0.0.0.0"
+
+# Port of the control plane (TCP and UDP) and of the data plane (UDP): open these in your router to
+# be reachable. 0 takes any free port.
+# control_port = 7410
+# data_port = 7411
+
+# Nodes to join through; `init --join` fills this in.
+# bootstrap = []
+
+# Look for nodes on the local network.
+# mdns = true
+
+# Relay for nodes that cannot be reached directly; costs bandwidth.
+# relay_server = false
+
+# Relays to be reachable through: multiaddrs of nodes, or https URLs of iroh relays.
+# relays = []
+
+# --- limits
+
+# Most space for blobs; none by default.
+# max_disk = "50 GiB"
+
+# Most upload of the data plane per second; none by default.
+# max_upload = "2 MiB"
+
+# Where to compute: "auto" takes a GPU that passes its self-test, else the CPU; "cpu"; or a part of
+# a GPU's name.
+# device = "auto"
+
+# --- money
+
+# Claim what is owed without being asked.
+# auto_claim = true
+
+# --- this machine
+
+# Port of the HTTP API, on this machine only. 0 takes any free port.
+# api_port = 7412
+
+# The file that holds the passphrase of the keystore. Without it the systemd credential
+# openledger-passphrase, the variable OPENLEDGER_PASSPHRASE, and keys/passphrase are tried.
+# passphrase_file = "/etc/openledger/passphrase"
+"#;
