@@ -35,6 +35,12 @@ pub struct Tokenizer {
     vocab: u32,
 }
 
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} ids, {})", self.vocab, self.hash())
+    }
+}
+
 /// Why a tokenizer could not be trained, read or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {

@@ -1,5 +1,9 @@
-//! Placeholder.
+//! The openledger node: control plane, data plane, chain, disk and device around the machine of
+//! [`protocol::node`], its API and its command line.
 
+pub mod config;
+pub mod ingest;
 pub mod keys;
 pub mod net;
 pub mod network;
+pub mod node;

@@ -1,0 +1,227 @@
+//! A model with its evidence: answers, and where each answer came from.
+
+use std::sync::Arc;
+
+use compute::attribution::{
+    CaptureUnit, Capturer, Preconditioner, Query, Scope, SketchPart, SketchSet, SketchSpec,
+};
+use compute::checkpoint::Checkpoint;
+use compute::engine::Engine;
+use compute::infer::{Generator, Sampling};
+use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit};
+use protocol::Hash;
+use protocol::attribution::{UnitEvidence, WeighParams, Weights, noise_floor, weigh};
+use protocol::hash::blake3;
+use protocol::math::PPM;
+use protocol::node::Failure;
+use protocol::training::{Permutation, ReplayReport};
+
+use super::run_data::RunData;
+use super::transcript::{Transcript, pairs};
+
+/// Part of the clusters whose influence per token counts as noise, in ppm.
+const NOISE_PPM: u32 = 1_000_000;
+/// Seed of the projections; equal for all models, since it hides nothing.
+const PROJECTION_SEED: u64 = 1;
+/// Units of a sketch shard that its auditor captures again.
+const AUDITED_UNITS: u32 = 8;
+/// Least cosine between a claimed and a recaptured sketch, in ppm.
+const MIN_SKETCH_COSINE: i32 = 999_000;
+/// Least cosine between the published query and the auditor's own, in ppm.
+const MIN_QUERY_COSINE: i32 = 995_000;
+
+/// Everything that answers and attributes with one checkpoint.
+pub(crate) struct Attributor {
+    run: Arc<RunData>,
+    generator: Generator,
+    capturer: Capturer,
+    spec: SketchSpec,
+    sketches: SketchSet,
+    preconditioner: Preconditioner,
+    spans: SpanIndex,
+}
+
+/// The evidence for one output.
+pub(crate) struct Evidence {
+    pub(crate) units: Vec<UnitEvidence>,
+    pub(crate) spans: Attributed,
+    pub(crate) weights: Weights,
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> Failure {
+    tracing::warn!(%error, "attribution refused");
+    Failure::Invalid
+}
+
+fn spec_of(checkpoint: &Checkpoint) -> SketchSpec {
+    SketchSpec::standard(checkpoint.hash(), PROJECTION_SEED, checkpoint.config())
+}
+
+/// Captures the sketches of a range of units.
+pub(crate) fn capture(
+    engine: &Engine,
+    run: &RunData,
+    checkpoint: &Checkpoint,
+    units: &[u32],
+) -> Result<Vec<u8>, Failure> {
+    let capturer =
+        Capturer::new(engine, checkpoint, &spec_of(checkpoint)).map_err(|error| invalid(&error))?;
+    let first = units.first().copied().unwrap_or(0);
+    let part = capturer.units(first, &capture_units(run, units)).map_err(|e| invalid(&e))?;
+    Ok(part.encode())
+}
+
+fn capture_units<'a>(run: &'a RunData, units: &[u32]) -> Vec<CaptureUnit<'a>> {
+    let unit = |rank: &u32| run.units.get(*rank as usize);
+    let as_capture = |unit: &'a super::run_data::SnapshotUnit| CaptureUnit {
+        hash: unit.hash,
+        tokens: &unit.tokens,
+    };
+    units.iter().filter_map(unit).map(as_capture).collect()
+}
+
+/// Captures a sample of a claimed sketch shard again.
+pub(crate) fn audit_capture(
+    engine: &Engine,
+    run: &RunData,
+    checkpoint: &Checkpoint,
+    units: &[u32],
+    claimed: &[u8],
+) -> Result<ReplayReport, Failure> {
+    let spec = spec_of(checkpoint);
+    let part = SketchPart::decode(claimed, &spec).map_err(|error| invalid(&error))?;
+    let first = units.first().copied().unwrap_or(0);
+    if part.sketches.len() != units.len() || (!units.is_empty() && part.first != first) {
+        return Err(Failure::Invalid);
+    }
+    let capturer = Capturer::new(engine, checkpoint, &spec).map_err(|error| invalid(&error))?;
+    let size = u32::try_from(units.len()).unwrap_or(u32::MAX);
+    let draw = Permutation { seed: protocol::Digest(blake3(claimed).0), size };
+    let mut worst = i32::try_from(PPM).unwrap_or(i32::MAX);
+    for position in (0..AUDITED_UNITS.min(size)).map(|i| draw.at(i)) {
+        let Some(rank) = units.get(position as usize) else { continue };
+        let own = capturer.units(*rank, &capture_units(run, &[*rank])).map_err(|e| invalid(&e))?;
+        let pair = own.sketches.first().zip(part.sketches.get(position as usize));
+        let cosine = pair.and_then(|(own, claimed)| own.cosine_ppm(claimed));
+        worst = worst.min(cosine.unwrap_or(0));
+    }
+    let overlap = if worst >= MIN_SKETCH_COSINE { PPM } else { 0 };
+    Ok(ReplayReport { overlap, cosine: u32::try_from(worst).unwrap_or(0), norm: PPM })
+}
+
+impl Attributor {
+    /// Loads a checkpoint with its sketches.
+    pub(crate) fn load(
+        engine: &Engine,
+        run: Arc<RunData>,
+        checkpoint: &Checkpoint,
+        parts: &[bytes::Bytes],
+    ) -> Result<Self, Failure> {
+        let spec = spec_of(checkpoint);
+        let parts = parts
+            .iter()
+            .map(|bytes| SketchPart::decode(bytes, &spec))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| invalid(&error))?;
+        let shape: Vec<(Hash, u32)> = run
+            .units
+            .iter()
+            .map(|unit| (unit.hash, u32::try_from(unit.tokens.len()).unwrap_or(u32::MAX)))
+            .collect();
+        let sketches = SketchSet::assemble(spec.clone(), &shape, parts).map_err(|e| invalid(&e))?;
+        let preconditioner = Preconditioner::fit(&sketches, Preconditioner::DAMPING_PPM)
+            .map_err(|error| invalid(&error))?;
+        let units: Vec<_> =
+            run.units.iter().map(|u| SpanUnit { hash: u.hash, tokens: &u.tokens }).collect();
+        let spans = SpanIndex::build(run.tokenizer.hash(), run.tokenizer.vocab(), &units)
+            .map_err(|error| invalid(&error))?;
+        Ok(Self {
+            generator: Generator::new(engine, checkpoint).map_err(|error| invalid(&error))?,
+            capturer: Capturer::new(engine, checkpoint, &spec).map_err(|e| invalid(&e))?,
+            spec,
+            sketches,
+            preconditioner,
+            spans,
+            run,
+        })
+    }
+
+    pub(crate) fn run(&self) -> &RunData {
+        &self.run
+    }
+
+    /// Generates, and attributes what was generated.
+    pub(crate) fn answer(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+    ) -> Result<(Transcript, Evidence), Failure> {
+        let output = self.generator.generate(prompt, sampling).map_err(|error| invalid(&error))?;
+        let query = self.query(prompt, &output)?;
+        let evidence = self.evidence(prompt, &output, &query)?;
+        let transcript = Transcript {
+            prompt: prompt.to_vec(),
+            output,
+            query: query.encode(),
+            shares: pairs(&evidence.weights.shares),
+        };
+        Ok((transcript, evidence))
+    }
+
+    /// Whether a published attribution is what this node finds: the query up to the arithmetic of
+    /// other hardware, everything after it exactly.
+    pub(crate) fn confirms(&self, transcript: &Transcript) -> Result<bool, Failure> {
+        let published =
+            Query::decode(&transcript.query, &self.spec).map_err(|error| invalid(&error))?;
+        let own = self.query(&transcript.prompt, &transcript.output)?;
+        let is_same_query =
+            own.cosine_ppm(&published).is_some_and(|cosine| cosine >= MIN_QUERY_COSINE);
+        let evidence = self.evidence(&transcript.prompt, &transcript.output, &published)?;
+        Ok(is_same_query && pairs(&evidence.weights.shares) == transcript.shares)
+    }
+
+    fn query(&self, prompt: &[u32], output: &[u32]) -> Result<Query, Failure> {
+        let sketch = self
+            .capturer
+            .output(prompt, output, Scope::default())
+            .map_err(|error| invalid(&error))?;
+        self.preconditioner.query(&sketch).map_err(|error| invalid(&error))
+    }
+
+    fn evidence(&self, prompt: &[u32], output: &[u32], query: &Query) -> Result<Evidence, Failure> {
+        let scores = self.sketches.scores(query).map_err(|error| invalid(&error))?;
+        let tokenizer = self.run.tokenizer.hash();
+        let spans = self
+            .spans
+            .attribute(tokenizer, prompt, output, SpanParams::DEFAULT)
+            .map_err(|error| invalid(&error))?;
+        let by_unit = spans.by_unit(self.run.units.len());
+        let units: Vec<UnitEvidence> = self
+            .run
+            .units
+            .iter()
+            .zip(scores.into_iter().zip(by_unit))
+            .enumerate()
+            .map(|(rank, (unit, (score, span_millibits)))| UnitEvidence {
+                unit: unit.hash,
+                owner: unit.owner,
+                cluster: rank as u64,
+                tokens: u32::try_from(unit.tokens.len()).unwrap_or(u32::MAX),
+                score,
+                span_millibits,
+            })
+            .collect();
+        let weights = weigh_units(&units, spans.output_millibits)?;
+        Ok(Evidence { units, spans, weights })
+    }
+}
+
+/// The money rule with the constants of this version.
+pub(crate) fn weigh_units(
+    units: &[UnitEvidence],
+    output_millibits: u64,
+) -> Result<Weights, Failure> {
+    let floor_per_token = noise_floor(units, NOISE_PPM);
+    let params = WeighParams { floor_per_token, ..WeighParams::DEFAULT };
+    weigh(units, output_millibits, params).map_err(|error| invalid(&error))
+}

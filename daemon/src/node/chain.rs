@@ -1,0 +1,147 @@
+//! Following the chain and sending to it.
+//!
+//! The follower turns blocks into events in order; the sender works through a bounded queue, so an
+//! RPC that is slow or down never blocks the node. What fails for want of a connection is tried
+//! again; what reverts is dropped with the reason, since the machine looks at the view and asks anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts_abi::{ChainClient, ClientError, Deployment, TxError, TxReceipt};
+use protocol::BlockNumber;
+use protocol::chain::{BlockHeader, ChainEvent, Transaction};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at the chain.
+const POLL: Duration = Duration::from_millis(250);
+/// Between two tries when the RPC does not answer.
+const RETRY: Duration = Duration::from_secs(2);
+/// Transactions that wait.
+const QUEUE: usize = 1024;
+/// Transactions on their way into a block at once.
+const IN_FLIGHT: usize = 16;
+/// Most blocks of one answer.
+const PAGE: u64 = 200;
+
+/// Blocks with their events, in order.
+pub(crate) type Blocks = Vec<(BlockHeader, Vec<ChainEvent>)>;
+
+struct Sending {
+    transaction: Transaction,
+    reply: Option<oneshot::Sender<Result<TxReceipt, TxError>>>,
+}
+
+/// Sends transactions signed by the operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    queue: mpsc::Sender<Sending>,
+}
+
+impl Sender {
+    /// Starts the sending task.
+    pub(crate) fn start(client: Arc<ChainClient>, stop: CancellationToken) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<Sending>(QUEUE);
+        tokio::spawn(async move {
+            let places = Arc::new(Semaphore::new(IN_FLIGHT));
+            while let Some(Some(item)) = stop.run_until_cancelled(waiting.recv()).await {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let (client, stop) = (Arc::clone(&client), stop.clone());
+                tokio::spawn(async move {
+                    send_one(&client, item, &stop).await;
+                    drop(place);
+                });
+            }
+        });
+        Self { queue }
+    }
+
+    /// Queues a transaction whose effect shows in the view. A full queue drops it: the machine asks
+    /// again.
+    pub(crate) fn submit(&self, transaction: Transaction) {
+        if self.queue.try_send(Sending { transaction, reply: None }).is_err() {
+            tracing::warn!("the transaction queue is full; the chain's RPC is too slow");
+        }
+    }
+
+    /// Sends a transaction and waits for its receipt; `None` when the node is stopping.
+    pub(crate) async fn send(
+        &self,
+        transaction: Transaction,
+    ) -> Option<Result<TxReceipt, TxError>> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Sending { transaction, reply: Some(reply) }).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+async fn send_one(client: &ChainClient, item: Sending, stop: &CancellationToken) {
+    let result = send(client, &item.transaction, stop).await;
+    if let Err(error) = &result {
+        tracing::info!(transaction = name(&item.transaction), %error, "not accepted");
+    }
+    if let Some(reply) = item.reply {
+        // Whoever asked may be gone.
+        let _ = reply.send(result);
+    }
+}
+
+async fn send(
+    client: &ChainClient,
+    transaction: &Transaction,
+    stop: &CancellationToken,
+) -> Result<TxReceipt, TxError> {
+    loop {
+        match client.submit(transaction).await {
+            Err(TxError::Rpc(error)) if error.is_transient() && !stop.is_cancelled() => {
+                tracing::warn!(%error, "the chain's RPC does not answer; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn name(transaction: &Transaction) -> String {
+    let text = format!("{transaction:?}");
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// Reads the chain from the deployment on and hands every block over, in order.
+pub(crate) fn follow(
+    client: Arc<ChainClient>,
+    deployment: &Deployment,
+    stop: CancellationToken,
+) -> mpsc::Receiver<Blocks> {
+    let (out, blocks) = mpsc::channel(4);
+    let mut next = deployment.genesis_block.0;
+    tokio::spawn(async move {
+        let work = async {
+            loop {
+                match read_from(&client, next).await {
+                    Ok(page) if page.is_empty() => tokio::time::sleep(POLL).await,
+                    Ok(page) => {
+                        next = page.last().map_or(next, |(header, _)| header.number.0 + 1);
+                        if out.send(page).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the chain cannot be read; trying again");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+            }
+        };
+        stop.run_until_cancelled(work).await;
+    });
+    blocks
+}
+
+async fn read_from(client: &ChainClient, next: u64) -> Result<Blocks, ClientError> {
+    let head = client.head().await?;
+    if head.0 < next {
+        return Ok(Vec::new());
+    }
+    client.poll_blocks(BlockNumber(next), BlockNumber(head.0.min(next + PAGE - 1))).await
+}

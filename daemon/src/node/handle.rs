@@ -1,0 +1,630 @@
+//! Starting a node, and asking it for things.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use compute::checkpoint::Checkpoint;
+use compute::engine::Engine;
+use compute::eval;
+use compute::preset::TrainingPreset;
+use compute::tokenizer::Tokenizer;
+use contracts_abi::{ChainClient, TxError};
+use protocol::chain::{ChainEvent, ChainView, Contribution, Model, Transaction};
+use protocol::codec::Wire;
+use protocol::identity::Binding;
+use protocol::manifest::Manifest;
+use protocol::message::Topic;
+use protocol::node::{Failure, NodeConfig, ServeRequest, price};
+use protocol::receipt::SignedReceipt;
+use protocol::training::RunConfig;
+use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId};
+use serde::{Deserialize, Serialize};
+use storage::store::StoreConfig;
+use storage::{Store, durable};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::RunOptions;
+use super::bench::{BenchHandle, read_checkpoint};
+use super::blobs::Blobs;
+use super::chain::{Sender, follow};
+use super::holding::Prover;
+use super::jobs::Workshop;
+use super::pool::Pool;
+use super::run::{Command, Feeds, Loop};
+use super::run_data::read_snapshot;
+use super::serving::{Asked, InferReport};
+use super::status::{RewardLine, RunStatus, Seen, Snapshot, StatusReport};
+use crate::net::{NetConfig, Network, NetworkHandle};
+
+/// Commands that wait for the loop.
+const COMMANDS: usize = 64;
+/// Between two tries to reach the chain at start.
+const CONNECT_RETRY: Duration = Duration::from_secs(2);
+/// Temperature of answers.
+const TEMPERATURE_PPM: u32 = 800_000;
+
+/// A contribution, packed by [`crate::ingest`].
+#[derive(Debug)]
+pub struct AddRequest {
+    /// Where it goes.
+    pub datanet: DatanetId,
+    /// Who is paid for it; its owner or operator must be this node's operator.
+    pub account: AccountId,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The packs, in the manifest's order.
+    pub packs: Vec<Vec<u8>>,
+}
+
+/// What became of a contribution.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AddReport {
+    /// Its number.
+    pub contribution: u64,
+    /// Address of the manifest.
+    pub manifest: Hash,
+    /// Number of packs.
+    pub packs: usize,
+    /// Number of units.
+    pub units: usize,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// The block that admitted it.
+    pub block: u64,
+}
+
+/// A training run to be ordered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrainRequest {
+    /// The data.
+    pub datanet: DatanetId,
+    /// Who orders it; its operator must be this node's operator.
+    pub developer: AccountId,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Rounds; the preset's number if none is given.
+    pub rounds: Option<u32>,
+    /// Steps of a shard; the preset's number if none is given.
+    pub steps: Option<u32>,
+}
+
+/// A paid request.
+#[derive(Debug, Clone)]
+pub struct InferRequest {
+    /// The consumer's promise.
+    pub receipt: SignedReceipt,
+    /// The prompt.
+    pub prompt: String,
+    /// Tokens to generate.
+    pub max_tokens: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// What a use costs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Quote {
+    /// The price, in the smallest unit.
+    pub price: Amount,
+    /// The account that serves.
+    pub payee: AccountId,
+    /// What this consumer has promised it so far.
+    pub promised: Amount,
+    /// Prompt tokens.
+    pub tokens_in: u32,
+}
+
+/// Losses on the same held-out text, in millionths of a nat per token.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The untrained model.
+    pub loss_first: u64,
+    /// The model.
+    pub loss_last: u64,
+    /// A unigram model of the training data.
+    pub unigram: u64,
+    /// A bigram model of the training data.
+    pub bigram: u64,
+}
+
+/// A transaction in a block.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct TxReport {
+    /// The block.
+    pub block: u64,
+    /// Gas that it used.
+    pub gas: u64,
+    /// Id of the account, Datanet, contribution or model that it created.
+    pub created: Option<u64>,
+}
+
+/// Talks to a running node. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    net: NetworkHandle,
+    workshop: Workshop,
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<Snapshot>>,
+    stop: CancellationToken,
+    requests: AtomicU64,
+}
+
+impl NodeHandle {
+    /// Opens the data directory, the network, the chain and the device, and starts the loop.
+    pub async fn start(options: RunOptions) -> Result<Self> {
+        Box::pin(start(options)).await
+    }
+
+    /// How the node is.
+    pub async fn status(&self) -> Result<StatusReport> {
+        let snapshot = self.snapshot();
+        let net = self.inner.net.status().await?;
+        let join = self.inner.net.join_ticket().await?;
+        let chain = &snapshot.chain;
+        let inventory = self.inner.store.blobs().inventory();
+        let packs = inventory.iter().filter(|(hash, _)| chain.pack(hash).is_some()).count();
+        let account = snapshot.account;
+        let earned = self.earned(chain, account).await;
+        let claimed = chain.claimed(account);
+        let block = chain.head().map_or(0, |head| head.number.0);
+        Ok(StatusReport {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION").into(),
+            account,
+            node: net.node,
+            device: self.inner.workshop.bench.device().into(),
+            refused_device: self.inner.workshop.bench.refused().map(Into::into),
+            shards_done: self.inner.workshop.shards_done(),
+            peers: net.peers.len(),
+            reachability: format!("{:?}", net.reachability).to_lowercase(),
+            bootstrap: join.bootstrap(),
+            quic_bytes_in: net.data.received,
+            quic_bytes_out: net.data.sent,
+            packs,
+            stored_bytes: self.inner.store.blobs().used(),
+            epoch: chain.epoch().0,
+            block,
+            next_epoch_block: chain.schedule.start(chain.epoch().next()).0,
+            earned,
+            claimed,
+            pending: earned.saturating_sub(claimed),
+            waiting: waiting(&snapshot),
+            runs: runs(&snapshot),
+            rounds_closed: snapshot.seen.closed.clone(),
+            faults_seen: snapshot.seen.storage_faults,
+            shards_rejected_seen: snapshot.seen.shards_rejected,
+        })
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.inner.status.borrow())
+    }
+
+    /// The chain as this node sees it.
+    pub fn chain(&self) -> Arc<ChainView> {
+        Arc::clone(&self.snapshot().chain)
+    }
+
+    /// This node's account; zero until it is registered.
+    pub fn account(&self) -> AccountId {
+        self.snapshot().account
+    }
+
+    /// Checkpoint and sketch root of a run that is finished; `None` before.
+    pub fn model_ready(&self, model: ModelId) -> Option<(Hash, Digest)> {
+        self.snapshot().seen.ready.get(&model).copied()
+    }
+
+    async fn earned(&self, chain: &Arc<ChainView>, account: AccountId) -> Amount {
+        let Some(last) = chain.last_final() else { return Amount::ZERO };
+        let outcome = self.inner.workshop.settler.confirmed(chain, &last.settlement).await;
+        let leaf = |leaves: &[(AccountId, Amount)]| {
+            leaves.iter().find(|(id, _)| *id == account).map(|(_, amount)| *amount)
+        };
+        outcome.ok().and_then(|outcome| leaf(&outcome.leaves)).unwrap_or_default()
+    }
+
+    /// Stores, announces and registers a contribution.
+    pub async fn add(&self, request: AddRequest) -> Result<AddReport> {
+        let mut announced = Vec::new();
+        let manifest = request.manifest.to_bytes();
+        let units = u32::try_from(request.manifest.units.len())?;
+        for pack in request.packs {
+            let length = pack.len() as u64;
+            announced.push((self.put(pack).await?, length));
+        }
+        if announced != request.manifest.packs {
+            bail!("the manifest lists other packs than were given");
+        }
+        let manifest_length = manifest.len() as u64;
+        let manifest = self.put(manifest).await?;
+        let packs = announced.clone();
+        announced.push((manifest, manifest_length));
+        self.command(Command::Announce(announced)).await?;
+        let contribution = Contribution {
+            id: 0,
+            datanet: request.datanet,
+            account: request.account,
+            manifest,
+            packs: packs.clone(),
+            units,
+        };
+        let report = self.submit(Transaction::Contribute(contribution)).await?;
+        Ok(AddReport {
+            contribution: report.created.context("the chain did not number the contribution")?,
+            manifest,
+            packs: packs.len(),
+            units: request.manifest.units.len(),
+            bytes: packs.iter().map(|(_, length)| length).sum(),
+            block: report.block,
+        })
+    }
+
+    async fn put(&self, bytes: Vec<u8>) -> Result<Hash> {
+        Ok(self.inner.store.blobs().put(bytes.into()).await?)
+    }
+
+    async fn command(&self, command: Command) -> Result<()> {
+        self.inner.commands.send(command).await.map_err(|_| anyhow!("the node is stopping"))
+    }
+
+    /// Sends a transaction with the operator's key and waits for its block.
+    pub async fn submit(&self, transaction: Transaction) -> Result<TxReport> {
+        let sent = self.inner.workshop.sender.send(transaction).await;
+        let receipt =
+            sent.context("the node is stopping")?.map_err(|error: TxError| anyhow!(error))?;
+        let created = receipt.events.iter().find_map(created);
+        Ok(TxReport { block: receipt.block.0, gas: receipt.gas, created })
+    }
+
+    /// Trains a tokenizer on the snapshot and orders a run.
+    pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
+        let chain = self.chain();
+        let now = chain.head().context("no block was seen yet; try again")?.number.next();
+        let texts = read_snapshot(&chain, &self.inner.workshop.blobs, request.datanet, now).await;
+        let texts = texts.map_err(|failure| {
+            anyhow!("the Datanet's data cannot be had now ({failure:?}); is its publisher online?")
+        })?;
+        if texts.is_empty() {
+            bail!("Datanet {} is empty; add data first", request.datanet);
+        }
+        let preset = TrainingPreset::demo();
+        let vocab = preset.model.vocab;
+        let tokenizer = tokio::task::spawn_blocking(move || {
+            Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)
+        });
+        let bytes = tokenizer.await??.to_bytes().to_vec();
+        let length = bytes.len();
+        let hash = self.put(bytes).await?;
+        self.command(Command::Announce(vec![(hash, length as u64)])).await?;
+        let steps = request.steps.unwrap_or(preset.hyper.steps);
+        let tokens = u64::from(steps * preset.hyper.batch * preset.hyper.context);
+        let config = RunConfig {
+            preset: 0,
+            tokenizer: hash,
+            tokenizer_length: u32::try_from(length)?,
+            seed: request.seed,
+            rounds: request.rounds.unwrap_or(preset.rounds),
+            // A shard reads about as many tokens of data as it trains on.
+            units_per_shard: u32::try_from(tokens / 256)?.max(1),
+            steps,
+            batch: preset.hyper.batch,
+            context: preset.hyper.context,
+            warmup: preset.hyper.warmup.min(steps),
+            learning_rate: preset.hyper.learning_rate_ppb,
+            final_rate: preset.final_rate_ppm,
+            top_k: preset.hyper.keep,
+            alpha: preset.alpha_ppm,
+        };
+        let model = Model {
+            id: ModelId(0),
+            developer: request.developer,
+            datanet: request.datanet,
+            config: config.to_bytes(),
+        };
+        let report = self.submit(Transaction::CreateModel(model)).await?;
+        report.created.map(ModelId).context("the chain did not number the model")
+    }
+
+    /// The price of a use.
+    pub async fn quote(
+        &self,
+        model: ModelId,
+        payer: EvmAddress,
+        prompt: &str,
+        max_tokens: u32,
+    ) -> Result<Quote> {
+        let chain = self.chain();
+        let offer = chain.publication(model);
+        let offer = offer.with_context(|| format!("model {model} is not offered yet"))?;
+        let tokens_in = u32::try_from(self.encode(model, prompt)?.len())?;
+        let price = price(offer, tokens_in, max_tokens).context("the price overflows")?;
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Promised(payer, reply)).await?;
+        Ok(Quote { price, payee: offer.server, promised: answer.await?, tokens_in })
+    }
+
+    fn encode(&self, model: ModelId, text: &str) -> Result<Vec<u32>> {
+        let run = self.inner.workshop.run_data(model);
+        let run = run.with_context(|| format!("this node has not prepared model {model}"))?;
+        Ok(run.tokenizer.encode(text)?)
+    }
+
+    /// Serves a paid request.
+    pub async fn infer(&self, request: InferRequest) -> Result<InferReport> {
+        let chain = self.chain();
+        request.receipt.verify(&chain.domain).context("the receipt is not signed by its payer")?;
+        let receipt = request.receipt.receipt.clone();
+        let prompt = self.encode(receipt.model, &request.prompt)?;
+        let id = self.inner.requests.fetch_add(1, Ordering::Relaxed);
+        let tokens_in = u32::try_from(prompt.len())?;
+        let asked = Asked {
+            receipt: request.receipt.clone(),
+            prompt,
+            max_tokens: request.max_tokens,
+            temperature_ppm: TEMPERATURE_PPM,
+            seed: request.seed,
+        };
+        let tokens_out = request.max_tokens;
+        let serve = ServeRequest { id, receipt: request.receipt, tokens_in, tokens_out };
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Serve(asked, serve, reply)).await?;
+        let mut report = answer.await.context("the node is stopping")??;
+        let offer = chain.publication(receipt.model);
+        report.fee = offer.and_then(|o| price(o, tokens_in, tokens_out)).unwrap_or_default();
+        Ok(report)
+    }
+
+    /// The statement of an account: every final epoch, with the reason for each zero.
+    pub async fn rewards(&self, account: AccountId) -> Result<Vec<RewardLine>> {
+        let chain = self.chain();
+        let mut lines = Vec::new();
+        for epoch in (0..chain.next_to_settle().0).map(Epoch) {
+            let Some(state) = chain.settlement(epoch) else { continue };
+            let outcome = self.inner.workshop.settler.confirmed(&chain, &state.settlement).await;
+            let outcome = outcome.map_err(|failure: Failure| {
+                anyhow!("the log of epoch {epoch} cannot be had now ({failure:?})")
+            })?;
+            lines.extend(outcome.lines.iter().filter(|line| line.account == account).map(|line| {
+                RewardLine {
+                    epoch: epoch.0,
+                    source: format!("{:?}", line.source).to_lowercase(),
+                    amount: line.amount,
+                    record: line.record,
+                    reason: None,
+                }
+            }));
+            lines.extend(outcome.zeros.iter().filter(|zero| zero.account == account).map(|zero| {
+                RewardLine {
+                    epoch: epoch.0,
+                    source: format!("{:?}", zero.source).to_lowercase(),
+                    amount: Amount::ZERO,
+                    record: zero.record,
+                    reason: Some(zero.reason.to_string()),
+                }
+            }));
+        }
+        Ok(lines)
+    }
+
+    /// Losses of a ready model on held-out text.
+    pub async fn evaluate(&self, model: ModelId, held_out: Vec<String>) -> Result<Evaluation> {
+        let run = self.inner.workshop.run_data(model);
+        let run = run.with_context(|| format!("this node has not prepared model {model}"))?;
+        let ready = self.snapshot().seen.ready.get(&model).copied();
+        let (checkpoint, _) = ready.with_context(|| format!("model {model} is not ready"))?;
+        let bytes = self.inner.store.blobs().get(checkpoint).await?;
+        let evaluated = self.inner.workshop.bench.run(move |bench| {
+            let train: Vec<_> = run.units.iter().map(|unit| unit.tokens.clone()).collect();
+            let encode = |text: &String| run.tokenizer.encode(text).map_err(|_| Failure::Invalid);
+            let held_out = held_out.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+            let last = read_checkpoint(&run, &bytes)?;
+            let first = Checkpoint::init(&run.shape, run.tokenizer.hash(), run.config.seed);
+            let first = first.map_err(|_| Failure::Local)?;
+            let loss = |checkpoint: &Checkpoint| {
+                eval::model(&bench.engine, checkpoint, &held_out).map_err(|_| Failure::Invalid)
+            };
+            let of = |report: Result<eval::EvalReport, eval::EvalError>| {
+                report.map(|report| report.loss).map_err(|_| Failure::Invalid)
+            };
+            Ok(Evaluation {
+                loss_first: loss(&first)?.loss,
+                loss_last: loss(&last)?.loss,
+                unigram: of(eval::unigram(&train, &held_out, run.shape.vocab))?,
+                bigram: of(eval::bigram(&train, &held_out, run.shape.vocab))?,
+            })
+        });
+        evaluated.await.map_err(|failure| anyhow!("the model cannot be evaluated ({failure:?})"))
+    }
+
+    /// The bytes of a blob that this node has or can fetch.
+    pub async fn blob(&self, hash: Hash, limit: u64) -> Result<bytes::Bytes> {
+        let blob = self.inner.workshop.blobs.obtain(hash, limit, &[]).await;
+        blob.map_err(|failure| anyhow!("blob {hash} cannot be had now ({failure:?})"))
+    }
+
+    /// Keeps a local copy of a pack for this node's own reasons.
+    pub async fn pin(&self, hash: Hash) -> Result<u64> {
+        let limit = self.chain().params().holding.max_pack;
+        let length = self.blob(hash, limit).await?.len() as u64;
+        self.inner.store.index().pin(hash, storage::index::PinReason::Own)?;
+        Ok(length)
+    }
+
+    /// A ticket by which any iroh-blobs client can fetch a blob from this node.
+    pub fn ticket(&self, hash: Hash) -> String {
+        self.inner.net.ticket(hash)
+    }
+
+    /// What another machine needs to join through this node.
+    pub async fn join_ticket(&self) -> Result<crate::net::JoinTicket> {
+        Ok(self.inner.net.join_ticket().await?)
+    }
+
+    /// Claims what final settlements owe an account; anyone may, for anyone.
+    pub async fn claim(&self, account: AccountId) -> Result<Option<TxReport>> {
+        let chain = self.chain();
+        let Some(last) = chain.last_final() else { return Ok(None) };
+        let epoch = last.settlement.epoch;
+        let claim = self.inner.workshop.settler.claim(&chain, epoch, account).await;
+        let claim = claim.map_err(|failure| {
+            anyhow!("the log of epoch {epoch} cannot be had now ({failure:?})")
+        })?;
+        match claim {
+            Some(transaction) => self.submit(transaction).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stops cleanly: network first, then the store.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.net.shutdown().await;
+        self.inner.store.blobs().shutdown().await;
+    }
+}
+
+fn created(event: &ChainEvent) -> Option<u64> {
+    match event {
+        ChainEvent::AccountRegistered { account, .. } => Some(account.0),
+        ChainEvent::DatanetCreated { datanet, .. } => Some(datanet.0),
+        ChainEvent::ContributionAdmitted(contribution) => Some(contribution.id),
+        ChainEvent::ModelCreated(model) => Some(model.id.0),
+        _ => None,
+    }
+}
+
+fn waiting(snapshot: &Snapshot) -> Vec<String> {
+    if snapshot.account == AccountId(0) {
+        let text = "this node has no account yet: send gas to its operator, or have it sponsored";
+        return vec![text.into()];
+    }
+    snapshot.waiting.iter().map(ToString::to_string).collect()
+}
+
+fn runs(snapshot: &Snapshot) -> Vec<RunStatus> {
+    let status = |run: &protocol::node::Progress| RunStatus {
+        model: run.model,
+        round: run.round,
+        rounds: run.rounds,
+        checkpoint: run.checkpoint,
+        is_ready: run.is_ready,
+        sketch_root: snapshot.seen.ready.get(&run.model).map(|(_, root)| *root),
+    };
+    snapshot.progress.iter().map(status).collect()
+}
+
+async fn start(options: RunOptions) -> Result<NodeHandle> {
+    let stop = CancellationToken::new();
+    durable::create_dir(&options.data_dir)?;
+    let config = StoreConfig { max_disk: options.max_disk, ..StoreConfig::default() };
+    let store = Store::open(&options.data_dir.join("store"), config).await;
+    let store = Arc::new(store.context("the data directory cannot be opened")?);
+    let chain = options.network.view();
+    let pool = Pool::open(Arc::clone(&store), &chain.domain)?;
+    let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
+    let client = Arc::new(connect(&options, &stop).await?);
+    let choice = options.device.clone();
+    let engine = tokio::task::spawn_blocking(move || Engine::open(&choice)).await??;
+    let bench = BenchHandle::start(engine)?;
+    let blobs = Blobs::new(Arc::clone(&store), net.clone());
+    let params = options.network.params();
+    let prover = Prover {
+        blobs: blobs.clone(),
+        cell_bytes: params.holding.cell_bytes,
+        opened_cells: params.holding.opened_cells,
+        claims_deleted: options.misbehave,
+    };
+    let sender = Sender::start(Arc::clone(&client), stop.clone());
+    let workshop = Workshop::new(blobs, pool, prover, bench, sender, options.misbehave);
+    let blocks = follow(client, &options.network.deployment, stop.clone());
+    let (commands, command_queue) = mpsc::channel(COMMANDS);
+    let chain = Arc::new(chain);
+    let (status_out, status) = watch::channel(Arc::new(Snapshot {
+        account: AccountId(0),
+        chain: Arc::clone(&chain),
+        progress: Vec::new(),
+        waiting: Vec::new(),
+        seen: Seen::default(),
+    }));
+    let main = Loop {
+        node_id: net.node(),
+        binding: Some(registration(&options)),
+        operator: options.keys.operator.clone(),
+        config: NodeConfig { computes: true, auto_claim: options.auto_claim },
+        chain,
+        workshop: workshop.clone(),
+        net: net.clone(),
+        machine: None,
+        seen: Seen::default(),
+        waiting: Default::default(),
+        unsent: Default::default(),
+        status: status_out,
+    };
+    tokio::spawn(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
+    let inner = Inner { store, net, workshop, commands, status, stop, requests: AtomicU64::new(1) };
+    Ok(NodeHandle { inner: Arc::new(inner) })
+}
+
+fn net_config(options: &RunOptions) -> NetConfig {
+    NetConfig {
+        secret: options.keys.node,
+        listen_ip: options.listen_ip,
+        control_port: options.control_port,
+        data_port: options.data_port,
+        bootstrap: options.bootstrap.clone(),
+        mdns: options.mdns,
+        relay_server: options.relay_server,
+        relays: options.relays.clone(),
+        max_connections: 64,
+        max_upload: options.max_upload,
+        topics: Topic::ALL.iter().map(|topic| topic.name().to_owned()).collect(),
+    }
+}
+
+/// Connects to the chain; waits for an RPC that is down, refuses one of another chain.
+async fn connect(options: &RunOptions, stop: &CancellationToken) -> Result<ChainClient> {
+    loop {
+        let deployment = options.network.deployment.clone();
+        let url = &options.network.rpc_url;
+        match ChainClient::connect(url, deployment, &options.keys.operator).await {
+            Ok(client) => return Ok(client),
+            Err(contracts_abi::ClientError::Rpc(error)) if error.is_transient() => {
+                tracing::warn!(%error, "the chain's RPC does not answer; trying again");
+                let waited = stop.run_until_cancelled(tokio::time::sleep(CONNECT_RETRY)).await;
+                waited.context("stopped while waiting for the chain's RPC")?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The transaction by which a node with gas registers itself: its operator owns it until the owner
+/// is set to a colder key.
+fn registration(options: &RunOptions) -> Transaction {
+    let address = options.keys.operator.address();
+    let deployment = &options.network.deployment;
+    let binding = Binding {
+        chain_id: deployment.chain_id,
+        registry: deployment.registry,
+        owner: address,
+        operator: address,
+    };
+    let (node, signature) = binding.sign(&options.keys.node);
+    Transaction::Register {
+        owner: address,
+        operator: address,
+        payout: address,
+        node,
+        binding: signature,
+    }
+}

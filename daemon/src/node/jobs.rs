@@ -1,0 +1,319 @@
+//! Doing what the machine asks for: every [`Job`] has its arm here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use compute::infer::Sampling;
+use protocol::chain::ChainView;
+use protocol::codec::Wire;
+use protocol::limits::MAX_PAYLOAD_BYTES;
+use protocol::node::{Done, Failure, Job};
+use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
+use protocol::{Hash, ModelId, NodeId};
+
+use super::attributor::{self, Attributor};
+use super::bench::{self, BenchHandle};
+use super::blobs::Blobs;
+use super::chain::Sender;
+use super::holding::Prover;
+use super::pool::Pool;
+use super::run_data::RunData;
+use super::serving::{Asked, InferReport, report};
+use super::settlement::Settler;
+use super::transcript::{MAX_TRANSCRIPT_BYTES, Transcript};
+
+/// Longest checkpoint, in bytes.
+const MAX_CHECKPOINT_BYTES: u64 = 1 << 30;
+
+/// What jobs work with; clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Workshop {
+    pub(crate) blobs: Blobs,
+    pub(crate) pool: Pool,
+    pub(crate) prover: Prover,
+    pub(crate) settler: Settler,
+    pub(crate) bench: BenchHandle,
+    pub(crate) sender: Sender,
+    /// Fault injection: train on other data than assigned.
+    pub(crate) trains_elsewhere: bool,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    runs: BTreeMap<ModelId, Arc<RunData>>,
+    /// Sketch blobs by model, once its run is ready.
+    sketches: BTreeMap<ModelId, (Hash, Vec<(Hash, u32)>)>,
+    asked: BTreeMap<u64, Asked>,
+    answers: BTreeMap<u64, InferReport>,
+    shards_done: u64,
+}
+
+impl Workshop {
+    pub(crate) fn new(
+        blobs: Blobs,
+        pool: Pool,
+        prover: Prover,
+        bench: BenchHandle,
+        sender: Sender,
+        trains_elsewhere: bool,
+    ) -> Self {
+        let settler = Settler::new(blobs.clone(), pool.clone());
+        let shared = Arc::default();
+        Self { blobs, pool, prover, settler, bench, sender, trains_elsewhere, shared }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shards that this node finished.
+    pub(crate) fn shards_done(&self) -> u64 {
+        self.lock().shards_done
+    }
+
+    /// The data of a run that was prepared here.
+    pub(crate) fn run_data(&self, model: ModelId) -> Option<Arc<RunData>> {
+        self.lock().runs.get(&model).cloned()
+    }
+
+    /// The run is ready to be served.
+    pub(crate) fn set_ready(&self, model: ModelId, checkpoint: Hash, sketches: Vec<(Hash, u32)>) {
+        self.lock().sketches.insert(model, (checkpoint, sketches));
+    }
+
+    /// Keeps what a consumer asked until the machine has accepted it.
+    pub(crate) fn ask(&self, id: u64, asked: Asked) {
+        self.lock().asked.insert(id, asked);
+    }
+
+    /// Takes the answer to a request, once.
+    pub(crate) fn take_answer(&self, id: u64) -> Option<InferReport> {
+        let mut shared = self.lock();
+        shared.asked.remove(&id);
+        shared.answers.remove(&id)
+    }
+
+    /// Does one job.
+    pub(crate) async fn perform(&self, chain: Arc<ChainView>, job: Job) -> Done {
+        let outcome = match job {
+            Job::Fetch { blob, length } => {
+                self.blobs.ensure(blob, length, &[]).await.map(|()| Done::Fetched)
+            }
+            Job::Commit { account, packs, s1 } => Ok(self.prover.commit(account, &packs, s1).await),
+            Job::Open { account, packs, commit, s1, s2 } => {
+                Ok(self.prover.open(account, &packs, &commit, (s1, s2)).await)
+            }
+            Job::AuditStorage { proof } => Ok(self.prover.audit(&chain, &self.pool, &proof).await),
+            Job::Prepare { model } => self.prepare(&chain, model).await,
+            Job::Compute { .. } => self.compute(job).await,
+            Job::Replay { shard, units, seed, is_sketch, from } => {
+                self.replay(shard, units, seed, is_sketch, &from).await
+            }
+            Job::Aggregate { model, base, payloads, from, expected } => {
+                self.aggregate(model, base, &payloads, &from, expected).await
+            }
+            Job::Infer { request, model } => self.infer(request, model).await,
+            Job::AuditAttribution { record } => self.audit_attribution(&record).await,
+            Job::Settle { epoch } => Ok(self.settler.settle(&chain, epoch).await),
+            Job::Verify { settlement } => Ok(self.settler.check(&chain, &settlement).await),
+            Job::Claim { epoch, account } => {
+                let claim = self.settler.claim(&chain, epoch, account).await;
+                claim.map(|transaction| {
+                    transaction.into_iter().for_each(|claim| self.sender.submit(claim));
+                    Done::Fetched
+                })
+            }
+        };
+        outcome.unwrap_or_else(Done::Failed)
+    }
+
+    fn run(&self, model: ModelId) -> Result<Arc<RunData>, Failure> {
+        self.run_data(model).ok_or(Failure::Unavailable)
+    }
+
+    async fn prepare(&self, chain: &Arc<ChainView>, model: ModelId) -> Result<Done, Failure> {
+        let run = Arc::new(RunData::load(chain, &self.blobs, model).await?);
+        let of_run = Arc::clone(&run);
+        let bytes = self.bench.run(move |_| bench::initial(&of_run)).await?;
+        let checkpoint = self.blobs.put(bytes).await?;
+        self.lock().runs.insert(model, run);
+        Ok(Done::Prepared(checkpoint))
+    }
+
+    async fn compute(&self, job: Job) -> Result<Done, Failure> {
+        let Job::Compute { model, round, slot, base, mut units, seed, is_sketch } = job else {
+            return Err(Failure::Invalid);
+        };
+        let run = self.run(model)?;
+        let bytes = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, &[]).await?;
+        if self.trains_elsewhere && !is_sketch {
+            // A well-formed shard, trained on other units than those assigned.
+            let total = u32::try_from(run.units.len()).unwrap_or(1).max(1);
+            units.iter_mut().for_each(|unit| *unit = (*unit + total / 2) % total);
+        }
+        let shard = self
+            .bench
+            .run(move |bench| {
+                if !is_sketch {
+                    return bench.train(&run, &bytes, round, &units, seed);
+                }
+                let checkpoint = bench::read_checkpoint(&run, &bytes)?;
+                let payload = attributor::capture(&bench.engine, &run, &checkpoint, &units)?;
+                Ok(bench::Shard { payload, loss_first: 0, loss_last: 0, tokens: 0 })
+            })
+            .await?;
+        let length = u32::try_from(shard.payload.len()).map_err(|_| Failure::Local)?;
+        let payload = self.blobs.put(shard.payload).await?;
+        self.lock().shards_done += 1;
+        Ok(Done::Computed(ShardBody {
+            model,
+            round,
+            slot,
+            base,
+            payload,
+            length,
+            loss_first: shard.loss_first,
+            loss_last: shard.loss_last,
+            tokens: shard.tokens,
+        }))
+    }
+
+    async fn replay(
+        &self,
+        shard: ShardBody,
+        units: Vec<u32>,
+        seed: u64,
+        is_sketch: bool,
+        from: &[NodeId],
+    ) -> Result<Done, Failure> {
+        let run = self.run(shard.model)?;
+        let limit = u64::from(shard.length);
+        if usize::try_from(limit).is_ok_and(|length| length > MAX_PAYLOAD_BYTES) {
+            return Err(Failure::Invalid);
+        }
+        let claimed = self.blobs.obtain(shard.payload, limit, from).await?;
+        let base = self.blobs.obtain(shard.base, MAX_CHECKPOINT_BYTES, from).await?;
+        let report = self
+            .bench
+            .run(move |bench| {
+                if !is_sketch {
+                    return bench.replay(&run, &base, shard.round, (&units, seed), &claimed);
+                }
+                let checkpoint = bench::read_checkpoint(&run, &base)?;
+                attributor::audit_capture(&bench.engine, &run, &checkpoint, &units, &claimed)
+            })
+            .await?;
+        Ok(Done::Replayed(report))
+    }
+
+    async fn aggregate(
+        &self,
+        model: ModelId,
+        base: Hash,
+        payloads: &[(Hash, u32)],
+        from: &[NodeId],
+        expected: Option<Hash>,
+    ) -> Result<Done, Failure> {
+        if let Some(known) = expected.filter(|hash| self.blobs.has(*hash)) {
+            return Ok(Done::Aggregated(known));
+        }
+        let run = self.run(model)?;
+        let base = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, from).await?;
+        let mut updates = Vec::with_capacity(payloads.len());
+        for (hash, length) in payloads {
+            updates.push(self.blobs.obtain(*hash, u64::from(*length), from).await?);
+        }
+        let next = tokio::task::spawn_blocking(move || bench::aggregate(&run, &base, &updates));
+        let next = next.await.map_err(|_| Failure::Local)??;
+        Ok(Done::Aggregated(self.blobs.put(next).await?))
+    }
+
+    /// Has the model with its evidence loaded on the computing thread.
+    async fn load(&self, model: ModelId) -> Result<Hash, Failure> {
+        let run = self.run(model)?;
+        let ready = self.lock().sketches.get(&model).cloned();
+        let (checkpoint, parts) = ready.ok_or(Failure::Unavailable)?;
+        let bytes = self.blobs.obtain(checkpoint, MAX_CHECKPOINT_BYTES, &[]).await?;
+        let mut sketches = Vec::with_capacity(parts.len());
+        for (hash, length) in parts {
+            sketches.push(self.blobs.obtain(hash, u64::from(length), &[]).await?);
+        }
+        self.bench
+            .run(move |bench| {
+                if bench.attributors.contains_key(&(model, checkpoint)) {
+                    return Ok(());
+                }
+                let weights = bench::read_checkpoint(&run, &bytes)?;
+                let loaded = Attributor::load(&bench.engine, run, &weights, &sketches)?;
+                bench.attributors.insert((model, checkpoint), loaded);
+                Ok(())
+            })
+            .await?;
+        Ok(checkpoint)
+    }
+
+    async fn infer(&self, request: u64, model: ModelId) -> Result<Done, Failure> {
+        let asked = self.lock().asked.get(&request).cloned().ok_or(Failure::Unavailable)?;
+        let checkpoint = self.load(model).await?;
+        let sampling = Sampling {
+            tokens: asked.max_tokens,
+            temperature_ppm: asked.temperature_ppm,
+            top: 0,
+            seed: asked.seed,
+        };
+        let prompt = asked.prompt.clone();
+        let (transcript, answer) = self
+            .bench
+            .run(move |bench| {
+                let served = bench.attributors.get(&(model, checkpoint));
+                let served = served.ok_or(Failure::Unavailable)?;
+                let (transcript, evidence) = served.answer(&prompt, &sampling)?;
+                let answer = report(served.run(), &transcript, &evidence)?;
+                Ok((transcript, answer))
+            })
+            .await?;
+        let bytes = transcript.to_bytes();
+        let length = u32::try_from(bytes.len()).map_err(|_| Failure::Local)?;
+        let body = AttributionBody {
+            model,
+            checkpoint,
+            receipt: asked.receipt,
+            transcript: self.blobs.put(bytes).await?,
+            length,
+            tokens_in: u32::try_from(transcript.prompt.len()).unwrap_or(u32::MAX),
+            tokens_out: u32::try_from(transcript.output.len()).unwrap_or(u32::MAX),
+            lambda: answer.lambda_ppm,
+            shares: transcript.shares,
+        };
+        self.lock().answers.insert(request, answer);
+        Ok(Done::Inferred(body))
+    }
+
+    async fn audit_attribution(&self, record: &Arc<VerifiedRecord>) -> Result<Done, Failure> {
+        let Body::Attribution(body) = &record.record().body else {
+            return Err(Failure::Invalid);
+        };
+        let body = body.clone();
+        if u64::from(body.length) > MAX_TRANSCRIPT_BYTES {
+            return Err(Failure::Invalid);
+        }
+        let checkpoint = self.load(body.model).await?;
+        if checkpoint != body.checkpoint {
+            return Ok(Done::Judged(Verdict::Fail));
+        }
+        let bytes = self.blobs.obtain(body.transcript, u64::from(body.length), &[]).await?;
+        let transcript = Transcript::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let is_confirmed = self
+            .bench
+            .run(move |bench| {
+                let served = bench.attributors.get(&(body.model, checkpoint));
+                let is_same = transcript.shares == body.shares
+                    && u32::try_from(transcript.prompt.len()) == Ok(body.tokens_in)
+                    && u32::try_from(transcript.output.len()) == Ok(body.tokens_out);
+                Ok(is_same && served.ok_or(Failure::Unavailable)?.confirms(&transcript)?)
+            })
+            .await?;
+        Ok(Done::Judged(if is_confirmed { Verdict::Pass } else { Verdict::Fail }))
+    }
+}

@@ -1,0 +1,101 @@
+//! The records that this node knows: durable in the log, by id in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use protocol::codec::{DecodeError, Wire};
+use protocol::record::{Body, SignedRecord, VerifiedRecord};
+use protocol::settle::Evidence;
+use protocol::{Digest, Epoch, eip712};
+use storage::Store;
+use storage::record_log::LogError;
+
+/// Records of how many epochs on either side a settlement looks at.
+const NEIGHBOURS: u64 = 1;
+
+/// A record that could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PoolError {
+    /// The log refused it; the message says what to do.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What the log holds is no record.
+    #[error(
+        "the record log holds something that is no record: {0}; keep the directory and report it"
+    )]
+    Decode(#[from] DecodeError),
+}
+
+/// Records by id, backed by the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    store: Arc<Store>,
+    records: Arc<Mutex<BTreeMap<Digest, Arc<VerifiedRecord>>>>,
+}
+
+impl Pool {
+    /// Reads the log; records whose signature does not hold are left out.
+    pub(crate) fn open(store: Arc<Store>, domain: &eip712::Domain) -> Result<Self, PoolError> {
+        let mut records = BTreeMap::new();
+        for frame in store.log().iter()? {
+            let (_, bytes) = frame?;
+            if let Ok(verified) = SignedRecord::from_bytes(&bytes)?.verify(domain) {
+                records.insert(verified.id(), Arc::new(verified));
+            }
+        }
+        Ok(Self { store, records: Arc::new(Mutex::new(records)) })
+    }
+
+    /// Appends a record durably; `false` when it was known.
+    pub(crate) fn insert(&self, record: &Arc<VerifiedRecord>) -> Result<bool, PoolError> {
+        if self.contains(&record.id()) {
+            return Ok(false);
+        }
+        let epoch = record.record().epoch.0;
+        self.store.log().append(epoch, &record.signed().to_bytes())?;
+        self.lock().insert(record.id(), Arc::clone(record));
+        Ok(true)
+    }
+
+    pub(crate) fn contains(&self, id: &Digest) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    pub(crate) fn get(&self, id: &Digest) -> Option<Arc<VerifiedRecord>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// All records, in order of ids.
+    pub(crate) fn all(&self) -> Vec<Arc<VerifiedRecord>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// A page of the records of an epoch after an id.
+    pub(crate) fn page(&self, epoch: Epoch, after: Digest, limit: usize) -> Vec<SignedRecord> {
+        let records = self.lock();
+        let later = records.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        later
+            .filter(|(_, record)| record.record().epoch == epoch)
+            .take(limit)
+            .map(|(_, record)| record.signed().clone())
+            .collect()
+    }
+
+    /// What a settlement of an epoch looks at, without the openings.
+    pub(crate) fn evidence(&self, epoch: Epoch) -> Evidence {
+        let near = |record: &Arc<VerifiedRecord>| {
+            record.record().epoch.0.abs_diff(epoch.0) <= NEIGHBOURS
+                || matches!(record.record().body, Body::Attribution(_) | Body::Audit(_))
+        };
+        let records = self.lock();
+        let chosen = records.iter().filter(|(_, record)| near(record));
+        Evidence {
+            records: chosen.map(|(id, record)| (*id, Arc::clone(record))).collect(),
+            openings: BTreeMap::new(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<VerifiedRecord>>> {
+        self.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,359 @@
+//! The loop: the one task that owns the machine.
+//!
+//! Blocks, gossip, finished jobs and commands come in through bounded queues; the machine's outputs
+//! go to tasks. Nothing here decides anything: it only carries.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::chain::{ChainView, Transaction};
+use protocol::codec::Wire;
+use protocol::eip712::EvmKey;
+use protocol::message::{Answer, Gossip, Request, Topic};
+use protocol::node::{Done, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest};
+use protocol::record::VerifiedRecord;
+use protocol::{AccountId, Digest, EvmAddress, Hash, NodeId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::chain::Blocks;
+use super::jobs::Workshop;
+use super::serving::{Asked, InferReport};
+use super::status::{Closed, Seen, Snapshot};
+use crate::net::{NetEvent, NetworkHandle, Verdict};
+
+/// Between two rounds of pull sync.
+const SYNC: Duration = Duration::from_secs(2);
+/// Records of one pull-sync answer: well below the limit of an answer in bytes.
+const PAGE: usize = 32;
+/// Epochs before the current one that pull sync asks for; training needs all of a run.
+const SYNC_DEPTH: u64 = 2;
+
+/// What the API asks of the loop.
+pub(crate) enum Command {
+    /// Serve a paid request.
+    Serve(Asked, ServeRequest, oneshot::Sender<Result<InferReport, Refusal>>),
+    /// What a consumer has promised so far.
+    Promised(EvmAddress, oneshot::Sender<protocol::Amount>),
+    /// The node has blobs that others may want.
+    Announce(Vec<(Hash, u64)>),
+}
+
+/// Everything the loop owns.
+pub(crate) struct Loop {
+    pub(crate) node_id: NodeId,
+    pub(crate) operator: EvmKey,
+    pub(crate) config: NodeConfig,
+    pub(crate) chain: Arc<ChainView>,
+    pub(crate) workshop: Workshop,
+    pub(crate) net: NetworkHandle,
+    pub(crate) binding: Option<Transaction>,
+    pub(crate) machine: Option<Node>,
+    pub(crate) seen: Seen,
+    pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Result<InferReport, Refusal>>>,
+    /// Gossip that found no peer, to be published again.
+    pub(crate) unsent: VecDeque<(Topic, Vec<u8>)>,
+    pub(crate) status: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The queues that feed the loop.
+pub(crate) struct Feeds {
+    pub(crate) blocks: mpsc::Receiver<Blocks>,
+    pub(crate) events: mpsc::Receiver<NetEvent>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+impl Loop {
+    /// Runs until told to stop, or until a feed ends.
+    pub(crate) async fn run(mut self, mut feeds: Feeds, stop: CancellationToken) {
+        let (done_out, mut done) = mpsc::channel::<(OpId, Done)>(256);
+        let (record_out, mut pulled) = mpsc::channel::<Vec<VerifiedRecord>>(64);
+        let mut sync = tokio::time::interval(SYNC);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                blocks = feeds.blocks.recv() => match blocks {
+                    Some(blocks) => self.on_blocks(blocks),
+                    None => return,
+                },
+                event = feeds.events.recv() => match event {
+                    Some(event) => self.on_net(event).await,
+                    None => return,
+                },
+                Some((op, result)) = done.recv() => self.input(Input::Done(op, result)),
+                Some(records) = pulled.recv() => {
+                    records.into_iter().for_each(|record| self.on_record(Arc::new(record)));
+                }
+                Some(command) = feeds.commands.recv() => self.on_command(command).await,
+                _ = sync.tick() => self.sync(&record_out),
+            }
+            self.drain(&done_out).await;
+            self.publish_status();
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        if let Some(machine) = &mut self.machine {
+            machine.handle(&self.chain, input);
+        }
+    }
+
+    fn on_blocks(&mut self, blocks: Blocks) {
+        for (header, events) in blocks {
+            Arc::make_mut(&mut self.chain).apply(header, &events);
+            if self.machine.is_none() {
+                self.enrol();
+            }
+            self.input(Input::Block);
+        }
+    }
+
+    /// Starts the machine once the chain knows this node's account; asks for one otherwise.
+    fn enrol(&mut self) {
+        if let Some(account) = self.chain.account_of(&self.node_id) {
+            tracing::info!(%account, "this node has an account");
+            let mut machine = Node::new(account, self.config);
+            // What was signed before a restart must not be signed again.
+            for record in self.workshop.pool.all() {
+                machine.handle(&self.chain, Input::Record(record));
+            }
+            self.machine = Some(machine);
+        } else if let Some(register) = self.binding.take() {
+            self.workshop.sender.submit(register);
+        }
+    }
+
+    async fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::PeerUp { peer } => self.workshop.blobs.peer_up(peer),
+            NetEvent::PeerDown { peer } => self.workshop.blobs.peer_down(peer),
+            NetEvent::Gossip { from, bytes, id, .. } => {
+                let verdict = self.on_gossip(from, &bytes);
+                if let Err(error) = self.net.validate(id, verdict).await {
+                    tracing::debug!(%error, "a verdict was lost");
+                }
+            }
+            NetEvent::Request { from, bytes, reply } => {
+                // A malformed request gets no answer: dropping the reply refuses it.
+                if let Ok(request) = Request::from_bytes(&bytes) {
+                    reply.send(self.answer(from, request).to_bytes());
+                }
+            }
+            NetEvent::Subscribed { .. } => self.resend().await,
+            NetEvent::Listening { address } => tracing::info!(%address, "listening"),
+            NetEvent::Reachability { reachability } => {
+                tracing::info!(?reachability, "reachability")
+            }
+        }
+    }
+
+    fn on_gossip(&mut self, from: NodeId, bytes: &[u8]) -> Verdict {
+        match Gossip::from_bytes(bytes) {
+            Ok(Gossip::Have(blobs)) => {
+                self.workshop.blobs.learn(from, &blobs);
+                Verdict::Accept
+            }
+            Ok(Gossip::Record(record)) => match record.verify(&self.chain.domain) {
+                Ok(record) if self.is_operator(&record) => {
+                    self.on_record(Arc::new(record));
+                    Verdict::Accept
+                }
+                // The account may be newer than this node's view of the chain.
+                Ok(_) => Verdict::Ignore,
+                Err(_) => Verdict::Reject,
+            },
+            Err(_) => Verdict::Reject,
+        }
+    }
+
+    fn is_operator(&self, record: &VerifiedRecord) -> bool {
+        let head = self.chain.head().map(|head| head.number);
+        let account = self.chain.account(record.record().account);
+        account.zip(head).and_then(|(account, head)| account.operator_at(head))
+            == Some(record.signer())
+    }
+
+    /// Keeps a record durably, then shows it to the machine.
+    fn on_record(&mut self, record: Arc<VerifiedRecord>) {
+        if self.workshop.pool.contains(&record.id()) || !self.is_operator(&record) {
+            return;
+        }
+        let kept = tokio::task::block_in_place(|| self.workshop.pool.insert(&record));
+        match kept {
+            Ok(true) => self.input(Input::Record(record)),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a record could not be kept"),
+        }
+    }
+
+    fn answer(&self, _from: NodeId, request: Request) -> Answer {
+        match request {
+            Request::Records { epoch, after } => {
+                Answer::Records(self.workshop.pool.page(epoch, after, PAGE))
+            }
+            Request::Has(blobs) => {
+                let store = self.workshop.blobs.store().blobs();
+                let has = |hash: Hash| store.len(hash).map(|length| (hash, length));
+                let account = self.chain.account_of(&self.node_id).unwrap_or_default();
+                Answer::Has { account, blobs: blobs.into_iter().filter_map(has).collect() }
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Serve(asked, request, reply) => {
+                self.workshop.ask(request.id, asked);
+                self.waiting.insert(request.id, reply);
+                self.input(Input::Serve(request));
+            }
+            Command::Promised(payer, reply) => {
+                let promised = self.machine.as_ref().map(|m| m.promised_by(&self.chain, payer));
+                // Whoever asked may be gone.
+                let _ = reply.send(promised.unwrap_or_default());
+            }
+            Command::Announce(blobs) => {
+                self.publish(Topic::Announce, Gossip::Have(blobs).to_bytes()).await;
+            }
+        }
+    }
+
+    async fn drain(&mut self, done: &mpsc::Sender<(OpId, Done)>) {
+        while let Some(output) = self.machine.as_mut().and_then(Node::poll_output) {
+            match output {
+                Output::Sign(record) => {
+                    let signed = record.sign(&self.chain.domain, &self.operator);
+                    let verified = signed.and_then(|signed| signed.verify(&self.chain.domain));
+                    match verified {
+                        Ok(record) => {
+                            let gossip = Gossip::Record(record.signed().clone()).to_bytes();
+                            self.on_record(Arc::new(record));
+                            self.publish(Topic::Records, gossip).await;
+                        }
+                        Err(error) => tracing::error!(%error, "a record could not be signed"),
+                    }
+                }
+                Output::Submit(transaction) => self.workshop.sender.submit(transaction),
+                Output::Job(op, job) => {
+                    let (workshop, chain) = (self.workshop.clone(), Arc::clone(&self.chain));
+                    let done = done.clone();
+                    tokio::spawn(async move {
+                        let result = workshop.perform(chain, job).await;
+                        // The loop ends before its jobs when the node stops.
+                        let _ = done.send((op, result)).await;
+                    });
+                }
+                Output::Event(event) => self.on_event(event),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        tracing::info!(?event, "event");
+        match event {
+            Event::StorageFault { .. } => self.seen.storage_faults += 1,
+            Event::ShardRejected { .. } => self.seen.shards_rejected += 1,
+            Event::RoundClosed { model, round, checkpoint, shards } => {
+                self.seen.closed.push(Closed { model, round, checkpoint, shards });
+            }
+            Event::ModelReady { model, checkpoint, sketches, sketch_root } => {
+                self.workshop.set_ready(model, checkpoint, sketches);
+                self.seen.ready.insert(model, (checkpoint, sketch_root));
+            }
+            Event::Served { request, record } => self.reply(request, Ok(record)),
+            Event::Refused { request, reason } => self.reply(request, Err(reason)),
+            Event::CheckpointMismatch { .. } | Event::WrongSettlement { .. } => {
+                self.seen.objections += 1;
+            }
+        }
+    }
+
+    fn reply(&mut self, request: u64, outcome: Result<Digest, Refusal>) {
+        let Some(reply) = self.waiting.remove(&request) else { return };
+        let answer = self.workshop.take_answer(request);
+        let outcome = outcome.and_then(|record| {
+            let mut answer = answer.ok_or(Refusal::Failed)?;
+            answer.record = record;
+            Ok(answer)
+        });
+        // The consumer may be gone; the attribution stands all the same.
+        let _ = reply.send(outcome);
+    }
+
+    async fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
+        if let Err(error) = self.net.publish(topic as usize, bytes.clone()).await {
+            tracing::debug!(%error, "gossip is kept until a peer listens");
+            if self.unsent.len() < 1024 {
+                self.unsent.push_back((topic, bytes));
+            }
+        }
+    }
+
+    async fn resend(&mut self) {
+        for (topic, bytes) in std::mem::take(&mut self.unsent) {
+            if self.net.publish(topic as usize, bytes).await.is_err() {
+                tracing::debug!("gossip found no peer; pull sync will carry it");
+            }
+        }
+    }
+
+    /// Asks one peer for what gossip may have lost.
+    fn sync(&mut self, out: &mpsc::Sender<Vec<VerifiedRecord>>) {
+        let peers = self.workshop.blobs.peers();
+        let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
+        self.seen.syncs += 1;
+        let now = protocol::node::work_epoch(&self.chain);
+        let is_catching_up = self.chain.models().next().is_some();
+        let first = if is_catching_up { 0 } else { now.0.saturating_sub(SYNC_DEPTH) };
+        let (net, pool, out) = (self.net.clone(), self.workshop.pool.clone(), out.clone());
+        let domain = self.chain.domain;
+        tokio::spawn(async move {
+            for epoch in (first..=now.0).rev().take(8).map(protocol::Epoch) {
+                let mut after = Digest::ZERO;
+                while let Some(page) = pull(&net, peer, epoch, after).await {
+                    let Some(last) = page.last().map(|record| record.record.id(&domain)) else {
+                        break;
+                    };
+                    let is_new = |r: &VerifiedRecord| !pool.contains(&r.id());
+                    let fresh: Vec<_> = page
+                        .into_iter()
+                        .filter_map(|record| record.verify(&domain).ok())
+                        .filter(is_new)
+                        .collect();
+                    if last <= after || (!fresh.is_empty() && out.send(fresh).await.is_err()) {
+                        return;
+                    }
+                    after = last;
+                }
+            }
+        });
+    }
+
+    fn publish_status(&self) {
+        let machine = self.machine.as_ref();
+        let account = machine.map_or(AccountId(0), Node::account);
+        let snapshot = Snapshot {
+            account,
+            chain: Arc::clone(&self.chain),
+            progress: machine.map(|m| m.progress().collect()).unwrap_or_default(),
+            waiting: machine.map(|m| m.waiting(&self.chain)).unwrap_or_default(),
+            seen: self.seen.clone(),
+        };
+        self.status.send_replace(Arc::new(snapshot));
+    }
+}
+
+async fn pull(
+    net: &NetworkHandle,
+    peer: NodeId,
+    epoch: protocol::Epoch,
+    after: Digest,
+) -> Option<Vec<protocol::record::SignedRecord>> {
+    let request = Request::Records { epoch, after }.to_bytes();
+    let bytes = net.request(peer, request).await.ok()?;
+    match Answer::from_bytes(&bytes) {
+        Ok(Answer::Records(records)) => Some(records),
+        _ => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! What a server publishes of one use of a model, so that anyone can repeat the attribution.
+
+use protocol::AccountId;
+use protocol::attribution::Share;
+use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
+use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
+
+/// Format version.
+const VERSION: u8 = 1;
+/// Longest published query, in bytes.
+const MAX_QUERY_BYTES: usize = 4 << 20;
+/// Longest transcript, in bytes.
+pub(crate) const MAX_TRANSCRIPT_BYTES: u64 = 8 << 20;
+
+/// Prompt, output, the published query, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transcript {
+    /// Token ids of the prompt.
+    pub(crate) prompt: Vec<u32>,
+    /// Token ids of the output.
+    pub(crate) output: Vec<u32>,
+    /// The quantised query ([`compute::attribution::Query`]).
+    pub(crate) query: Vec<u8>,
+    /// What is paid, in ppm.
+    pub(crate) shares: Vec<(AccountId, u32)>,
+}
+
+impl Wire for Transcript {
+    fn encode(&self, out: &mut Vec<u8>) {
+        VERSION.encode(out);
+        encode_list(&self.prompt, out);
+        encode_list(&self.output, out);
+        encode_bytes(&self.query, out);
+        encode_list(&self.shares, out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::decode(input)? {
+            VERSION => Ok(Self {
+                prompt: input.list(MAX_PROMPT_BYTES)?,
+                output: input.list(MAX_GENERATED_TOKENS as usize)?,
+                query: input.bytes(MAX_QUERY_BYTES)?,
+                shares: input.list(MAX_SHARES)?,
+            }),
+            version => Err(DecodeError::Tag(version)),
+        }
+    }
+}
+
+/// Shares as a record carries them.
+pub(crate) fn pairs(shares: &[Share]) -> Vec<(AccountId, u32)> {
+    shares.iter().map(|share| (share.account, share.ppm)).collect()
+}

@@ -1,0 +1,325 @@
+//! The whole slice on real components in one process: an EVM chain behind JSON-RPC, four nodes with
+//! their own disks and sockets, real text, a real (tiny) training run, one node that cheats.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use compute::engine::DeviceChoice;
+use contracts_abi::devchain::DEV_KEYS;
+use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
+use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
+use daemon::keys::{NodeKeys, random_evm_key};
+use daemon::network::{NetworkFile, Preset};
+use daemon::node::{AddRequest, InferRequest, NodeHandle, RunOptions, TrainRequest};
+use protocol::chain::{ChainEvent, ModelPublication, Transaction};
+use protocol::eip712::EvmKey;
+use protocol::manifest::{Document, Manifest, cut_units};
+use protocol::receipt::Receipt;
+use protocol::{AccountId, Amount, DatanetId, Digest, EvmAddress, ModelId, NodeId};
+use storage::packs::{PackRule, pack_all};
+
+const OPEN: u128 = Amount::ONE_OPEN.0;
+const BLOCK: Duration = Duration::from_millis(250);
+const NODES: usize = 4;
+
+struct World {
+    _chain: DevChainHandle,
+    client: ChainClient,
+    network: NetworkFile,
+    nodes: Vec<NodeHandle>,
+    operators: Vec<EvmKey>,
+    _dirs: Vec<tempfile::TempDir>,
+}
+
+fn dev_key(index: usize) -> EvmKey {
+    EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
+}
+
+async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
+    contracts_abi::install_crypto_provider();
+    let config = ServerConfig { mining: Mining::Every(BLOCK), ..ServerConfig::default() };
+    let chain = DevChainServer::start(config).await.unwrap();
+    let key = dev_key(0);
+    let genesis = GenesisConfig {
+        holders: vec![(key.address(), Amount(1_000_000 * OPEN))],
+        vault: Amount(1_000_000 * OPEN),
+        treasury: key.address(),
+        budget: Amount(1000 * OPEN),
+        epoch_blocks: 24,
+        commit_blocks: 8,
+        challenge_blocks: 4,
+        start_after: 2,
+        cell_bytes: Preset::Minimal.params().holding.cell_bytes,
+        bonds: Bonds {
+            proposal: Amount(10 * OPEN),
+            objection: Amount(10 * OPEN),
+            dispute: Amount(OPEN),
+            fault: Amount(OPEN),
+        },
+        min_stake: Amount(OPEN),
+    };
+    let deployment = deploy(&chain.url(), &key, &genesis).await.unwrap();
+    let client = ChainClient::connect(&chain.url(), deployment.clone(), &key).await.unwrap();
+    let network = NetworkFile {
+        name: "test".into(),
+        rpc_url: chain.url(),
+        params: Preset::Minimal,
+        deployment,
+    };
+    (chain, client, network)
+}
+
+async fn start_node(
+    dir: &Path,
+    network: &NetworkFile,
+    keys: NodeKeys,
+    bootstrap: Vec<String>,
+    misbehave: bool,
+) -> NodeHandle {
+    let options = RunOptions {
+        data_dir: dir.to_path_buf(),
+        network: network.clone(),
+        keys,
+        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        control_port: 0,
+        data_port: 0,
+        bootstrap,
+        mdns: false,
+        relay_server: false,
+        relays: vec![],
+        max_disk: None,
+        max_upload: None,
+        device: DeviceChoice::Cpu,
+        auto_claim: true,
+        misbehave,
+    };
+    NodeHandle::start(options).await.unwrap()
+}
+
+impl World {
+    /// Starts chain and nodes; the last node cheats.
+    async fn start() -> Self {
+        let (chain, client, network) = start_chain().await;
+        let (mut nodes, mut operators, mut dirs) = (vec![], vec![], vec![]);
+        let mut bootstrap = vec![];
+        for index in 0..NODES {
+            let dir = tempfile::tempdir().unwrap();
+            let keys = NodeKeys::generate().unwrap();
+            client.send_gas(keys.operator.address(), 10u128.pow(18)).await.unwrap();
+            operators.push(keys.operator.clone());
+            let cheats = index == NODES - 1;
+            let node = start_node(dir.path(), &network, keys, bootstrap.clone(), cheats).await;
+            if bootstrap.is_empty() {
+                bootstrap = node.join_ticket().await.unwrap().bootstrap();
+            }
+            nodes.push(node);
+            dirs.push(dir);
+        }
+        let world = Self { _chain: chain, client, network, nodes, operators, _dirs: dirs };
+        world
+            .until("every node has an account", |w| {
+                w.nodes.iter().all(|node| node.account() != AccountId(0))
+            })
+            .await;
+        for node in &world.nodes {
+            let stake =
+                Transaction::StakeFor { account: node.account(), amount: Amount(100 * OPEN) };
+            world.client.submit(&stake).await.unwrap();
+        }
+        world
+    }
+
+    /// Waits for something to become true, as told by the nodes' own view of the chain.
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(240), async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        if waited.await.is_err() {
+            for node in &self.nodes {
+                eprintln!("{:?}", node.status().await);
+            }
+            panic!("timed out: {what}");
+        }
+    }
+
+    async fn account(&self, owner: EvmAddress, operator: EvmAddress) -> AccountId {
+        let register = Transaction::Register {
+            owner,
+            operator,
+            payout: owner,
+            node: NodeId::ZERO,
+            binding: [0; 64],
+        };
+        let receipt = self.client.submit(&register).await.unwrap();
+        let account = receipt.events.iter().find_map(|event| match event {
+            ChainEvent::AccountRegistered { account, .. } => Some(*account),
+            _ => None,
+        });
+        account.unwrap()
+    }
+
+    async fn contribute(&self, node: usize, datanet: DatanetId, text: &str) -> AccountId {
+        let owner = random_evm_key().unwrap().address();
+        let account = self.account(owner, self.operators[node].address()).await;
+        let params = self.network.params();
+        let packs: Vec<Vec<u8>> = pack_all(text.as_bytes(), PackRule::MINIMAL.text())
+            .unwrap()
+            .into_iter()
+            .map(|pack| pack.bytes.to_vec())
+            .collect();
+        let units = packs.iter().zip(0..).flat_map(|(p, i)| cut_units(i, p, params.unit_bytes));
+        let hash = |bytes: &[u8]| protocol::hash::blake3(bytes);
+        let manifest = Manifest {
+            documents: vec![Document {
+                name: "text".into(),
+                length: text.len() as u64,
+                hash: hash(text.as_bytes()),
+            }],
+            packs: packs.iter().map(|pack| (hash(pack), pack.len() as u64)).collect(),
+            units: units.collect(),
+        };
+        let request = AddRequest { datanet, account, manifest, packs };
+        self.nodes[node].add(request).await.unwrap();
+        account
+    }
+}
+
+fn text(name: &str, bytes: usize) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo").join(name);
+    let mut paths: Vec<_> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let whole: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    whole.chars().take(bytes).collect()
+}
+
+async fn use_model(world: &World, model: ModelId, server: AccountId, prompt: &str) -> Amount {
+    let consumer = dev_key(1);
+    let funds = Amount(1000 * OPEN);
+    world.client.transfer(consumer.address(), funds).await.unwrap();
+    let deployment = world.network.deployment.clone();
+    let purse = ChainClient::connect(&world.network.rpc_url, deployment, &consumer).await.unwrap();
+    purse.submit(&Transaction::Deposit { payee: server, amount: funds }).await.unwrap();
+    let node = &world.nodes[0];
+    let quote = node.quote(model, consumer.address(), prompt, 24).await.unwrap();
+    assert_eq!(quote.payee, server);
+    let receipt = Receipt {
+        payer: consumer.address(),
+        payee: server,
+        model,
+        cumulative: Amount(quote.promised.0 + quote.price.0),
+        nonce: 1,
+        request: Digest::ZERO,
+    };
+    let receipt = receipt.sign(&world.network.deployment.domain(), &consumer).unwrap();
+    let request = InferRequest { receipt, prompt: prompt.into(), max_tokens: 24, seed: 5 };
+    let answer = node.infer(request).await.unwrap();
+    assert_eq!(answer.tokens_out, 24);
+    assert_eq!(answer.shares.iter().map(|(_, ppm)| ppm).sum::<u32>(), 1_000_000);
+    quote.price
+}
+
+/// Trains, publishes, uses; gives the model and the fee.
+async fn train_and_use(world: &World, datanet: DatanetId, prompt: &str) -> Amount {
+    let operator = world.operators[0].address();
+    let developer = world.account(dev_key(2).address(), operator).await;
+    let request = TrainRequest { datanet, developer, seed: 3, rounds: Some(2), steps: Some(6) };
+    let model = world.nodes[0].train(request).await.unwrap();
+    let is_ready = |node: &NodeHandle| node.model_ready(model).is_some();
+    world.until("the run is ready on every node", |w| w.nodes.iter().all(is_ready)).await;
+    let (checkpoint, sketch_root) = world.nodes[0].model_ready(model).unwrap();
+    for node in &world.nodes {
+        let status = node.status().await.unwrap();
+        assert_eq!(status.rounds_closed.len(), 2);
+        assert!(
+            status.rounds_closed.iter().all(|round| round.shards == 3),
+            "the cheat is left out"
+        );
+        assert_eq!(node.model_ready(model), Some((checkpoint, sketch_root)));
+    }
+    let server = world.nodes[0].account();
+    let offer = ModelPublication {
+        model,
+        checkpoint,
+        sketch_root,
+        server,
+        price_in: Amount(OPEN),
+        price_out: Amount(2 * OPEN),
+        price_use: Amount(OPEN / 10),
+    };
+    world.nodes[0].submit(Transaction::PublishModel(offer)).await.unwrap();
+    world.until("the offer is seen", |w| w.nodes[0].chain().publication(model).is_some()).await;
+    use_model(world, model, server, prompt).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn data_becomes_money() {
+    let world = World::start().await;
+    let owner = world.nodes[0].account();
+    let create = Transaction::CreateDatanet {
+        owner,
+        name: "letters".into(),
+        domain: "text".into(),
+        licence: 1,
+    };
+    let datanet = DatanetId(world.nodes[0].submit(create).await.unwrap().created.unwrap());
+    let mut contributors = vec![];
+    for (index, name) in ["bierce", "jargon"].into_iter().enumerate() {
+        contributors.push(world.contribute(index, datanet, &text(name, 150_000)).await);
+    }
+    let fee = train_and_use(&world, datanet, "LOVE, n. A temporary insanity").await;
+    world
+        .until("the fee is settled and storage proven", |w| {
+            let chain = w.nodes[0].chain();
+            let redeemed = chain.redeemed(dev_key(1).address(), owner);
+            let last = chain.last_final().map(|state| state.settlement);
+            let proven = last.is_some_and(|s| s.replicas_proven > 0);
+            let is_caught = (0..chain.next_to_settle().0)
+                .filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)))
+                .any(|state| state.settlement.storage_faults > 0);
+            let has_fee = (0..chain.next_to_settle().0)
+                .any(|epoch| chain.redemptions(protocol::Epoch(epoch)).next().is_some());
+            redeemed == fee && proven && is_caught && has_fee
+        })
+        .await;
+    judge(&world, &contributors).await;
+    for node in &world.nodes {
+        node.shutdown().await;
+    }
+}
+
+async fn judge(world: &World, contributors: &[AccountId]) {
+    let chain = world.nodes[0].chain();
+    let settled: Vec<_> = (0..chain.next_to_settle().0)
+        .filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)))
+        .map(|state| state.settlement)
+        .collect();
+    let cheat = world.nodes[NODES - 1].account();
+    let lines = world.nodes[0].rewards(cheat).await.unwrap();
+    let has_fault = settled.iter().any(|s| s.storage_faults == 1);
+    assert!(has_fault, "the deleted pack is caught: {settled:#?} {lines:#?}");
+    assert!(settled.iter().all(|s| s.storage_faults <= 1));
+    assert_eq!(settled.iter().map(|s| s.shards_rejected).sum::<u32>(), 2, "{settled:?}");
+    let earned = |source: &str| {
+        lines.iter().filter(|l| l.source == source).map(|l| l.amount.0).sum::<u128>()
+    };
+    assert_eq!(earned("storage"), 0, "{lines:?}");
+    for node in &world.nodes[..NODES - 1] {
+        let lines = world.nodes[0].rewards(node.account()).await.unwrap();
+        for source in ["storage", "shards"] {
+            assert!(lines.iter().any(|l| l.source == source && l.amount.0 > 0), "{lines:?}");
+        }
+    }
+    let mut of_contributors = 0;
+    for account in contributors {
+        let lines = world.nodes[0].rewards(*account).await.unwrap();
+        of_contributors += lines.iter().map(|line| line.amount.0).sum::<u128>();
+    }
+    assert!(of_contributors > 0);
+    let vault = world.client.vault().await.unwrap();
+    let balance = world.client.balance(world.network.deployment.vault).await.unwrap();
+    assert_eq!(vault.funded.0 + vault.redeemed.0, balance.0 + vault.paid.0);
+}
