@@ -1,0 +1,75 @@
+//! Errors of the API (RFC 9457), with codes that programs can rely on.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::node::Refusal;
+use serde::{Deserialize, Serialize};
+
+/// An error as the API tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The kind of error; it does not change between versions.
+    pub code: String,
+    /// The kind in words.
+    pub title: String,
+    /// What happened, and what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, title: &str, detail: String) -> Self {
+        let (code, title) = (code.to_owned(), title.to_owned());
+        Self { status: status.as_u16(), code, title, detail }
+    }
+
+    pub(crate) fn unauthorised() -> Self {
+        let detail = "send `Authorization: Bearer TOKEN` with the token of api.json".to_owned();
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorised", "no valid token", detail)
+    }
+
+    pub(crate) fn wrong_host() -> Self {
+        let detail = "this API answers requests to 127.0.0.1 and localhost only".to_owned();
+        Self::new(StatusCode::FORBIDDEN, "wrong_host", "another host was asked for", detail)
+    }
+
+    pub(crate) fn invalid(detail: impl ToString) -> Self {
+        let title = "the request is not valid";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title, detail.to_string())
+    }
+
+    pub(crate) fn not_found(detail: impl ToString) -> Self {
+        let title = "there is no such thing";
+        Self::new(StatusCode::NOT_FOUND, "not_found", title, detail.to_string())
+    }
+
+    pub(crate) fn not_ready(detail: impl ToString) -> Self {
+        let title = "the node is not ready for this";
+        Self::new(StatusCode::CONFLICT, "not_ready", title, detail.to_string())
+    }
+
+    /// An error of the node, told apart by what caused it.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let detail = format!("{error:#}");
+        if error.downcast_ref::<Refusal>().is_some() {
+            let title = "the node refuses to serve this";
+            return Self::new(StatusCode::PAYMENT_REQUIRED, "refused", title, detail);
+        }
+        if error.downcast_ref::<contracts_abi::TxError>().is_some() {
+            let title = "the chain did not take the transaction";
+            return Self::new(StatusCode::BAD_GATEWAY, "chain", title, detail);
+        }
+        let title = "the node could not do this";
+        Self::new(StatusCode::CONFLICT, "failed", title, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, Json(self)).into_response()
+    }
+}
