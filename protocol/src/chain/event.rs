@@ -362,9 +362,9 @@ pub enum Transaction {
     ChallengeOmission {
         /// Of which epoch.
         epoch: Epoch,
-        /// The record's id.
-        record: Digest,
-        /// Its place under the anchored root.
+        /// The record, which the contract checks so that a root of nonsense defeats nobody.
+        record: SignedRecord,
+        /// The place of its id under the anchored root.
         anchor: Path,
         /// The last leaf before it (id, signature hash) with its place; `None` when it sorts first.
         before: Option<(Digest, Digest, Path)>,

@@ -1,0 +1,177 @@
+//! A chain that does what the contracts do, as far as nodes can tell.
+
+use std::collections::BTreeSet;
+
+use protocol::{
+    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
+    chain::{BlockHeader, ChainEvent, ChainView, Contribution, Model, Settlement, Transaction},
+    codec::Wire,
+    eip712::{Domain, EvmKey},
+    hash::keccak,
+    identity::Binding,
+    merkle::verify_sum,
+    params::{Params, Schedule},
+};
+
+pub(crate) const TREASURY: AccountId = AccountId(100);
+pub(crate) const CONTRIBUTOR: AccountId = AccountId(50);
+pub(crate) const BUDGET: Amount = Amount(1_000_000_007);
+pub(crate) const EPOCH_BLOCKS: u64 = 40;
+
+/// The chain and the transactions that wait for its next block.
+pub(crate) struct FakeChain {
+    pub(crate) view: ChainView,
+    pub(crate) waiting: Vec<Transaction>,
+    pub(crate) extra: Vec<ChainEvent>,
+    pub(crate) paid: Vec<(AccountId, Amount)>,
+    objected: BTreeSet<Epoch>,
+    contributions: u64,
+    models: u64,
+    seed: u64,
+}
+
+pub(crate) fn key(account: u64) -> EvmKey {
+    let mut secret = [3u8; 32];
+    secret[24..].copy_from_slice(&account.to_be_bytes());
+    EvmKey::from_bytes(&secret).unwrap()
+}
+
+pub(crate) const fn domain() -> Domain {
+    Domain { chain_id: 31337, coordinator: EvmAddress([0xc0; 20]) }
+}
+
+impl FakeChain {
+    pub(crate) fn new(seed: u64) -> Self {
+        let schedule = Schedule {
+            genesis_block: BlockNumber(1),
+            epoch_blocks: EPOCH_BLOCKS,
+            commit_blocks: 10,
+            challenge_blocks: 4,
+        };
+        let mut params = Params::minimal();
+        params.training.round_blocks = 12;
+        params.training.fallback_blocks = 3;
+        let registry = EvmAddress([1; 20]);
+        let view = ChainView::new(domain(), registry, schedule, BUDGET, TREASURY, params);
+        Self {
+            view,
+            waiting: vec![],
+            extra: vec![],
+            paid: vec![],
+            objected: BTreeSet::new(),
+            contributions: 0,
+            models: 0,
+            seed,
+        }
+    }
+
+    /// Registers an account at the next block; `runs_node` binds a node to it.
+    pub(crate) fn register(&mut self, account: AccountId, runs_node: bool) {
+        let operator = key(account.0).address();
+        let binding =
+            Binding { chain_id: 31337, registry: EvmAddress([1; 20]), owner: operator, operator };
+        let (node, signature) = binding.sign(&[account.0 as u8; 32]);
+        self.extra.push(ChainEvent::AccountRegistered {
+            account,
+            owner: operator,
+            operator,
+            payout: operator,
+            node: if runs_node { node } else { NodeId::ZERO },
+            binding: signature,
+        });
+        let stake = Amount(10 * Amount::ONE_OPEN.0);
+        self.extra.push(ChainEvent::StakeChanged { account, stake });
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.view.head().map_or(0, |head| head.number.0)
+    }
+
+    /// Makes the next block of everything that waits.
+    pub(crate) fn mine(&mut self) {
+        let number = BlockNumber(self.now() + 1);
+        let hash = keccak(&[b"block", &self.seed.to_be_bytes(), &number.0.to_be_bytes()]);
+        let mut events = std::mem::take(&mut self.extra);
+        for transaction in std::mem::take(&mut self.waiting) {
+            let event = self.execute(number, transaction, &events);
+            events.extend(event);
+        }
+        let header = BlockHeader { number, hash, timestamp: Timestamp(number.0 * 1000) };
+        self.view.apply(header, &events);
+    }
+
+    fn execute(
+        &mut self,
+        now: BlockNumber,
+        transaction: Transaction,
+        same_block: &[ChainEvent],
+    ) -> Option<ChainEvent> {
+        match transaction {
+            Transaction::Contribute(contribution) => {
+                self.contributions += 1;
+                let id = self.contributions;
+                Some(ChainEvent::ContributionAdmitted(Contribution { id, ..contribution }))
+            }
+            Transaction::CreateModel(model) => {
+                self.models += 1;
+                Some(ChainEvent::ModelCreated(Model { id: ModelId(self.models), ..model }))
+            }
+            Transaction::PublishModel(offer) => Some(ChainEvent::ModelPublished(offer)),
+            Transaction::Anchor { epoch, root } => Some(ChainEvent::Anchored { epoch, root }),
+            Transaction::Propose { proposer, settlement } => {
+                let is_first = !same_block.iter().any(|e| matches!(e, ChainEvent::Proposed { .. }));
+                (is_first && self.may_propose(&settlement))
+                    .then_some(ChainEvent::Proposed { proposer, settlement })
+            }
+            Transaction::Object { epoch, .. } => {
+                // The arbiter agrees at once.
+                let id = self.view.settlement(epoch).filter(|s| !s.is_final)?.settlement.id();
+                self.objected.insert(epoch).then_some(ChainEvent::Defeated { epoch, id })
+            }
+            Transaction::Finalise { epoch, uses } => {
+                let state = self.view.settlement(epoch).filter(|state| !state.is_final)?;
+                let is_ripe = now.0 > state.proposed.0 + self.view.schedule.challenge_blocks;
+                assert_eq!(Settlement::hash_uses(&uses), state.settlement.uses);
+                let id = state.settlement.id();
+                is_ripe.then_some(ChainEvent::Finalised { epoch, id })
+            }
+            Transaction::Claim { account, cumulative, index, count, path } => {
+                let root = self.view.last_final()?.settlement.payout_root;
+                let payload = (account, cumulative).to_bytes();
+                verify_sum(&root, count, index, &payload, cumulative.0, &path).expect("a leaf");
+                let amount = cumulative.checked_sub(self.view.claimed(account))?;
+                self.paid.push((account, amount));
+                Some(ChainEvent::Claimed { account, amount, cumulative })
+            }
+            Transaction::Redeem(signed) => {
+                signed.verify(&domain()).ok()?;
+                let receipt = signed.receipt;
+                let paid = same_block.iter().rev().find_map(|event| match event {
+                    ChainEvent::Redeemed { payer, payee, cumulative, .. }
+                        if (*payer, *payee) == (receipt.payer, receipt.payee) =>
+                    {
+                        Some(*cumulative)
+                    }
+                    _ => None,
+                });
+                let before = self.view.redeemed(receipt.payer, receipt.payee);
+                let amount = receipt.cumulative.saturating_sub(paid.unwrap_or(before));
+                let (payer, payee, cumulative) = (receipt.payer, receipt.payee, receipt.cumulative);
+                (amount > Amount::ZERO).then_some(ChainEvent::Redeemed {
+                    payer,
+                    payee,
+                    cumulative,
+                    amount,
+                })
+            }
+            other => panic!("the scenarios do not send {other:?}"),
+        }
+    }
+
+    fn may_propose(&self, settlement: &Settlement) -> bool {
+        let parent = self.view.last_final().map_or(Digest::ZERO, |last| last.settlement.id());
+        settlement.epoch == self.view.next_to_settle()
+            && self.view.settlement(settlement.epoch).is_none()
+            && settlement.parent == parent
+    }
+}

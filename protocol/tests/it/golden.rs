@@ -1,0 +1,365 @@
+//! Golden vectors: what is on the wire today must be on the wire tomorrow.
+
+use protocol::{
+    AccountId, Amount, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
+    codec::Wire,
+    eip712::{EvmKey, Signature},
+    manifest::{Document, Manifest, Unit},
+    merkle::Path,
+    message::{Answer, Gossip, Request},
+    receipt::{Receipt, SignedReceipt},
+    record::{
+        AttributionBody, AuditBody, Body, Record, RoundCloseBody, ShardBody, SignedRecord,
+        StorageCommitBody, StorageProofBody,
+    },
+    settle::EpochLog,
+    training::RunConfig,
+};
+
+use crate::chain::domain;
+
+fn fill(byte: &str, count: usize) -> String {
+    byte.repeat(count)
+}
+
+/// Checks an encoding against annotated hexadecimal, both ways.
+#[track_caller]
+fn golden<T: Wire + PartialEq + std::fmt::Debug>(value: &T, parts: &[String]) {
+    assert_eq!(hex::encode(value.to_bytes()), parts.concat());
+    assert_eq!(T::from_bytes(&value.to_bytes()).as_ref(), Ok(value));
+}
+
+macro_rules! hex {
+    ($($part:expr),* $(,)?) => { &[$($part.to_string()),*] };
+}
+
+fn proof() -> StorageProofBody {
+    StorageProofBody { commit: Digest([0x11; 32]), openings: Hash([0x22; 32]), length: 200 }
+}
+
+fn record() -> SignedRecord {
+    let record = Record {
+        epoch: Epoch(3),
+        account: AccountId(4),
+        subject: Digest([0x55; 32]),
+        body: Body::StorageProof(proof()),
+    };
+    SignedRecord { record, signature: Signature([0x77; 65]), anchor: None }
+}
+
+fn receipt() -> SignedReceipt {
+    let receipt = Receipt {
+        payer: EvmAddress([0xaa; 20]),
+        payee: AccountId(4),
+        model: ModelId(9),
+        cumulative: Amount::ONE_OPEN,
+        nonce: 1,
+        request: Digest([0x66; 32]),
+    };
+    SignedReceipt { receipt, signature: Signature([0x77; 65]) }
+}
+
+fn config() -> RunConfig {
+    RunConfig {
+        preset: 0,
+        tokenizer: Hash([0x33; 32]),
+        tokenizer_length: 5,
+        seed: 6,
+        rounds: 7,
+        units_per_shard: 8,
+        steps: 11,
+        batch: 9,
+        context: 96,
+        warmup: 2,
+        learning_rate: 10,
+        final_rate: 100_000,
+        top_k: 64,
+        alpha: 700_000,
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        documents: vec![Document { name: "a.md".into(), length: 10, hash: Hash([0x44; 32]) }],
+        packs: vec![(Hash([0x22; 32]), 10)],
+        units: vec![Unit { pack: 0, offset: 1, length: 9 }],
+    }
+}
+
+fn log() -> EpochLog {
+    EpochLog {
+        epoch: Epoch(3),
+        parent: Digest([0x11; 32]),
+        balances: vec![(AccountId(4), Amount(5))],
+        records: vec![record()],
+        openings: vec![vec![0xee, 0xff]],
+    }
+}
+
+fn attribution() -> AttributionBody {
+    AttributionBody {
+        model: ModelId(9),
+        checkpoint: Hash([0x22; 32]),
+        receipt: receipt(),
+        transcript: Hash([0x33; 32]),
+        length: 2,
+        tokens_in: 3,
+        tokens_out: 4,
+        lambda: 5,
+        shares: vec![(AccountId(4), 1_000_000)],
+    }
+}
+
+/// Encodings from which hostile inputs are made.
+pub(crate) fn samples() -> Vec<Vec<u8>> {
+    vec![
+        Gossip::Record(record()).to_bytes(),
+        Gossip::Have(vec![(Hash([1; 32]), 2)]).to_bytes(),
+        Request::Records { epoch: Epoch(1), after: Digest([2; 32]) }.to_bytes(),
+        Answer::Records(vec![record()]).to_bytes(),
+        attribution().to_bytes(),
+        config().to_bytes(),
+        manifest().to_bytes(),
+        log().to_bytes(),
+    ]
+}
+
+fn record_hex() -> String {
+    hex![
+        "02",               // kind
+        "0000000000000003", // epoch
+        "0000000000000004", // account
+        fill("55", 32),     // subject
+        "00000044",         // bytes of the body
+        fill("11", 32),     // commit
+        fill("22", 32),     // openings
+        "000000c8",         // their length
+        fill("77", 65),     // signature
+        "00",               // no anchor path
+    ]
+    .concat()
+}
+
+fn receipt_hex() -> String {
+    hex![
+        fill("aa", 20),                     // payer
+        "0000000000000004",                 // payee
+        "0000000000000009",                 // model
+        "00000000000000000de0b6b3a7640000", // cumulative
+        "0000000000000001",                 // nonce
+        fill("66", 32),                     // request
+        fill("77", 65),                     // signature
+    ]
+    .concat()
+}
+
+#[test]
+fn storage_bodies() {
+    let commit = StorageCommitBody {
+        inventory: Digest([0x11; 32]),
+        rows: Digest([0x22; 32]),
+        bytes: 4096,
+        cells: 3,
+        absent: vec![Hash([0x33; 32])],
+    };
+    golden(
+        &commit,
+        hex![
+            fill("11", 32),     // inventory
+            fill("22", 32),     // rows
+            "0000000000001000", // bytes
+            "00000003",         // cells
+            "00000001",         // absent packs
+            fill("33", 32),
+        ],
+    );
+    golden(&proof(), hex![fill("11", 32), fill("22", 32), "000000c8"]);
+}
+
+#[test]
+fn training_bodies() {
+    let shard = ShardBody {
+        model: ModelId(1),
+        round: Round(2),
+        slot: 3,
+        base: Hash([0x11; 32]),
+        payload: Hash([0x22; 32]),
+        length: 4,
+        loss_first: 5,
+        loss_last: 6,
+        tokens: 7,
+    };
+    golden(
+        &shard,
+        hex![
+            "0000000000000001",                 // model
+            "00000002",                         // round
+            "00000003",                         // slot
+            fill("11", 32),                     // base
+            fill("22", 32),                     // payload
+            "00000004000000050000000600000007", // length, losses, tokens
+        ],
+    );
+    let close = RoundCloseBody {
+        model: ModelId(1),
+        round: Round(2),
+        base: Hash([0x11; 32]),
+        shards: vec![Digest([0x33; 32])],
+        next: Hash([0x22; 32]),
+    };
+    golden(
+        &close,
+        hex![
+            "0000000000000001",
+            "00000002",
+            fill("11", 32), // base
+            "00000001",     // shards
+            fill("33", 32),
+            fill("22", 32), // next
+        ],
+    );
+    let audit = AuditBody {
+        judged: 3,
+        of: AccountId(4),
+        work: Digest([0x11; 32]),
+        record: Digest([0x22; 32]),
+        verdict: 1,
+        overlap: 2,
+        cosine: 3,
+        norm: 4,
+    };
+    golden(
+        &audit,
+        hex![
+            "03",                       // kind judged
+            "0000000000000004",         // whose work
+            fill("11", 32),             // its subject
+            fill("22", 32),             // its record
+            "01",                       // verdict
+            "000000020000000300000004", // overlap, cosine, norm
+        ],
+    );
+}
+
+#[test]
+fn attributions_and_receipts() {
+    golden(&receipt(), &[receipt_hex()]);
+    golden(
+        &attribution(),
+        hex![
+            "0000000000000009", // model
+            fill("22", 32),     // checkpoint
+            receipt_hex(),
+            fill("33", 32),                     // transcript
+            "00000002000000030000000400000005", // length, tokens in, tokens out, lambda
+            "00000001",                         // shares
+            "0000000000000004000f4240",
+        ],
+    );
+}
+
+#[test]
+fn records_and_messages() {
+    golden(&record(), &[record_hex()]);
+    let mut anchored = record();
+    anchored.anchor = Some(Path { index: 1, count: 2, siblings: vec![Digest([0x88; 32])] });
+    let without = record_hex();
+    golden(
+        &anchored,
+        hex![
+            &without[..without.len() - 2],
+            "01",                               // an anchor path
+            "00000000000000010000000000000002", // index, count
+            "00000001",                         // siblings
+            fill("88", 32),
+        ],
+    );
+    golden(&Gossip::Record(record()), hex!["02", record_hex()]);
+    let have = Gossip::Have(vec![(Hash([0x22; 32]), 10)]);
+    golden(&have, hex!["01", "00000001", fill("22", 32), "000000000000000a"]);
+    let request = Request::Records { epoch: Epoch(3), after: Digest([0x11; 32]) };
+    golden(&request, hex!["01", "0000000000000003", fill("11", 32)]);
+    let has = Request::Has(vec![Hash([0x22; 32])]);
+    golden(&has, hex!["02", "00000001", fill("22", 32)]);
+    golden(&Answer::Records(vec![record()]), hex!["01", "00000001", record_hex()]);
+    let answer = Answer::Has { account: AccountId(4), blobs: vec![(Hash([0x22; 32]), 10)] };
+    let blob = fill("22", 32) + "000000000000000a";
+    golden(&answer, hex!["02", "0000000000000004", "00000001", blob]);
+}
+
+#[test]
+fn manifests_runs_and_logs() {
+    golden(
+        &manifest(),
+        hex![
+            "01",       // version
+            "00000001", // documents
+            "00000004612e6d64",
+            "000000000000000a",
+            fill("44", 32),
+            "00000001", // packs
+            fill("22", 32),
+            "000000000000000a",
+            "00000001", // units
+            "000000000000000100000009",
+        ],
+    );
+    golden(
+        &config(),
+        hex![
+            "01",               // version
+            "00",               // preset
+            fill("33", 32),     // tokenizer
+            "00000005",         // its length
+            "0000000000000006", // seed
+            "00000007",         // rounds
+            "00000008",         // units of a shard
+            "0000000b",         // steps
+            "00000009",         // batch
+            "00000060",         // context
+            "00000002",         // warm-up
+            "0000000a",         // learning rate
+            "000186a0",         // final rate
+            "00000040",         // top k
+            "000aae60",         // alpha
+        ],
+    );
+    golden(
+        &log(),
+        hex![
+            "01",               // version
+            "0000000000000003", // epoch
+            fill("11", 32),     // parent
+            "00000001",         // balances
+            "0000000000000004",
+            "00000000000000000000000000000005",
+            "00000001", // records
+            record_hex(),
+            "00000001", // openings
+            "00000002eeff",
+        ],
+    );
+}
+
+/// Computed with `eth_account` from the typed data alone.
+#[test]
+fn typed_data_digests_and_signatures_are_those_of_ordinary_wallets() {
+    let key = EvmKey::from_bytes(&[7; 32]).unwrap();
+    let id = "8ac8a2b7c29a0a4f9f99f2c2769977a7fb3671098a66fbd4a70c9147341daf09";
+    let signature = "6a5c015b140c78fd59e756523b6fa6879b3cf1992323f12635fe87df2a400ba97c07fba2cc\
+                     ef1da81cd624ce58d6854bef086c0a2b56b561a0f4d748115365ed1c";
+    let record = record().record;
+    assert_eq!(record.id(&domain()), id.parse().unwrap());
+    let signed = record.sign(&domain(), &key).unwrap();
+    assert_eq!(hex::encode(signed.signature.0), signature);
+
+    let digest = "5e8866f93a2d381e68490f90c6d6bcfe0a8ca9fc54e56999dd927d421f25db9e";
+    let signature = "d48849b1548a0a950f0d28c9533f4790efffc806371cf478222917afdd52083f433fa1d89e\
+                     d7f5b3f5049139c122a1ef035418c1a4e99ba51a715c4143b822e81b";
+    let receipt = Receipt { payer: key.address(), ..receipt().receipt };
+    assert_eq!(receipt.payer, "0x4a62316623ad457F02cDC5D997deD67a383EC569".parse().unwrap());
+    assert_eq!(receipt.digest(&domain()), digest.parse().unwrap());
+    let signed = receipt.sign(&domain(), &key).unwrap();
+    assert_eq!(hex::encode(signed.signature.0), signature);
+    assert_eq!(signed.verify(&domain()), Ok(()));
+}

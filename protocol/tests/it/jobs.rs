@@ -1,0 +1,239 @@
+//! The slow work of a driver, with a toy model: an update is the hash of its inputs.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    AccountId, Amount, Digest, Epoch, Hash, ModelId, Round,
+    chain::{Settlement, Transaction},
+    codec::Wire,
+    hash::blake3,
+    holding::{Inventory, Openings, RowKey, sample},
+    node::{Done, Failure, Job, judge_storage},
+    record::{AttributionBody, Body, ShardBody, StorageCommitBody, Verdict, VerifiedRecord},
+    settle::{Evidence, settle, verify},
+    slice,
+    training::ReplayReport,
+};
+
+use crate::{chain::CONTRIBUTOR, net::Net};
+
+impl Net {
+    pub(crate) fn work(&mut self, index: usize, job: Job) -> Done {
+        let done = match job {
+            Job::Fetch { blob, .. } => self.fetch(index, blob).map(|_| Done::Fetched),
+            Job::Commit { account, packs, s1 } => Some(self.commit(index, account, &packs, s1)),
+            Job::Open { account, packs, commit, s1, s2 } => {
+                Some(self.open(index, account, &packs, &commit, (s1, s2)))
+            }
+            Job::AuditStorage { proof } => self.audit_storage(index, &proof),
+            Job::Prepare { model } => Some(Done::Prepared(blake3(&model.to_bytes()))),
+            Job::Compute { model, round, slot, base, units, seed, .. } => {
+                Some(self.compute(index, (model, round, slot), base, &units, seed))
+            }
+            Job::Replay { shard, units, seed, .. } => self.replay(index, &shard, &units, seed),
+            Job::Aggregate { base, payloads, expected, .. } => {
+                Some(self.aggregate(index, base, &payloads, expected))
+            }
+            Job::Infer { request, model } => Some(self.infer(index, request, model)),
+            Job::AuditAttribution { record } => {
+                let Body::Attribution(body) = &record.record().body else { panic!() };
+                let is_right = body.transcript == blake3(b"transcript");
+                Some(Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail }))
+            }
+            Job::Settle { epoch } => self.settle(index, epoch),
+            Job::Verify { settlement } => Some(self.verify(&settlement)),
+            Job::Claim { epoch, account } => self.claim(epoch, account),
+        };
+        done.unwrap_or(Done::Failed(Failure::Unavailable))
+    }
+
+    /// From the own store, or from any node that is online.
+    fn fetch(&mut self, index: usize, blob: Hash) -> Option<Vec<u8>> {
+        if self.peers[index].refused_blobs.contains(&blob) {
+            return None;
+        }
+        let have =
+            |peer: &&crate::net::Peer| !peer.faults.offline && peer.blobs.contains_key(&blob);
+        let found = self.peers[index].blobs.get(&blob).cloned();
+        let found = found.or_else(|| Some(self.peers.iter().find(have)?.blobs[&blob].clone()));
+        let bytes = found.or_else(|| self.origin.get(&blob).cloned())?;
+        self.peers[index].blobs.insert(blob, bytes.clone());
+        Some(bytes)
+    }
+
+    fn rows(&self, index: usize, inventory: &Inventory, key: &RowKey) -> Vec<Digest> {
+        let row = |pack: &Hash, chunk| match self.peers[index].blobs.get(pack) {
+            Some(bytes) => key.row(&slice::prove(bytes, chunk).unwrap().chunk),
+            None => key.row(b"made up"),
+        };
+        inventory.chosen(key).iter().map(|cell| row(&cell.pack, cell.chunk)).collect()
+    }
+
+    fn commit(&self, index: usize, account: AccountId, packs: &[(Hash, u64)], s1: Digest) -> Done {
+        let peer = &self.peers[index];
+        let is_absent = |pack: &Hash| !peer.faults.claims_lost && !peer.blobs.contains_key(pack);
+        let absent: Vec<_> = packs.iter().map(|(p, _)| *p).filter(is_absent).collect();
+        let cell_bytes = self.chain.view.params().holding.cell_bytes;
+        let inventory = Inventory::owed(packs, &absent, cell_bytes);
+        let rows = self.rows(index, &inventory, &RowKey::new(&s1, account));
+        Done::Committed(inventory.commit(&rows, absent))
+    }
+
+    fn open(
+        &mut self,
+        index: usize,
+        account: AccountId,
+        packs: &[(Hash, u64)],
+        commit: &StorageCommitBody,
+        (s1, s2): (Digest, Digest),
+    ) -> Done {
+        let holding = self.chain.view.params().holding;
+        let inventory = Inventory::owed(packs, &commit.absent, holding.cell_bytes);
+        let key = RowKey::new(&s1, account);
+        let rows = self.rows(index, &inventory, &key);
+        let picked = sample(&s2, account, commit.cells, holding.opened_cells);
+        let blobs = &mut self.peers[index].blobs;
+        let openings = Openings::open(&rows, &inventory.chosen(&key), &picked, |cell| {
+            slice::prove(blobs.get(&cell.pack)?, cell.chunk)
+        });
+        let bytes = openings.to_bytes();
+        let (hash, length) = (blake3(&bytes), bytes.len() as u32);
+        blobs.insert(hash, bytes);
+        Done::Opened(hash, length)
+    }
+
+    fn audit_storage(&mut self, index: usize, proof: &VerifiedRecord) -> Option<Done> {
+        let Body::StorageProof(body) = &proof.record().body else { panic!() };
+        let commit = self.peers[index].pool.get(&body.commit)?.clone();
+        let openings = self.fetch(index, body.openings)?;
+        Some(Done::Judged(judge_storage(&self.chain.view, &commit, proof, &openings)))
+    }
+
+    fn compute(
+        &mut self,
+        index: usize,
+        (model, round, slot): (ModelId, Round, u32),
+        base: Hash,
+        units: &[u32],
+        seed: u64,
+    ) -> Done {
+        let mut payload = update(base, units, seed);
+        if self.peers[index].faults.forges {
+            payload = b"other data".to_vec();
+        }
+        let hash = blake3(&payload);
+        let length = payload.len() as u32;
+        self.peers[index].blobs.insert(hash, payload);
+        let (loss_first, loss_last, tokens) = (9, 8, 100);
+        Done::Computed(ShardBody {
+            model,
+            round,
+            slot,
+            base,
+            payload: hash,
+            length,
+            loss_first,
+            loss_last,
+            tokens,
+        })
+    }
+
+    fn replay(
+        &mut self,
+        index: usize,
+        shard: &ShardBody,
+        units: &[u32],
+        seed: u64,
+    ) -> Option<Done> {
+        let claimed = self.fetch(index, shard.payload)?;
+        let ppm = if claimed == update(shard.base, units, seed) { 1_000_000 } else { 0 };
+        Some(Done::Replayed(ReplayReport { overlap: ppm, cosine: ppm, norm: ppm }))
+    }
+
+    fn aggregate(
+        &self,
+        index: usize,
+        base: Hash,
+        payloads: &[(Hash, u32)],
+        expected: Option<Hash>,
+    ) -> Done {
+        let leads = expected.is_none();
+        if leads && self.peers[index].faults.wrong_checkpoint {
+            return Done::Aggregated(blake3(b"wrong"));
+        }
+        let mut bytes = base.to_bytes();
+        payloads.iter().for_each(|(hash, _)| hash.encode(&mut bytes));
+        Done::Aggregated(blake3(&bytes))
+    }
+
+    fn infer(&self, index: usize, request: u64, model: ModelId) -> Done {
+        let receipt = self.peers[index].requests[&request].clone();
+        Done::Inferred(AttributionBody {
+            model,
+            checkpoint: Hash::ZERO,
+            receipt,
+            transcript: blake3(b"transcript"),
+            length: 10,
+            tokens_in: 1,
+            tokens_out: 1,
+            lambda: 0,
+            shares: vec![(CONTRIBUTOR, 1_000_000)],
+        })
+    }
+
+    /// What a node can gather about an epoch.
+    pub(crate) fn evidence(&self, index: usize) -> Evidence {
+        let records = self.peers[index].pool.clone();
+        let mut openings = BTreeMap::new();
+        for record in records.values() {
+            if let Body::StorageProof(body) = &record.record().body {
+                let found = self.peers.iter().find_map(|peer| peer.blobs.get(&body.openings));
+                openings.extend(found.map(|bytes| (body.openings, bytes.clone())));
+            }
+        }
+        Evidence { records, openings }
+    }
+
+    /// The balances before an epoch.
+    pub(crate) fn parent(&self, epoch: Epoch) -> Vec<(AccountId, Amount)> {
+        let before = epoch.0.checked_sub(1).and_then(|e| self.chain.view.settlement(Epoch(e)));
+        let root = before.map_or(Digest::ZERO, |state| state.settlement.payout_root);
+        self.leaves[&root].clone()
+    }
+
+    fn settle(&mut self, index: usize, epoch: Epoch) -> Option<Done> {
+        let parent = self.parent(epoch);
+        let (mut outcome, log) =
+            settle(&self.chain.view, epoch, &parent, &self.evidence(index)).ok()?;
+        if self.peers[index].faults.inflates {
+            outcome.leaves.iter_mut().for_each(|leaf| leaf.1.0 += 1);
+            let tree = protocol::settle::payout_tree(&outcome.leaves);
+            outcome.settlement.payout_root = tree.root();
+            outcome.settlement.total = Amount(tree.sum());
+        }
+        let (settlement, uses) = (outcome.settlement, outcome.uses.clone());
+        self.leaves.insert(settlement.payout_root, outcome.leaves.clone());
+        self.outcomes.insert(settlement.id(), (outcome, log));
+        Some(Done::Settled(settlement, uses))
+    }
+
+    fn verify(&self, settlement: &Settlement) -> Done {
+        let log = &self.outcomes[&settlement.id()].1;
+        let is_right = verify(&self.chain.view, settlement, log).is_ok();
+        Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail })
+    }
+
+    fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {
+        let id = self.chain.view.settlement(epoch)?.settlement.id();
+        let (cumulative, index, count, path) = self.outcomes[&id].0.claim(account)?;
+        self.chain.waiting.push(Transaction::Claim { account, cumulative, index, count, path });
+        Some(Done::Fetched)
+    }
+}
+
+fn update(base: Hash, units: &[u32], seed: u64) -> Vec<u8> {
+    let mut bytes = base.to_bytes();
+    units.iter().for_each(|unit| unit.encode(&mut bytes));
+    seed.encode(&mut bytes);
+    blake3(&bytes).to_bytes()
+}

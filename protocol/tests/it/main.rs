@@ -1,0 +1,11 @@
+//! The protocol as a whole, without sockets: scenarios on an in-memory network, hostile input,
+//! golden vectors, and the rules of the workspace.
+
+mod chain;
+mod golden;
+mod hostile;
+mod jobs;
+mod net;
+mod scenarios;
+mod settlement;
+mod tidy;

@@ -1,0 +1,278 @@
+//! Nodes, their stores, and a network that loses and delays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use protocol::{
+    AccountId, Amount, DatanetId, Digest, Epoch, Hash, ModelId,
+    chain::{Contribution, Model, Transaction},
+    codec::Wire,
+    hash::{blake3, keccak},
+    node::{Event, Input, Node, NodeConfig, Output},
+    receipt::SignedReceipt,
+    record::{Kind, SignedRecord, VerifiedRecord},
+    settle::Outcome,
+    training::RunConfig,
+};
+
+use crate::chain::{CONTRIBUTOR, FakeChain, TREASURY, domain, key};
+
+/// What a node does wrong.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faults {
+    pub(crate) offline: bool,
+    pub(crate) claims_lost: bool,
+    pub(crate) forges: bool,
+    pub(crate) wrong_checkpoint: bool,
+    pub(crate) inflates: bool,
+}
+
+/// A node with everything its driver keeps.
+pub(crate) struct Peer {
+    pub(crate) account: AccountId,
+    pub(crate) node: Node,
+    pub(crate) faults: Faults,
+    pub(crate) blobs: BTreeMap<Hash, Vec<u8>>,
+    pub(crate) pool: BTreeMap<Digest, Arc<VerifiedRecord>>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) refused_blobs: BTreeSet<Hash>,
+    pub(crate) requests: BTreeMap<u64, SignedReceipt>,
+}
+
+/// The whole network.
+pub(crate) struct Net {
+    pub(crate) chain: FakeChain,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) origin: BTreeMap<Hash, Vec<u8>>,
+    pub(crate) leaves: BTreeMap<Digest, Vec<(AccountId, Amount)>>,
+    pub(crate) outcomes: BTreeMap<Digest, (Outcome, Vec<u8>)>,
+    pub(crate) trace: Digest,
+    pub(crate) loss_percent: u64,
+    flying: VecDeque<(u64, usize, SignedRecord)>,
+    random: u64,
+    keys: BTreeMap<(Epoch, Kind, AccountId, Digest), Digest>,
+}
+
+pub(crate) fn new_node(account: AccountId) -> Node {
+    Node::new(account, NodeConfig { computes: true, auto_claim: true })
+}
+
+impl Net {
+    /// Nodes 1 to `count`, and one contributor with `packs` packs.
+    pub(crate) fn new(count: u64, packs: u8, seed: u64) -> Self {
+        let mut net = Self {
+            chain: FakeChain::new(seed),
+            peers: vec![],
+            origin: BTreeMap::new(),
+            leaves: BTreeMap::from([(Digest::ZERO, vec![])]),
+            outcomes: BTreeMap::new(),
+            trace: Digest::ZERO,
+            loss_percent: 0,
+            flying: VecDeque::new(),
+            random: seed,
+            keys: BTreeMap::new(),
+        };
+        (1..=count).for_each(|id| net.join(AccountId(id)));
+        net.chain.register(CONTRIBUTOR, false);
+        net.chain.register(TREASURY, false);
+        net.chain.mine();
+        let mut listed = vec![];
+        for pack in 0..packs {
+            let length = 20_000 + usize::from(pack);
+            let bytes: Vec<u8> = (0..length).map(|i| (i * 31) as u8 ^ pack).collect();
+            listed.push((blake3(&bytes), length as u64));
+            net.origin.insert(blake3(&bytes), bytes);
+        }
+        net.chain.waiting.push(Transaction::Contribute(Contribution {
+            id: 0,
+            datanet: DatanetId(1),
+            account: CONTRIBUTOR,
+            manifest: Hash::ZERO,
+            packs: listed,
+            units: 40,
+        }));
+        net.chain.mine();
+        net
+    }
+
+    pub(crate) fn join(&mut self, account: AccountId) {
+        self.chain.register(account, true);
+        self.peers.push(Peer {
+            account,
+            node: new_node(account),
+            faults: Faults::default(),
+            blobs: BTreeMap::new(),
+            pool: BTreeMap::new(),
+            events: vec![],
+            refused_blobs: BTreeSet::new(),
+            requests: BTreeMap::new(),
+        });
+    }
+
+    pub(crate) fn order_model(&mut self, rounds: u32) {
+        let config = RunConfig {
+            preset: 0,
+            tokenizer: Hash::ZERO,
+            tokenizer_length: 1,
+            seed: 1,
+            rounds,
+            units_per_shard: 4,
+            steps: 2,
+            batch: 2,
+            context: 96,
+            warmup: 1,
+            learning_rate: 1,
+            final_rate: 1,
+            top_k: 64,
+            alpha: 1_000_000,
+        };
+        self.chain.waiting.push(Transaction::CreateModel(Model {
+            id: ModelId(0),
+            developer: CONTRIBUTOR,
+            datanet: DatanetId(1),
+            config: config.to_bytes(),
+        }));
+    }
+
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.random() % 100 < self.loss_percent
+    }
+
+    pub(crate) fn peer(&mut self, account: u64) -> &mut Peer {
+        self.peers.iter_mut().find(|peer| peer.account.0 == account).unwrap()
+    }
+
+    /// Runs until a block.
+    pub(crate) fn run_to(&mut self, block: u64) {
+        while self.chain.now() < block {
+            self.step();
+        }
+    }
+
+    /// Runs until the last block before an epoch ends, plus what its settlement needs.
+    pub(crate) fn run_epochs(&mut self, epochs: u64) {
+        self.run_to(epochs * crate::chain::EPOCH_BLOCKS + 30);
+    }
+
+    /// One block, and everything that follows from it.
+    pub(crate) fn step(&mut self) {
+        self.chain.mine();
+        let now = self.chain.now();
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.flying).into_iter().partition(|(at, ..)| *at <= now);
+        self.flying = later.into();
+        for (_, to, record) in due {
+            self.deliver(to, record);
+        }
+        for index in 0..self.peers.len() {
+            if !self.peers[index].faults.offline {
+                self.sync(index);
+                self.input(index, Input::Block);
+            }
+        }
+    }
+
+    /// Pulls what one random peer has and this one lacks.
+    fn sync(&mut self, index: usize) {
+        let other = (self.random() % self.peers.len() as u64) as usize;
+        if other == index || self.peers[other].faults.offline || self.is_lost() {
+            return;
+        }
+        let missing: Vec<_> = self.peers[other]
+            .pool
+            .iter()
+            .filter(|(id, _)| !self.peers[index].pool.contains_key(*id))
+            .map(|(_, record)| record.signed().clone())
+            .collect();
+        for record in missing {
+            self.deliver(index, record);
+        }
+    }
+
+    fn deliver(&mut self, to: usize, record: SignedRecord) {
+        if self.peers[to].faults.offline {
+            return;
+        }
+        let record = Arc::new(record.verify(&domain()).unwrap());
+        if self.peers[to].pool.insert(record.id(), Arc::clone(&record)).is_none() {
+            self.input(to, Input::Record(record));
+        }
+    }
+
+    /// Feeds one input and answers everything that comes out, until nothing does.
+    pub(crate) fn input(&mut self, index: usize, input: Input) {
+        self.peers[index].node.handle(&self.chain.view, input);
+        while let Some(output) = self.peers[index].node.poll_output() {
+            self.trace = keccak(&[&self.trace.0, format!("{index} {output:?}").as_bytes()]);
+            match output {
+                Output::Event(event) => self.peers[index].events.push(event),
+                Output::Submit(transaction) => self.chain.waiting.push(transaction),
+                Output::Job(op, job) => {
+                    let done = self.work(index, job);
+                    self.peers[index].node.handle(&self.chain.view, Input::Done(op, done));
+                }
+                Output::Sign(record) => {
+                    assert!(record.is_well_formed(&domain()));
+                    let (kind, account, subject) = record.key();
+                    let epoch = record.epoch;
+                    let signed = record.sign(&domain(), &key(account.0)).unwrap();
+                    let verified = Arc::new(signed.clone().verify(&domain()).unwrap());
+                    let before = self.keys.insert((epoch, kind, account, subject), verified.id());
+                    assert!(
+                        before.is_none(),
+                        "{account} signs {kind:?} {subject} twice in epoch {epoch}"
+                    );
+                    self.peers[index].pool.insert(verified.id(), Arc::clone(&verified));
+                    self.peers[index].node.handle(&self.chain.view, Input::Record(verified));
+                    self.gossip(index, &signed);
+                }
+            }
+        }
+    }
+
+    fn gossip(&mut self, from: usize, record: &SignedRecord) {
+        for to in 0..self.peers.len() {
+            if to != from && !self.is_lost() {
+                let at = self.chain.now() + 1 + self.random() % 2;
+                self.flying.push_back((at, to, record.clone()));
+            }
+        }
+    }
+
+    /// A new machine over the stored records of the old one.
+    pub(crate) fn restart(&mut self, account: u64) {
+        let index = self.peers.iter().position(|peer| peer.account.0 == account).unwrap();
+        self.peers[index].node = new_node(AccountId(account));
+        let stored: Vec<_> = self.peers[index].pool.values().cloned().collect();
+        for record in stored {
+            self.input(index, Input::Record(record));
+        }
+    }
+
+    /// The final outcome of an epoch.
+    pub(crate) fn outcome(&self, epoch: u64) -> &Outcome {
+        let state = self.chain.view.settlement(Epoch(epoch)).expect("proposed");
+        assert!(state.is_final, "epoch {epoch} is not final");
+        &self.outcomes[&state.settlement.id()].0
+    }
+
+    /// The published log of an epoch.
+    pub(crate) fn log(&self, epoch: u64) -> &[u8] {
+        let state = self.chain.view.settlement(Epoch(epoch)).expect("proposed");
+        &self.outcomes[&state.settlement.id()].1
+    }
+
+    pub(crate) fn events(&self) -> impl Iterator<Item = (AccountId, &Event)> {
+        self.peers.iter().flat_map(|peer| peer.events.iter().map(|event| (peer.account, event)))
+    }
+}

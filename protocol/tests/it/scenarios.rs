@@ -1,0 +1,400 @@
+//! Short stories in the language of the domain.
+
+use std::collections::BTreeSet;
+
+use protocol::{
+    AccountId, Amount, Digest, Epoch, Hash, ModelId,
+    chain::{ModelPublication, Transaction},
+    node::{Event, Input, Refusal, ServeRequest},
+    receipt::Receipt,
+    record::{Body, Kind},
+    settle::{Source, Unpaid},
+};
+
+use crate::{
+    chain::{BUDGET, CONTRIBUTOR, TREASURY, domain, key},
+    net::Net,
+};
+
+fn earned(net: &Net, epoch: u64, account: u64, source: Source) -> u128 {
+    let of = |line: &&protocol::settle::Line| {
+        line.account == AccountId(account) && line.source == source
+    };
+    net.outcome(epoch).lines.iter().filter(of).map(|line| line.amount.0).sum()
+}
+
+fn reasons(net: &Net, epoch: u64, account: u64) -> Vec<Unpaid> {
+    let zeros = &net.outcome(epoch).zeros;
+    zeros.iter().filter(|zero| zero.account.0 == account).map(|zero| zero.reason).collect()
+}
+
+/// Growth is what the lines say, and no more than emission and fees allow.
+fn assert_conserved(net: &Net, epoch: u64, redeemed: u128) {
+    let outcome = net.outcome(epoch);
+    let before: u128 = net.parent(Epoch(epoch)).iter().map(|leaf| leaf.1.0).sum();
+    let growth = outcome.settlement.total.0 - before;
+    assert_eq!(growth, outcome.lines.iter().map(|line| line.amount.0).sum::<u128>());
+    assert!(growth <= BUDGET.0 + redeemed, "{growth} in epoch {epoch}");
+    assert!(growth >= redeemed, "fees are split whole");
+    assert_eq!(outcome.leaves.iter().map(|leaf| leaf.1.0).sum::<u128>(), before + growth);
+}
+
+fn rejected(net: &Net) -> BTreeSet<u64> {
+    let shard = |(_, event): (AccountId, &Event)| match event {
+        Event::ShardRejected { account, .. } => Some(account.0),
+        _ => None,
+    };
+    net.events().filter_map(shard).collect()
+}
+
+fn ready(net: &Net) -> Vec<(AccountId, Hash, Digest)> {
+    let model = |(account, event): (AccountId, &Event)| match event {
+        Event::ModelReady { checkpoint, sketch_root, .. } => {
+            Some((account, *checkpoint, *sketch_root))
+        }
+        _ => None,
+    };
+    net.events().filter_map(model).collect()
+}
+
+fn assert_all_ready(net: &Net, count: usize) {
+    let ready = ready(net);
+    let who: BTreeSet<_> = ready.iter().map(|(account, ..)| *account).collect();
+    let what: BTreeSet<_> = ready.iter().map(|(_, a, b)| (*a, *b)).collect();
+    assert_eq!((who.len(), what.len()), (count, 1), "{ready:?}");
+}
+
+#[test]
+fn five_honest_nodes_prove_train_settle_and_are_paid() {
+    let mut net = Net::new(5, 6, 1);
+    net.order_model(4);
+    net.run_epochs(5);
+    for epoch in 0..5 {
+        assert_conserved(&net, epoch, 0);
+        let settlement = net.outcome(epoch).settlement;
+        assert_eq!((settlement.storage_faults, settlement.shards_rejected), (0, 0));
+        assert!(net.outcome(epoch).zeros.is_empty(), "{:?}", net.outcome(epoch).zeros);
+    }
+    for epoch in 2..5 {
+        assert_eq!(net.outcome(epoch).settlement.replicas_proven, 6 * 3);
+        let placement = net.chain.view.placement(Epoch(epoch));
+        for (holder, _) in placement.holders() {
+            assert!(earned(&net, epoch, holder.0, Source::Storage) > 0);
+        }
+        let audits: u128 = (1..=5).map(|a| earned(&net, epoch, a, Source::Audits)).sum();
+        assert!(audits > 0);
+    }
+    assert_all_ready(&net, 5);
+    let shards: u32 = (0..5).map(|e| net.outcome(e).settlement.shards_verified).sum();
+    assert_eq!(shards, 5 * 5, "four rounds and the sketches");
+    assert!(net.chain.paid.iter().any(|(account, amount)| account.0 == 1 && amount.0 > 0));
+    for (account, cumulative) in &net.outcome(3).leaves {
+        assert!(net.chain.view.claimed(*account) >= *cumulative || account.0 > 5);
+    }
+}
+
+#[test]
+fn who_claims_a_lost_pack_is_caught_and_the_others_earn_the_same() {
+    let play = |is_lost: bool| {
+        let mut net = Net::new(5, 6, 2);
+        net.run_to(78);
+        let lost = net.chain.view.placement(Epoch(2)).packs_of(AccountId(2))[0].0;
+        if is_lost {
+            let peer = net.peer(2);
+            peer.faults.claims_lost = true;
+            peer.blobs.remove(&lost).unwrap();
+            peer.refused_blobs.insert(lost);
+        }
+        net.run_epochs(3);
+        net
+    };
+    let (honest, cheat) = (play(false), play(true));
+    assert_eq!(reasons(&cheat, 2, 2), [Unpaid::WrongProof]);
+    assert_eq!(earned(&cheat, 2, 2, Source::Storage), 0);
+    assert_eq!(cheat.outcome(2).settlement.storage_faults, 1);
+    assert!(cheat.events().any(
+        |(_, e)| matches!(e, Event::StorageFault { account, epoch } if account.0 == 2 && epoch.0 == 2)
+    ));
+    for other in [1, 3, 4, 5] {
+        let storage = |net| earned(net, 2, other, Source::Storage);
+        assert_eq!(storage(&honest), storage(&cheat));
+    }
+    assert_conserved(&cheat, 2, 0);
+}
+
+#[test]
+fn who_declares_a_pack_absent_earns_less_without_fault() {
+    let mut net = Net::new(5, 6, 2);
+    net.run_to(78);
+    let packs = net.chain.view.placement(Epoch(2)).packs_of(AccountId(2)).to_vec();
+    let peer = net.peer(2);
+    peer.blobs.remove(&packs[0].0).unwrap();
+    peer.refused_blobs.insert(packs[0].0);
+    net.run_epochs(3);
+    assert_eq!(net.outcome(2).settlement.storage_faults, 0);
+    assert_eq!(net.outcome(2).settlement.replicas_proven, 17);
+    assert!(reasons(&net, 2, 2).is_empty());
+    let all: u64 = packs.iter().map(|pack| pack.1).sum();
+    let pot = BUDGET.0 * 4 / 10;
+    let bytes = net.chain.view.placement(Epoch(2)).bytes();
+    let expected = pot * u128::from(all - packs[0].1) / bytes;
+    assert_eq!(earned(&net, 2, 2, Source::Storage), expected);
+}
+
+#[test]
+fn who_is_offline_is_unpaid_without_fault() {
+    let mut net = Net::new(5, 6, 3);
+    net.peer(4).faults.offline = true;
+    net.run_epochs(3);
+    assert_eq!(reasons(&net, 2, 4), [Unpaid::NotCommitted]);
+    assert_eq!(net.outcome(2).settlement.storage_faults, 0);
+    assert_eq!(earned(&net, 2, 4, Source::Storage), 0);
+    for (holder, _) in net.chain.view.placement(Epoch(2)).holders() {
+        let is_paid = earned(&net, 2, holder.0, Source::Storage) > 0;
+        assert_eq!(is_paid, holder.0 != 4, "{:?}", net.outcome(2).zeros);
+    }
+}
+
+#[test]
+fn a_forged_shard_is_rejected_left_out_and_unpaid() {
+    let mut net = Net::new(5, 3, 4);
+    net.peer(3).faults.forges = true;
+    net.order_model(3);
+    net.run_epochs(3);
+    assert_eq!(rejected(&net), BTreeSet::from([3]));
+    let total = |account| (0..3).map(|e| earned(&net, e, account, Source::Shards)).sum::<u128>();
+    assert_eq!(total(3), 0);
+    assert!([1, 2, 4, 5].into_iter().all(|honest| total(honest) > 0));
+    assert!((0..3).any(|epoch| reasons(&net, epoch, 3).contains(&Unpaid::ShardRejected)));
+    let pool = net.peer(1).pool.clone();
+    for record in pool.values() {
+        let Body::RoundClose(close) = &record.record().body else { continue };
+        let by_forger = |id: &Digest| pool[id].record().account.0 == 3;
+        assert!(!close.shards.iter().any(by_forger));
+    }
+    // The sketches of its slot were passed on to another member.
+    assert_all_ready(&net, 5);
+}
+
+fn leader_of_first_round(net: &Net) -> u64 {
+    let (ordered, _) = net.chain.view.model(ModelId(1)).unwrap();
+    let hash = net.chain.view.hash_after(*ordered).unwrap();
+    let seed = protocol::hash::keccak(&[&hash.0, b"round", &0u32.to_be_bytes()]);
+    let members = net.chain.view.members_at(*ordered);
+    protocol::training::leaders(&seed, &members)[0].0
+}
+
+#[test]
+fn an_offline_leader_is_replaced_by_the_next() {
+    let mut net = Net::new(5, 3, 5);
+    net.run_to(3);
+    net.order_model(2);
+    net.run_to(5);
+    let leader = leader_of_first_round(&net);
+    net.peer(leader).faults.offline = true;
+    net.run_to(70);
+    let closed = |e: &Event| matches!(e, Event::RoundClosed { round, .. } if round.0 == 0);
+    assert_eq!(net.events().filter(|(_, event)| closed(event)).count(), 4);
+}
+
+#[test]
+fn a_leader_with_a_wrong_checkpoint_is_not_followed() {
+    let mut net = Net::new(5, 3, 6);
+    net.run_to(3);
+    net.order_model(2);
+    net.run_to(5);
+    let leader = leader_of_first_round(&net);
+    net.peer(leader).faults.wrong_checkpoint = true;
+    net.run_epochs(3);
+    let mismatch = |e: &Event| matches!(e, Event::CheckpointMismatch { .. });
+    assert!(net.events().filter(|(_, event)| mismatch(event)).count() >= 4);
+    assert_all_ready(&net, 5);
+}
+
+#[test]
+fn a_restarted_node_signs_nothing_twice() {
+    // The network asserts that no (kind, account, subject) is signed twice in an epoch.
+    for at in [44, 47, 52, 55, 60, 83, 88, 93, 97, 110] {
+        let mut net = Net::new(5, 4, 7);
+        net.order_model(6);
+        for block in [at, at + 1, at + 4] {
+            net.run_to(block);
+            (1..=5).for_each(|account| net.restart(account));
+        }
+        net.run_epochs(3);
+        assert_eq!(net.outcome(2).settlement.replicas_proven, 12, "restart at {at}");
+        assert_all_ready_at_least_once(&net);
+    }
+}
+
+/// Restarted nodes may announce a finished model again; it is the same one.
+fn assert_all_ready_at_least_once(net: &Net) {
+    assert_all_ready(net, 5);
+}
+
+#[test]
+fn a_late_joiner_catches_up_from_records() {
+    let mut net = Net::new(5, 3, 8);
+    net.order_model(5);
+    net.run_to(3);
+    net.peer(2).faults.offline = true;
+    net.run_to(90);
+    net.peer(2).faults.offline = false;
+    net.run_epochs(4);
+    assert_all_ready(&net, 5);
+}
+
+#[test]
+fn with_a_third_of_the_messages_lost_everything_still_settles() {
+    let mut net = Net::new(6, 4, 9);
+    net.loss_percent = 30;
+    net.order_model(3);
+    net.run_epochs(4);
+    for epoch in 0..4 {
+        assert_conserved(&net, epoch, 0);
+        assert_eq!(net.outcome(epoch).settlement.shards_rejected, 0);
+    }
+    for epoch in 2..4 {
+        assert_eq!(net.outcome(epoch).settlement.replicas_proven, 12);
+    }
+    assert_all_ready(&net, 6);
+}
+
+#[test]
+fn the_next_rank_proposes_for_an_absent_proposer() {
+    let mut net = Net::new(5, 3, 10);
+    net.run_to(60);
+    let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
+    let mut net = Net::new(5, 3, 10);
+    net.peer(first.0).faults.offline = true;
+    net.run_to(80);
+    let state = net.chain.view.settlement(Epoch(0)).unwrap();
+    assert!(state.is_final && state.proposer != first);
+}
+
+#[test]
+fn an_inflated_proposal_is_objected_to_and_never_final() {
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    net.run_to(60);
+    let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    net.peer(first.0).faults.inflates = true;
+    net.run_to(80);
+    assert!(net.events().any(|(_, event)| matches!(event, Event::WrongSettlement { .. })));
+    let state = net.chain.view.settlement(Epoch(0)).unwrap();
+    assert!(state.is_final && state.proposer != first);
+    assert_conserved(&net, 0, 0);
+}
+
+fn request(id: u64, payee: u64, cumulative: u128) -> ServeRequest {
+    let payer = key(77);
+    let receipt = Receipt {
+        payer: payer.address(),
+        payee: AccountId(payee),
+        model: ModelId(1),
+        cumulative: Amount(cumulative),
+        nonce: id,
+        request: Digest([id as u8; 32]),
+    };
+    let receipt = receipt.sign(&domain(), &payer).unwrap();
+    ServeRequest { id, receipt, tokens_in: 1000, tokens_out: 2000 }
+}
+
+fn served(seed: u64) -> Net {
+    let mut net = Net::new(5, 3, seed);
+    net.order_model(2);
+    net.run_to(82);
+    net.chain.waiting.push(Transaction::PublishModel(ModelPublication {
+        model: ModelId(1),
+        checkpoint: Hash::ZERO,
+        sketch_root: Digest::ZERO,
+        server: AccountId(1),
+        price_in: Amount(10),
+        price_out: Amount(20),
+        price_use: Amount(51),
+    }));
+    net.run_to(84);
+    net
+}
+
+fn ask(net: &mut Net, request: ServeRequest) -> Option<Refusal> {
+    net.peer(1).requests.insert(request.id, request.receipt.clone());
+    net.peer(1).events.clear();
+    net.input(0, Input::Serve(request));
+    net.peer(1).events.iter().find_map(|event| match event {
+        Event::Refused { reason, .. } => Some(*reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn receipts_must_pay_the_price_to_the_right_account() {
+    let mut net = served(12);
+    let (price, offered) = (Amount(101), Amount(100));
+    let underpaid = ask(&mut net, request(1, 1, 100));
+    assert_eq!(underpaid, Some(Refusal::TooLittle { price, offered }));
+    assert_eq!(ask(&mut net, request(2, 2, 500)), Some(Refusal::WrongPayee));
+    assert_eq!(ask(&mut net, request(3, 1, 101)), None);
+    assert!(net.peer(1).events.iter().any(|e| matches!(e, Event::Served { request: 3, .. })));
+    // The same receipt does not pay twice.
+    let again = ask(&mut net, request(4, 1, 101));
+    assert_eq!(again, Some(Refusal::TooLittle { price, offered: Amount(0) }));
+    assert_eq!(ask(&mut net, request(5, 1, 202)), None);
+    net.run_epochs(3);
+    assert_conserved(&net, 2, 202);
+    // 10 % to the treasury, half of the rest by attribution.
+    assert_eq!(earned(&net, 2, TREASURY.0, Source::Treasury), 20);
+    assert!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution) >= 90);
+    assert!(earned(&net, 2, 1, Source::Serving) > 0);
+    assert_eq!(net.outcome(2).uses.iter().map(|used| used.outputs).sum::<u32>(), 2);
+}
+
+#[test]
+fn a_fee_without_attribution_pays_the_treasury_where_no_model_is_known() {
+    let mut net = served(13);
+    net.chain.waiting.push(Transaction::Redeem(request(1, 1, 1000).receipt));
+    net.run_epochs(3);
+    assert_conserved(&net, 2, 1000);
+    assert_eq!(earned(&net, 2, TREASURY.0, Source::Treasury), 100);
+    assert_eq!(earned(&net, 2, TREASURY.0, Source::Attribution), 450);
+}
+
+#[test]
+fn an_attribution_that_fails_its_audit_pays_the_declared_pool() {
+    let mut net = served(14);
+    net.peer(1).faults.claims_lost = false;
+    assert_eq!(ask(&mut net, request(1, 1, 1000)), None);
+    net.run_to(85);
+    // The auditors are gone before they can say anything.
+    (2..=5).for_each(|account| net.peer(account).faults.offline = true);
+    net.run_to(118);
+    (2..=5).for_each(|account| net.peer(account).faults.offline = false);
+    net.run_epochs(4);
+    assert_conserved(&net, 2, 1000);
+    assert_eq!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution), 450, "all units are its");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outputs() {
+    let play = |seed| {
+        let mut net = Net::new(5, 3, seed);
+        net.loss_percent = 10;
+        net.order_model(2);
+        net.run_to(100);
+        net.trace
+    };
+    assert_eq!(play(20), play(20));
+    assert_ne!(play(20), play(21));
+}
+
+#[test]
+fn every_kind_of_record_but_attribution_occurs_in_an_honest_run() {
+    let mut net = Net::new(5, 3, 1);
+    net.order_model(2);
+    net.run_epochs(3);
+    let kinds: BTreeSet<Kind> =
+        net.peers[0].pool.values().map(|record| record.record().body.kind()).collect();
+    assert_eq!(kinds.len(), 5);
+}

@@ -1,0 +1,188 @@
+//! Properties of settlement and of its verification.
+
+use std::sync::Arc;
+
+use protocol::{
+    AccountId, Amount, Digest, Epoch,
+    codec::Wire,
+    eip712::Signature,
+    record::{AuditBody, Body, Record, SignedRecord},
+    settle::{EpochLog, Outcome, VerifyError, settle, verify},
+    training::{audit_subject, shard_subject},
+};
+
+use crate::{
+    chain::{domain, key},
+    net::Net,
+};
+
+fn settled() -> Net {
+    let mut net = Net::new(5, 4, 30);
+    net.peer(3).faults.forges = true;
+    net.order_model(3);
+    net.run_epochs(3);
+    net
+}
+
+fn total_of(outcome: &Outcome, account: u64) -> u128 {
+    let own = outcome.lines.iter().filter(|line| line.account.0 == account);
+    own.map(|line| line.amount.0).sum()
+}
+
+#[test]
+fn what_an_attacker_adds_never_raises_what_it_earns() {
+    let net = settled();
+    for epoch in [0, 2] {
+        let (epoch, evidence) = (Epoch(epoch), net.evidence(0));
+        let parent = net.parent(epoch);
+        let honest = settle(&net.chain.view, epoch, &parent, &evidence).unwrap().0;
+        let mut attacked = evidence.clone();
+        let mut add = |record: Record, signer: u64| {
+            let signed = record.sign(&domain(), &key(signer)).unwrap();
+            let verified = Arc::new(signed.verify(&domain()).unwrap());
+            attacked.records.insert(verified.id(), verified);
+        };
+        for record in evidence.records.values() {
+            let made = record.record();
+            // Everybody's records, signed by the attacker; its own under other subjects and epochs.
+            add(made.clone(), 3);
+            add(Record { account: AccountId(3), ..made.clone() }, 3);
+            if made.account.0 == 3 {
+                add(Record { subject: Digest([9; 32]), ..made.clone() }, 3);
+                add(Record { epoch: Epoch(made.epoch.0 + 1), ..made.clone() }, 3);
+            }
+            if let Body::Shard(shard) = &made.body {
+                let mut shard = shard.clone();
+                shard.slot = 2;
+                let subject = shard_subject(shard.model, shard.round, 2);
+                let (epoch, account) = (made.epoch, AccountId(3));
+                add(Record { epoch, account, subject, body: Body::Shard(shard) }, 3);
+            }
+            let body = AuditBody {
+                judged: made.body.kind().tag(),
+                of: made.account,
+                work: made.subject,
+                record: record.id(),
+                verdict: 0,
+                overlap: 1_000_000,
+                cosine: 1_000_000,
+                norm: 1_000_000,
+            };
+            if made.account.0 == 3 {
+                let subject = audit_subject(made.account, &made.subject);
+                let (epoch, account) = (made.epoch, AccountId(3));
+                add(Record { epoch, account, subject, body: Body::Audit(body) }, 3);
+            }
+        }
+        let (outcome, log) = settle(&net.chain.view, epoch, &parent, &attacked).unwrap();
+        assert!(total_of(&outcome, 3) <= total_of(&honest, 3), "{epoch}");
+        // Whatever was added, anyone who has the log comes to the same result.
+        assert!(verify(&net.chain.view, &outcome.settlement, &log).is_ok());
+    }
+}
+
+#[test]
+fn the_log_alone_gives_the_settlement_again() {
+    let net = settled();
+    for epoch in 0..3 {
+        let outcome = net.outcome(epoch);
+        let again = verify(&net.chain.view, &outcome.settlement, net.log(epoch)).unwrap();
+        assert_eq!(&again, outcome);
+        // Every node settles alike, whatever order its records came in.
+        let parent = net.parent(Epoch(epoch));
+        let own = settle(&net.chain.view, Epoch(epoch), &parent, &net.evidence(4)).unwrap().0;
+        assert_eq!(own.settlement, outcome.settlement);
+    }
+}
+
+#[test]
+fn anchors_after_the_cutoff_change_nothing() {
+    let mut net = settled();
+    let before = net.outcome(2).clone();
+    let ids: Vec<_> = net.peers[0].pool.values().map(|r| (r.record().epoch, r.id())).collect();
+    for (epoch, id) in ids {
+        let root = protocol::node::anchor_root(&id);
+        net.chain.waiting.push(protocol::chain::Transaction::Anchor { epoch, root });
+    }
+    net.chain.mine();
+    net.chain.mine();
+    assert!(verify(&net.chain.view, &before.settlement, net.log(2)).is_ok());
+}
+
+#[test]
+fn every_flipped_byte_is_seen() {
+    let net = settled();
+    let settlement = net.outcome(2).settlement;
+    let log = net.log(2);
+    for at in (0..log.len()).step_by(log.len() / 150) {
+        let mut bytes = log.to_vec();
+        bytes[at] ^= 1;
+        assert!(verify(&net.chain.view, &settlement, &bytes).is_err(), "byte {at}");
+    }
+}
+
+fn edited(net: &Net, edit: impl Fn(&mut EpochLog)) -> VerifyError {
+    let mut log = EpochLog::from_bytes(net.log(2)).unwrap();
+    edit(&mut log);
+    verify(&net.chain.view, &net.outcome(2).settlement, &log.to_bytes()).unwrap_err()
+}
+
+#[test]
+fn each_region_of_the_log_has_its_error() {
+    let net = settled();
+    let view = &net.chain.view;
+    let settlement = net.outcome(2).settlement;
+    let dropped = edited(&net, |log| {
+        log.records.pop();
+    });
+    assert!(matches!(dropped, VerifyError::RecordsRoot { .. }), "{dropped}");
+    let resigned = edited(&net, |log| log.records[0].signature = Signature([0; 65]));
+    assert!(matches!(resigned, VerifyError::BadSignature(0)), "{resigned}");
+    let balances = edited(&net, |log| log.balances[0].1.0 += 1);
+    assert!(matches!(balances, VerifyError::Settle(_)), "{balances}");
+    let unopened = edited(&net, |log| log.openings.clear());
+    assert!(matches!(unopened, VerifyError::Payouts { .. }), "{unopened}");
+    let epoch = edited(&net, |log| log.epoch = Epoch(1));
+    assert!(matches!(epoch, VerifyError::WrongEpoch { .. }), "{epoch}");
+    let reordered = edited(&net, |log| log.records.reverse());
+    assert!(matches!(reordered, VerifyError::LogHash { .. }), "{reordered}");
+    let truncated = verify(view, &settlement, &net.log(2)[..100]).unwrap_err();
+    assert!(matches!(truncated, VerifyError::Malformed(_)), "{truncated}");
+
+    let mut inflated = settlement;
+    inflated.total = Amount(inflated.total.0 + 1);
+    let error = verify(view, &inflated, net.log(2)).unwrap_err();
+    assert!(matches!(error, VerifyError::Payouts { .. }), "{error}");
+    let mut leaves = net.outcome(2).leaves.clone();
+    leaves[0].1.0 += 1;
+    inflated = settlement;
+    inflated.payout_root = protocol::settle::payout_tree(&leaves).root();
+    let error = verify(view, &inflated, net.log(2)).unwrap_err();
+    assert!(matches!(error, VerifyError::Payouts { .. }), "{error}");
+    let mut counted = settlement;
+    counted.storage_faults += 1;
+    assert_eq!(verify(view, &counted, net.log(2)).unwrap_err(), VerifyError::Counts);
+}
+
+#[test]
+fn a_claim_proves_its_leaf() {
+    let net = settled();
+    let outcome = net.outcome(2);
+    for (account, amount) in &outcome.leaves {
+        let (cumulative, index, count, path) = outcome.claim(*account).unwrap();
+        let payload = (*account, cumulative).to_bytes();
+        let root = &outcome.settlement.payout_root;
+        let sums = protocol::merkle::verify_sum(root, count, index, &payload, cumulative.0, &path);
+        assert_eq!(sums.map(|(_, total)| total), Some(outcome.settlement.total.0));
+        assert_eq!(cumulative, *amount);
+    }
+    assert!(outcome.claim(AccountId(999)).is_none());
+}
+
+#[test]
+fn a_log_keeps_its_records_readable() {
+    let net = settled();
+    let log = EpochLog::from_bytes(net.log(2)).unwrap();
+    assert_eq!(log.to_bytes(), net.log(2));
+    assert!(log.records.iter().all(|r: &SignedRecord| r.clone().verify(&domain()).is_ok()));
+}
