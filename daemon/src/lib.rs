@@ -1,6 +1,7 @@
 //! The openledger node: control plane, data plane, chain, disk and device around the machine of
 //! [`protocol::node`], its API and its command line.
 
+pub mod api;
 pub mod config;
 pub mod ingest;
 pub mod keys;
