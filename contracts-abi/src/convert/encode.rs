@@ -18,9 +18,6 @@ pub enum EncodeError {
     /// It is about the proposal of an epoch, and there is none.
     #[error("epoch {0} has no live proposal; wait for one")]
     NoProposal(Epoch),
-    /// The contract asks for the signed record, which this transaction does not carry.
-    #[error("the contract needs the signed record, and the challenge carries only its id")]
-    MissingRecord,
 }
 
 /// One call of a contract.
@@ -79,7 +76,7 @@ pub(crate) fn encode(
         | Transaction::ChallengeDoubleCount { .. } => {
             let epoch = needs_proposal(tx).unwrap_or_default();
             let proposal = proposal.filter(|proposal| proposal.epoch == epoch);
-            about_proposal(tx, at, settlement(proposal.ok_or(EncodeError::NoProposal(epoch))?))?
+            about_proposal(tx, at, settlement(proposal.ok_or(EncodeError::NoProposal(epoch))?))
         }
     };
     Ok(Encoded { call, spends })
@@ -228,12 +225,8 @@ fn coordinator(tx: &Transaction, at: &Deployment) -> Call {
     }
 }
 
-fn about_proposal(
-    tx: &Transaction,
-    at: &Deployment,
-    settlement: Coordinator::Settlement,
-) -> Result<Call, EncodeError> {
-    Ok(match tx {
+fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Settlement) -> Call {
+    match tx {
         Transaction::Finalise { uses, .. } => call(
             at.coordinator,
             &Coordinator::finaliseCall { settlement, uses: uses.iter().map(datanet_use).collect() },
@@ -259,8 +252,26 @@ fn about_proposal(
                 second: listed(second),
             },
         ),
-        _ => return Err(EncodeError::MissingRecord),
-    })
+        Transaction::ChallengeOmission { record, anchor, before, after, .. } => call(
+            at.coordinator,
+            &Coordinator::challengeOmissionCall {
+                settlement,
+                record: header(record),
+                signature: Bytes::copy_from_slice(&record.signature.0),
+                anchored: merkle_path(anchor),
+                neighbours: before.iter().chain(after).map(listed_leaf).collect(),
+            },
+        ),
+        _ => unreachable!("`encode` sends only what names a proposal here"),
+    }
+}
+
+fn listed_leaf((id, signature, path): &(Digest, Digest, Path)) -> Coordinator::ListedLeaf {
+    Coordinator::ListedLeaf {
+        id: word(id),
+        signatureHash: word(signature),
+        path: merkle_path(path),
+    }
 }
 
 fn settlement(s: &Settlement) -> Coordinator::Settlement {
