@@ -5,6 +5,9 @@
 //! its only clock. Disk, GPU, chain and network are outputs with an [`OpId`], answered by a later
 //! [`Input::Done`]: a driver may delay, lose or falsify each. Only verified records enter.
 //!
+//! **A node that starts again is given its stored records before the first [`Input::Block`].** Until
+//! that block it only remembers, so it does nothing twice whatever order they come in.
+//!
 //! Methods come in four kinds: getters, `handle` (inputs), `poll_output` (outputs), and the private
 //! `on_*`/`advance_*` of the parts: `replicate`, `prove`, `audit`, `train`, `serve`, `settle`.
 
@@ -184,7 +187,7 @@ impl Node {
             Pending::Infer(request) => self.on_inferred(chain, request, done),
             Pending::AuditAttribution(record) => self.on_attribution_judged(&record, &done),
             Pending::Settle(epoch) => self.on_settled(chain, epoch, done),
-            Pending::Verify(epoch, id) => self.on_verified(epoch, id, &done),
+            Pending::Verify(epoch, id) => self.on_verified(chain, epoch, id, &done),
         }
     }
 

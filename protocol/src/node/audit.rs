@@ -123,7 +123,11 @@ impl Node {
             self.on_own_proof(made.epoch);
             return;
         }
-        self.advance_audits(chain, chain.epoch());
+        if self.epoch.is_some() {
+            self.advance_audits(chain, chain.epoch());
+        } else {
+            self.auditing.enter(chain.epoch());
+        }
         let is_expected = made.epoch == self.auditing.epoch
             && matches!(self.auditing.of.get(&made.account), Some(State::Expected));
         if is_expected {
@@ -153,7 +157,8 @@ impl Node {
         record: Digest,
         done: &Done,
     ) {
-        if self.auditing.epoch != epoch {
+        let is_open = matches!(self.auditing.of.get(&holder), Some(State::Shown { .. }));
+        if self.auditing.epoch != epoch || !is_open {
             return;
         }
         match done {

@@ -24,6 +24,8 @@ pub(super) struct Settling {
     acted_at: Option<u64>,
     watched: Option<Digest>,
     distrusted: Option<Digest>,
+    /// The block of the proposal that was last objected to: a defeated one may be made again.
+    objected: Option<BlockNumber>,
     uses: Option<(Digest, Vec<DatanetUse>)>,
     claimed: Option<Epoch>,
 }
@@ -36,6 +38,7 @@ impl Settling {
             acted_at: None,
             watched: None,
             distrusted: None,
+            objected: None,
             uses: None,
             claimed: None,
         }
@@ -48,6 +51,7 @@ impl Settling {
             self.acted_at = None;
             self.watched = None;
             self.distrusted = None;
+            self.objected = None;
         }
     }
 }
@@ -90,10 +94,14 @@ impl Node {
                     self.start(Pending::Verify(epoch, id), job);
                     return;
                 }
+                if self.settling.distrusted == Some(id) {
+                    self.object(epoch, id, state.proposed);
+                    return;
+                }
                 let turn = if is_own { 0 } else { rank_wait(chain, rank) };
                 let window = chain.schedule.challenge_blocks.saturating_add(turn);
                 let is_ripe = now.0 > state.proposed.0.saturating_add(window);
-                if is_ripe && self.settling.distrusted != Some(id) {
+                if is_ripe {
                     self.finalise(epoch, state.settlement.uses, now);
                 }
             }
@@ -145,7 +153,18 @@ impl Node {
         }
     }
 
-    pub(super) fn on_verified(&mut self, epoch: Epoch, id: Digest, done: &Done) {
+    /// Objects once to each time that a wrong settlement is proposed.
+    fn object(&mut self, epoch: Epoch, id: Digest, proposed: BlockNumber) {
+        if self.settling.objected == Some(proposed) {
+            return;
+        }
+        self.settling.objected = Some(proposed);
+        self.tell(Event::WrongSettlement { epoch });
+        let reason = keccak(&[b"openledger/objection/recomputed", &id.0]);
+        self.submit(Transaction::Object { epoch, account: self.account, reason });
+    }
+
+    pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: &Done) {
         self.settling.is_busy = false;
         if epoch != self.settling.epoch {
             return;
@@ -155,10 +174,9 @@ impl Node {
             Done::Judged(_) => {
                 self.settling.watched = Some(id);
                 self.settling.distrusted = Some(id);
-                self.tell(Event::WrongSettlement { epoch });
-                let reason = keccak(&[b"openledger/objection/recomputed", &id.0]);
-                let account = self.account;
-                self.submit(Transaction::Object { epoch, account, reason });
+                if let Some(state) = chain.settlement(epoch).filter(|s| s.settlement.id() == id) {
+                    self.object(epoch, id, state.proposed);
+                }
             }
             // The log could not be had yet: asked for again at the next block.
             _ => {}

@@ -370,6 +370,9 @@ impl Node {
         done: &Done,
     ) {
         let Some(seen) = run.shard(round, record) else { return };
+        if run.is_judged(round, record, self.account) {
+            return;
+        }
         match done {
             Done::Replayed(report) => {
                 if !report.accepts(&chain.params().training) {
@@ -489,6 +492,9 @@ impl Node {
             if model.is_none_or(|model| model == run.model) {
                 run.keep(record);
             }
+        }
+        if self.epoch.is_none() {
+            return;
         }
         if let Some(mut run) = model.and_then(|model| self.runs.remove(&model)) {
             self.advance_run(chain, &mut run);

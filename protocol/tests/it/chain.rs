@@ -1,6 +1,6 @@
 //! A chain that does what the contracts do, as far as nodes can tell.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use protocol::{
     AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
@@ -24,7 +24,7 @@ pub(crate) struct FakeChain {
     pub(crate) waiting: Vec<Transaction>,
     pub(crate) extra: Vec<ChainEvent>,
     pub(crate) paid: Vec<(AccountId, Amount)>,
-    objected: BTreeSet<Epoch>,
+    bonds_lost: BTreeMap<AccountId, u32>,
     contributions: u64,
     models: u64,
     seed: u64,
@@ -58,7 +58,7 @@ impl FakeChain {
             waiting: vec![],
             extra: vec![],
             paid: vec![],
-            objected: BTreeSet::new(),
+            bonds_lost: BTreeMap::new(),
             contributions: 0,
             models: 0,
             seed,
@@ -120,13 +120,17 @@ impl FakeChain {
             Transaction::Anchor { epoch, root } => Some(ChainEvent::Anchored { epoch, root }),
             Transaction::Propose { proposer, settlement } => {
                 let is_first = !same_block.iter().any(|e| matches!(e, ChainEvent::Proposed { .. }));
-                (is_first && self.may_propose(&settlement))
+                (is_first && self.may_propose(proposer, &settlement))
                     .then_some(ChainEvent::Proposed { proposer, settlement })
             }
             Transaction::Object { epoch, .. } => {
                 // The arbiter agrees at once.
-                let id = self.view.settlement(epoch).filter(|s| !s.is_final)?.settlement.id();
-                self.objected.insert(epoch).then_some(ChainEvent::Defeated { epoch, id })
+                let state = self.view.settlement(epoch).filter(|s| !s.is_final)?;
+                let (id, proposer) = (state.settlement.id(), state.proposer);
+                let event = ChainEvent::Defeated { epoch, id };
+                let is_first = !same_block.contains(&event);
+                *self.bonds_lost.entry(proposer).or_default() += u32::from(is_first);
+                is_first.then_some(event)
             }
             Transaction::Finalise { epoch, uses } => {
                 let state = self.view.settlement(epoch).filter(|state| !state.is_final)?;
@@ -168,9 +172,11 @@ impl FakeChain {
         }
     }
 
-    fn may_propose(&self, settlement: &Settlement) -> bool {
+    /// A proposer has bonds for two wrong proposals.
+    fn may_propose(&self, proposer: AccountId, settlement: &Settlement) -> bool {
         let parent = self.view.last_final().map_or(Digest::ZERO, |last| last.settlement.id());
-        settlement.epoch == self.view.next_to_settle()
+        self.bonds_lost.get(&proposer).is_none_or(|lost| *lost < 2)
+            && settlement.epoch == self.view.next_to_settle()
             && self.view.settlement(settlement.epoch).is_none()
             && settlement.parent == parent
     }

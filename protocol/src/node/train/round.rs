@@ -161,6 +161,11 @@ impl Run {
         self.shards(round).find(|seen| seen.record.id() == *id).map(|seen| Arc::clone(&seen.record))
     }
 
+    /// Whether an account has judged a shard.
+    pub(super) fn is_judged(&self, round: Round, id: &Digest, by: AccountId) -> bool {
+        self.shards(round).any(|seen| seen.record.id() == *id && seen.is_judged_by(by))
+    }
+
     /// The shard that an account recorded for a slot.
     pub(super) fn own_shard(
         &self,
