@@ -399,7 +399,7 @@ mod tests {
             names in proptest::collection::vec(0u64..20, 40),
         ) {
             let before = weigh(&units, 100_000, FLOOR).unwrap();
-            let mut spread = units.clone();
+            let mut spread = units;
             for (unit, name) in spread.iter_mut().zip(&names) {
                 if unit.owner == AccountId(1) {
                     unit.owner = AccountId(100 + name);
@@ -463,7 +463,7 @@ mod tests {
         fn the_order_within_a_cluster_decides_the_owner(score in 1i64..1000) {
             let mut late = unit(2, 2, score * 2, 0);
             late.cluster = 1;
-            let weights = weigh(&vec![unit(1, 1, score, 0), late], 1, WeighParams::DEFAULT);
+            let weights = weigh(&[unit(1, 1, score, 0), late], 1, WeighParams::DEFAULT);
             prop_assert_eq!(ppm_of(&weights.unwrap().shares, 1), PPM);
         }
     }

@@ -124,6 +124,8 @@ pub struct ChainView {
     hash_after: BTreeMap<BlockNumber, Digest>,
     placements: BTreeMap<Epoch, Arc<Placement>>,
     audits: BTreeMap<Epoch, Arc<BTreeMap<AccountId, Vec<AccountId>>>>,
+    /// The rank of each proposer of an epoch's settlement.
+    proposers: BTreeMap<Epoch, BTreeMap<AccountId, usize>>,
 }
 
 impl ChainView {
@@ -159,6 +161,7 @@ impl ChainView {
             hash_after: BTreeMap::new(),
             placements: BTreeMap::new(),
             audits: BTreeMap::new(),
+            proposers: BTreeMap::new(),
         }
     }
 
@@ -315,6 +318,7 @@ impl ChainView {
             if let Some(previous) = epoch.0.checked_sub(1).map(Epoch) {
                 let seed = self.seed_from(previous, Purpose::Settle, header);
                 self.seeds.insert((previous, Purpose::Settle), seed);
+                self.proposers.insert(previous, self.draw_proposers(header.number, &seed));
             }
             let next = self.place(epoch.next());
             self.placements.insert(epoch.next(), Arc::new(next));
@@ -362,6 +366,18 @@ impl ChainView {
             })
             .collect();
         Placement::compute(&packs, &nodes, self.params.holding.replicas)
+    }
+
+    /// The proposers of a settlement by rank, as of the first block after its epoch: members with
+    /// stake, all members if none has any.
+    fn draw_proposers(&self, end: BlockNumber, seed: &Digest) -> BTreeMap<AccountId, usize> {
+        let members = self.members_at(end);
+        let has_stake =
+            |id: &AccountId| self.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
+        let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
+        let candidates = if staked.is_empty() { members } else { staked };
+        let order = rank(seed, b"proposer", &candidates);
+        order.into_iter().zip(0usize..).collect()
     }
 
     /// For each auditor, whose storage it audits in an epoch.
@@ -489,6 +505,12 @@ impl ChainView {
     /// Whose storage each account audits in an epoch; empty until the commit deadline.
     pub fn audit_duties(&self, epoch: Epoch) -> Arc<BTreeMap<AccountId, Vec<AccountId>>> {
         self.audits.get(&epoch).cloned().unwrap_or_default()
+    }
+
+    /// An account's turn to propose the settlement of an epoch, from 0; `None` when it has none, or
+    /// the epoch is not over.
+    pub fn proposer_rank(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
+        self.proposers.get(&epoch)?.get(&account).copied()
     }
 
     /// The settlement of an epoch.

@@ -4,10 +4,9 @@ use alloc::vec::Vec;
 
 use super::{Done, Event, Job, Node, Pending};
 use crate::{
-    chain::{ChainView, DatanetUse, Purpose, Transaction},
+    chain::{ChainView, DatanetUse, Transaction},
     hash::keccak,
-    ids::{AccountId, BlockNumber, Digest, Epoch},
-    placement::rank,
+    ids::{BlockNumber, Digest, Epoch},
     record::Verdict,
 };
 
@@ -56,27 +55,13 @@ impl Settling {
     }
 }
 
-/// The proposers of an epoch's settlement, by rank: members with stake first, all members if none
-/// has any.
-fn proposers(chain: &ChainView, epoch: Epoch) -> Option<Vec<AccountId>> {
-    let seed = chain.seed(epoch, Purpose::Settle)?;
-    let end = chain.schedule.start(epoch.next());
-    let members = chain.members_at(end);
-    let has_stake =
-        |id: &AccountId| chain.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
-    let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
-    let candidates = if staked.is_empty() { members } else { staked };
-    Some(rank(&seed, b"proposer", &candidates))
-}
-
 impl Node {
     pub(super) fn advance_settlement(&mut self, chain: &ChainView) {
         let Some(now) = chain.head().map(|head| head.number) else { return };
         self.claim_own(chain);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
-        let Some(order) = proposers(chain, epoch) else { return };
-        let Some(rank) = order.iter().position(|account| *account == self.account) else { return };
+        let Some(rank) = chain.proposer_rank(epoch, self.account) else { return };
         let is_recent =
             self.settling.acted_at.is_some_and(|at| now.0 < at.saturating_add(RESUBMIT_BLOCKS));
         if self.settling.is_busy || is_recent {

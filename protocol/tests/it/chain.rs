@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
+    AccountId, Amount, BlockNumber, Digest, EvmAddress, ModelId, NodeId, Timestamp,
     chain::{BlockHeader, ChainEvent, ChainView, Contribution, Model, Settlement, Transaction},
     codec::Wire,
     eip712::{Domain, EvmKey},
