@@ -377,7 +377,7 @@ impl NodeHandle {
         let tokens_out = request.max_tokens;
         let serve = ServeRequest { id, receipt: request.receipt, tokens_in, tokens_out };
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Serve(asked, serve, reply)).await?;
+        self.command(Command::Serve(Box::new((asked, serve)), reply)).await?;
         let mut report = answer.await.context("the node is stopping")??;
         let offer = chain.publication(receipt.model);
         report.fee = offer.and_then(|o| price(o, tokens_in, tokens_out)).unwrap_or_default();

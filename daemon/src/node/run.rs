@@ -33,7 +33,7 @@ const SYNC_DEPTH: u64 = 2;
 /// What the API asks of the loop.
 pub(crate) enum Command {
     /// Serve a paid request.
-    Serve(Asked, ServeRequest, oneshot::Sender<Result<InferReport, Refusal>>),
+    Serve(Box<(Asked, ServeRequest)>, oneshot::Sender<Result<InferReport, Refusal>>),
     /// What a consumer has promised so far.
     Promised(EvmAddress, oneshot::Sender<protocol::Amount>),
     /// The node has blobs that others may want.
@@ -203,7 +203,8 @@ impl Loop {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Serve(asked, request, reply) => {
+            Command::Serve(request, reply) => {
+                let (asked, request) = *request;
                 self.workshop.ask(request.id, asked);
                 self.waiting.insert(request.id, reply);
                 self.input(Input::Serve(request));
