@@ -106,7 +106,7 @@ impl SpanIndex {
         self.check(tokenizer, prompt, output)?;
         let query = Query::new(self, prompt, output, params);
         let mut spans = Vec::new();
-        let mut open = vec![0..output.len()];
+        let mut open: Vec<Range<usize>> = std::iter::once(0..output.len()).collect();
         while let Some(part) = open.pop() {
             if let Some(best) = query.best(part.clone()) {
                 let (start, end) = (best.start as usize, (best.start + best.len) as usize);
