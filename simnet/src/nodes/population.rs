@@ -95,13 +95,12 @@ mod tests {
     fn kinds_have_the_shares_asked_for_and_survive_growth() {
         let scenario = Scenario { nodes: 200, offline: 0.2, lazy: 0.1, ..Scenario::default() };
         let streams = Streams::new(3);
-        let kinds =
-            |nodes| super::kinds(&Scenario { nodes, ..scenario.clone() }, &streams, Time(9));
-        let before = kinds(200);
+        let kinds_of = |nodes| kinds(&Scenario { nodes, ..scenario.clone() }, &streams, Time(9));
+        let before = kinds_of(200);
         let count = |kind| before.iter().filter(|(k, _)| *k == kind).count();
         assert_eq!((count(Kind::Honest), count(Kind::Offline), count(Kind::Lazy)), (140, 40, 20));
         let changed =
-            kinds(201).iter().zip(&before).filter(|(after, old)| after.0 != old.0).count();
+            kinds_of(201).iter().zip(&before).filter(|(after, old)| after.0 != old.0).count();
         assert!(changed <= 2, "{changed}");
     }
 }
