@@ -2,7 +2,9 @@
 //! [`protocol::node`], its API and its command line.
 
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod ingest;
 pub mod keys;
 pub mod net;

@@ -1,6 +1,7 @@
 //! The routes under `/api/v1`, each one call of the node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::Uri;
@@ -17,14 +18,14 @@ use serde::de::DeserializeOwned;
 use super::guard::guard;
 use super::types::{
     AccountInfo, AskQuote, Claim, Claimed, Contribute, ContributionInfo, CreateDatanet, Created,
-    DatanetInfo, Evaluate, Infer, ModelInfo, Pin, Pinned, Publish, Register, SettlementInfo,
-    Ticket, Train,
+    DatanetInfo, Evaluate, Infer, ModelInfo, Pin, Pinned, PricedQuote, Publish, Register,
+    SettlementInfo, Ticket, Train,
 };
 use super::{Context, Problem};
 use crate::ingest::{MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
 use crate::node::{
-    AddReport, AddRequest, Evaluation, InferReport, InferRequest, Quote, RewardLine, StatusReport,
+    AddReport, AddRequest, Evaluation, InferReport, InferRequest, RewardLine, StatusReport,
     TrainRequest,
 };
 
@@ -34,6 +35,9 @@ const BODY: usize = 1 << 20;
 const CONTRIBUTION_BODY: usize = 3 * MAX_CONTRIBUTION_BYTES;
 /// Bytes of a blob that is given out over HTTP.
 const MAX_BLOB: u64 = 64 << 20;
+/// Between two looks at the chain view, and how long a block may take to be read.
+const LOOK: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Answer<T> = Result<Json<T>, Problem>;
 type Ctx = State<Arc<Context>>;
@@ -155,7 +159,19 @@ async fn account_for(context: &Context, owner: Option<EvmAddress>) -> Result<Acc
     };
     let report = context.node.submit(register).await.map_err(failed)?;
     let id = report.created.ok_or_else(|| Problem::not_ready("the chain made no account"))?;
-    Ok(AccountId(id))
+    seen(context, AccountId(id)).await
+}
+
+/// Waits until this node's view has an account, so that the next request does not make it again.
+async fn seen(context: &Context, id: AccountId) -> Result<AccountId, Problem> {
+    let look = async {
+        while context.node.chain().account(id).is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let text = "the account is on chain, but this node has not read that block yet; try again";
+    let waited = tokio::time::timeout(PATIENCE, look).await;
+    waited.map(|()| id).map_err(|_| Problem::not_ready(text))
 }
 
 fn operated(chain: &ChainView, owner: EvmAddress, operator: EvmAddress) -> Option<AccountId> {
@@ -305,10 +321,12 @@ async fn publish(
     Ok(Json(offer))
 }
 
-async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Quote> {
+async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<PricedQuote> {
     let AskQuote { payer, prompt, max_tokens } = body(&bytes)?;
     let quote = context.node.quote(ModelId(id), payer, &prompt, max_tokens).await;
-    Ok(Json(quote.map_err(failed)?))
+    let quote = quote.map_err(failed)?;
+    let redeemed = context.node.chain().redeemed(payer, quote.payee);
+    Ok(Json(PricedQuote { quote, redeemed }))
 }
 
 async fn infer(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<InferReport> {

@@ -141,6 +141,16 @@ pub struct AskQuote {
     pub max_tokens: u32,
 }
 
+/// A price, and how the books between the two stand.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct PricedQuote {
+    /// The price, the payee, and what was promised so far.
+    #[serde(flatten)]
+    pub quote: crate::node::Quote,
+    /// What of the promises was redeemed on chain.
+    pub redeemed: Amount,
+}
+
 /// A paid request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,140 @@
+//! The command line.
+//!
+//! Commands speak to the running node of a data directory through its API; `init`, `node run`,
+//! `verify`, `devchain` and `demo` stand alone. With `--json` the last line of the output is one JSON
+//! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod account;
+pub(crate) mod chain;
+pub(crate) mod consumer;
+mod data;
+pub(crate) mod devchain;
+mod init;
+mod model;
+mod output;
+mod run;
+pub(crate) mod signals;
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::output::{Output, open};
+use crate::api::Client;
+
+/// openledger: data, proofs and payable models, at home.
+#[derive(Debug, Parser)]
+#[command(name = "openledger", version, propagate_version = true)]
+struct Cli {
+    /// The data directory of the node
+    #[arg(long, global = true, env = "OPENLEDGER_DIR", default_value_os_t = default_dir())]
+    dir: PathBuf,
+    /// Print one JSON value on the last line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make keys, configuration and network file in an empty data directory
+    Init(init::InitArgs),
+    /// Run the node
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Show how the node is
+    Status,
+    /// Create, fill and list Datanets
+    #[command(subcommand)]
+    Datanet(data::DatanetCommand),
+    /// Keep a local copy of a pack, unpaid
+    Pin(data::PinArgs),
+    /// Order, offer and list models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Use a model, paying with a signed receipt
+    Infer(model::InferArgs),
+    /// Show what an account earned, and why not more
+    Rewards(account::AccountArgs),
+    /// Claim what final settlements owe an account
+    Claim(account::AccountArgs),
+    /// Recompute what the network published
+    #[command(subcommand)]
+    Verify(verify::VerifyCommand),
+    /// Run a development chain on this machine, with the contracts deployed
+    Devchain(devchain::DevchainArgs),
+    /// See the whole loop on this machine: five nodes, three contributors, one model
+    Demo(crate::demo::DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Run in the foreground until Ctrl-C or SIGTERM
+    Run(Box<run::RunArgs>),
+}
+
+fn default_dir() -> PathBuf {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    home.map(PathBuf::from).unwrap_or_default().join(".openledger")
+}
+
+/// Parses the arguments of the process, does what they say, and tells how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(Box::pin(dispatch(cli)));
+            // Blocking work of a node that was told to stop is not waited for.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(output) => {
+            output.print(json);
+            output.code()
+        }
+        Err(error) => {
+            output::print_error(&error, json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<Output> {
+    let dir = cli.dir;
+    match cli.command {
+        Command::Init(args) => init::init(&dir, &args),
+        Command::Node(NodeCommand::Run(args)) => run::run(&dir, *args).await,
+        Command::Status => status::status(&Client::of_dir(&dir)?).await,
+        Command::Datanet(command) => data::datanet(&Client::of_dir(&dir)?, command).await,
+        Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,
+        Command::Model(command) => model::model(&Client::of_dir(&dir)?, command).await,
+        Command::Infer(args) => model::infer(&dir, &args).await,
+        Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
+        Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,
+        Command::Verify(command) => verify::verify(&dir, command).await,
+        Command::Devchain(args) => devchain::devchain(&dir, args).await,
+        Command::Demo(args) => crate::demo::demo(args, cli.json).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,158 @@
+//! A consumer: a deposit on chain, and one signed receipt per use.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use contracts_abi::ChainClient;
+use protocol::chain::Transaction;
+use protocol::codec::Wire;
+use protocol::eip712::EvmKey;
+use protocol::hash::keccak;
+use protocol::receipt::{Receipt, SignedReceipt};
+use protocol::{AccountId, Amount, ModelId};
+use serde::{Deserialize, Serialize};
+use storage::durable::write_atomic;
+
+use super::open;
+use crate::api::Client;
+use crate::api::types::{AskQuote, Infer, PricedQuote};
+use crate::network::NetworkFile;
+use crate::node::{InferReport, Quote};
+
+/// How many uses a deposit is made for, so that not every use needs a transaction.
+const USES_PER_DEPOSIT: u128 = 10;
+/// The file that counts the receipts of a payer.
+const COUNTERS_FILE: &str = "receipts.json";
+
+/// One question to a model.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) model: ModelId,
+    pub(crate) prompt: String,
+    pub(crate) max_tokens: u32,
+    pub(crate) seed: u64,
+}
+
+/// Pays for uses.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    key: EvmKey,
+    chain: ChainClient,
+    counters: Counters,
+}
+
+impl Consumer {
+    /// A consumer whose receipts are counted in `dir`.
+    pub(crate) async fn connect(network: &NetworkFile, key: EvmKey, dir: &Path) -> Result<Self> {
+        let deployment = network.deployment.clone();
+        let chain = ChainClient::connect(&network.rpc_url, deployment, &key).await?;
+        Ok(Self { key, chain, counters: Counters::open(dir)? })
+    }
+
+    /// Asks a node for the price, deposits what is missing, signs a receipt, and gets the answer.
+    pub(crate) async fn ask(&mut self, node: &Client, question: &Question) -> Result<InferReport> {
+        let Question { model, prompt, max_tokens, seed } = question;
+        let payer = self.key.address();
+        let ask = AskQuote { payer, prompt: prompt.clone(), max_tokens: *max_tokens };
+        let priced: PricedQuote = node.post(&format!("/models/{model}/quote"), &ask).await?;
+        self.counters.check(&priced.quote)?;
+        self.cover(&priced).await?;
+        let receipt = self.sign(&priced.quote, question)?;
+        let infer = Infer {
+            receipt: hex::encode(receipt.to_bytes()),
+            prompt: prompt.clone(),
+            max_tokens: *max_tokens,
+            seed: *seed,
+        };
+        Ok(node.post(&format!("/models/{model}/infer"), &infer).await?)
+    }
+
+    /// Deposits when what is left would not cover everything promised, this use included.
+    async fn cover(&self, priced: &PricedQuote) -> Result<()> {
+        let PricedQuote { quote, redeemed } = priced;
+        let outstanding = quote.promised.saturating_sub(*redeemed);
+        let needed = outstanding.saturating_add(quote.price);
+        let deposit = self.chain.deposit(self.chain.address(), quote.payee).await?;
+        if deposit >= needed {
+            return Ok(());
+        }
+        let ahead = Amount(quote.price.0.max(1).saturating_mul(USES_PER_DEPOSIT));
+        let amount = needed.saturating_sub(deposit).max(ahead);
+        let transaction = Transaction::Deposit { payee: quote.payee, amount };
+        self.chain.submit(&transaction).await.context("the deposit was not taken")?;
+        Ok(())
+    }
+
+    fn sign(&mut self, quote: &Quote, question: &Question) -> Result<SignedReceipt> {
+        let model = question.model;
+        let cumulative =
+            quote.promised.checked_add(quote.price).context("the promise overflows")?;
+        let receipt = Receipt {
+            payer: self.key.address(),
+            payee: quote.payee,
+            model,
+            cumulative,
+            nonce: self.counters.advance(quote.payee, cumulative)?,
+            request: keccak(&[
+                b"openledger/request",
+                &model.0.to_be_bytes(),
+                &question.max_tokens.to_be_bytes(),
+                &question.seed.to_be_bytes(),
+                question.prompt.as_bytes(),
+            ]),
+        };
+        let domain = self.chain.deployment().domain();
+        receipt.sign(&domain, &self.key).context("the receipt cannot be signed")
+    }
+}
+
+/// What was signed for one payee.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Counter {
+    nonce: u64,
+    cumulative: Amount,
+}
+
+/// Counts what was signed for each payee, durably: no payee is believed about it.
+#[derive(Debug)]
+struct Counters {
+    path: PathBuf,
+    last: BTreeMap<u64, Counter>,
+}
+
+impl Counters {
+    fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join(COUNTERS_FILE);
+        let last = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .with_context(|| format!("{} is damaged; remove it", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).context("the receipts cannot be counted"),
+        };
+        Ok(Self { path, last })
+    }
+
+    /// Refuses a payee that claims to have been promised more than was ever signed here.
+    fn check(&self, quote: &Quote) -> Result<()> {
+        let signed = self.last.get(&quote.payee.0).copied().unwrap_or_default().cumulative;
+        if quote.promised > signed {
+            bail!(
+                "account {} says that {} was promised to it, but only {} was signed here; if you \
+                 paid it from another machine, go on paying from there",
+                quote.payee,
+                open(quote.promised),
+                open(signed)
+            );
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, payee: AccountId, cumulative: Amount) -> Result<u64> {
+        let last = self.last.entry(payee.0).or_default();
+        let nonce = last.nonce + 1;
+        *last = Counter { nonce, cumulative: cumulative.max(last.cumulative) };
+        write_atomic(&self.path, &serde_json::to_vec(&self.last)?)?;
+        Ok(nonce)
+    }
+}

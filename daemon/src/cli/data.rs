@@ -1,0 +1,134 @@
+//! `openledger datanet` and `openledger pin`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use protocol::{DatanetId, EvmAddress, Hash};
+use serde_json::json;
+
+use super::Output;
+use crate::api::Client;
+use crate::api::types::{Contribute, CreateDatanet, Created, DatanetInfo, Pin, Pinned, Ticket};
+use crate::config::ByteSize;
+use crate::ingest::{Skipped, batches, read};
+use crate::node::AddReport;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DatanetCommand {
+    /// Create a Datanet
+    Create {
+        /// Its name
+        name: String,
+        /// What it is about
+        #[arg(long, default_value = "text")]
+        domain: String,
+        /// Licence bits
+        #[arg(long, default_value_t = 0)]
+        licence: u32,
+    },
+    /// Publish text files, or the .txt and .md files of a folder
+    Add {
+        /// The Datanet
+        datanet: u64,
+        /// Files and folders
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Who is paid for them: an address whose account this node operates; this node by default
+        #[arg(long)]
+        owner: Option<EvmAddress>,
+    },
+    /// List all Datanets
+    Ls,
+    /// Show the contributions to a Datanet
+    Show {
+        /// The Datanet
+        datanet: u64,
+    },
+}
+
+pub(super) async fn datanet(client: &Client, command: DatanetCommand) -> Result<Output> {
+    match command {
+        DatanetCommand::Create { name, domain, licence } => {
+            let create = CreateDatanet { name, domain, licence };
+            let created: Created<DatanetId> = client.post("/datanets", &create).await?;
+            let id = created.id;
+            let text = format!("Datanet {id}. Next: `openledger datanet add {id} FOLDER`");
+            Ok(Output::new(text, &created))
+        }
+        DatanetCommand::Add { datanet, paths, owner } => add(client, datanet, paths, owner).await,
+        DatanetCommand::Ls => {
+            let all: Vec<DatanetInfo> = client.get("/datanets").await?;
+            let lines: Vec<_> = all.iter().map(line).collect();
+            let none = "no Datanet yet; create one with `openledger datanet create NAME`";
+            let text = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };
+            Ok(Output::new(text, &all))
+        }
+        DatanetCommand::Show { datanet } => {
+            let found: DatanetInfo = client.get(&format!("/datanets/{datanet}")).await?;
+            Ok(Output::new(describe(&found)?, &found))
+        }
+    }
+}
+
+fn line(datanet: &DatanetInfo) -> String {
+    let units: u64 = datanet.contributions.iter().map(|c| u64::from(c.units)).sum();
+    let count = datanet.contributions.len();
+    format!("{}\t{}\t{count} contributions, {units} units", datanet.id, datanet.name)
+}
+
+fn describe(datanet: &DatanetInfo) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(text, "Datanet {} {:?}, owner account {}", datanet.id, datanet.name, datanet.owner)?;
+    for item in &datanet.contributions {
+        let bytes = ByteSize(item.packs.iter().map(|(_, length)| length).sum());
+        let (id, account, packs) = (item.id, item.account, item.packs.len());
+        let units = item.units;
+        writeln!(text, "#{id} account {account}: {packs} packs, {units} units, {bytes}")?;
+        for (hash, length) in &item.packs {
+            writeln!(text, "  {hash} {}", ByteSize(*length))?;
+        }
+    }
+    Ok(text)
+}
+
+async fn add(
+    client: &Client,
+    datanet: u64,
+    paths: Vec<PathBuf>,
+    owner: Option<EvmAddress>,
+) -> Result<Output> {
+    let (documents, skipped) = tokio::task::spawn_blocking(move || read(&paths)).await??;
+    let mut reports = Vec::new();
+    for documents in batches(documents) {
+        let path = format!("/datanets/{datanet}/contributions");
+        let report: AddReport = client.post(&path, &Contribute { owner, documents }).await?;
+        reports.push(report);
+    }
+    let mut text = String::new();
+    for report in &reports {
+        let AddReport { contribution, packs, units, bytes, .. } = report;
+        let bytes = ByteSize(*bytes);
+        writeln!(text, "contribution {contribution}: {units} units in {packs} packs, {bytes}")?;
+    }
+    for Skipped { path, reason } in &skipped {
+        writeln!(text, "passed over {}: {reason}", path.display())?;
+    }
+    Ok(Output::new(text, &json!({ "contributions": reports, "skipped": skipped })))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PinArgs {
+    /// The pack
+    hash: Hash,
+}
+
+pub(super) async fn pin(client: &Client, args: &PinArgs) -> Result<Output> {
+    let pinned: Pinned = client.post("/pins", &Pin { hash: args.hash }).await?;
+    let Ticket { ticket } = client.get(&format!("/blobs/{}/ticket", args.hash)).await?;
+    let bytes = ByteSize(pinned.bytes);
+    let text =
+        format!("pinned {} ({bytes})\nticket for any iroh-blobs client:\n{ticket}", args.hash);
+    Ok(Output::new(text, &json!({ "hash": pinned.hash, "bytes": pinned.bytes, "ticket": ticket })))
+}

@@ -1,0 +1,152 @@
+//! `openledger model` and `openledger infer`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use protocol::chain::ModelPublication;
+use protocol::{Amount, DatanetId, EvmAddress, ModelId};
+
+use super::consumer::{Consumer, Question};
+use super::{Output, open};
+use crate::api::Client;
+use crate::api::types::{Created, ModelInfo, Publish, Train};
+use crate::keys::{NodeKeys, PassphraseSources};
+use crate::network::NetworkFile;
+use crate::node::InferReport;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    /// Order a training run on a Datanet
+    Train {
+        /// The Datanet
+        datanet: u64,
+        /// Seed of the initial weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Rounds, where not the preset's
+        #[arg(long)]
+        rounds: Option<u32>,
+        /// Optimiser steps of a shard, where not the preset's
+        #[arg(long)]
+        steps: Option<u32>,
+        /// Who earns the developer's share: an address whose account this node operates
+        #[arg(long)]
+        owner: Option<EvmAddress>,
+    },
+    /// Offer a finished model for use, served by this node
+    Publish {
+        /// The model
+        model: u64,
+        /// Price of 1,000 prompt tokens, in the smallest unit of OPEN
+        #[arg(long, default_value_t = 1_000_000_000_000_000_000)]
+        price_in: u128,
+        /// Price of 1,000 generated tokens, in the smallest unit of OPEN
+        #[arg(long, default_value_t = 4_000_000_000_000_000_000)]
+        price_out: u128,
+        /// Fixed part of the price of one use, in the smallest unit of OPEN
+        #[arg(long, default_value_t = 10_000_000_000_000_000)]
+        price_use: u128,
+    },
+    /// List all models
+    Ls,
+}
+
+pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Output> {
+    match command {
+        ModelCommand::Train { datanet, seed, rounds, steps, owner } => {
+            let train = Train { datanet: DatanetId(datanet), owner, seed, rounds, steps };
+            let created: Created<ModelId> = client.post("/models", &train).await?;
+            let text = format!("model {} is ordered; see `openledger model ls`", created.id);
+            Ok(Output::new(text, &created))
+        }
+        ModelCommand::Publish { model, price_in, price_out, price_use } => {
+            let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
+            let publish = Publish { price_in, price_out, price_use };
+            let path = format!("/models/{model}/publish");
+            let offer: ModelPublication = client.post(&path, &publish).await?;
+            let text =
+                format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
+            Ok(Output::new(text, &offer))
+        }
+        ModelCommand::Ls => {
+            let all: Vec<ModelInfo> = client.get("/models").await?;
+            let lines: Vec<_> = all.iter().map(line).collect();
+            let none = "no model yet; order one with `openledger model train DATANET`";
+            let text = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };
+            Ok(Output::new(text, &all))
+        }
+    }
+}
+
+fn line(model: &ModelInfo) -> String {
+    let ModelInfo { id, datanet, developer, .. } = model;
+    let state = match (&model.offer, &model.run) {
+        (Some(offer), _) => format!("served by account {}", offer.server),
+        (None, Some(run)) if run.is_ready => "ready".to_owned(),
+        (None, Some(run)) => format!("round {} of {}", run.round, run.rounds),
+        (None, None) => "waiting for its data".to_owned(),
+    };
+    format!("{id}\tDatanet {datanet}, developer account {developer}: {state}")
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InferArgs {
+    /// The model
+    model: u64,
+    /// The prompt
+    prompt: String,
+    /// Tokens to generate
+    #[arg(long, default_value_t = 48)]
+    max_tokens: u32,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A data directory whose operator key pays; the node's own by default
+    #[arg(long, value_name = "DIR")]
+    payer: Option<PathBuf>,
+}
+
+pub(super) async fn infer(dir: &Path, args: &InferArgs) -> Result<Output> {
+    let client = Client::of_dir(dir)?;
+    let payer = args.payer.as_deref().unwrap_or(dir);
+    let phrase = PassphraseSources::from_env(None).find(payer)?;
+    let keys = NodeKeys::open(payer, &phrase)?;
+    let network = NetworkFile::of_dir(dir)?;
+    let mut consumer = Consumer::connect(&network, keys.operator, payer).await?;
+    let question = Question {
+        model: ModelId(args.model),
+        prompt: args.prompt.clone(),
+        max_tokens: args.max_tokens,
+        seed: args.seed,
+    };
+    let report = consumer.ask(&client, &question).await?;
+    Ok(Output::new(describe(&args.prompt, &report)?, &report))
+}
+
+fn describe(prompt: &str, report: &InferReport) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(text, "{prompt}{}\n", report.text)?;
+    let percent = |ppm: u32| format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10);
+    let columns =
+        [("paid", &report.shares), ("gradient", &report.gradient), ("spans", &report.span_shares)];
+    for (name, shares) in columns {
+        let parts: Vec<_> = shares
+            .iter()
+            .map(|(account, ppm)| format!("account {account} {}", percent(*ppm)))
+            .collect();
+        let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+        writeln!(text, "{name:<9} {parts}")?;
+    }
+    for span in &report.spans {
+        let bits = span.millibits / 1_000;
+        writeln!(text, "span      {:?}: account {}, {bits} bits", span.text, span.owner)?;
+    }
+    for unit in report.top_units.iter().take(3) {
+        let start: String = unit.text.chars().take(60).collect();
+        writeln!(text, "unit      account {}: {start:?}", unit.owner)?;
+    }
+    writeln!(text, "fee       {}", open(report.fee))?;
+    Ok(text)
+}

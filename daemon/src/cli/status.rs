@@ -1,0 +1,55 @@
+//! `openledger status`.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Output, open};
+use crate::api::{Client, types::Ticket};
+use crate::config::ByteSize;
+use crate::node::StatusReport;
+
+pub(super) async fn status(client: &Client) -> Result<Output> {
+    let report: StatusReport = client.get("/status").await?;
+    let Ticket { ticket } = client.get("/ticket").await?;
+    let text = describe(&report, &ticket)?;
+    let mut json = serde_json::to_value(&report)?;
+    if let Some(object) = json.as_object_mut() {
+        object.insert("ticket".to_owned(), json!(ticket));
+    }
+    Ok(Output::new(text, &json))
+}
+
+fn describe(report: &StatusReport, ticket: &str) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let account = match report.account.0 {
+        0 => "none yet".to_owned(),
+        id => id.to_string(),
+    };
+    writeln!(text, "node      {} (version {})", report.node, report.version)?;
+    writeln!(text, "account   {account}")?;
+    writeln!(text, "device    {}, {} shards done", report.device, report.shards_done)?;
+    if let Some(reason) = &report.refused_device {
+        writeln!(text, "          not used: {reason}")?;
+    }
+    writeln!(text, "peers     {} ({})", report.peers, report.reachability)?;
+    let bytes = |bytes| ByteSize(bytes).to_string();
+    writeln!(text, "packs     {} in {}", report.packs, bytes(report.stored_bytes))?;
+    let (received, sent) = (bytes(report.quic_bytes_in), bytes(report.quic_bytes_out));
+    writeln!(text, "traffic   {received} received, {sent} sent")?;
+    let left = report.next_epoch_block.saturating_sub(report.block);
+    let (epoch, block) = (report.epoch, report.block);
+    writeln!(text, "epoch     {epoch}, block {block}, the next in {left} blocks")?;
+    let (earned, claimed) = (open(report.earned), open(report.claimed));
+    writeln!(text, "earned    {earned}, {claimed} claimed, {} pending", open(report.pending))?;
+    for run in &report.runs {
+        let state = if run.is_ready { "ready" } else { "training" };
+        writeln!(text, "model     {} {state}, round {} of {}", run.model, run.round, run.rounds)?;
+    }
+    for reason in &report.waiting {
+        writeln!(text, "waiting   {reason}")?;
+    }
+    writeln!(text, "\nTo join from another machine:\n  openledger init --join {ticket}")?;
+    Ok(text)
+}

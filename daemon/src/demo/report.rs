@@ -1,0 +1,314 @@
+//! What the demo found: the JSON of the last line, and the same for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use protocol::{AccountId, Amount, Hash, ModelId, Round};
+use serde::Serialize;
+
+use crate::cli::open;
+use crate::config::ByteSize;
+use crate::node::{Evaluation, InferReport, RewardLine, StatusReport};
+
+/// The JSON object on the last line; amounts are decimal strings of the smallest unit.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) nodes: Vec<NodeLine>,
+    pub(super) units: usize,
+    pub(super) packs: usize,
+    pub(super) replicas_proven: u32,
+    pub(super) storage_faults_caught: u32,
+    pub(super) shards_verified: u32,
+    pub(super) shards_rejected: u32,
+    pub(super) checkpoint_hashes: Vec<CheckpointLine>,
+    pub(super) loss_first: f64,
+    pub(super) loss_last: f64,
+    pub(super) loss_unigram: f64,
+    pub(super) loss_bigram: f64,
+    pub(super) inferences: usize,
+    pub(super) attribution: Tally,
+    pub(super) epochs: u64,
+    pub(super) funded: Amount,
+    pub(super) redeemed: Amount,
+    pub(super) vault: Amount,
+    pub(super) paid: Amount,
+    pub(super) pending: Amount,
+    pub(super) conserved: bool,
+    pub(super) verified_root: bool,
+    pub(super) payouts: Vec<Payout>,
+    pub(super) seconds: u64,
+}
+
+/// A node at the end.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct NodeLine {
+    pub(super) pid: u32,
+    /// Payload bytes that it received over QUIC.
+    pub(super) quic_bytes: u64,
+    pub(super) packs: usize,
+    pub(super) device: String,
+}
+
+/// A checkpoint after a round. One line for a round: all nodes have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct CheckpointLine {
+    pub(super) round: Round,
+    pub(super) hash: Hash,
+    /// Nodes that have this one.
+    pub(super) nodes: usize,
+    /// Payloads that it is made of.
+    pub(super) shards: u32,
+}
+
+/// How often the right contributor came first.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Tally {
+    pub(super) right: u32,
+    pub(super) right_gradient: u32,
+    pub(super) right_spans: u32,
+    pub(super) right_permuted: u32,
+    pub(super) of: u32,
+}
+
+impl Tally {
+    /// Counts one output whose prompt came from `owner`'s text.
+    pub(super) fn count(&mut self, owner: AccountId, output: &InferReport) {
+        let is_right = |shares: &[(AccountId, u32)]| u32::from(first(shares) == Some(owner));
+        self.right += is_right(&output.shares);
+        self.right_gradient += is_right(&output.gradient);
+        self.right_spans += is_right(&output.span_shares);
+        self.right_permuted += u32::from(output.permuted_leader == Some(owner));
+        self.of += 1;
+    }
+}
+
+/// The account with the greatest share; none where nobody has any.
+pub(super) fn first(shares: &[(AccountId, u32)]) -> Option<AccountId> {
+    let positive = shares.iter().filter(|(_, ppm)| *ppm > 0);
+    positive.max_by_key(|(id, ppm)| (*ppm, std::cmp::Reverse(*id))).map(|(id, _)| *id)
+}
+
+/// What an account earned, and for what.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Payout {
+    pub(super) account: AccountId,
+    pub(super) role: String,
+    pub(super) amount: Amount,
+    pub(super) from: From,
+    /// How many records of each kind earned, and why others did not: for the printed statement.
+    #[serde(skip)]
+    pub(super) name: String,
+    #[serde(skip)]
+    pub(super) counts: BTreeMap<String, usize>,
+    #[serde(skip)]
+    pub(super) zeros: BTreeMap<String, usize>,
+}
+
+/// Sums by source.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct From {
+    storage: Amount,
+    shards: Amount,
+    audits: Amount,
+    attribution: Amount,
+    model: Amount,
+    serving: Amount,
+    stake: Amount,
+    treasury: Amount,
+}
+
+impl From {
+    fn source(&mut self, name: &str) -> Option<&mut Amount> {
+        Some(match name {
+            "storage" => &mut self.storage,
+            "shards" => &mut self.shards,
+            "audits" => &mut self.audits,
+            "attribution" => &mut self.attribution,
+            "model" => &mut self.model,
+            "serving" => &mut self.serving,
+            "stake" => &mut self.stake,
+            "treasury" => &mut self.treasury,
+            _ => return None,
+        })
+    }
+}
+
+impl Payout {
+    pub(super) fn new(account: AccountId, role: &str, name: String, lines: &[RewardLine]) -> Self {
+        let (mut from, mut amount) = (From::default(), Amount::ZERO);
+        let (mut counts, mut zeros) = (BTreeMap::new(), BTreeMap::new());
+        for line in lines {
+            if let Some(reason) = &line.reason {
+                *zeros.entry(format!("{}: {reason}", line.source)).or_default() += 1;
+                continue;
+            }
+            amount = amount.saturating_add(line.amount);
+            if let Some(sum) = from.source(&line.source) {
+                *sum = sum.saturating_add(line.amount);
+            }
+            *counts.entry(line.source.clone()).or_default() += 1;
+        }
+        Self { account, role: role.to_owned(), amount, from, name, counts, zeros }
+    }
+}
+
+impl Report {
+    pub(super) fn set_losses(&mut self, evaluation: &Evaluation) {
+        let nats = |micro: u64| micro as f64 / 1e6;
+        self.loss_first = nats(evaluation.loss_first);
+        self.loss_last = nats(evaluation.loss_last);
+        self.loss_unigram = nats(evaluation.unigram);
+        self.loss_bigram = nats(evaluation.bigram);
+    }
+
+    pub(super) fn set_nodes(&mut self, statuses: &[(u32, StatusReport)], model: ModelId) {
+        let line = |(pid, status): &(u32, StatusReport)| NodeLine {
+            pid: *pid,
+            quic_bytes: status.quic_bytes_in,
+            packs: status.packs,
+            device: status.device.clone(),
+        };
+        self.nodes = statuses.iter().map(line).collect();
+        self.checkpoint_hashes = checkpoints(statuses, model);
+    }
+
+    /// The report for people.
+    pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let tally = &self.attribution;
+        writeln!(
+            text,
+            "\nStorage      {} replicas proven, {} faults caught",
+            self.replicas_proven, self.storage_faults_caught
+        )?;
+        writeln!(
+            text,
+            "Training     {} shards verified, {} rejected, {} rounds",
+            self.shards_verified,
+            self.shards_rejected,
+            self.checkpoint_hashes.len()
+        )?;
+        writeln!(
+            text,
+            "Loss         {:.3} → {:.3} nats per held-out token (unigram {:.3}, bigram {:.3})",
+            self.loss_first, self.loss_last, self.loss_unigram, self.loss_bigram
+        )?;
+        writeln!(
+            text,
+            "Attribution  {} of {} outputs to the right contributor first (gradient alone {}, spans alone {}, owners shuffled {})",
+            tally.right, tally.of, tally.right_gradient, tally.right_spans, tally.right_permuted
+        )?;
+        writeln!(
+            text,
+            "Money        funded {} + redeemed {} = vault {} + paid {} + pending {}: {}",
+            open(self.funded),
+            open(self.redeemed),
+            open(self.vault),
+            open(self.paid),
+            open(self.pending),
+            if self.conserved { "conserved" } else { "NOT CONSERVED" }
+        )?;
+        writeln!(
+            text,
+            "Verified     {}",
+            if self.verified_root {
+                "another process recomputed the last root from the log alone"
+            } else {
+                "NO"
+            }
+        )?;
+        let bytes: u64 = self.nodes.iter().map(|node| node.quic_bytes).sum();
+        writeln!(
+            text,
+            "Network      {} over QUIC between {} processes",
+            ByteSize(bytes),
+            self.nodes.len()
+        )?;
+        writeln!(text, "\nStatement after {} epochs", self.epochs)?;
+        for payout in &self.payouts {
+            payout.describe(&mut text)?;
+        }
+        Ok(text)
+    }
+}
+
+impl Payout {
+    fn describe(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "account {:<3} {:<22} {}", self.account, self.name, open(self.amount))?;
+        for (source, count) in &self.counts {
+            let mut from = self.from;
+            let sum = from.source(source).map_or(Amount::ZERO, |sum| *sum);
+            writeln!(text, "    {source:<12} {:<24} for {count} {}", open(sum), noun(source))?;
+        }
+        for (reason, count) in &self.zeros {
+            writeln!(text, "    {:<12} {count} × {reason}", "unpaid")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is counted of a source.
+fn noun(source: &str) -> &'static str {
+    match source {
+        "storage" => "storage proofs and uses",
+        "shards" => "shards",
+        "audits" => "audits",
+        "attribution" => "outputs attributed to its units",
+        "model" => "uses of its model",
+        "serving" => "outputs served and attributed",
+        "stake" => "uses, as a staker",
+        _ => "uses",
+    }
+}
+
+/// The checkpoints by round, each with the nodes that have it.
+fn checkpoints(statuses: &[(u32, StatusReport)], model: ModelId) -> Vec<CheckpointLine> {
+    let mut found = BTreeMap::<(Round, Hash), (usize, u32)>::new();
+    for (_, status) in statuses {
+        for closed in status.rounds_closed.iter().filter(|closed| closed.model == model) {
+            let entry = found.entry((closed.round, closed.checkpoint)).or_default();
+            entry.0 += 1;
+            entry.1 = entry.1.max(closed.shards);
+        }
+    }
+    let line = |((round, hash), (nodes, shards))| CheckpointLine { round, hash, nodes, shards };
+    found.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Digest;
+
+    use super::*;
+
+    fn line(source: &str, amount: u128, reason: Option<&str>) -> RewardLine {
+        RewardLine {
+            epoch: 1,
+            source: source.to_owned(),
+            amount: Amount(amount),
+            record: Digest::ZERO,
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_payout_sums_by_source_and_keeps_the_reasons_of_zeros() {
+        let lines =
+            [line("storage", 5, None), line("storage", 7, None), line("shards", 0, Some("late"))];
+        let payout = Payout::new(AccountId(3), "node", "node 1".to_owned(), &lines);
+        assert_eq!(payout.amount, Amount(12));
+        let json = serde_json::to_value(&payout).unwrap();
+        assert_eq!(json["amount"], "12");
+        assert_eq!(json["from"]["storage"], "12");
+        assert_eq!(json["from"]["treasury"], "0");
+        assert_eq!(json.as_object().unwrap().len(), 4, "exactly the fields of the issue");
+        assert_eq!(payout.zeros.values().sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn the_first_of_nobody_is_nobody() {
+        assert_eq!(first(&[]), None);
+        assert_eq!(first(&[(AccountId(1), 0)]), None);
+        assert_eq!(first(&[(AccountId(1), 3), (AccountId(2), 5)]), Some(AccountId(2)));
+    }
+}
