@@ -10,7 +10,7 @@ use compute::engine::Engine;
 use compute::infer::{Generator, Sampling};
 use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit};
 use protocol::Hash;
-use protocol::attribution::{UnitEvidence, WeighParams, Weights, noise_floor, weigh};
+use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};
 use protocol::hash::blake3;
 use protocol::math::PPM;
 use protocol::node::Failure;
@@ -19,8 +19,6 @@ use protocol::training::{Permutation, ReplayReport};
 use super::run_data::RunData;
 use super::transcript::{Transcript, pairs};
 
-/// Part of the clusters whose influence per token counts as noise, in ppm.
-const NOISE_PPM: u32 = 1_000_000;
 /// Seed of the projections; equal for all models, since it hides nothing.
 const PROJECTION_SEED: u64 = 1;
 /// Units of a sketch shard that its auditor captures again.
@@ -221,7 +219,5 @@ pub(crate) fn weigh_units(
     units: &[UnitEvidence],
     output_millibits: u64,
 ) -> Result<Weights, Failure> {
-    let floor_per_token = noise_floor(units, NOISE_PPM);
-    let params = WeighParams { floor_per_token, ..WeighParams::DEFAULT };
-    weigh(units, output_millibits, params).map_err(|error| invalid(&error))
+    weigh(units, output_millibits, WeighParams::DEFAULT).map_err(|error| invalid(&error))
 }

@@ -98,7 +98,7 @@ pub(crate) fn report(
         Ok(SpanReport { start, len, owner, millibits, text: decode(tokens)? })
     });
     let spans = spans.collect::<Result<_, Failure>>()?;
-    let permuted = permuted(&evidence.units);
+    let permuted = permuted(&evidence.units, &transcript.query);
     let permuted = weigh_units(&permuted, evidence.spans.output_millibits);
     let count = |tokens: &[u32]| u32::try_from(tokens.len()).unwrap_or(u32::MAX);
     Ok(InferReport {
@@ -133,9 +133,11 @@ fn top_units(run: &RunData, units: &[UnitEvidence]) -> Vec<UnitReport> {
         .collect()
 }
 
-/// The same evidence with the owners dealt out anew, by the order of the units' hashes.
-fn permuted(units: &[UnitEvidence]) -> Vec<UnitEvidence> {
-    let mut owners: Vec<_> = units.iter().map(|unit| (unit.unit, unit.owner)).collect();
+/// The same evidence with the owners dealt out anew, differently for every output.
+fn permuted(units: &[UnitEvidence], query: &[u8]) -> Vec<UnitEvidence> {
+    let salt = protocol::hash::keccak(&[query]);
+    let draw = |unit: &UnitEvidence| protocol::hash::keccak(&[&salt.0, &unit.unit.0]);
+    let mut owners: Vec<_> = units.iter().map(|unit| (draw(unit), unit.owner)).collect();
     owners.sort_unstable();
     units.iter().zip(owners).map(|(unit, (_, owner))| UnitEvidence { owner, ..*unit }).collect()
 }
