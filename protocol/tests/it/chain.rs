@@ -11,6 +11,7 @@ use protocol::{
     identity::Binding,
     merkle::verify_sum,
     params::{Params, Schedule},
+    receipt::SignedReceipt,
 };
 
 pub(crate) const TREASURY: AccountId = AccountId(100);
@@ -147,29 +148,26 @@ impl FakeChain {
                 self.paid.push((account, amount));
                 Some(ChainEvent::Claimed { account, amount, cumulative })
             }
-            Transaction::Redeem(signed) => {
-                signed.verify(&domain()).ok()?;
-                let receipt = signed.receipt;
-                let paid = same_block.iter().rev().find_map(|event| match event {
-                    ChainEvent::Redeemed { payer, payee, cumulative, .. }
-                        if (*payer, *payee) == (receipt.payer, receipt.payee) =>
-                    {
-                        Some(*cumulative)
-                    }
-                    _ => None,
-                });
-                let before = self.view.redeemed(receipt.payer, receipt.payee);
-                let amount = receipt.cumulative.saturating_sub(paid.unwrap_or(before));
-                let (payer, payee, cumulative) = (receipt.payer, receipt.payee, receipt.cumulative);
-                (amount > Amount::ZERO).then_some(ChainEvent::Redeemed {
-                    payer,
-                    payee,
-                    cumulative,
-                    amount,
-                })
-            }
+            Transaction::Redeem(signed) => self.redeem(signed, same_block),
             other => panic!("the scenarios do not send {other:?}"),
         }
+    }
+
+    fn redeem(&self, signed: SignedReceipt, same_block: &[ChainEvent]) -> Option<ChainEvent> {
+        signed.verify(&domain()).ok()?;
+        let receipt = signed.receipt;
+        let paid = same_block.iter().rev().find_map(|event| match event {
+            ChainEvent::Redeemed { payer, payee, cumulative, .. }
+                if (*payer, *payee) == (receipt.payer, receipt.payee) =>
+            {
+                Some(*cumulative)
+            }
+            _ => None,
+        });
+        let before = self.view.redeemed(receipt.payer, receipt.payee);
+        let amount = receipt.cumulative.saturating_sub(paid.unwrap_or(before));
+        let (payer, payee, cumulative) = (receipt.payer, receipt.payee, receipt.cumulative);
+        (amount > Amount::ZERO).then_some(ChainEvent::Redeemed { payer, payee, cumulative, amount })
     }
 
     /// A proposer has bonds for two wrong proposals.
