@@ -248,7 +248,7 @@ impl Node {
 /// the one that its body determines.
 fn is_authentic(chain: &ChainView, record: &VerifiedRecord) -> bool {
     let Some(head) = chain.head() else { return false };
-    if !record.record().is_well_formed(&chain.domain) {
+    if !record.is_well_formed() {
         return false;
     }
     let account = chain.account(record.record().account);

@@ -152,7 +152,8 @@ impl SignedRecord {
     pub fn verify(self, domain: &Domain) -> Result<VerifiedRecord, BadSignature> {
         let id = self.record.id(domain);
         let signer = self.signature.recover(&id)?;
-        Ok(VerifiedRecord { id, signer, signed: self })
+        let is_well_formed = self.record.is_well_formed(domain);
+        Ok(VerifiedRecord { id, signer, is_well_formed, signed: self })
     }
 
     /// The payload of this record's leaf in the records tree: id ‖ keccak(signature).
@@ -197,6 +198,7 @@ impl Wire for SignedRecord {
 pub struct VerifiedRecord {
     id: Digest,
     signer: EvmAddress,
+    is_well_formed: bool,
     signed: SignedRecord,
 }
 
@@ -209,6 +211,11 @@ impl VerifiedRecord {
     /// Who signed.
     pub const fn signer(&self) -> EvmAddress {
         self.signer
+    }
+
+    /// [`Record::is_well_formed`], checked once with the signature.
+    pub const fn is_well_formed(&self) -> bool {
+        self.is_well_formed
     }
 
     /// The record.

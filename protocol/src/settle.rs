@@ -315,7 +315,7 @@ impl<'a> Ledger<'a> {
     /// the record's epoch.
     fn has_authority(&self, record: &VerifiedRecord) -> bool {
         let made = record.record();
-        if !made.is_well_formed(&self.chain.domain) {
+        if !record.is_well_formed() {
             return false;
         }
         let until = self.chain.schedule.start(made.epoch.next());
