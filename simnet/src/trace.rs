@@ -28,7 +28,7 @@ impl Trace {
     pub(crate) fn add(&mut self, at: Time, node: Actor, output: &Output) {
         self.hasher.update(&at.0.to_be_bytes());
         self.hasher.update(&node.0.to_be_bytes());
-        write!(self, "{output:?}\n").expect("hashing text does not fail");
+        writeln!(self, "{output:?}").expect("hashing text does not fail");
         self.outputs += 1;
     }
 

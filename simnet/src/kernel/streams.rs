@@ -41,7 +41,7 @@ impl Stream {
 
     /// Whether an event of a probability happens.
     pub fn happens(&mut self, probability: Chance) -> bool {
-        self.word() >> 32 < u64::from(probability.0)
+        probability.takes(self.word() >> 32)
     }
 
     /// Fills bytes.
@@ -59,6 +59,11 @@ impl Chance {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut off before")]
     pub fn new(ratio: f64) -> Self {
         Self((ratio.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32)
+    }
+
+    /// Whether a draw of 32 bits is among those that it takes.
+    pub fn takes(self, draw: u64) -> bool {
+        draw < u64::from(self.0)
     }
 }
 

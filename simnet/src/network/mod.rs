@@ -57,12 +57,14 @@ impl Network {
         (self.latency - self.jitter).saturating_add(draws.below(spread))
     }
 
-    /// When a receiver has a gossip message; `None` when it misses it. One draw gives all parts.
+    /// When a receiver has a gossip message; `None` when it misses it. One draw gives loss
+    /// and distance, another the jitter.
     pub fn gossip(&self, draws: &mut Stream) -> Option<u64> {
-        if draws.happens(self.loss) {
+        let word = draws.word();
+        if self.loss.takes(word >> 32) {
             return None;
         }
-        let place = draws.word() >> 32;
+        let place = word & u64::from(u32::MAX);
         let further = self.hops.iter().filter(|within| place >= **within).count() as u64;
         let hops = further + 1;
         // The sum of the hops' jitters is drawn at once, with its standard deviation.

@@ -180,8 +180,9 @@ impl Simulation {
         let lazy = kinds.iter().filter(|row| row.kind == Kind::Lazy);
         let is_unpaid =
             lazy.clone().all(|row| row.earned == Amount::ZERO && row.paid == Amount::ZERO);
-        let innocent =
-            |row: &EpochRow| row.others_caught == 0 && row.storage_faults as u64 == row.lazy_faults;
+        let innocent = |row: &EpochRow| {
+            row.others_caught == 0 && u64::from(row.storage_faults) == row.lazy_faults
+        };
         let mut checks = vec![
             Check::new(
                 "the supply is whole after every epoch",
