@@ -1,161 +1,54 @@
-//! Starting a node, and asking it for things.
+//! Asking a running node for things.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
 use compute::eval;
 use compute::preset::TrainingPreset;
 use compute::tokenizer::Tokenizer;
-use contracts_abi::{ChainClient, TxError};
+use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
-use protocol::identity::Binding;
-use protocol::manifest::Manifest;
-use protocol::message::Topic;
-use protocol::node::{Failure, NodeConfig, ServeRequest, price};
-use protocol::receipt::SignedReceipt;
+use protocol::node::{Failure, ServeRequest, price};
 use protocol::training::RunConfig;
-use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId};
-use serde::{Deserialize, Serialize};
-use storage::store::StoreConfig;
-use storage::{Store, durable};
+use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, Hash, ModelId};
+use storage::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
-use super::bench::{BenchHandle, read_checkpoint};
-use super::blobs::Blobs;
-use super::chain::{Sender, follow};
-use super::holding::Prover;
+use super::bench::read_checkpoint;
 use super::jobs::Workshop;
-use super::pool::Pool;
-use super::run::{Command, Feeds, Loop};
+use super::requests::{
+    AddReport, AddRequest, Evaluation, InferRequest, Quote, TrainRequest, TxReport,
+};
+use super::run::Command;
 use super::run_data::read_snapshot;
 use super::serving::{Asked, InferReport};
-use super::status::{RewardLine, RunStatus, Seen, Snapshot, StatusReport};
-use crate::net::{NetConfig, Network, NetworkHandle};
+use super::start::start;
+use super::status::{RewardLine, RunStatus, Snapshot, StatusReport};
+use crate::net::NetworkHandle;
 
-/// Commands that wait for the loop.
-const COMMANDS: usize = 64;
-/// Between two tries to reach the chain at start.
-const CONNECT_RETRY: Duration = Duration::from_secs(2);
 /// Temperature of answers.
 const TEMPERATURE_PPM: u32 = 800_000;
-
-/// A contribution, packed by [`crate::ingest`].
-#[derive(Debug)]
-pub struct AddRequest {
-    /// Where it goes.
-    pub datanet: DatanetId,
-    /// Who is paid for it; its owner or operator must be this node's operator.
-    pub account: AccountId,
-    /// The manifest.
-    pub manifest: Manifest,
-    /// The packs, in the manifest's order.
-    pub packs: Vec<Vec<u8>>,
-}
-
-/// What became of a contribution.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AddReport {
-    /// Its number.
-    pub contribution: u64,
-    /// Address of the manifest.
-    pub manifest: Hash,
-    /// Number of packs.
-    pub packs: usize,
-    /// Number of units.
-    pub units: usize,
-    /// Bytes of all packs.
-    pub bytes: u64,
-    /// The block that admitted it.
-    pub block: u64,
-}
-
-/// A training run to be ordered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TrainRequest {
-    /// The data.
-    pub datanet: DatanetId,
-    /// Who orders it; its operator must be this node's operator.
-    pub developer: AccountId,
-    /// Seed of the initial weights.
-    pub seed: u64,
-    /// Rounds; the preset's number if none is given.
-    pub rounds: Option<u32>,
-    /// Steps of a shard; the preset's number if none is given.
-    pub steps: Option<u32>,
-}
-
-/// A paid request.
-#[derive(Debug, Clone)]
-pub struct InferRequest {
-    /// The consumer's promise.
-    pub receipt: SignedReceipt,
-    /// The prompt.
-    pub prompt: String,
-    /// Tokens to generate.
-    pub max_tokens: u32,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-/// What a use costs.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Quote {
-    /// The price, in the smallest unit.
-    pub price: Amount,
-    /// The account that serves.
-    pub payee: AccountId,
-    /// What this consumer has promised it so far.
-    pub promised: Amount,
-    /// Prompt tokens.
-    pub tokens_in: u32,
-}
-
-/// Losses on the same held-out text, in millionths of a nat per token.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// The untrained model.
-    pub loss_first: u64,
-    /// The model.
-    pub loss_last: u64,
-    /// A unigram model of the training data.
-    pub unigram: u64,
-    /// A bigram model of the training data.
-    pub bigram: u64,
-}
-
-/// A transaction in a block.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct TxReport {
-    /// The block.
-    pub block: u64,
-    /// Gas that it used.
-    pub gas: u64,
-    /// Id of the account, Datanet, contribution or model that it created.
-    pub created: Option<u64>,
-}
 
 /// Talks to a running node. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    store: Arc<Store>,
-    net: NetworkHandle,
-    workshop: Workshop,
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Arc<Snapshot>>,
-    stop: CancellationToken,
-    requests: AtomicU64,
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) net: NetworkHandle,
+    pub(super) workshop: Workshop,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) status: watch::Receiver<Arc<Snapshot>>,
+    pub(super) stop: CancellationToken,
+    pub(super) requests: AtomicU64,
 }
 
 impl NodeHandle {
@@ -521,110 +414,4 @@ fn runs(snapshot: &Snapshot) -> Vec<RunStatus> {
         sketch_root: snapshot.seen.ready.get(&run.model).map(|(_, root)| *root),
     };
     snapshot.progress.iter().map(status).collect()
-}
-
-async fn start(options: RunOptions) -> Result<NodeHandle> {
-    let stop = CancellationToken::new();
-    durable::create_dir(&options.data_dir)?;
-    let config = StoreConfig { max_disk: options.max_disk, ..StoreConfig::default() };
-    let store = Store::open(&options.data_dir.join("store"), config).await;
-    let store = Arc::new(store.context("the data directory cannot be opened")?);
-    let chain = options.network.view();
-    let pool = Pool::open(Arc::clone(&store), &chain.domain)?;
-    let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
-    let client = Arc::new(connect(&options, &stop).await?);
-    let choice = options.device.clone();
-    let engine = tokio::task::spawn_blocking(move || Engine::open(&choice)).await??;
-    let bench = BenchHandle::start(engine)?;
-    let blobs = Blobs::new(Arc::clone(&store), net.clone());
-    let params = options.network.params();
-    let prover = Prover {
-        blobs: blobs.clone(),
-        cell_bytes: params.holding.cell_bytes,
-        opened_cells: params.holding.opened_cells,
-        claims_deleted: options.misbehave,
-    };
-    let sender = Sender::start(Arc::clone(&client), stop.clone());
-    let workshop = Workshop::new(blobs, pool, prover, bench, sender, options.misbehave);
-    let blocks = follow(client, &options.network.deployment, stop.clone());
-    let (commands, command_queue) = mpsc::channel(COMMANDS);
-    let chain = Arc::new(chain);
-    let (status_out, status) = watch::channel(Arc::new(Snapshot {
-        account: AccountId(0),
-        chain: Arc::clone(&chain),
-        progress: Vec::new(),
-        waiting: Vec::new(),
-        seen: Seen::default(),
-    }));
-    let main = Loop {
-        node_id: net.node(),
-        binding: Some(registration(&options)),
-        operator: options.keys.operator.clone(),
-        config: NodeConfig { computes: true, auto_claim: options.auto_claim },
-        chain,
-        workshop: workshop.clone(),
-        net: net.clone(),
-        machine: None,
-        seen: Seen::default(),
-        waiting: Default::default(),
-        unsent: Default::default(),
-        status: status_out,
-    };
-    tokio::spawn(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
-    let inner = Inner { store, net, workshop, commands, status, stop, requests: AtomicU64::new(1) };
-    Ok(NodeHandle { inner: Arc::new(inner) })
-}
-
-fn net_config(options: &RunOptions) -> NetConfig {
-    NetConfig {
-        secret: options.keys.node,
-        listen_ip: options.listen_ip,
-        control_port: options.control_port,
-        data_port: options.data_port,
-        bootstrap: options.bootstrap.clone(),
-        mdns: options.mdns,
-        relay_server: options.relay_server,
-        relays: options.relays.clone(),
-        max_connections: 64,
-        max_upload: options.max_upload,
-        topics: Topic::ALL.iter().map(|topic| topic.name().to_owned()).collect(),
-    }
-}
-
-/// Connects to the chain; waits for an RPC that is down, refuses one of another chain.
-async fn connect(options: &RunOptions, stop: &CancellationToken) -> Result<ChainClient> {
-    loop {
-        let deployment = options.network.deployment.clone();
-        let url = &options.network.rpc_url;
-        match ChainClient::connect(url, deployment, &options.keys.operator).await {
-            Ok(client) => return Ok(client),
-            Err(contracts_abi::ClientError::Rpc(error)) if error.is_transient() => {
-                tracing::warn!(%error, "the chain's RPC does not answer; trying again");
-                let waited = stop.run_until_cancelled(tokio::time::sleep(CONNECT_RETRY)).await;
-                waited.context("stopped while waiting for the chain's RPC")?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The transaction by which a node with gas registers itself: its operator owns it until the owner
-/// is set to a colder key.
-fn registration(options: &RunOptions) -> Transaction {
-    let address = options.keys.operator.address();
-    let deployment = &options.network.deployment;
-    let binding = Binding {
-        chain_id: deployment.chain_id,
-        registry: deployment.registry,
-        owner: address,
-        operator: address,
-    };
-    let (node, signature) = binding.sign(&options.keys.node);
-    Transaction::Register {
-        owner: address,
-        operator: address,
-        payout: address,
-        node,
-        binding: signature,
-    }
 }

@@ -8,10 +8,12 @@ mod handle;
 mod holding;
 mod jobs;
 mod pool;
+mod requests;
 mod run;
 mod run_data;
 mod serving;
 mod settlement;
+mod start;
 mod status;
 mod transcript;
 
@@ -20,8 +22,9 @@ use std::path::PathBuf;
 
 use compute::engine::DeviceChoice;
 
-pub use handle::{
-    AddReport, AddRequest, Evaluation, InferRequest, NodeHandle, Quote, TrainRequest, TxReport,
+pub use handle::NodeHandle;
+pub use requests::{
+    AddReport, AddRequest, Evaluation, InferRequest, Quote, TrainRequest, TxReport,
 };
 pub use serving::{InferReport, SpanReport, UnitReport};
 pub use status::{Closed, RewardLine, RunStatus, StatusReport};
