@@ -340,10 +340,11 @@ impl<'a> Story<'a> {
         let mut tally = Tally::default();
         for author in &self.cast.authors {
             let prompts = author.text.prompts(self.setting.prompts, self.seed);
-            for (index, prompt) in prompts.into_iter().enumerate() {
+            for prompt in prompts {
                 let name = &author.text.name;
                 self.progress.wait(format!("an answer to a prompt of {name}"));
-                let seed = self.seed.wrapping_mul(1_000).wrapping_add(index as u64);
+                let number = u64::from(tally.of);
+                let seed = self.seed.wrapping_mul(1_000).wrapping_add(number);
                 let question = Question { model, prompt, max_tokens: ANSWER_TOKENS, seed };
                 let output = consumer.ask(&client, &question).await?;
                 tally.count(author.account, &output);
@@ -385,8 +386,7 @@ impl<'a> Story<'a> {
             let proven = finals(chain).filter(|s| s.settlement.replicas_proven > 0).count();
             let last_use = (0..=chain.epoch().0)
                 .map(Epoch)
-                .filter(|epoch| chain.redemptions(*epoch).any(|r| r.payer == payer))
-                .next_back();
+                .rfind(|epoch| chain.redemptions(*epoch).any(|r| r.payer == payer));
             let next = chain.next_to_settle();
             let text = format!(
                 "settlement: epoch {} of {} is next, {proven} final ones have proofs",
