@@ -15,7 +15,6 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use simnet::{Progress, Scenario, SetupError, Simulation, output};
@@ -135,7 +134,7 @@ fn main() -> ExitCode {
     match ran {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
-            eprintln!("simnet: {error:#}");
+            eprintln!("simnet: {error}");
             let is_input = error.is::<output::WriteError>()
                 || matches!(error.downcast_ref(), Some(SetupError::Scenario(_)));
             ExitCode::from(if is_input { BAD_INPUT } else { CRASH })
@@ -153,7 +152,7 @@ fn simulate(run: &Run) -> anyhow::Result<u8> {
         run.scenario().check().map_err(SetupError::from)?;
         output::prepare(dir)?;
     }
-    let stop = watch_interrupts().context("cannot listen for Ctrl-C")?;
+    let stop = watch_interrupts()?;
     let mut simulation = Simulation::new(run.scenario())?;
     let bar = progress_bar();
     while let Some(progress) = simulation.advance()? {

@@ -309,7 +309,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("b");
         std::fs::create_dir(&inner).unwrap();
-        let empty = read(&[inner.clone()]);
+        let empty = read(std::slice::from_ref(&inner));
         assert!(matches!(empty, Err(IngestError::Empty(_))));
         std::fs::write(inner.join("two.md"), "zwei").unwrap();
         std::fs::write(dir.path().join("a.TXT"), "eins").unwrap();

@@ -143,7 +143,7 @@ impl Loop {
             NetEvent::Subscribed { .. } => self.resend().await,
             NetEvent::Listening { address } => tracing::info!(%address, "listening"),
             NetEvent::Reachability { reachability } => {
-                tracing::info!(?reachability, "reachability")
+                tracing::info!(?reachability, "reachability");
             }
         }
     }

@@ -1,5 +1,10 @@
 //! Integration tests of the daemon: one binary, one module per area.
 
+mod api;
+mod cli;
+mod cli_demo;
+mod cli_support;
+mod cli_verify;
 mod keys;
 mod loopback;
 mod net;
