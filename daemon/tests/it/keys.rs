@@ -59,7 +59,7 @@ fn the_passphrase_is_found_without_a_person() {
     assert_eq!(variable.find(dir.path()).unwrap(), Passphrase::new("from env"));
     std::fs::write(dir.path().join("openledger-passphrase"), "from systemd\n").unwrap();
     let credential =
-        PassphraseSources { credentials: Some(dir.path().to_owned()), ..variable.clone() };
+        PassphraseSources { credentials: Some(dir.path().to_owned()), ..variable };
     assert_eq!(credential.find(dir.path()).unwrap(), Passphrase::new("from systemd"));
     let file = dir.path().join("phrase");
     std::fs::write(&file, "from file\r\n").unwrap();

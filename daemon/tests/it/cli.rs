@@ -1,0 +1,75 @@
+//! The command line as a person meets it: what it writes, what it refuses, and how it ends.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the binary without the environment of whoever runs the tests.
+pub(crate) fn openledger(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("OPENLEDGER_") {
+            command.env_remove(variable);
+        }
+    }
+    command.arg("--dir").arg(dir).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The JSON on the last line of standard output.
+pub(crate) fn json(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|_| panic!("no JSON in {text:?}; {}", stderr(output)))
+}
+
+#[test]
+fn init_makes_keys_once_and_says_what_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node");
+    let first = openledger(&node, &["init", "--light", "--json"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let said = json(&first);
+    assert_eq!(said["operator"].as_str().unwrap().len(), 42);
+    for file in ["keys/node.json", "keys/operator.json", "keys/passphrase", "config.toml"] {
+        assert!(node.join(file).exists(), "{file}");
+    }
+    let again = openledger(&node, &["init", "--light"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("never overwritten"), "{}", stderr(&again));
+}
+
+#[test]
+fn errors_say_what_to_do_and_set_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let status = openledger(dir.path(), &["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(stderr(&status).contains("openledger node run"), "{}", stderr(&status));
+    let status = json(&openledger(dir.path(), &["status", "--json"]));
+    assert_eq!(status["error"]["code"], "not_running");
+    let usage = openledger(dir.path(), &["statsu"]);
+    assert_eq!(usage.status.code(), Some(2));
+    let ticket = openledger(dir.path(), &["init", "--join", "olnet1zz"]);
+    assert_eq!(ticket.status.code(), Some(1));
+    assert!(stderr(&ticket).contains("copy it again"), "{}", stderr(&ticket));
+    assert!(!dir.path().join("keys").exists(), "nothing is written before the ticket is read");
+    let verify = openledger(dir.path(), &["verify", "epoch", "0"]);
+    assert_eq!(verify.status.code(), Some(1));
+    assert!(stderr(&verify).contains("network.json"), "{}", stderr(&verify));
+}
+
+#[test]
+fn a_node_refuses_a_wrong_configuration_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(openledger(dir.path(), &["init", "--light"]).status.success());
+    std::fs::write(dir.path().join("config.toml"), "mdns = true\nmax_disc = 5\n").unwrap();
+    let run = openledger(dir.path(), &["node", "run"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains("line 2"), "{}", stderr(&run));
+    assert!(stderr(&run).contains("did you mean `max_disk`"), "{}", stderr(&run));
+    std::fs::remove_file(dir.path().join("config.toml")).unwrap();
+    let run = openledger(dir.path(), &["node", "run"]);
+    assert!(stderr(&run).contains("init --join"), "{}", stderr(&run));
+}

@@ -1,0 +1,49 @@
+//! The demo leaves no process behind, however it ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Starts the demo and waits until its nodes run; their processes.
+fn start() -> (Child, Vec<Pid>) {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_openledger"))
+        .args(["demo", "--small", "--json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let said = lines.map_while(Result::ok).find_map(|line| {
+        let (_, pids) = line.split_once("nodes run as processes ")?;
+        Some(pids.split(", ").map(|pid| pid.trim().parse().unwrap()).collect::<Vec<i32>>())
+    });
+    let pids = said.expect("the demo names its processes");
+    assert_eq!(pids.len(), 5);
+    (demo, pids.into_iter().map(|pid| Pid::from_raw(pid).unwrap()).collect())
+}
+
+fn assert_gone(pids: &[Pid]) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pids.iter().any(|pid| test_kill_process(*pid).is_ok()) {
+        assert!(Instant::now() < deadline, "a node outlived the demo");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn ctrl_c_ends_every_process() {
+    let (mut demo, pids) = start();
+    kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(1));
+    assert_gone(&pids);
+}
+
+#[test]
+fn a_killed_demo_takes_its_nodes_along() {
+    let (mut demo, pids) = start();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    assert_gone(&pids);
+}

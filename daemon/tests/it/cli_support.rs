@@ -1,0 +1,113 @@
+//! A whole network in this process: a chain, and one node with its API.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use compute::engine::DeviceChoice;
+use contracts_abi::devchain::DEV_KEYS;
+use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
+use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
+use daemon::api::{ApiServer, Client};
+use daemon::keys::NodeKeys;
+use daemon::network::{NETWORK_FILE, NetworkFile, Preset};
+use daemon::node::{NodeHandle, RunOptions};
+use protocol::Amount;
+use protocol::eip712::EvmKey;
+
+pub(crate) struct Net {
+    pub(crate) chain: DevChainHandle,
+    pub(crate) node: NodeHandle,
+    pub(crate) api: ApiServer,
+    pub(crate) client: Client,
+}
+
+fn dev_key(index: usize) -> EvmKey {
+    EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
+}
+
+const fn open(whole: u128) -> Amount {
+    Amount(whole * Amount::ONE_OPEN.0)
+}
+
+/// A network of one node, whose epochs take a few seconds.
+pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
+    let config = ServerConfig { mining: Mining::Every(block), ..ServerConfig::default() };
+    let chain = DevChainServer::start(config).await.unwrap();
+    let genesis = GenesisConfig {
+        holders: vec![(dev_key(1).address(), open(1_000))],
+        vault: open(1_000_000),
+        treasury: dev_key(2).address(),
+        budget: open(100),
+        epoch_blocks: 24,
+        commit_blocks: 8,
+        challenge_blocks: 2,
+        start_after: 2,
+        cell_bytes: 16 << 10,
+        bonds: Bonds { proposal: open(1), objection: open(1), dispute: open(1), fault: open(1) },
+        min_stake: open(1),
+    };
+    let deployment = deploy(&chain.url(), &dev_key(0), &genesis).await.unwrap();
+    let network = NetworkFile {
+        name: "test".to_owned(),
+        rpc_url: chain.url(),
+        params: Preset::Minimal,
+        deployment: deployment.clone(),
+    };
+    network.write(&dir.join(NETWORK_FILE)).unwrap();
+    let keys = NodeKeys::generate().unwrap();
+    let operator = keys.operator_address();
+    let sponsor = ChainClient::connect(&chain.url(), deployment, &dev_key(1)).await.unwrap();
+    sponsor.send_gas(operator, 1_000_000_000_000_000_000).await.unwrap();
+    let options = RunOptions {
+        data_dir: dir.to_owned(),
+        network: network.clone(),
+        keys,
+        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        control_port: 0,
+        data_port: 0,
+        bootstrap: Vec::new(),
+        mdns: false,
+        relay_server: false,
+        relays: Vec::new(),
+        max_disk: None,
+        max_upload: None,
+        device: DeviceChoice::Cpu,
+        auto_claim: true,
+        misbehave: false,
+    };
+    let node = NodeHandle::start(options).await.unwrap();
+    let listener = ApiServer::bind(0).await.unwrap();
+    let api = ApiServer::start(listener, dir, node.clone(), network, operator).unwrap();
+    let client = Client::of_dir(dir).unwrap();
+    let net = Net { chain, node, api, client };
+    let account = net.registered().await;
+    let stake = protocol::chain::Transaction::StakeFor { account, amount: open(10) };
+    sponsor.submit(&stake).await.unwrap();
+    net
+}
+
+impl Net {
+    async fn registered(&self) -> protocol::AccountId {
+        self.until(|net| Some(net.node.account()).filter(|id| id.0 != 0)).await
+    }
+
+    /// Looks at the node after every block until something is there.
+    pub(crate) async fn until<T>(&self, found: impl Fn(&Self) -> Option<T>) -> T {
+        let look = async {
+            loop {
+                if let Some(found) = found(self) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), look).await.expect("it comes in time")
+    }
+
+    pub(crate) async fn stop(self) {
+        self.api.shutdown().await;
+        self.node.shutdown().await;
+        self.chain.shutdown().await;
+    }
+}
