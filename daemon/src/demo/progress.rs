@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::{ModelId, Round};
+
+use crate::node::StatusReport;
 
 /// Lines on standard error; standard output is for the result.
 #[derive(Debug)]
@@ -56,5 +59,17 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Where a training run is, in words.
+pub(super) fn describe_run(status: &StatusReport, model: ModelId) -> String {
+    let run = status.runs.iter().find(|run| run.model == model);
+    let Some(run) = run else { return "the nodes to begin training".to_owned() };
+    let Round(round) = run.round;
+    if round < run.rounds {
+        format!("training, round {} of {}", round + 1, run.rounds)
+    } else {
+        "the attribution sketches".to_owned()
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use contracts_abi::ChainClient;
 use protocol::chain::{ChainView, ModelPublication, SettlementState, Transaction};
-use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, ModelId, Round};
+use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, ModelId};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::DemoArgs;
 use super::cast::{Cast, GAS, keep_consumer, sponsor};
 use super::cluster::Member;
-use super::progress::Progress;
+use super::progress::{Progress, describe_run};
 use super::report::{Payout, Report, Tally, first};
 use super::stage::Stage;
 use super::texts::contributors;
@@ -588,15 +588,4 @@ fn is_paid_up(chain: &ChainView, payer: EvmAddress, inferences: usize) -> bool {
         .flat_map(|epoch| chain.redemptions(Epoch(epoch)).filter(|r| r.payer == payer))
         .count();
     redeemed > 0 && redeemed <= inferences
-}
-
-fn describe_run(status: &StatusReport, model: ModelId) -> String {
-    let run = status.runs.iter().find(|run| run.model == model);
-    let Some(run) = run else { return "the nodes to begin training".to_owned() };
-    let Round(round) = run.round;
-    if round < run.rounds {
-        format!("training, round {} of {}", round + 1, run.rounds)
-    } else {
-        "the attribution sketches".to_owned()
-    }
 }

@@ -58,8 +58,7 @@ fn the_passphrase_is_found_without_a_person() {
         PassphraseSources { variable: Some("from env".to_owned()), ..Default::default() };
     assert_eq!(variable.find(dir.path()).unwrap(), Passphrase::new("from env"));
     std::fs::write(dir.path().join("openledger-passphrase"), "from systemd\n").unwrap();
-    let credential =
-        PassphraseSources { credentials: Some(dir.path().to_owned()), ..variable };
+    let credential = PassphraseSources { credentials: Some(dir.path().to_owned()), ..variable };
     assert_eq!(credential.find(dir.path()).unwrap(), Passphrase::new("from systemd"));
     let file = dir.path().join("phrase");
     std::fs::write(&file, "from file\r\n").unwrap();
