@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use contracts_abi::ChainClient;
 use protocol::chain::{ChainView, ModelPublication, SettlementState, Transaction};
-use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, ModelId};
+use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, ModelId, Round};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
