@@ -67,8 +67,8 @@ pub enum Unpaid {
     /// The proof is wrong: a fault.
     #[error("the storage proof is wrong: a cell that was claimed could not be shown")]
     WrongProof,
-    /// Too few auditors saw the proof in time.
-    #[error("too few of the drawn auditors saw the proof in time")]
+    /// No more auditors saw the proof in time than missed it.
+    #[error("no more of the drawn auditors saw the proof in time than missed it")]
     NoQuorum,
     /// The replay rejected the shard: a fault.
     #[error("the replay of the shard did not give what was claimed")]

@@ -3,7 +3,7 @@
 //! - It acknowledges a write before its metadata are committed and never fsyncs the files of
 //!   finished blobs. Here a blob is acknowledged after its files, their directory and the metadata
 //!   are on the disk.
-//! - It deletes by garbage collection only; see [`crate::collector`].
+//! - It deletes by garbage collection only; the private module `collector` says how.
 //! - It does not notice damaged files until they are read. Every read here is verified against the
 //!   address, and [`FsBlobs::scrub`] reads everything.
 //! - It knows no quota. Here space is reserved before a byte is written.

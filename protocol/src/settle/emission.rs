@@ -80,7 +80,9 @@ impl Ledger<'_> {
                 self.credit_missing(&subject, auditors);
                 Shown::Unpaid(Unpaid::NotOpened, proof.id())
             }
-            Verdict::Pass if agreeing.saturating_mul(2) <= auditors.len() => {
+            // The openings speak for themselves; auditors attest only that they came in time. One
+            // who is silent must not cost an honest holder its pay, so silence counts for nobody.
+            Verdict::Pass if agreeing <= self.count_missing(&subject, auditors) => {
                 Shown::Unpaid(Unpaid::NoQuorum, proof.id())
             }
             Verdict::Pass => {
@@ -123,6 +125,11 @@ impl Ledger<'_> {
             }
         }
         seen.len()
+    }
+
+    /// How many of the drawn auditors say that nothing came in time.
+    fn count_missing(&self, work: &Digest, drawn: &[AccountId]) -> usize {
+        drawn.iter().filter(|auditor| self.missing.contains_key(&(**auditor, *work))).count()
     }
 
     fn credit_missing(&mut self, work: &Digest, drawn: &[AccountId]) {
