@@ -1,5 +1,6 @@
 //! `openledger node run`.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,7 +18,7 @@ use crate::network::NetworkFile;
 use crate::node::{NodeHandle, RunOptions};
 
 /// What is logged unless OPENLEDGER_LOG says otherwise.
-const LOG: &str = "warn,daemon=info";
+const LOG: &str = "warn,daemon=info,libp2p_kad=error";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -95,7 +96,10 @@ fn run_options(
 
 fn start_log(json: bool) {
     let filter = EnvFilter::try_from_env("OPENLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second subscriber in one process is refused; the first goes on.
     let _ = if json { log.json().try_init() } else { log.try_init() };
 }
