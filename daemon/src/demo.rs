@@ -5,6 +5,7 @@
 
 mod cast;
 mod cluster;
+mod crash;
 mod progress;
 mod report;
 mod stage;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use self::crash::Crash;
 use self::progress::Progress;
 use self::report::Report;
 use self::stage::Stage;
@@ -44,6 +46,9 @@ pub struct DemoArgs {
     /// Little text and little training: for tests
     #[arg(long, hide = true)]
     small: bool,
+    /// Kill nodes and start them again: NODE@PHASE, with publish, train, offer or settle
+    #[arg(long, hide = true, value_name = "NODE@PHASE", value_delimiter = ',')]
+    kill: Vec<Crash>,
     /// Milliseconds between the blocks of the embedded chain
     #[arg(long, hide = true, default_value_t = 1_000)]
     block_ms: u64,

@@ -92,6 +92,16 @@ impl Member {
         Ok(Self { name, dir, operator, is_cheat, account: AccountId(0), pid, child })
     }
 
+    /// Kills the process without warning, starts another over the same directory, and waits for it.
+    pub(super) async fn restart(&mut self, bootstrap: &[String]) -> Result<()> {
+        self.child.kill().await.context("the node cannot be killed")?;
+        let (name, dir) = (self.name.clone(), self.dir.clone());
+        let mut next = Self::spawn(name, dir, self.operator, bootstrap, self.is_cheat)?;
+        next.account = self.account;
+        *self = next;
+        self.ready().await.map(|_| ())
+    }
+
     /// The node's API.
     pub(super) fn client(&self) -> Result<Client, ApiError> {
         Client::of_dir(&self.dir)

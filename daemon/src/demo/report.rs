@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use protocol::{AccountId, Amount, Hash, ModelId, Round};
+use protocol::chain::{ChainView, SettlementState};
+use protocol::{AccountId, Amount, Epoch, EvmAddress, Hash, ModelId, Round};
 use serde::Serialize;
 
 use crate::cli::open;
@@ -273,6 +274,19 @@ fn checkpoints(statuses: &[(u32, StatusReport)], model: ModelId) -> Vec<Checkpoi
     }
     let line = |((round, hash), (nodes, shards))| CheckpointLine { round, hash, nodes, shards };
     found.into_iter().map(line).collect()
+}
+
+/// The final settlements so far.
+pub(super) fn finals(chain: &ChainView) -> impl Iterator<Item = &SettlementState> {
+    (0..chain.next_to_settle().0).filter_map(|epoch| chain.settlement(Epoch(epoch)))
+}
+
+/// Whether everything that the consumer promised was redeemed.
+pub(super) fn is_paid_up(chain: &ChainView, payer: EvmAddress, inferences: usize) -> bool {
+    let redeemed = (0..=chain.epoch().0)
+        .flat_map(|epoch| chain.redemptions(Epoch(epoch)).filter(|r| r.payer == payer))
+        .count();
+    redeemed > 0 && redeemed <= inferences
 }
 
 #[cfg(test)]

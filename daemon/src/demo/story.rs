@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use contracts_abi::ChainClient;
-use protocol::chain::{ChainView, ModelPublication, SettlementState, Transaction};
+use protocol::chain::{ModelPublication, Transaction};
 use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, ModelId, Round};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep};
 use super::DemoArgs;
 use super::cast::{Cast, GAS, keep_consumer, sponsor};
 use super::cluster::Member;
+use super::crash::{Crash, Phase};
 use super::progress::{Progress, describe_run};
-use super::report::{Payout, Report, Tally, first};
+use super::report::{Payout, Report, Tally, finals, first, is_paid_up};
 use super::stage::Stage;
 use super::texts::contributors;
 use crate::api::types::{
@@ -30,7 +31,7 @@ use crate::network::NetworkFile;
 use crate::node::{AddReport, Evaluation, InferReport, RewardLine, StatusReport};
 
 /// Nodes of the demo.
-const NODES: usize = 5;
+pub(super) const NODES: usize = 5;
 /// Stake of each node.
 const STAKE: Amount = whole(1_000);
 /// Epochs whose replicas must be proven and settled.
@@ -78,6 +79,7 @@ pub(super) struct Story<'a> {
     /// The node that serves the model; an honest one.
     server: usize,
     cheat: Option<usize>,
+    crashes: Vec<Crash>,
     /// What the payout addresses held before anything was paid.
     held_before: Amount,
     report: Report,
@@ -122,6 +124,7 @@ impl<'a> Story<'a> {
             cast,
             server: honest[0],
             cheat,
+            crashes: args.kill.clone(),
             held_before,
             report: Report::default(),
         })
@@ -131,10 +134,14 @@ impl<'a> Story<'a> {
     pub(super) async fn tell(mut self) -> Result<Report> {
         self.start_nodes().await?;
         let datanet = self.publish().await?;
+        self.crash(Phase::Publish).await?;
         let model = self.order(datanet).await?;
+        self.crash(Phase::Train).await?;
         self.train(model).await?;
+        self.crash(Phase::Offer).await?;
         self.offer(model).await?;
         self.consume(model).await?;
+        self.crash(Phase::Settle).await?;
         let last = self.settle().await?;
         self.claim().await?;
         self.account(last).await?;
@@ -145,6 +152,15 @@ impl<'a> Story<'a> {
     }
 
     // --- nodes
+
+    /// Kills the nodes whose turn it is in this phase, and starts them again.
+    async fn crash(&mut self, phase: Phase) -> Result<()> {
+        for crash in self.crashes.iter().filter(|crash| crash.phase == phase) {
+            self.progress.line(format!("node {} is killed and started again", crash.node + 1));
+            self.stage.cluster.crash(crash.node).await?;
+        }
+        Ok(())
+    }
 
     async fn start_nodes(&mut self) -> Result<()> {
         let mut prepared = Vec::new();
@@ -576,16 +592,4 @@ struct Wait {
 fn cheat_of(seed: u64) -> usize {
     let digest = protocol::hash::keccak(&[b"openledger/demo/cheat", &seed.to_be_bytes()]);
     usize::from(digest.0[0]) % NODES
-}
-
-fn finals(chain: &ChainView) -> impl Iterator<Item = &SettlementState> {
-    (0..chain.next_to_settle().0).filter_map(|epoch| chain.settlement(Epoch(epoch)))
-}
-
-/// Whether everything that the consumer promised was redeemed.
-fn is_paid_up(chain: &ChainView, payer: EvmAddress, inferences: usize) -> bool {
-    let redeemed = (0..=chain.epoch().0)
-        .flat_map(|epoch| chain.redemptions(Epoch(epoch)).filter(|r| r.payer == payer))
-        .count();
-    redeemed > 0 && redeemed <= inferences
 }

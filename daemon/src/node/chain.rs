@@ -25,7 +25,12 @@ const IN_FLIGHT: usize = 16;
 const PAGE: u64 = 200;
 
 /// Blocks with their events, in order.
-pub(crate) type Blocks = Vec<(BlockHeader, Vec<ChainEvent>)>;
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    pub(crate) blocks: Vec<(BlockHeader, Vec<ChainEvent>)>,
+    /// Whether the last of them was the chain's newest when it was read.
+    pub(crate) is_head: bool,
+}
 
 struct Sending {
     transaction: Transaction,
@@ -119,9 +124,9 @@ pub(crate) fn follow(
         let work = async {
             loop {
                 match read_from(&client, next).await {
-                    Ok(page) if page.is_empty() => tokio::time::sleep(POLL).await,
+                    Ok(page) if page.blocks.is_empty() => tokio::time::sleep(POLL).await,
                     Ok(page) => {
-                        next = page.last().map_or(next, |(header, _)| header.number.0 + 1);
+                        next = page.blocks.last().map_or(next, |(header, _)| header.number.0 + 1);
                         if out.send(page).await.is_err() {
                             return;
                         }
@@ -141,7 +146,10 @@ pub(crate) fn follow(
 async fn read_from(client: &ChainClient, next: u64) -> Result<Blocks, ClientError> {
     let head = client.head().await?;
     if head.0 < next {
-        return Ok(Vec::new());
+        return Ok(Blocks { blocks: Vec::new(), is_head: true });
     }
-    client.poll_blocks(BlockNumber(next), BlockNumber(head.0.min(next + PAGE - 1))).await
+    let last = BlockNumber(head.0.min(next + PAGE - 1));
+    let blocks = client.poll_blocks(BlockNumber(next), last).await?;
+    let is_head = blocks.last().is_some_and(|(header, _)| header.number == head);
+    Ok(Blocks { blocks, is_head })
 }

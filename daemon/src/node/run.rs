@@ -99,27 +99,38 @@ impl Loop {
         }
     }
 
+    /// Folds blocks into the view. The machine looks at the newest only: what was due in blocks that
+    /// this node catches up with is past.
     fn on_blocks(&mut self, blocks: Blocks) {
-        for (header, events) in blocks {
+        for (header, events) in blocks.blocks {
             Arc::make_mut(&mut self.chain).apply(header, &events);
-            if self.machine.is_none() {
-                self.enrol();
-            }
+        }
+        if blocks.is_head {
+            self.enrol();
+            self.register();
             self.input(Input::Block);
         }
     }
 
-    /// Starts the machine once the chain knows this node's account; asks for one otherwise.
+    /// Starts the machine once the chain knows this node's account.
     fn enrol(&mut self) {
-        if let Some(account) = self.chain.account_of(&self.node_id) {
-            tracing::info!(%account, "this node has an account");
-            let mut machine = Node::new(account, self.config);
-            // What was signed before a restart must not be signed again.
-            for record in self.workshop.pool.all() {
-                machine.handle(&self.chain, Input::Record(record));
-            }
-            self.machine = Some(machine);
-        } else if let Some(register) = self.binding.take() {
+        let account = self.chain.account_of(&self.node_id);
+        let Some(account) = account.filter(|_| self.machine.is_none()) else { return };
+        tracing::info!(%account, "this node has an account");
+        let mut machine = Node::new(account, self.config);
+        // What was signed before a restart must not be signed again.
+        for record in self.workshop.pool.all() {
+            machine.handle(&self.chain, Input::Record(record));
+        }
+        self.machine = Some(machine);
+    }
+
+    /// Asks for an account, once, when the whole chain was read and names none: a node that starts
+    /// again finds its own in the blocks.
+    fn register(&mut self) {
+        if self.machine.is_none()
+            && let Some(register) = self.binding.take()
+        {
             self.workshop.sender.submit(register);
         }
     }

@@ -47,3 +47,20 @@ fn a_killed_demo_takes_its_nodes_along() {
     demo.wait().unwrap();
     assert_gone(&pids);
 }
+
+#[test]
+fn nodes_that_are_killed_lose_nothing() {
+    let demo = Command::new(env!("CARGO_BIN_EXE_openledger"))
+        .args(["demo", "--small", "--json", "--block-ms", "500"])
+        .args(["--kill", "2@publish,4@train,1@settle"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&demo.stderr);
+    assert!(demo.status.success(), "{said}");
+    let last = String::from_utf8_lossy(&demo.stdout);
+    let last = last.lines().last().unwrap_or_default();
+    let report: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(report["conserved"], true, "{report}");
+    assert_eq!(report["verified_root"], true, "{report}");
+    assert_eq!(said.matches("is killed and started again").count(), 3);
+}

@@ -24,7 +24,8 @@ fn lazy_nodes_are_caught_and_end_unpaid_through_a_final_settlement() {
         assert_eq!(row.lazy_caught, row.lazy_holders, "auditors caught every lazy holder");
         assert_eq!(u64::from(row.storage_faults), row.lazy_holders);
         assert_eq!(row.replicas_assigned, 120);
-        assert!(u64::from(row.replicas_proven) <= row.replicas_live);
+        // Who leaves after it has proven is paid for the epoch, though its replicas are gone.
+        assert!(u64::from(row.replicas_proven) <= row.replicas_assigned);
         assigned += row.lazy_holders;
     }
     assert!(assigned > 0, "lazy nodes were assigned packs");
