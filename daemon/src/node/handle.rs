@@ -107,6 +107,14 @@ impl NodeHandle {
         Arc::clone(&self.snapshot().chain)
     }
 
+    /// Waits until something changes in what this node shows: at the latest with the next block.
+    pub async fn changed(&self) {
+        let mut status = self.inner.status.clone();
+        status.mark_unchanged();
+        // The loop ends only when the node stops; then nothing changes any more.
+        let _ = status.changed().await;
+    }
+
     /// This node's account; zero until it is registered.
     pub fn account(&self) -> AccountId {
         self.snapshot().account

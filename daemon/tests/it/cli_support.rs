@@ -99,7 +99,7 @@ impl Net {
                 if let Some(found) = found(self) {
                     return found;
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.node.changed().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(120), look).await.expect("it comes in time")

@@ -134,7 +134,7 @@ impl World {
     async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let waited = tokio::time::timeout(Duration::from_secs(240), async {
             while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                self.nodes[0].changed().await;
             }
         });
         if waited.await.is_err() {
