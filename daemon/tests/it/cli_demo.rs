@@ -34,6 +34,7 @@ fn assert_gone(pids: &[Pid]) {
 
 #[test]
 fn ctrl_c_ends_every_process() {
+    let _turn = crate::WHOLE_MACHINE.blocking_lock();
     let (mut demo, pids) = start();
     kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(1));
@@ -42,6 +43,7 @@ fn ctrl_c_ends_every_process() {
 
 #[test]
 fn a_killed_demo_takes_its_nodes_along() {
+    let _turn = crate::WHOLE_MACHINE.blocking_lock();
     let (mut demo, pids) = start();
     demo.kill().unwrap();
     demo.wait().unwrap();
@@ -50,6 +52,7 @@ fn a_killed_demo_takes_its_nodes_along() {
 
 #[test]
 fn nodes_that_are_killed_lose_nothing() {
+    let _turn = crate::WHOLE_MACHINE.blocking_lock();
     let demo = Command::new(env!("CARGO_BIN_EXE_openledger"))
         .args(["demo", "--small", "--json", "--block-ms", "500"])
         .args(["--kill", "2@publish,4@train,1@settle"])

@@ -20,7 +20,7 @@ use protocol::{AccountId, Amount, DatanetId, Digest, EvmAddress, ModelId, NodeId
 use storage::packs::{PackRule, pack_all};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
-const BLOCK: Duration = Duration::from_millis(250);
+const BLOCK: Duration = Duration::from_millis(400);
 const NODES: usize = 4;
 
 struct World {
@@ -257,6 +257,7 @@ async fn train_and_use(world: &World, datanet: DatanetId, prompt: &str) -> Amoun
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn data_becomes_money() {
+    let _turn = crate::WHOLE_MACHINE.lock().await;
     let world = World::start().await;
     let owner = world.nodes[0].account();
     let create = Transaction::CreateDatanet {

@@ -11,3 +11,6 @@ mod net;
 mod net_data;
 mod net_foreign;
 mod net_support;
+
+/// Held by tests that fill the machine with processes or training: they take turns.
+static WHOLE_MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

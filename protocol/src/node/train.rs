@@ -165,6 +165,13 @@ impl Node {
                 if anchored_alone(chain, &shard).is_some() {
                     return;
                 }
+                let made = shard.record();
+                if made.epoch < chain.epoch() {
+                    // Its epoch is over and it can't be anchored any more: the same work again
+                    // under a label that still can.
+                    self.sign(work_epoch(chain), made.subject, made.body.clone());
+                    return;
+                }
                 let sent = match open.own {
                     Own::Done(of, sent) if of == slot => sent,
                     _ => None,

@@ -20,7 +20,7 @@ use crate::{
 /// starts again can catch up from records that it is given once.
 const MAX_ROUNDS_AHEAD: u32 = 512;
 /// Most shards kept per round and member; in the sketch round a member may come to do every slot.
-const MAX_SHARDS_PER_MEMBER: usize = 4;
+const MAX_SHARDS_PER_MEMBER: usize = 8;
 /// Most audits kept per member whose shard has not come yet; the oldest gives way.
 const MAX_ORPHANS: usize = 64;
 /// Most closes kept per round.
@@ -166,7 +166,7 @@ impl Run {
         self.shards(round).any(|seen| seen.record.id() == *id && seen.is_judged_by(by))
     }
 
-    /// The shard that an account recorded for a slot.
+    /// The shard that an account recorded last for a slot.
     pub(super) fn own_shard(
         &self,
         round: Round,
@@ -174,7 +174,8 @@ impl Run {
         slot: u32,
     ) -> Option<Arc<VerifiedRecord>> {
         self.shards(round)
-            .find(|seen| seen.record.record().account == account && seen.slot() == Some(slot))
+            .filter(|seen| seen.record.record().account == account && seen.slot() == Some(slot))
+            .max_by_key(|seen| seen.record.record().epoch)
             .map(|seen| Arc::clone(&seen.record))
     }
 
