@@ -17,6 +17,7 @@ pub mod infer;
 pub mod model;
 pub mod outer;
 pub mod preset;
+pub mod quality;
 mod seed;
 pub mod shard;
 pub mod spans;

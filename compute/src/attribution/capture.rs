@@ -13,7 +13,7 @@ use super::spec::{Projection, SketchSpec, SpecError, projections};
 use super::window::{self, Window};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Decoder, token_losses};
+use crate::model::{Decoder, layout, token_losses};
 
 /// Tokens of one batch, padding included.
 const BATCH_TOKENS: usize = 512;
@@ -119,7 +119,11 @@ impl Capturer {
         guarded(|| {
             let device = engine.device();
             let decoder = Decoder::new(config, checkpoint.values(), device).probing();
-            Self { decoder, spec: spec.clone(), projections: projections(spec, config, device) }
+            Self {
+                decoder,
+                spec: spec.clone(),
+                projections: projections(spec, &layout::linears(config), device),
+            }
         })
         .map_err(CaptureError::from)
     }
@@ -242,12 +246,19 @@ fn sketch_batch(
         .map(|projection| {
             let probe = &probes[projection.linear - lowest];
             let gradient = probe.leaf.grad(&gradients).expect("every probe is part of the loss");
-            let inputs = project(probe.input.clone(), &projection.input);
-            let outputs = project(gradient.inner(), &projection.output);
-            let block = inputs.swap_dims(1, 2).matmul(outputs);
-            block.try_into_vec_as().expect("a device that can't be read is caught by the caller")
+            projection.sketch(probe.input.clone(), gradient.inner())
         })
         .collect()
+}
+
+impl Projection {
+    /// `(X P)ᵀ (D Q)` of each sample: the values of `[samples, side, side]`.
+    pub(crate) fn sketch(&self, input: Tensor<3>, gradient: Tensor<3>) -> Vec<f32> {
+        let inputs = project(input, &self.input);
+        let outputs = project(gradient, &self.output);
+        let block = inputs.swap_dims(1, 2).matmul(outputs);
+        block.try_into_vec_as().expect("a device that can't be read is caught by the caller")
+    }
 }
 
 /// `[windows, time, width]` times `[width, side]`, as one product.
@@ -259,7 +270,7 @@ fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
 
 /// Inputs, targets and the mask of counted targets, `[windows, time]`. Padding comes last, so no
 /// counted position sees it.
-fn padded(
+pub(super) fn padded(
     batch: &[(usize, Window<'_>)],
     time: usize,
     device: &Device,

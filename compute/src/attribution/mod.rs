@@ -18,16 +18,29 @@
 //! ```
 
 mod capture;
+mod ekfac;
 mod influence;
+mod network;
 mod part;
 mod quantise;
 mod set;
 mod spec;
+mod streamed;
+mod text;
+pub mod unrolled;
 mod window;
 
 pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
+pub use ekfac::{EkFac, EkFacError};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
+pub(crate) use network::sampled;
+pub use network::{Captured, Gradient, Network, Targets};
 pub use part::{PartError, SketchPart};
 pub use quantise::Sketch;
 pub use set::{AssembleError, SketchSet, verify_leaf};
+pub(crate) use spec::projections;
 pub use spec::{SketchSpec, SpecError};
+pub(crate) use streamed::batches;
+pub use streamed::{Direction, products};
+pub(crate) use text::row_sums;
+pub use text::{TextError, TextNetwork};

@@ -100,13 +100,13 @@ pub(crate) struct Projection {
     pub(crate) output: Tensor<2>,
 }
 
-/// The projections of a spec, on a device without autodiff.
+/// The projections of a spec for linear maps of these `(inputs, outputs)`, on a device without
+/// autodiff.
 pub(crate) fn projections(
     spec: &SketchSpec,
-    config: &ModelConfig,
+    sizes: &[(usize, usize)],
     device: &Device,
 ) -> Vec<Projection> {
-    let sizes = layout::linears(config);
     let side = usize::from(spec.side);
     let tensor = |linear: u16, end: u8, rows: usize| {
         let values = signs(spec.seed, linear, end, rows * side);

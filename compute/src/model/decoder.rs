@@ -32,6 +32,24 @@ pub struct Probe {
     pub leaf: Tensor<3>,
 }
 
+impl Probe {
+    /// Adds a probe to a linear's `output`, `[rows, outputs]` with `rows = batch · time`. `device` is
+    /// the autodiff device.
+    pub(crate) fn attach(
+        input: Tensor<2>,
+        output: Tensor<2>,
+        batch: usize,
+        device: &Device,
+    ) -> (Self, Tensor<2>) {
+        let [rows, outputs] = output.dims();
+        let inputs = input.dims()[1];
+        let leaf = Tensor::<3>::zeros([batch, rows / batch, outputs], device).require_grad();
+        let input = input.inner().reshape([batch, rows / batch, inputs]);
+        let sum = output + leaf.clone().reshape([rows, outputs]);
+        (Self { input, leaf }, sum)
+    }
+}
+
 /// Keys and values of the tokens seen so far, per layer, for one-token-at-a-time inference.
 #[derive(Default)]
 pub struct Cache {
@@ -155,7 +173,7 @@ impl Decoder {
         mut skipped: usize,
         tokens: Tensor<2, Int>,
     ) -> (Tensor<3>, Vec<Probe>) {
-        let [batch, time] = tokens.dims();
+        let [batch, _] = tokens.dims();
         let device = self.device.clone().autodiff();
         let mut probes = Vec::new();
         let logits = self.run(tokens, None, &mut |input, output| {
@@ -163,12 +181,9 @@ impl Decoder {
                 skipped -= 1;
                 return output;
             }
-            let [rows, outputs] = output.dims();
-            let inputs = input.dims()[1];
-            let leaf = Tensor::<3>::zeros([batch, time, outputs], &device).require_grad();
-            let input = input.inner().reshape([batch, time, inputs]);
-            probes.push(Probe { input, leaf: leaf.clone() });
-            output + leaf.reshape([rows, outputs])
+            let (probe, output) = Probe::attach(input, output, batch, &device);
+            probes.push(probe);
+            output
         });
         (logits, probes)
     }

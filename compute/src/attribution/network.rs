@@ -1,0 +1,96 @@
+//! A model as the offline tiers of attribution see it: flat parameters, numbered samples, gradients.
+//!
+//! Tier 1 needs a sketch per unit and stops there. Tier 2 ([`EkFac`](super::EkFac)) streams captured
+//! inputs and output gradients of linear maps, tier 3 ([`unrolled`](super::unrolled)) needs gradients
+//! and losses at many points of a training run. [`Network`] is what both ask of a model; it is
+//! implemented by [`TextNetwork`](super::TextNetwork) for decoders.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::engine::DeviceFault;
+use crate::seed::Stream;
+
+/// What a batch says at one point of the parameter space.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradient {
+    /// The unweighted loss of each sample of the batch, in nats, summed over its tokens.
+    pub losses: Vec<f64>,
+    /// Gradient of the weighted sum of the losses, in the order of the parameters.
+    pub values: Vec<f32>,
+}
+
+/// One linear map in one backward pass over a sum of losses.
+pub struct Captured {
+    /// Its input `X`, `[samples, time, inputs]`.
+    pub input: Tensor<3>,
+    /// Gradient `D` of the loss by its output, `[samples, time, outputs]`; zero where a sample has
+    /// ended. The gradient of sample `i` by the weight is `D_iᵀ X_i`, `[outputs, inputs]`.
+    pub gradient: Tensor<3>,
+}
+
+/// Which targets the loss of a capture asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// The data's own: the gradients of training.
+    Given,
+    /// Drawn from the model by this seed: the gradients of the Fisher matrix.
+    Sampled(u64),
+}
+
+/// A model with numbered samples. Losses are sums over the tokens of a sample, and no operation mixes
+/// the samples of a batch.
+pub trait Network: Sync {
+    /// Number of parameters.
+    fn parameters(&self) -> usize;
+
+    /// Number of samples.
+    fn samples(&self) -> usize;
+
+    /// Targets of a sample: what divides a batch's summed loss in training.
+    fn size(&self, sample: usize) -> usize;
+
+    /// `(inputs, outputs)` of the linear maps that [`capture`](Self::capture) returns.
+    fn linears(&self) -> Vec<(usize, usize)>;
+
+    /// Losses of the batch's samples, and the gradient of `Σ weight · loss`.
+    fn gradient(
+        &self,
+        parameters: &[f32],
+        batch: &[usize],
+        weights: &[f32],
+    ) -> Result<Gradient, DeviceFault>;
+
+    /// Losses of the batch's samples.
+    fn losses(&self, parameters: &[f32], batch: &[usize]) -> Result<Vec<f64>, DeviceFault>;
+
+    /// One [`Captured`] per linear map, in the order of [`linears`](Self::linears).
+    fn capture(
+        &self,
+        parameters: &[f32],
+        batch: &[usize],
+        targets: Targets,
+    ) -> Result<Vec<Captured>, DeviceFault>;
+}
+
+/// Targets drawn from the model's own prediction, one per position of `logits`.
+pub(crate) fn sampled(logits: Tensor<3>, seed: u64) -> Tensor<2, Int> {
+    let [batch, time, vocab] = logits.dims();
+    let device = logits.device();
+    let logs: Vec<f32> = log_softmax(logits, 2)
+        .try_into_vec_as()
+        .expect("a device that can't be read is caught by the caller");
+    let mut stream = Stream::new("fisher targets", &seed.to_be_bytes());
+    let ids: Vec<i32> = logs
+        .chunks_exact(vocab)
+        .map(|row| {
+            let mut rest = stream.unit();
+            let chosen = row.iter().position(|&log| {
+                rest -= f64::from(log).exp();
+                rest < 0.0
+            });
+            chosen.unwrap_or(vocab - 1) as i32
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(ids, [batch, time]), &device)
+}
