@@ -3,9 +3,12 @@
 //! 64 pixels, 32 tanh units, 10 classes, 2,410 parameters. The contributors hold equal parts of the
 //! training set, and a tenth of them label theirs at random.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::collections::BTreeMap;
 
-use super::methods::{Methods, QualityError, Tuning};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::Serialize;
+
+use super::methods::{Methods, QualityError, Scores, Tuning};
 use super::stats::{mean, spearman};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
@@ -39,7 +42,7 @@ pub struct Setting {
 }
 
 /// Scores of one measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Linear datamodelling score of tier 1.
     pub t1: f64,
@@ -50,7 +53,7 @@ pub struct Report {
     /// Mean over queries of Spearman's correlation of tier 3 with leaving out one contributor.
     pub t3_loo: f64,
     /// The baselines.
-    pub baselines: Vec<(&'static str, f64)>,
+    pub baselines: BTreeMap<&'static str, f64>,
     /// Part of the queries that the model classifies right.
     pub accuracy: f64,
 }
@@ -268,13 +271,60 @@ pub fn measure(
         t2: truth.lds(&methods.ekfac(&[setting.tuning.ekfac_ppm])?[0]),
         t3: truth.lds(&exact),
         t3_loo,
-        baselines: vec![
+        baselines: BTreeMap::from([
             ("grad_dot", truth.lds(&methods.grad_dot()?)),
             ("tracin", truth.lds(&methods.tracin()?)),
             ("embedding", truth.lds(&methods.embedding()?)),
             ("random", truth.lds(&methods.random(setting.seed))),
             ("equal_split", truth.lds(&methods.equal_split())),
-        ],
+        ]),
         accuracy: right.iter().filter(|right| **right).count() as f64 / right.len() as f64,
+    })
+}
+
+/// One run and its scores, for an implementation that shares no code with this one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reference {
+    /// Pixels, 0 to 1 and a constant one, training images first.
+    images: Vec<Vec<f32>>,
+    labels: Vec<u8>,
+    owners: Vec<usize>,
+    recipe: Recipe,
+    tuning: Tuning,
+    start: Vec<f32>,
+    end: Vec<f32>,
+    /// Images of every step.
+    order: Vec<Vec<usize>>,
+    /// Signs of tier 1, per linear map: of inputs, then of outputs, row by row.
+    signs: Vec<[Vec<f32>; 2]>,
+    /// Scores per query and contributor.
+    t1: Scores,
+    t2: Scores,
+    t3: Scores,
+}
+
+/// Runs a setting and writes down all that a second implementation needs to check it.
+pub fn reference(setting: &Setting) -> Result<Reference, QualityError> {
+    let (network, owners) = Digits::new(setting)?;
+    let queries: Vec<usize> = (setting.training..network.samples()).collect();
+    let start = network.start(setting.seed);
+    let run = Run::record(&network, &start, setting.recipe, &vec![1.0; owners.len()])?;
+    let contributors = setting.contributors;
+    let methods =
+        Methods { network: &network, run: &run, owners: &owners, contributors, queries: &queries };
+    let (images, labels) = network.images.iter().cloned().unzip();
+    Ok(Reference {
+        images,
+        labels,
+        recipe: setting.recipe,
+        tuning: setting.tuning,
+        start,
+        end: run.parameters().to_vec(),
+        order: run.order().to_vec(),
+        signs: methods.signs(setting.tuning)?,
+        t1: methods.sketches(setting.tuning)?,
+        t2: methods.ekfac(&[setting.tuning.ekfac_ppm])?.swap_remove(0),
+        t3: methods.unrolled(Difference::DEFAULT, &|_| ())?,
+        owners,
     })
 }

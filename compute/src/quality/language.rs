@@ -1,5 +1,9 @@
 //! The `nano` decoder on real text, trained from scratch by stochastic gradient descent.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
 use super::baselines::bm25;
 use super::methods::{Methods, QualityError, Tuning};
 use super::provenance::{self, Provenance, continuations};
@@ -48,7 +52,7 @@ pub struct Setting {
 }
 
 /// Scores of one measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Linear datamodelling score of tier 1, by contributor.
     pub t1: f64,
@@ -57,7 +61,7 @@ pub struct Report {
     /// Of tier 3.
     pub t3: f64,
     /// The baselines.
-    pub baselines: Vec<(&'static str, f64)>,
+    pub baselines: BTreeMap<&'static str, f64>,
     /// Contributors.
     pub contributors: usize,
     /// Retrainings.
@@ -223,18 +227,53 @@ pub fn measure(
         t1: truth.lds(&methods.sketches(setting.tuning)?),
         t2: truth.lds(&methods.ekfac(&[setting.tuning.ekfac_ppm])?[0]),
         t3: truth.lds(&methods.unrolled(Difference::DEFAULT, &told)?),
-        baselines: vec![
+        baselines: BTreeMap::from([
             ("grad_dot", truth.lds(&methods.grad_dot()?)),
             ("tracin", truth.lds(&methods.tracin()?)),
             ("bm25", truth.lds(&methods.by_contributor(&corpus.bm25(&asked)?))),
             ("embedding", truth.lds(&methods.embedding()?)),
             ("random", truth.lds(&methods.random(setting.seed))),
             ("equal_split", truth.lds(&methods.equal_split())),
-        ],
+        ]),
         contributors,
         masks: setting.masks,
         loss,
         plain,
         quoted,
     })
+}
+
+/// Linear datamodelling scores of tiers 1 and 2 over a grid of dampings, on queries and masks that
+/// [`measure`] does not use: (tier, damping in parts per million, score).
+pub fn tune(
+    setting: &Setting,
+    sources: &[Source],
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<(String, u32, f64)>, QualityError> {
+    const GRID: [u32; 6] = [1_000, 10_000, 100_000, 300_000, 1_000_000, 10_000_000];
+    let setting = Setting { skip: 1, seed: setting.seed + 1000, ..setting.clone() };
+    let corpus = Corpus::new(&setting, sources)?;
+    let sequences = [corpus.training.clone(), corpus.queries(&setting)?].concat();
+    let network = TextNetwork::new(&Engine::cpu(), &setting.model, sequences)?;
+    let (owners, contributors) = (&corpus.owners, sources.len());
+    let queries: Vec<usize> = (corpus.training.len()..network.samples()).collect();
+    let start = Checkpoint::init(&setting.model, corpus.tokenizer.hash(), setting.seed)?;
+    let run = Run::record(&network, start.values(), setting.recipe, &vec![1.0; owners.len()])?;
+    let methods = Methods { network: &network, run: &run, owners, contributors, queries: &queries };
+    let masks = draw_masks(contributors, setting.masks, setting.seed);
+    let told = |done: usize| progress(&format!("tuning: retrained {done}/{}", setting.masks));
+    let recipe = setting.recipe;
+    let truth = Truth::retrain(&network, start.values(), recipe, owners, &queries, masks, &told)?;
+    let mut found = Vec::new();
+    for sketch_ppm in GRID {
+        for skipped in [0, network.linears().len() as u16 - 7] {
+            let tuning = Tuning { sketch_ppm, skipped, ..setting.tuning };
+            let name = format!("t1 from {skipped}");
+            found.push((name, sketch_ppm, truth.lds(&methods.sketches(tuning)?)));
+        }
+    }
+    for (damping, scores) in GRID.into_iter().zip(methods.ekfac(&GRID)?) {
+        found.push(("t2".to_owned(), damping, truth.lds(&scores)));
+    }
+    Ok(found)
 }

@@ -1,7 +1,9 @@
 //! Every method on one trained network, by contributor.
 
+use burn::tensor::Tensor;
 use protocol::Hash;
 use protocol::attribution::WeighError;
+use serde::Serialize;
 
 use crate::attribution::unrolled::{Difference, Run, UnrollError};
 use crate::attribution::{
@@ -10,12 +12,12 @@ use crate::attribution::{
     products, projections,
 };
 use crate::checkpoint::CheckpointError;
-use crate::engine::{DeviceFault, Engine};
+use crate::engine::{DeviceFault, Engine, guarded};
 use crate::spans;
 use crate::tokenizer::TokenizerError;
 
 /// Constants of the methods, tuned on other masks and queries than are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Tuning {
     /// Damping of tier 1's preconditioner, in parts per million of a block's mean eigenvalue.
     pub sketch_ppm: u32,
@@ -104,15 +106,7 @@ impl<N: Network> Methods<'_, N> {
 
     /// Tier 1's integer scores, per query and sample.
     pub fn sketch_scores(&self, tuning: Tuning) -> Result<Vec<Vec<i64>>, QualityError> {
-        let sizes = self.network.linears();
-        let bytes: Vec<u8> =
-            self.run.parameters().iter().flat_map(|value| value.to_be_bytes()).collect();
-        let spec = SketchSpec {
-            checkpoint: Hash(*blake3::hash(&bytes).as_bytes()),
-            seed: 1,
-            side: tuning.side,
-            linears: (tuning.skipped..sizes.len() as u16).collect(),
-        };
+        let spec = self.spec(tuning);
         let name = |sample: usize| Hash(*blake3::hash(&sample.to_be_bytes()).as_bytes());
         let size = |sample: usize| self.network.size(sample) as u32;
         let training = self.training();
@@ -133,6 +127,31 @@ impl<N: Network> Methods<'_, N> {
             scores.push(set.scores(&query)?);
         }
         Ok(scores)
+    }
+
+    fn spec(&self, tuning: Tuning) -> SketchSpec {
+        let bytes: Vec<u8> =
+            self.run.parameters().iter().flat_map(|value| value.to_be_bytes()).collect();
+        SketchSpec {
+            checkpoint: Hash(*blake3::hash(&bytes).as_bytes()),
+            seed: 1,
+            side: tuning.side,
+            linears: (tuning.skipped..self.network.linears().len() as u16).collect(),
+        }
+    }
+
+    /// The projections of tier 1, per linear map: of inputs, then of outputs, row by row.
+    pub(super) fn signs(&self, tuning: Tuning) -> Result<Vec<[Vec<f32>; 2]>, DeviceFault> {
+        let engine = Engine::cpu();
+        let values = |matrix: Tensor<2>| -> Vec<f32> {
+            matrix.try_into_vec_as().expect("an unreadable device is caught by guarded")
+        };
+        guarded(|| {
+            projections(&self.spec(tuning), &self.network.linears(), engine.device())
+                .into_iter()
+                .map(|projection| [values(projection.input), values(projection.output)])
+                .collect()
+        })
     }
 
     /// Unquantised sketches of samples.

@@ -7,6 +7,7 @@
 
 use protocol::attribution::{Share, UnitEvidence, WeighParams, Weights, leader, weigh};
 use protocol::{AccountId, Hash};
+use serde::Serialize;
 
 use super::language::{Corpus, Setting};
 use super::methods::{Methods, QualityError};
@@ -14,7 +15,7 @@ use crate::attribution::Network;
 use crate::spans::{SpanIndex, SpanParams, SpanUnit};
 
 /// Part of the continuations, 0 to 1, whose top contributor is right.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Provenance {
     /// Continuations.
     pub of: usize,

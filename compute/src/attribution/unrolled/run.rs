@@ -219,6 +219,11 @@ impl<'a, N: Network> Run<'a, N> {
         &self.end.parameters
     }
 
+    /// The samples of every step.
+    pub fn order(&self) -> &[Vec<usize>] {
+        &self.order
+    }
+
     /// Parameters at the kept checkpoints, with the learning rate of the step after each.
     pub fn checkpoints(&self) -> impl Iterator<Item = (&[f32], f64)> {
         let rate = |index: usize| self.recipe.rate(index * self.stride);
