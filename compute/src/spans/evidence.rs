@@ -1,10 +1,15 @@
 //! From matches to evidence: bits beyond chance, credited once.
+//!
+//! A snapshot may be indexed in parts, consecutive in the order of commitment. What is asked of
+//! them together is what one index of all would answer: counts add up, the first part that holds a
+//! span holds its owner, and the longest match is the longest of any part.
 
 use std::ops::Range;
 
 use protocol::Hash;
 
 use super::bits::log2_millibits;
+use super::echo::Echo;
 use super::index::SpanIndex;
 
 /// Longest output or prompt that is attributed, in tokens.
@@ -91,72 +96,125 @@ pub enum QueryError {
     },
 }
 
-impl SpanIndex {
-    /// The verbatim evidence of `output`, written after `prompt` with the tokenizer of that hash.
-    ///
-    /// Greedy: the span with the most evidence is credited first, then what is left of the output
-    /// on either side of it.
-    pub fn attribute(
-        &self,
-        tokenizer: Hash,
-        prompt: &[u32],
-        output: &[u32],
-        params: SpanParams,
-    ) -> Result<Attributed, QueryError> {
-        self.check(tokenizer, prompt, output)?;
-        let query = Query::new(self, prompt, output, params);
-        let mut spans = Vec::new();
-        let mut open: Vec<Range<usize>> = std::iter::once(0..output.len()).collect();
-        while let Some(part) = open.pop() {
-            if let Some(best) = query.best(part.clone()) {
-                let (start, end) = (best.start as usize, (best.start + best.len) as usize);
-                open.push(part.start..start);
-                open.push(end..part.end);
-                spans.push(best);
-            }
+/// The verbatim evidence of `output` in a snapshot of these parts, of which there is at least one.
+///
+/// Greedy: the span with the most evidence is credited first, then what is left of the output on
+/// either side of it.
+pub(crate) fn attribute<B: AsRef<[u8]>>(
+    parts: &[SpanIndex<B>],
+    tokenizer: Hash,
+    prompt: &[u32],
+    output: &[u32],
+    params: SpanParams,
+) -> Result<Attributed, QueryError> {
+    check(&parts[0], tokenizer, prompt, output)?;
+    let snapshot = Snapshot::new(parts);
+    let query = Query::new(&snapshot, prompt, output, params);
+    let mut spans = Vec::new();
+    let mut open: Vec<Range<usize>> = std::iter::once(0..output.len()).collect();
+    while let Some(part) = open.pop() {
+        if let Some(best) = query.best(part.clone()) {
+            let (start, end) = (best.start as usize, (best.start + best.len) as usize);
+            open.push(part.start..start);
+            open.push(end..part.end);
+            spans.push(best);
         }
-        spans.sort_unstable_by_key(|span| span.start);
-        let output_millibits = output.iter().map(|&token| self.token_millibits(token)).sum();
-        Ok(Attributed { spans, output_millibits })
+    }
+    spans.sort_unstable_by_key(|span| span.start);
+    Ok(Attributed { spans, output_millibits: query.output_millibits })
+}
+
+fn check<B: AsRef<[u8]>>(
+    index: &SpanIndex<B>,
+    tokenizer: Hash,
+    prompt: &[u32],
+    output: &[u32],
+) -> Result<(), QueryError> {
+    if tokenizer != index.tokenizer() {
+        return Err(QueryError::Tokenizer { expected: index.tokenizer(), found: tokenizer });
+    }
+    let found = prompt.len().max(output.len());
+    if found > MAX_QUERY_TOKENS {
+        return Err(QueryError::TooLong { found });
+    }
+    let vocab = index.vocab();
+    match prompt.iter().chain(output).find(|&&token| token >= vocab) {
+        Some(&token) => Err(QueryError::Token { token, vocab }),
+        None => Ok(()),
+    }
+}
+
+/// All parts with their sums.
+struct Snapshot<'a, B> {
+    parts: &'a [SpanIndex<B>],
+    tokens: u64,
+}
+
+impl<'a, B: AsRef<[u8]>> Snapshot<'a, B> {
+    fn new(parts: &'a [SpanIndex<B>]) -> Self {
+        Self { parts, tokens: parts.iter().map(|part| part.tokens() as u64).sum() }
     }
 
-    fn check(&self, tokenizer: Hash, prompt: &[u32], output: &[u32]) -> Result<(), QueryError> {
-        if tokenizer != self.tokenizer {
-            return Err(QueryError::Tokenizer { expected: self.tokenizer, found: tokenizer });
+    /// Information of a token under the smoothed unigram model of the snapshot.
+    fn token_millibits(&self, token: u32) -> u64 {
+        let all = self.tokens + u64::from(self.parts[0].vocab());
+        let count: u64 = self.parts.iter().map(|part| part.count(token)).sum();
+        log2_millibits(all).saturating_sub(log2_millibits(count + 1))
+    }
+
+    fn longest(&self, query: &[u32]) -> usize {
+        self.parts.iter().map(|part| part.longest(query)).max().unwrap_or(0)
+    }
+
+    /// Rank of the owner, position in its unit and number of occurrences of `query`; `None` when it
+    /// doesn't occur, or more than `limit` times.
+    fn owner(&self, query: &[u32], limit: u64) -> Option<(u64, u64, u64)> {
+        let (mut owner, mut total, mut units) = (None, 0, 0);
+        for part in self.parts {
+            let ranks = part.occurrences(query, limit - total);
+            total += ranks.end - ranks.start;
+            if total > limit {
+                return None;
+            }
+            if owner.is_none() {
+                let found = part.earliest(ranks).and_then(|position| part.locate(position));
+                owner = found.map(|(unit, position)| (units + unit, position));
+            }
+            units += part.units() as u64;
         }
-        let found = prompt.len().max(output.len());
-        if found > MAX_QUERY_TOKENS {
-            return Err(QueryError::TooLong { found });
-        }
-        match prompt.iter().chain(output).find(|&&token| token >= self.vocab) {
-            Some(&token) => Err(QueryError::Token { token, vocab: self.vocab }),
-            None => Ok(()),
-        }
+        owner.map(|(unit, position)| (unit, position, total))
     }
 }
 
 /// One output with what is known about each of its tokens.
-struct Query<'a> {
-    index: &'a SpanIndex,
+struct Query<'a, B> {
+    snapshot: &'a Snapshot<'a, B>,
     output: &'a [u32],
     params: SpanParams,
     /// Length of the longest match that starts at each token.
     longest: Vec<usize>,
     /// Running sums of the information of tokens that are no echo.
     information: Vec<u64>,
+    output_millibits: u64,
 }
 
-impl<'a> Query<'a> {
-    fn new(index: &'a SpanIndex, prompt: &[u32], output: &'a [u32], params: SpanParams) -> Self {
-        let longest = (0..output.len()).map(|start| index.longest(&output[start..])).collect();
-        let millibits: Vec<u64> = output.iter().map(|&t| index.token_millibits(t)).collect();
-        let echo = echoes(prompt, output, &millibits, params.echo_millibits);
+impl<'a, B: AsRef<[u8]>> Query<'a, B> {
+    fn new(
+        snapshot: &'a Snapshot<'a, B>,
+        prompt: &[u32],
+        output: &'a [u32],
+        params: SpanParams,
+    ) -> Self {
+        let longest = (0..output.len()).map(|start| snapshot.longest(&output[start..])).collect();
+        let millibits: Vec<u64> = output.iter().map(|&t| snapshot.token_millibits(t)).collect();
+        let echo = Echo::new(prompt).mark(output, &millibits, params.echo_millibits);
         let mut information = vec![0];
         for (bits, echo) in millibits.iter().zip(echo) {
             let sum = information[information.len() - 1];
             information.push(if echo { sum } else { sum + bits });
         }
-        Self { index, output, params, longest, information }
+        let output_millibits = millibits.iter().sum();
+        Self { snapshot, output, params, longest, information, output_millibits }
     }
 
     /// The maximal span inside `part` with the most evidence; the earliest of equals.
@@ -185,48 +243,21 @@ impl<'a> Query<'a> {
 
     /// The evidence of one matched span, unless it is boilerplate or chance.
     fn evidence(&self, span: Range<usize>) -> Option<Span> {
-        let ranks = self.index.occurrences(&self.output[span.clone()]);
-        let count = ranks.len();
-        if count == 0 || count > self.params.max_count as usize {
-            return None;
-        }
+        let limit = u64::from(self.params.max_count);
+        let (unit, position, count) = self.snapshot.owner(&self.output[span.clone()], limit)?;
         let rarity = self.information[span.end] - self.information[span.start];
-        let chance = log2_millibits(self.index.tokens() as u64) + log2_millibits(count as u64);
+        let chance = log2_millibits(self.snapshot.tokens) + log2_millibits(count);
         let millibits = rarity.checked_sub(chance)?;
         if millibits < self.params.min_millibits {
             return None;
         }
-        let first = self.index.order[ranks].iter().min()?;
-        let (unit, position) = self.index.locate(*first);
         Some(Span {
             start: span.start as u32,
             len: span.len() as u32,
-            unit,
-            position,
+            unit: u32::try_from(unit).ok()?,
+            position: position as u32,
             count: count as u32,
             millibits,
         })
     }
-}
-
-/// Which output tokens lie in a run that the prompt also holds and that is too informative to be
-/// chance.
-fn echoes(prompt: &[u32], output: &[u32], millibits: &[u64], least: u64) -> Vec<bool> {
-    let mut echo = vec![false; output.len()];
-    // Lengths of the common runs that end at the previous output token and each prompt token.
-    let mut previous = vec![0usize; prompt.len() + 1];
-    for (end, token) in output.iter().enumerate() {
-        let mut current = vec![0usize; prompt.len() + 1];
-        let mut longest = 0;
-        for (i, _) in prompt.iter().enumerate().filter(|(_, p)| *p == token) {
-            current[i + 1] = previous[i] + 1;
-            longest = longest.max(current[i + 1]);
-        }
-        let run = end + 1 - longest..end + 1;
-        if millibits[run.clone()].iter().sum::<u64>() >= least {
-            echo[run].fill(true);
-        }
-        previous = current;
-    }
-    echo
 }

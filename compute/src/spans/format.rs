@@ -1,20 +1,31 @@
-//! An index as bytes: a checked header, then units, tokens, array and a checksum.
+//! The file of an index: a checked header, then units, starts, text, array and a checksum.
 //!
-//! Layout, big-endian: magic `OLSA`, `u16` version, snapshot (32), tokenizer (32), `u32`
-//! vocabulary, `u32` units, `u32` symbols; per unit hash (32) and `u32` length; per symbol a `u32`
-//! text value and a `u32` array value; BLAKE3 of all that (32).
+//! Layout, big-endian: magic `OLSA`, `u16` version, bytes of a symbol (`u8`, 2 or 4) and of a
+//! position (`u8`, 4 or 8), snapshot (32), tokenizer (32), `u32` vocabulary, `u64` units, `u64`
+//! symbols; per unit hash (32) and `u64` start in the text; per token, and once more, the `u64` rank
+//! of the first suffix that begins with it; the text; the array; BLAKE3 of all that (32).
+//!
+//! The file is the index: it is read in place, and its BLAKE3 hash is its address. It is equal on
+//! every node.
+
+use std::ops::Range;
 
 use protocol::Hash;
 
-use super::index::{Entry, MAX_SYMBOLS, MAX_VOCAB, SpanIndex, count};
+use super::build::{Layout, starts};
+use super::index::SpanIndex;
+use super::ints::{Ints, Width};
 
 /// The version that this code writes and reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
+
+/// Largest vocabulary: symbols fit into 24 bits and some.
+pub(crate) const MAX_VOCAB: u32 = 1 << 24;
+/// Bytes of one entry of the unit table.
+pub(crate) const UNIT: usize = 32 + 8;
 
 const MAGIC: &[u8; 4] = b"OLSA";
-const HEADER: usize = 4 + 2 + 32 + 32 + 4 + 4 + 4;
-const UNIT: usize = 32 + 4;
-const SYMBOL: usize = 4 + 4;
+const HEADER: usize = 4 + 2 + 1 + 1 + 32 + 32 + 4 + 8 + 8;
 const CHECKSUM: usize = 32;
 
 /// Why bytes are not the index that was asked for.
@@ -53,73 +64,66 @@ pub enum FormatError {
     Inconsistent(&'static str),
 }
 
-impl SpanIndex {
-    /// The index as bytes, equal on every node.
-    pub fn encode(&self) -> Vec<u8> {
-        let size = HEADER + self.entries.len() * UNIT + self.text.len() * SYMBOL + CHECKSUM;
-        let mut out = Vec::with_capacity(size);
-        out.extend(MAGIC);
-        out.extend(FORMAT_VERSION.to_be_bytes());
-        out.extend(self.snapshot().0);
-        out.extend(self.tokenizer.0);
-        out.extend(self.vocab.to_be_bytes());
-        out.extend((self.entries.len() as u32).to_be_bytes());
-        out.extend((self.text.len() as u32).to_be_bytes());
-        for entry in &self.entries {
-            out.extend(entry.hash.0);
-            out.extend(entry.len.to_be_bytes());
-        }
-        out.extend(self.text.iter().flat_map(|symbol| symbol.to_be_bytes()));
-        out.extend(self.order.iter().flat_map(|position| position.to_be_bytes()));
-        let checksum = blake3::hash(&out);
-        out.extend(checksum.as_bytes());
-        out
+/// The sizes of an index, from which every section's place follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) vocab: u32,
+    pub(crate) units: u64,
+    pub(crate) symbols: u64,
+    pub(crate) layout: Layout,
+}
+
+impl Shape {
+    /// Bytes of the whole file; `None` when no computer could hold it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        let width = (self.layout.symbol.bytes() + self.layout.position.bytes()) as u64;
+        let units = self.units.checked_mul(UNIT as u64)?;
+        let symbols = self.symbols.checked_mul(width)?;
+        let fixed = (HEADER + CHECKSUM) as u64 + (u64::from(self.vocab) + 1) * 8;
+        usize::try_from(fixed.checked_add(units)?.checked_add(symbols)?).ok().map(|n| n as u64)
     }
 
-    /// Reads an index of the snapshot that the caller wants. Allocates no more than a small
-    /// multiple of `bytes`.
-    pub fn decode(bytes: &[u8], snapshot: &Hash) -> Result<Self, FormatError> {
-        let header = Header::read(bytes)?;
-        if header.snapshot != *snapshot {
-            return Err(FormatError::Snapshot { expected: *snapshot, found: header.snapshot });
-        }
-        let (units, symbols) = (header.units as usize, header.symbols as usize);
-        let expected = (HEADER + CHECKSUM) as u64
-            + u64::from(header.units) * UNIT as u64
-            + u64::from(header.symbols) * SYMBOL as u64;
-        if expected != bytes.len() as u64 {
-            return Err(FormatError::Length { expected, found: bytes.len() as u64 });
-        }
-        let (body, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err(FormatError::Checksum);
-        }
-        let (unit_bytes, symbol_bytes) = body[HEADER..].split_at(units * UNIT);
-        let (text_bytes, order_bytes) = symbol_bytes.split_at(symbols * 4);
-        let text: Vec<i32> = words(text_bytes).map(|word| word as i32).collect();
-        let order: Vec<u32> = words(order_bytes).collect();
-        let entries = read_units(unit_bytes, &text)?;
-        check_text(header.vocab, &text)?;
-        check_permutation(&order)?;
-        let counts = count(header.vocab, &text);
-        let tokenizer = header.tokenizer;
-        let index = Self { tokenizer, vocab: header.vocab, entries, text, order, counts };
-        match index.snapshot() == header.snapshot {
-            true => Ok(index),
-            false => Err(FormatError::Inconsistent("the header names another snapshot")),
-        }
+    pub(crate) const fn unit_bytes(&self) -> Range<usize> {
+        HEADER..HEADER + self.units as usize * UNIT
+    }
+
+    pub(crate) const fn start_bytes(&self) -> Range<usize> {
+        let start = self.unit_bytes().end;
+        start..start + (self.vocab as usize + 1) * 8
+    }
+
+    pub(crate) const fn text_bytes(&self) -> Range<usize> {
+        let start = self.start_bytes().end;
+        start..start + self.symbols as usize * self.layout.symbol.bytes()
+    }
+
+    pub(crate) const fn array_bytes(&self) -> Range<usize> {
+        let start = self.text_bytes().end;
+        start..start + self.symbols as usize * self.layout.position.bytes()
     }
 }
 
-struct Header {
-    snapshot: Hash,
-    tokenizer: Hash,
-    vocab: u32,
-    units: u32,
-    symbols: u32,
+/// What stands before the sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) snapshot: Hash,
+    pub(crate) tokenizer: Hash,
+    pub(crate) shape: Shape,
 }
 
 impl Header {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let Shape { vocab, units, symbols, layout } = self.shape;
+        out.extend(MAGIC);
+        out.extend(FORMAT_VERSION.to_be_bytes());
+        out.extend([layout.symbol.bytes() as u8, layout.position.bytes() as u8]);
+        out.extend(self.snapshot.0);
+        out.extend(self.tokenizer.0);
+        out.extend(vocab.to_be_bytes());
+        out.extend(units.to_be_bytes());
+        out.extend(symbols.to_be_bytes());
+    }
+
     fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FormatError::Magic);
@@ -133,55 +137,111 @@ impl Header {
             return Err(FormatError::Version { found });
         }
         let hash = |at: usize| Hash::from_slice(&bytes[at..at + 32]).expect("32 bytes were taken");
-        let mut numbers = words(&bytes[70..HEADER]);
-        let mut next = || numbers.next().expect("the header holds three numbers");
-        let (vocab, units, symbols) = (next(), next(), next());
-        if vocab == 0 || vocab > MAX_VOCAB || symbols as usize > MAX_SYMBOLS {
+        let int = |range: Range<usize>| bytes[range].iter().fold(0, |n, &b| n << 8 | u64::from(b));
+        let vocab = int(72..76) as u32;
+        let widths = (Width::of(bytes[6]), Width::of(bytes[7]));
+        let layout = match widths {
+            (Some(symbol), Some(position)) => Layout { symbol, position },
+            _ => return Err(FormatError::Inconsistent("a width is none that is written")),
+        };
+        let (units, symbols) = (int(76..84), int(84..92));
+        let is_layout = layout.holds(Layout::smallest(vocab, symbols));
+        if vocab == 0 || vocab > MAX_VOCAB || units == 0 || units >= symbols || !is_layout {
             return Err(FormatError::Inconsistent("a size is out of bounds"));
         }
-        Ok(Self { snapshot: hash(6), tokenizer: hash(38), vocab, units, symbols })
+        let shape = Shape { vocab, units, symbols, layout };
+        Ok(Self { snapshot: hash(8), tokenizer: hash(40), shape })
     }
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word))
+/// Appends the checksum.
+pub(crate) fn seal(out: &mut Vec<u8>) {
+    let checksum = blake3::hash(out);
+    out.extend(checksum.as_bytes());
+}
+
+impl<B: AsRef<[u8]>> SpanIndex<B> {
+    /// Takes bytes whose content was checked before, by their address or by [`Self::decode`], as the
+    /// index of the snapshot that the caller wants. Reads the header only.
+    ///
+    /// Lookups in bytes that nobody checked may be wrong, but never panic.
+    pub fn attach(bytes: B, snapshot: &Hash) -> Result<Self, FormatError> {
+        let header = Header::read(bytes.as_ref())?;
+        if header.snapshot != *snapshot {
+            return Err(FormatError::Snapshot { expected: *snapshot, found: header.snapshot });
+        }
+        let found = bytes.as_ref().len() as u64;
+        let expected = header.shape.length().unwrap_or(u64::MAX);
+        if expected != found {
+            return Err(FormatError::Length { expected, found });
+        }
+        Ok(Self::from_parts(bytes, header))
+    }
+
+    /// Takes bytes from anybody: all but the order of the array is checked. Whoever doubts that
+    /// order builds the index again, or looks for a [`Fraud`](super::proof::Fraud).
+    ///
+    /// Allocates no more than a bit per symbol and eight bytes per id of the vocabulary.
+    pub fn decode(bytes: B, snapshot: &Hash) -> Result<Self, FormatError> {
+        let index = Self::attach(bytes, snapshot)?;
+        let (body, checksum) = index.bytes().split_at(index.bytes().len() - CHECKSUM);
+        if blake3::hash(body).as_bytes() != checksum {
+            return Err(FormatError::Checksum);
+        }
+        check_units(&index)?;
+        check_starts(&index)?;
+        check_permutation(index.array())?;
+        match index.units_hash() == *snapshot {
+            true => Ok(index),
+            false => Err(FormatError::Inconsistent("the header names another snapshot")),
+        }
+    }
 }
 
 /// Units must cover the text exactly, each closed by a separator.
-fn read_units(bytes: &[u8], text: &[i32]) -> Result<Vec<Entry>, FormatError> {
-    const WRONG: FormatError = FormatError::Inconsistent("units and text differ");
-    let mut entries = Vec::with_capacity(bytes.len() / UNIT);
-    let mut start = 0usize;
-    for unit in bytes.as_chunks::<UNIT>().0 {
-        let hash = Hash::from_slice(&unit[..32]).ok_or(WRONG)?;
-        let len = words(&unit[32..]).next().ok_or(WRONG)?;
-        let end = start + len as usize;
-        if len == 0 || text.get(end) != Some(&0) || text[start..end].contains(&0) {
-            return Err(WRONG);
+fn check_units<B: AsRef<[u8]>>(index: &SpanIndex<B>) -> Result<(), FormatError> {
+    let (text, units) = (index.text(), index.units() as u64);
+    let mut unit = 0;
+    let mut start = 0;
+    for (at, symbol) in text.iter().enumerate().map(|(at, symbol)| (at as u64, symbol)) {
+        if at == start && (index.unit_start(unit) != Some(start) || symbol == 0) {
+            return Err(FormatError::Inconsistent("units and text differ"));
         }
-        entries.push(Entry { hash, start: start as u32, len });
-        start = end + 1;
+        if symbol == 0 {
+            unit += 1;
+            start = at + 1;
+        }
     }
-    if entries.is_empty() || start != text.len() { Err(WRONG) } else { Ok(entries) }
-}
-
-fn check_text(vocab: u32, text: &[i32]) -> Result<(), FormatError> {
-    let fits = |symbol: &i32| (0..=vocab as i32).contains(symbol);
-    if text.iter().all(fits) {
-        Ok(())
-    } else {
-        Err(FormatError::Inconsistent("a token lies outside the vocabulary"))
+    match unit == units && start == text.len() as u64 {
+        true => Ok(()),
+        false => Err(FormatError::Inconsistent("units and text differ")),
     }
 }
 
-/// Every position occurs once, so lookups stay inside the text. Their order is not re-proved: the
-/// file is content-addressed, and whoever doubts it builds it again.
-fn check_permutation(order: &[u32]) -> Result<(), FormatError> {
-    let mut seen = vec![false; order.len()];
-    for &position in order {
-        match seen.get_mut(position as usize) {
-            Some(seen) if !*seen => *seen = true,
-            _ => return Err(FormatError::Inconsistent("the array is no permutation")),
+/// Symbols must lie in the vocabulary, and the starts must count them.
+fn check_starts<B: AsRef<[u8]>>(index: &SpanIndex<B>) -> Result<(), FormatError> {
+    let mut counts = vec![0u64; index.vocab() as usize];
+    for symbol in index.text().iter().filter(|&symbol| symbol > 0) {
+        match counts.get_mut(symbol as usize - 1) {
+            Some(count) => *count += 1,
+            None => return Err(FormatError::Inconsistent("a token lies outside the vocabulary")),
+        }
+    }
+    match index.starts().iter().eq(starts(index.units(), &counts)) {
+        true => Ok(()),
+        false => Err(FormatError::Inconsistent("the starts don't count the text")),
+    }
+}
+
+/// Every position occurs once, so lookups stay inside the text.
+fn check_permutation(array: Ints<'_>) -> Result<(), FormatError> {
+    let mut seen = vec![0u64; array.len().div_ceil(64)];
+    for position in array.iter() {
+        let bit = 1u64 << (position % 64);
+        let place = usize::try_from(position / 64).ok().and_then(|at| seen.get_mut(at));
+        match place.filter(|seen| position < array.len() as u64 && **seen & bit == 0) {
+            Some(seen) => *seen |= bit,
+            None => return Err(FormatError::Inconsistent("the array is no permutation")),
         }
     }
     Ok(())

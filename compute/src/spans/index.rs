@@ -1,212 +1,222 @@
-//! The suffix array of a snapshot, and lookups in it.
+//! The suffix array of one part of a snapshot, and lookups in it.
 
-use std::cmp::Ordering;
+use std::fmt;
 use std::ops::Range;
 
-use libsais_rs::libsais_int;
 use protocol::Hash;
 
-use super::bits::log2_millibits;
+use super::build::{Layout, snapshot};
+use super::format::{Header, UNIT};
+use super::ints::{Ints, Width};
 
-/// Most symbols (tokens and separators) of one index: positions fit into 31 bits.
-pub(crate) const MAX_SYMBOLS: usize = i32::MAX as usize - 8192;
-/// Largest vocabulary: symbols fit into 24 bits.
-pub(crate) const MAX_VOCAB: u32 = 1 << 24;
-/// Free space that makes the construction fast, in multiples of the alphabet.
-const FREE_SPACE: usize = 6;
-
-/// One unit to be indexed.
-#[derive(Clone, Copy, Debug)]
-pub struct SpanUnit<'a> {
-    /// The unit's hash.
-    pub hash: Hash,
-    /// Its token ids.
-    pub tokens: &'a [u32],
-}
-
-/// A unit's place in the indexed text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) hash: Hash,
-    pub(crate) start: u32,
-    pub(crate) len: u32,
-}
-
-/// A suffix array over the token ids of the units of one snapshot.
+/// A suffix array over the token ids of units.
 ///
 /// Units are **listed in the order of commitment**: the earliest unit that holds a span owns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpanIndex {
-    pub(crate) tokenizer: Hash,
-    pub(crate) vocab: u32,
-    pub(crate) entries: Vec<Entry>,
-    /// Token ids plus one; each unit is followed by the separator 0.
-    pub(crate) text: Vec<i32>,
-    /// Positions of `text`, by the suffixes that start there.
-    pub(crate) order: Vec<u32>,
-    /// How often each token occurs.
-    pub(crate) counts: Vec<u32>,
+///
+/// The index is its file: `B` is whatever keeps those bytes, a vector, a slice or a mapped file
+/// ([`super::FileBytes`]).
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpanIndex<B = Vec<u8>> {
+    bytes: B,
+    header: Header,
 }
 
-/// Why a snapshot could not be indexed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// There is nothing to index.
-    #[error("the snapshot holds no units")]
-    NoUnits,
-    /// A unit has no tokens.
-    #[error("unit {0} has no tokens")]
-    EmptyUnit(Hash),
-    /// A unit is listed twice.
-    #[error("unit {0} is listed twice")]
-    DuplicateUnit(Hash),
-    /// A token lies outside the vocabulary: the unit was cut with another tokenizer.
-    #[error("unit {unit} holds token {token}, outside the vocabulary of {vocab}")]
-    Token {
-        /// The unit.
-        unit: Hash,
-        /// The token id.
-        token: u32,
-        /// Ids of the vocabulary.
-        vocab: u32,
-    },
-    /// The vocabulary is empty or larger than symbols can be.
-    #[error("a vocabulary of {0} ids can't be indexed")]
-    Vocabulary(u32),
-    /// More tokens than one index can address.
-    #[error("{0} tokens are too many for one index: index the snapshot in parts")]
-    TooLarge(usize),
+impl<B> fmt::Debug for SpanIndex<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanIndex").field("header", &self.header).finish_non_exhaustive()
+    }
 }
 
-impl SpanIndex {
-    /// Indexes `units`, given in the order of commitment, cut by the tokenizer of that hash.
-    pub fn build(tokenizer: Hash, vocab: u32, units: &[SpanUnit<'_>]) -> Result<Self, BuildError> {
-        let (entries, mut text) = lay_out(vocab, units)?;
-        let counts = count(vocab, &text);
-        let free = FREE_SPACE * (vocab as usize + 1);
-        let mut order = vec![0i32; text.len() + free];
-        let code = libsais_int(&mut text, &mut order, vocab as i32 + 1, free as i32);
-        assert_eq!(code, 0, "sizes were checked, and nothing else can fail");
-        order.truncate(text.len());
-        let order = order.into_iter().map(|position| position as u32).collect();
-        Ok(Self { tokenizer, vocab, entries, text, order, counts })
+impl<B: AsRef<[u8]>> SpanIndex<B> {
+    /// Joins bytes with the header that describes them.
+    pub(crate) const fn from_parts(bytes: B, header: Header) -> Self {
+        Self { bytes, header }
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    /// The address of the file. Hashes all of it.
+    pub fn address(&self) -> Hash {
+        protocol::hash::blake3(self.bytes())
     }
 
     /// Number of indexed units.
-    pub fn units(&self) -> usize {
-        self.entries.len()
+    pub const fn units(&self) -> usize {
+        self.header.shape.units as usize
     }
 
     /// Number of indexed tokens.
-    pub fn tokens(&self) -> usize {
-        self.text.len() - self.entries.len()
+    pub const fn tokens(&self) -> usize {
+        (self.header.shape.symbols - self.header.shape.units) as usize
     }
 
-    /// The hash of the unit of that rank.
-    pub fn unit_hash(&self, unit: u32) -> Option<Hash> {
-        self.entries.get(unit as usize).map(|entry| entry.hash)
+    /// Ids of the vocabulary.
+    pub const fn vocab(&self) -> u32 {
+        self.header.shape.vocab
+    }
+
+    /// Widths of what is stored.
+    pub const fn layout(&self) -> Layout {
+        self.header.shape.layout
     }
 
     /// The tokenizer whose ids are indexed.
-    pub fn tokenizer(&self) -> Hash {
-        self.tokenizer
+    pub const fn tokenizer(&self) -> Hash {
+        self.header.tokenizer
     }
 
     /// What was indexed: binds the tokenizer, the units and their order, but not the array, which
     /// follows from them.
-    pub fn snapshot(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key("openledger span snapshot v1");
-        hasher.update(&self.tokenizer.0).update(&self.vocab.to_be_bytes());
-        for entry in &self.entries {
-            hasher.update(&entry.hash.0).update(&entry.len.to_be_bytes());
-        }
-        Hash(*hasher.finalize().as_bytes())
+    pub const fn snapshot(&self) -> Hash {
+        self.header.snapshot
     }
 
-    /// Information of a token under the smoothed unigram model of the snapshot.
-    pub(crate) fn token_millibits(&self, token: u32) -> u64 {
-        let all = self.tokens() as u64 + u64::from(self.vocab);
-        let count = self.counts.get(token as usize).copied().unwrap_or(0);
-        log2_millibits(all).saturating_sub(log2_millibits(u64::from(count) + 1))
+    /// The hash of the unit of that rank.
+    pub fn unit_hash(&self, unit: u32) -> Option<Hash> {
+        self.unit_entry(u64::from(unit)).and_then(|entry| Hash::from_slice(&entry[..32]))
+    }
+
+    /// Hash and length of every unit.
+    pub(crate) fn unit_list(&self) -> impl Iterator<Item = (Hash, u32)> {
+        (0..self.header.shape.units).map_while(|unit| {
+            let end = self.unit_start(unit + 1).unwrap_or(self.header.shape.symbols);
+            let length = end.checked_sub(self.unit_start(unit)? + 1)?;
+            let hash = Hash::from_slice(&self.unit_entry(unit)?[..32])?;
+            Some((hash, u32::try_from(length).ok()?))
+        })
+    }
+
+    /// The snapshot as the unit table says it, which unchecked bytes may contradict.
+    pub(crate) fn units_hash(&self) -> Hash {
+        snapshot(self.tokenizer(), self.vocab(), self.unit_list())
+    }
+
+    /// First symbol of a unit.
+    pub(crate) fn unit_start(&self, unit: u64) -> Option<u64> {
+        let entry = self.unit_entry(unit)?;
+        entry.last_chunk().map(|start| u64::from_be_bytes(*start))
+    }
+
+    fn unit_entry(&self, unit: u64) -> Option<&[u8; UNIT]> {
+        let table = &self.bytes()[self.header.shape.unit_bytes()];
+        table.as_chunks().0.get(usize::try_from(unit).ok()?)
+    }
+
+    /// The bytes of the unit table.
+    pub(crate) fn table_bytes(&self) -> &[u8] {
+        &self.bytes()[self.header.shape.unit_bytes()]
+    }
+
+    /// The bytes of the text: token ids plus one; each unit is followed by the separator 0.
+    pub(crate) fn text_bytes(&self) -> &[u8] {
+        &self.bytes()[self.header.shape.text_bytes()]
+    }
+
+    /// The bytes of the array: positions of the text, by the suffixes that start there.
+    pub(crate) fn array_bytes(&self) -> &[u8] {
+        &self.bytes()[self.header.shape.array_bytes()]
+    }
+
+    pub(crate) fn text(&self) -> Ints<'_> {
+        Ints::new(self.text_bytes(), self.layout().symbol)
+    }
+
+    pub(crate) fn array(&self) -> Ints<'_> {
+        Ints::new(self.array_bytes(), self.layout().position)
+    }
+
+    /// Per token the rank of the first suffix that begins with it, and the number of symbols.
+    pub(crate) fn starts(&self) -> Ints<'_> {
+        Ints::new(&self.bytes()[self.header.shape.start_bytes()], Width::Eight)
+    }
+
+    /// How often a token occurs.
+    pub(crate) fn count(&self, token: u32) -> u64 {
+        let bucket = self.bucket(token);
+        bucket.end - bucket.start
+    }
+
+    /// Ranks of the suffixes that begin with `token`.
+    fn bucket(&self, token: u32) -> Range<u64> {
+        let starts = self.starts();
+        let bounds = (starts.get(token as usize), starts.get(token as usize + 1));
+        match bounds {
+            (Some(start), Some(end)) if start <= end && end <= self.header.shape.symbols => {
+                start..end
+            }
+            _ => 0..0,
+        }
+    }
+
+    /// Where `query` belongs in the order: the number of suffixes below it, and how much of it the
+    /// longest match among the two neighbours of that place holds. Each step of the search compares
+    /// beyond what both bounds already share with the query.
+    pub(crate) fn seek(&self, query: &[u32]) -> (u64, usize) {
+        let Some(&first) = query.first() else { return (0, 0) };
+        let (text, array) = (self.text(), self.array());
+        let Range { start: mut low, end: mut high } = self.bucket(first);
+        let (mut left, mut right) = (0, 0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let at = array.get(middle as usize).unwrap_or(u64::MAX) as usize;
+            let known: usize = left.min(right);
+            let same = known + text.common(at.saturating_add(known), &query[known..]);
+            let symbol = text.get(at.saturating_add(same)).unwrap_or(0);
+            if query.get(same).is_some_and(|&token| symbol < u64::from(token) + 1) {
+                (low, left) = (middle + 1, same);
+            } else {
+                (high, right) = (middle, same);
+            }
+        }
+        (low, left.max(right))
     }
 
     /// Length of the longest prefix of `query` that some unit holds.
     pub(crate) fn longest(&self, query: &[u32]) -> usize {
-        let rank = self.order.partition_point(|&at| self.compare(at, query) == Ordering::Less);
-        let neighbours = [rank.checked_sub(1), Some(rank)];
-        let at = |rank: Option<usize>| rank.and_then(|r| self.order.get(r));
-        neighbours.iter().filter_map(|&r| at(r)).map(|&p| self.common(p, query)).max().unwrap_or(0)
+        self.seek(query).1
     }
 
-    /// Ranks of the suffixes that begin with all of `query`.
-    pub(crate) fn occurrences(&self, query: &[u32]) -> Range<usize> {
-        let low = self.order.partition_point(|&at| self.compare(at, query) == Ordering::Less);
-        let more = self.order[low..].partition_point(|&at| self.common(at, query) == query.len());
-        low..low + more
+    /// Ranks of the suffixes that begin with all of `query`; of more than `limit`, at least
+    /// `limit + 1` are given.
+    pub(crate) fn occurrences(&self, query: &[u32], limit: u64) -> Range<u64> {
+        let (low, longest) = self.seek(query);
+        if query.is_empty() || longest < query.len() {
+            return low..low;
+        }
+        let (text, array) = (self.text(), self.array());
+        let begins = |rank: u64| {
+            let at = array.get(rank as usize).and_then(|at| usize::try_from(at).ok());
+            at.is_some_and(|at| text.common(at, query) == query.len())
+        };
+        // Most spans are rare: the end is near.
+        let mut reach = 1;
+        while reach <= limit && begins(low + reach) {
+            reach *= 2;
+        }
+        let (mut from, mut to) = (low + reach / 2, low + reach.min(limit.saturating_add(1)));
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if begins(middle) { from = middle + 1 } else { to = middle }
+        }
+        low..from
+    }
+
+    /// The earliest position among some ranks.
+    pub(crate) fn earliest(&self, ranks: Range<u64>) -> Option<u64> {
+        ranks.filter_map(|rank| self.array().get(rank as usize)).min()
     }
 
     /// The rank of the unit in which a text position lies, and the position within it.
-    pub(crate) fn locate(&self, position: u32) -> (u32, u32) {
-        let unit = self.entries.partition_point(|entry| entry.start <= position) - 1;
-        (unit as u32, position - self.entries[unit].start)
-    }
-
-    /// Order of the suffix at `at` and `query`; a suffix that begins with `query` is greater.
-    fn compare(&self, at: u32, query: &[u32]) -> Ordering {
-        let same = self.common(at, query);
-        match query.get(same) {
-            None => Ordering::Greater,
-            Some(&token) => {
-                let symbol = self.text.get(at as usize + same).copied().unwrap_or(-1);
-                symbol.cmp(&(token as i32 + 1))
-            }
+    pub(crate) fn locate(&self, position: u64) -> Option<(u64, u64)> {
+        let (mut low, mut high) = (0, self.header.shape.units);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.unit_start(middle)? <= position { low = middle + 1 } else { high = middle }
         }
+        let unit = low.checked_sub(1)?;
+        Some((unit, position - self.unit_start(unit)?))
     }
-
-    fn common(&self, at: u32, query: &[u32]) -> usize {
-        let suffix = &self.text[at as usize..];
-        suffix.iter().zip(query).take_while(|&(&s, &q)| s == q as i32 + 1).count()
-    }
-}
-
-/// Checks the units and writes them one after the other.
-fn lay_out(vocab: u32, units: &[SpanUnit<'_>]) -> Result<(Vec<Entry>, Vec<i32>), BuildError> {
-    if vocab == 0 || vocab > MAX_VOCAB {
-        return Err(BuildError::Vocabulary(vocab));
-    }
-    if units.is_empty() {
-        return Err(BuildError::NoUnits);
-    }
-    let symbols = units.iter().map(|unit| unit.tokens.len() + 1).sum();
-    if symbols > MAX_SYMBOLS {
-        return Err(BuildError::TooLarge(symbols));
-    }
-    let mut hashes: Vec<Hash> = units.iter().map(|unit| unit.hash).collect();
-    hashes.sort_unstable();
-    if let Some(pair) = hashes.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(BuildError::DuplicateUnit(pair[0]));
-    }
-    let mut entries = Vec::with_capacity(units.len());
-    let mut text = Vec::with_capacity(symbols);
-    for unit in units {
-        if unit.tokens.is_empty() {
-            return Err(BuildError::EmptyUnit(unit.hash));
-        }
-        if let Some(&token) = unit.tokens.iter().find(|&&token| token >= vocab) {
-            return Err(BuildError::Token { unit: unit.hash, token, vocab });
-        }
-        let (start, len) = (text.len() as u32, unit.tokens.len() as u32);
-        entries.push(Entry { hash: unit.hash, start, len });
-        text.extend(unit.tokens.iter().map(|&token| token as i32 + 1));
-        text.push(0);
-    }
-    Ok((entries, text))
-}
-
-pub(crate) fn count(vocab: u32, text: &[i32]) -> Vec<u32> {
-    let mut counts = vec![0u32; vocab as usize];
-    for &symbol in text.iter().filter(|&&symbol| symbol > 0) {
-        counts[symbol as usize - 1] += 1;
-    }
-    counts
 }

@@ -6,6 +6,7 @@ mod device;
 mod fixture;
 mod model;
 mod spans;
+mod spans_proof;
 mod tokenizer;
 mod training;
 mod update;

@@ -1,7 +1,10 @@
 //! The span index against a naive oracle, and every way in which its input can be wrong.
 
+use std::io::Write;
+
 use compute::spans::{
-    Attributed, BuildError, FormatError, QueryError, SpanIndex, SpanParams, SpanUnit,
+    Attributed, BuildError, FileBytes, FormatError, Layout, QueryError, SetError, SpanIndex,
+    SpanParams, SpanSet, SpanUnit, Width,
 };
 use proptest::prelude::*;
 use protocol::Hash;
@@ -10,16 +13,23 @@ const TOKENIZER: Hash = Hash([7; 32]);
 const LOOSE: SpanParams =
     SpanParams { min_millibits: 1, max_count: 1000, echo_millibits: u64::MAX };
 
-fn name(rank: usize) -> Hash {
+pub(crate) fn name(rank: usize) -> Hash {
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&(rank as u64).to_be_bytes());
     Hash(hash)
 }
 
-fn build(vocab: u32, texts: &[Vec<u32>]) -> SpanIndex {
-    let units: Vec<_> =
-        texts.iter().enumerate().map(|(i, t)| SpanUnit { hash: name(i), tokens: t }).collect();
-    SpanIndex::build(TOKENIZER, vocab, &units).unwrap()
+pub(crate) fn build(vocab: u32, texts: &[Vec<u32>]) -> SpanIndex {
+    build_from(vocab, 0, texts)
+}
+
+/// An index of units that are named from a rank on.
+fn build_from(vocab: u32, first: usize, texts: &[Vec<u32>]) -> SpanIndex {
+    SpanIndex::build(TOKENIZER, vocab, &units(first, texts)).unwrap()
+}
+
+fn units(first: usize, texts: &[Vec<u32>]) -> Vec<SpanUnit<'_>> {
+    (first..).zip(texts).map(|(rank, tokens)| SpanUnit { hash: name(rank), tokens }).collect()
 }
 
 fn attribute(index: &SpanIndex, prompt: &[u32], output: &[u32], params: SpanParams) -> Attributed {
@@ -27,7 +37,7 @@ fn attribute(index: &SpanIndex, prompt: &[u32], output: &[u32], params: SpanPara
 }
 
 /// All `(unit, position)` at which `needle` occurs, by exhaustive search.
-fn occurrences(texts: &[Vec<u32>], needle: &[u32]) -> Vec<(u32, u32)> {
+pub(crate) fn occurrences(texts: &[Vec<u32>], needle: &[u32]) -> Vec<(u32, u32)> {
     let mut found = Vec::new();
     for (unit, text) in texts.iter().enumerate() {
         for (position, window) in text.windows(needle.len()).enumerate() {
@@ -90,7 +100,7 @@ proptest! {
     #[test]
     fn an_index_survives_its_bytes((texts, output) in texts_and_output()) {
         let index = build(4, &texts);
-        let copy = SpanIndex::decode(&index.encode(), &index.snapshot()).unwrap();
+        let copy = SpanIndex::decode(index.bytes().to_vec(), &index.snapshot()).unwrap();
         prop_assert_eq!(&copy, &index);
         prop_assert_eq!(
             attribute(&copy, &[], &output, LOOSE),
@@ -101,13 +111,68 @@ proptest! {
     #[test]
     fn damaged_bytes_are_refused(at in any::<prop::sample::Index>(), flip in 1u8..) {
         let index = build(300, &[vec![1, 2, 299, 4], vec![1, 2, 3]]);
-        let mut bytes = index.encode();
+        let mut bytes = index.bytes().to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
         prop_assert!(SpanIndex::decode(&bytes, &index.snapshot()).is_err());
         bytes[at] ^= flip;
         prop_assert!(SpanIndex::decode(&bytes[..at], &index.snapshot()).is_err());
     }
+
+    #[test]
+    fn parts_answer_as_one((texts, output) in texts_and_output(), cuts in any::<[u8; 2]>()) {
+        let (whole, set) = whole_and_parts(4, &texts, cuts);
+        prop_assert_eq!((set.units(), set.tokens()), (whole.units(), whole.tokens()));
+        for params in [LOOSE, SpanParams { max_count: 2, ..LOOSE }, SpanParams::DEFAULT] {
+            for prompt in [&[][..], &output[output.len() / 2..]] {
+                let params = SpanParams { echo_millibits: 3000, ..params };
+                let found = set.attribute(TOKENIZER, prompt, &output, params).unwrap();
+                prop_assert_eq!(found, attribute(&whole, prompt, &output, params));
+            }
+        }
+    }
+
+    #[test]
+    fn every_layout_answers_alike((texts, output) in texts_and_output()) {
+        let expected = attribute(&build(4, &texts), &[], &output, LOOSE);
+        for symbol in [Width::Two, Width::Four] {
+            for position in [Width::Four, Width::Eight] {
+                let layout = Layout { symbol, position };
+                let units = units(0, &texts);
+                let index = SpanIndex::build_as(layout, TOKENIZER, 4, &units).unwrap();
+                let copy = SpanIndex::decode(index.bytes(), &index.snapshot()).unwrap();
+                let found = copy.attribute(TOKENIZER, &[], &output, LOOSE).unwrap();
+                prop_assert_eq!(&found, &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn unchecked_bytes_never_panic(
+        (texts, output) in texts_and_output(),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..20),
+    ) {
+        let index = build(4, &texts);
+        let mut bytes = index.bytes().to_vec();
+        for (at, flip) in flips {
+            let at = 92 + at.index(bytes.len() - 92);
+            bytes[at] ^= flip;
+        }
+        let damaged = SpanIndex::attach(bytes, &index.snapshot()).unwrap();
+        let _ = damaged.attribute(TOKENIZER, &[], &output, LOOSE);
+    }
+}
+
+/// One index of all units, and a set of up to three of consecutive ones.
+fn whole_and_parts(vocab: u32, texts: &[Vec<u32>], cuts: [u8; 2]) -> (SpanIndex, SpanSet) {
+    let whole = build(vocab, texts);
+    let mut bounds = vec![0, texts.len()];
+    bounds.extend(cuts.map(|cut| usize::from(cut) % (texts.len() + 1)));
+    bounds.sort_unstable();
+    bounds.dedup();
+    let part = |bound: &[usize]| build_from(vocab, bound[0], &texts[bound[0]..bound[1]]);
+    let set = SpanSet::assemble(bounds.windows(2).map(part).collect(), &whole.snapshot()).unwrap();
+    (whole, set)
 }
 
 /// Two units of pseudo-random tokens; the second repeats a stretch of the first.
@@ -177,6 +242,60 @@ fn malformed_snapshots_are_refused() {
 }
 
 #[test]
+fn parts_of_something_else_are_refused() {
+    let texts = [vec![1, 2, 3], vec![3, 2], vec![1]];
+    let whole = build(4, &texts).snapshot();
+    let parts = || vec![build(4, &texts[..1]), build_from(4, 1, &texts[1..])];
+    assert!(SpanSet::assemble(parts(), &whole).is_ok());
+    assert_eq!(SpanSet::<Vec<u8>>::assemble(vec![], &whole).unwrap_err(), SetError::Empty);
+    let [first, second] = <[_; 2]>::try_from(parts()).unwrap();
+    let swapped = SpanSet::assemble(vec![second, first.clone()], &whole).unwrap_err();
+    assert!(matches!(swapped, SetError::Snapshot { expected, .. } if expected == whole));
+    let missing = SpanSet::assemble(vec![first.clone()], &whole).unwrap_err();
+    assert_eq!(missing, SetError::Snapshot { expected: whole, found: first.snapshot() });
+    let foreign = SpanSet::assemble(vec![first.clone(), build(5, &texts)], &whole).unwrap_err();
+    assert!(matches!(foreign, SetError::Tokenizer { part: 1, .. }));
+    // A snapshot that lists a unit twice can be named, but not used.
+    let SetError::Snapshot { found, .. } =
+        SpanSet::assemble(vec![first.clone(), first.clone()], &whole).unwrap_err()
+    else {
+        panic!("the snapshot was another");
+    };
+    let twice = SpanSet::assemble(vec![first.clone(), first], &found).unwrap_err();
+    assert_eq!(twice, SetError::DuplicateUnit(name(0)));
+}
+
+#[test]
+fn a_mapped_file_answers_as_memory_does() {
+    let texts = corpus();
+    let index = build(512, &texts);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(index.bytes()).unwrap();
+    let mapped = SpanIndex::attach(FileBytes::map(&file).unwrap(), &index.snapshot()).unwrap();
+    let output = &texts[1][80..180];
+    let found = mapped.attribute(TOKENIZER, &[], output, SpanParams::DEFAULT).unwrap();
+    assert_eq!(found, attribute(&index, &[], output, SpanParams::DEFAULT));
+    assert_eq!(mapped.address(), protocol::hash::blake3(index.bytes()));
+}
+
+#[test]
+fn a_layout_is_as_small_as_it_can_be() {
+    let of = |vocab, symbols| {
+        let layout = Layout::smallest(vocab, symbols);
+        (layout.symbol.bytes(), layout.position.bytes())
+    };
+    assert_eq!(of(49_152, 100_000_000), (2, 4));
+    assert_eq!(of(65_535, 100_000_000), (2, 4));
+    assert_eq!(of(65_536, 1 << 40), (4, 8));
+    let wide = build(70_000, &[vec![69_999, 1, 69_999, 1]]);
+    assert_eq!(attribute(&wide, &[], &[69_999, 1], LOOSE).spans[0].count, 2);
+    let narrow = Layout { symbol: Width::Two, position: Width::Four };
+    let texts = [vec![1]];
+    let refused = SpanIndex::build_as(narrow, TOKENIZER, 70_000, &units(0, &texts)).unwrap_err();
+    assert_eq!(refused, BuildError::Layout(narrow));
+}
+
+#[test]
 fn outputs_of_another_tokenizer_are_refused() {
     let index = build(4, &[vec![1, 2, 3]]);
     let other = Hash([8; 32]);
@@ -200,10 +319,10 @@ fn outputs_of_another_tokenizer_are_refused() {
 #[test]
 fn each_kind_of_wrong_bytes_has_its_error() {
     let index = build(4, &[vec![1, 2, 3], vec![3, 3]]);
-    let (bytes, snapshot) = (index.encode(), index.snapshot());
+    let (bytes, snapshot) = (index.bytes().to_vec(), index.snapshot());
     let decode = |bytes: &[u8]| SpanIndex::decode(bytes, &snapshot).unwrap_err();
     assert_eq!(decode(b"PK\x03\x04"), FormatError::Magic);
-    assert_eq!(decode(&bytes[..20]), FormatError::Length { expected: 114, found: 20 });
+    assert_eq!(decode(&bytes[..20]), FormatError::Length { expected: 124, found: 20 });
     let mut version = bytes.clone();
     version[5] = 9;
     assert_eq!(decode(&version), FormatError::Version { found: 9 });

@@ -1,0 +1,346 @@
+//! From units to the bytes of an index.
+//!
+//! Suffixes are sorted as those of *separate* units: a comparison ends at the unit's end, where the
+//! earlier unit is the smaller. So no order depends on what happens to stand next, and a dispute
+//! about it never reaches beyond a unit.
+
+use libsais_rs::libsais_int;
+use libsais_rs::libsais16::libsais16_gsa;
+use libsais_rs::libsais16x64::libsais16x64_gsa;
+use libsais_rs::libsais64::libsais64_int;
+use protocol::Hash;
+
+use super::format::{Header, MAX_VOCAB, Shape, seal};
+use super::index::SpanIndex;
+use super::ints::{Width, write};
+
+/// Most symbols whose positions are sorted as 32-bit integers, with room for the free space.
+const MAX_NARROW: u64 = i32::MAX as u64 - (1 << 27);
+/// Most symbols of one index at all: nobody has more memory to build it.
+const MAX_SYMBOLS: u64 = 1 << 40;
+/// Free space that makes the construction fast, in multiples of the alphabet.
+const FREE_SPACE: usize = 6;
+
+/// One unit to be indexed.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanUnit<'a> {
+    /// The unit's hash.
+    pub hash: Hash,
+    /// Its token ids.
+    pub tokens: &'a [u32],
+}
+
+/// Widths of the stored integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Of one symbol of the text: [`Width::Two`] or [`Width::Four`].
+    pub symbol: Width,
+    /// Of one position of the array: [`Width::Four`] or [`Width::Eight`].
+    pub position: Width,
+}
+
+impl Layout {
+    /// The smallest layout for a vocabulary and a number of symbols (tokens and one separator per
+    /// unit).
+    pub const fn smallest(vocab: u32, symbols: u64) -> Self {
+        // Ids are stored plus one, beside the separator 0.
+        let symbol = if vocab <= u16::MAX as u32 { Width::Two } else { Width::Four };
+        let position = if symbols <= MAX_NARROW { Width::Four } else { Width::Eight };
+        Self { symbol, position }
+    }
+
+    /// Whether this layout holds whatever `other` does.
+    pub(crate) const fn holds(self, other: Self) -> bool {
+        self.symbol.bytes() >= other.symbol.bytes()
+            && self.symbol.bytes() <= 4
+            && self.position.bytes() >= other.position.bytes()
+    }
+}
+
+/// Why a snapshot could not be indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// There is nothing to index.
+    #[error("the snapshot holds no units")]
+    NoUnits,
+    /// A unit has no tokens.
+    #[error("unit {0} has no tokens")]
+    EmptyUnit(Hash),
+    /// A unit is listed twice.
+    #[error("unit {0} is listed twice")]
+    DuplicateUnit(Hash),
+    /// A token lies outside the vocabulary: the unit was cut with another tokenizer.
+    #[error("unit {unit} holds token {token}, outside the vocabulary of {vocab}")]
+    Token {
+        /// The unit.
+        unit: Hash,
+        /// The token id.
+        token: u32,
+        /// Ids of the vocabulary.
+        vocab: u32,
+    },
+    /// The vocabulary is empty or larger than symbols can be.
+    #[error("a vocabulary of {0} ids can't be indexed")]
+    Vocabulary(u32),
+    /// More symbols than one index, or the layout asked for, can address.
+    #[error("{0} symbols are too many for one index: index the snapshot in parts")]
+    TooLarge(u64),
+    /// The layout asked for can't hold the vocabulary or the positions.
+    #[error("the layout {0:?} can't hold this snapshot")]
+    Layout(Layout),
+}
+
+impl SpanIndex {
+    /// Indexes `units`, given in the order of commitment, cut by the tokenizer of that hash, in the
+    /// smallest layout.
+    pub fn build(tokenizer: Hash, vocab: u32, units: &[SpanUnit<'_>]) -> Result<Self, BuildError> {
+        Self::build_as(Layout::smallest(vocab, symbols_of(units)), tokenizer, vocab, units)
+    }
+
+    /// The same in a chosen layout: wider than needed costs space and changes no result.
+    pub fn build_as(
+        layout: Layout,
+        tokenizer: Hash,
+        vocab: u32,
+        units: &[SpanUnit<'_>],
+    ) -> Result<Self, BuildError> {
+        let symbols = symbols_of(units);
+        check(vocab, units, symbols)?;
+        if !layout.holds(Layout::smallest(vocab, symbols)) {
+            return Err(BuildError::Layout(layout));
+        }
+        let shape = Shape { vocab, units: units.len() as u64, symbols, layout };
+        let mut out = Vec::with_capacity(shape.length().unwrap_or(0) as usize);
+        let snapshot = snapshot(tokenizer, vocab, units.iter().map(hash_and_length));
+        Header { snapshot, tokenizer, shape }.write(&mut out);
+        write_units(&mut out, units);
+        let counts = counts(vocab, units);
+        write(&mut out, Width::Eight, starts(units.len(), &counts).into_iter());
+        sort(&mut out, layout, vocab, units, symbols as usize);
+        seal(&mut out);
+        Ok(Self::from_parts(out, Header { snapshot, tokenizer, shape }))
+    }
+}
+
+fn symbols_of(units: &[SpanUnit<'_>]) -> u64 {
+    units.iter().map(|unit| unit.tokens.len() as u64 + 1).sum()
+}
+
+fn hash_and_length(unit: &SpanUnit<'_>) -> (Hash, u32) {
+    (unit.hash, unit.tokens.len() as u32)
+}
+
+/// What is indexed: binds the tokenizer, the units and their order, but not the array, which
+/// follows from them.
+pub(crate) fn snapshot(
+    tokenizer: Hash,
+    vocab: u32,
+    units: impl Iterator<Item = (Hash, u32)>,
+) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("openledger span snapshot v1");
+    hasher.update(&tokenizer.0).update(&vocab.to_be_bytes());
+    for (hash, len) in units {
+        hasher.update(&hash.0).update(&len.to_be_bytes());
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
+fn check(vocab: u32, units: &[SpanUnit<'_>], symbols: u64) -> Result<(), BuildError> {
+    if vocab == 0 || vocab > MAX_VOCAB {
+        return Err(BuildError::Vocabulary(vocab));
+    }
+    if units.is_empty() {
+        return Err(BuildError::NoUnits);
+    }
+    let longest = units.iter().map(|unit| unit.tokens.len() as u64).max().unwrap_or(0);
+    if symbols > MAX_SYMBOLS || longest > u64::from(u32::MAX) {
+        return Err(BuildError::TooLarge(symbols));
+    }
+    let mut hashes: Vec<Hash> = units.iter().map(|unit| unit.hash).collect();
+    hashes.sort_unstable();
+    if let Some(pair) = hashes.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(BuildError::DuplicateUnit(pair[0]));
+    }
+    for unit in units {
+        if unit.tokens.is_empty() {
+            return Err(BuildError::EmptyUnit(unit.hash));
+        }
+        if let Some(&token) = unit.tokens.iter().find(|&&token| token >= vocab) {
+            return Err(BuildError::Token { unit: unit.hash, token, vocab });
+        }
+    }
+    Ok(())
+}
+
+fn write_units(out: &mut Vec<u8>, units: &[SpanUnit<'_>]) {
+    let mut start = 0u64;
+    for unit in units {
+        out.extend(unit.hash.0);
+        out.extend(start.to_be_bytes());
+        start += unit.tokens.len() as u64 + 1;
+    }
+}
+
+fn counts(vocab: u32, units: &[SpanUnit<'_>]) -> Vec<u64> {
+    let mut counts = vec![0; vocab as usize];
+    for &token in units.iter().flat_map(|unit| unit.tokens) {
+        counts[token as usize] += 1;
+    }
+    counts
+}
+
+/// The rank of the first suffix that begins with each token, and the number of symbols.
+pub(crate) fn starts(units: usize, counts: &[u64]) -> Vec<u64> {
+    let mut starts = Vec::with_capacity(counts.len() + 1);
+    // The suffixes that are a mere separator sort first.
+    let mut rank = units as u64;
+    starts.push(rank);
+    for count in counts {
+        rank += count;
+        starts.push(rank);
+    }
+    starts
+}
+
+/// Sorts all suffixes; appends the text and the array.
+fn sort(out: &mut Vec<u8>, layout: Layout, vocab: u32, units: &[SpanUnit<'_>], symbols: usize) {
+    let code = match (layout.symbol, layout.position) {
+        (Width::Two, Width::Eight) => {
+            let text = text16(out, units, symbols);
+            let mut order = vec![0i64; symbols];
+            let code = libsais16x64_gsa(&text, &mut order, 0, None);
+            write(out, Width::Eight, order.into_iter().map(|position| position as u64));
+            code as i32
+        }
+        (Width::Two, _) => {
+            let text = text16(out, units, symbols);
+            let mut order = vec![0i32; symbols];
+            let code = libsais16_gsa(&text, &mut order, 0, None);
+            drop(text);
+            write(out, Width::Four, order.into_iter().map(|position| position as u64));
+            code
+        }
+        (_, Width::Eight) => {
+            let mut text: Vec<i64> = distinct(out, units, symbols);
+            let alphabet = units.len() + vocab as usize;
+            let free = FREE_SPACE * alphabet;
+            let mut order = vec![0i64; symbols + free];
+            let code = libsais64_int(&mut text, &mut order, alphabet as i64, free as i64);
+            order.truncate(symbols);
+            write(out, Width::Eight, order.into_iter().map(|position| position as u64));
+            code as i32
+        }
+        (_, _) => {
+            let mut text: Vec<i32> = distinct(out, units, symbols);
+            let alphabet = units.len() + vocab as usize;
+            let free = (FREE_SPACE * alphabet).min(i32::MAX as usize - symbols);
+            let mut order = vec![0i32; symbols + free];
+            let code = libsais_int(&mut text, &mut order, alphabet as i32, free as i32);
+            order.truncate(symbols);
+            write(out, Width::Four, order.into_iter().map(|position| position as u64));
+            code
+        }
+    };
+    assert_eq!(code, 0, "sizes were checked, and nothing else can fail");
+}
+
+/// The text in 16-bit symbols, appended and for the sorter.
+fn text16(out: &mut Vec<u8>, units: &[SpanUnit<'_>], symbols: usize) -> Vec<u16> {
+    let mut text = Vec::with_capacity(symbols);
+    for unit in units {
+        text.extend(unit.tokens.iter().map(|&token| token as u16 + 1));
+        text.push(0);
+    }
+    write(out, Width::Two, text.iter().map(|&symbol| u64::from(symbol)));
+    text
+}
+
+/// Appends the text in 32-bit symbols; gives it with a separator of its own for each unit, which
+/// sorts the suffixes as those of separate units.
+fn distinct<T: TryFrom<u64>>(out: &mut Vec<u8>, units: &[SpanUnit<'_>], symbols: usize) -> Vec<T> {
+    let int = |value: u64| T::try_from(value).ok().expect("the alphabet was checked to fit");
+    let mut text = Vec::with_capacity(symbols);
+    for (rank, unit) in units.iter().enumerate() {
+        let first = units.len() as u64;
+        let ids = unit.tokens.iter().map(|&token| u64::from(token));
+        write(out, Width::Four, ids.clone().map(|id| id + 1));
+        write(out, Width::Four, std::iter::once(0));
+        text.extend(ids.map(|id| int(first + id)));
+        text.push(int(rank as u64));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All positions, sorted by the suffixes of separate units; the earlier unit ends first.
+    fn naive(texts: &[Vec<u32>]) -> Vec<u64> {
+        let mut suffixes = Vec::new();
+        let mut start = 0;
+        for text in texts {
+            for at in 0..=text.len() {
+                suffixes.push((&text[at..], start + at as u64));
+            }
+            start += text.len() as u64 + 1;
+        }
+        suffixes.sort_unstable();
+        suffixes.into_iter().map(|(_, position)| position).collect()
+    }
+
+    fn build(layout: Layout, vocab: u32, texts: &[Vec<u32>]) -> SpanIndex {
+        let name = |rank: usize| protocol::hash::blake3(&rank.to_be_bytes());
+        let units: Vec<_> =
+            (0..).zip(texts).map(|(rank, tokens)| SpanUnit { hash: name(rank), tokens }).collect();
+        SpanIndex::build_as(layout, Hash([0; 32]), vocab, &units).unwrap()
+    }
+
+    const LAYOUTS: [Layout; 4] = [
+        Layout { symbol: Width::Two, position: Width::Four },
+        Layout { symbol: Width::Two, position: Width::Eight },
+        Layout { symbol: Width::Four, position: Width::Four },
+        Layout { symbol: Width::Four, position: Width::Eight },
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_layout_sorts_as_comparison_does(
+            texts in proptest::collection::vec(proptest::collection::vec(0u32..3, 1..25), 1..8),
+        ) {
+            for layout in LAYOUTS {
+                let index = build(layout, 3, &texts);
+                prop_assert_eq!(index.array().iter().collect::<Vec<_>>(), naive(&texts));
+            }
+        }
+    }
+
+    #[test]
+    fn a_larger_text_with_repeats_is_sorted_in_every_layout() {
+        // Long enough for the sorters to recurse; every third unit repeats an earlier one.
+        let mut seed = 1u64;
+        let mut draw = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
+            (seed >> 33) % below
+        };
+        let mut texts: Vec<Vec<u32>> = Vec::new();
+        for rank in 0..300 {
+            let fresh = (0..100)
+                .map(|_| {
+                    let below = draw(60_000) + 1;
+                    draw(below) as u32
+                })
+                .collect();
+            let copied = texts.get(rank / 2).cloned().unwrap_or_default();
+            texts.push(if rank % 3 == 2 { copied } else { fresh });
+        }
+        let expected = naive(&texts);
+        for layout in LAYOUTS {
+            assert!(build(layout, 60_001, &texts).array().iter().eq(expected.iter().copied()));
+        }
+    }
+}
