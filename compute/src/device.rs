@@ -58,11 +58,22 @@ impl GpuInfo {
 /// Every device that the machine's native graphics interface offers, best kind first. Empty where
 /// there is no such interface, for example without a Vulkan loader.
 pub fn list_gpus() -> Vec<GpuInfo> {
+    let mut all: Vec<GpuInfo> = adapters().into_iter().map(|(gpu, _)| gpu).collect();
+    all.sort_by_key(|gpu| (gpu.kind, gpu.index));
+    all
+}
+
+/// wgpu's handle of a listed device; none when it is gone.
+pub(crate) fn adapter_of(gpu: &GpuInfo) -> Option<wgpu::Adapter> {
+    adapters().into_iter().find(|(info, _)| info == gpu).map(|(_, adapter)| adapter)
+}
+
+fn adapters() -> Vec<(GpuInfo, wgpu::Adapter)> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let mut all: Vec<GpuInfo> = Vec::new();
+    let mut all: Vec<(GpuInfo, wgpu::Adapter)> = Vec::new();
     // burn settles on the first interface that has any device, in this order.
     for backend in [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12] {
-        for adapter in ready(instance.enumerate_adapters(backend)) {
+        for adapter in ready(instance.enumerate_adapters(backend)).unwrap_or_default() {
             let info = adapter.get_info();
             let kind = match info.device_type {
                 wgpu::DeviceType::DiscreteGpu => GpuKind::Discrete,
@@ -71,22 +82,21 @@ pub fn list_gpus() -> Vec<GpuInfo> {
                 wgpu::DeviceType::Cpu => GpuKind::Cpu,
                 wgpu::DeviceType::Other => GpuKind::Other,
             };
-            let index = all.iter().filter(|gpu| gpu.kind == kind).count();
+            let index = all.iter().filter(|(gpu, _)| gpu.kind == kind).count();
             let backend = info.backend.to_str().to_owned();
-            all.push(GpuInfo { name: info.name, backend, kind, index });
+            all.push((GpuInfo { name: info.name, backend, kind, index }, adapter));
         }
         if !all.is_empty() {
             break;
         }
     }
-    all.sort_by_key(|gpu| (gpu.kind, gpu.index));
     all
 }
 
 /// The value of a future that native wgpu completes at once; nothing, should it not.
-fn ready<T: Default>(future: impl Future<Output = T>) -> T {
+pub(crate) fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => T::default(),
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }

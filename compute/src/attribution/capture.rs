@@ -128,6 +128,11 @@ impl Capturer {
         .map_err(CaptureError::from)
     }
 
+    /// The spec under which it captures.
+    pub fn spec(&self) -> &SketchSpec {
+        &self.spec
+    }
+
     /// Sketches `units`, which are those from rank `first` of the snapshot on. A unit longer than
     /// the model's context is read in windows; its sketch is their sum.
     pub fn units(&self, first: u32, units: &[CaptureUnit<'_>]) -> Result<SketchPart, CaptureError> {

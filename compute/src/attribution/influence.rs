@@ -4,22 +4,21 @@
 //! applied to the query alone, in floats; the query is then quantised and published, and the
 //! score of a unit is the exact integer product of two committed vectors.
 
-use burn::tensor::{Device, Tensor, TensorData};
 use protocol::Hash;
 
 use super::capture::OutputSketch;
+use super::gram::{BlockGram, Gram, block_gram, dense};
+use super::kernel::{Rows, fixed_point, shifted};
 use super::quantise::{EXPONENTS, Sketch, scale};
 use super::set::SketchSet;
 use super::spec::SketchSpec;
 
-/// Fractional bits of a score.
-const SCORE_BITS: i32 = 16;
-/// Fractional bits kept below those of a score while blocks are summed.
-const GUARD_BITS: i32 = 32;
 /// Bits kept below the largest scale while sketches are summed.
 const AGGREGATE_BITS: i32 = 16;
-/// Largest value of an aggregate.
-const AGGREGATE_LIMIT: i64 = (1 << 30) - 1;
+/// Largest value of an aggregate: two signed digits of eight bits.
+const AGGREGATE_LIMIT: i64 = 127 * DIGIT + 127;
+/// What one step of the upper digit of an aggregate is worth.
+const DIGIT: i64 = 256;
 
 /// The inverse of the damped Fisher matrix of a snapshot's sketches, block by block.
 #[derive(Clone, Debug)]
@@ -38,6 +37,9 @@ pub enum FitError {
     /// The device failed.
     #[error("the device did not return the Gram matrix")]
     Device,
+    /// The sketches don't have the shape of their spec.
+    #[error("the sketches have another shape than their spec")]
+    Shape,
     /// The matrix of a block has no inverse.
     #[error("block {0} is not positive definite: raise the damping")]
     Singular(usize),
@@ -89,11 +91,16 @@ pub enum ScoreError {
     Shape,
 }
 
-/// The sum of many sketches: the influence of everything that one contributor gave, in one vector.
+/// The sum of many sketches: the influence of everything that one contributor gave, in one vector
+/// of sixteen bits a value. The upper and the lower digits are two rows for the one kernel that also
+/// scores units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aggregate {
+    /// Per block the exponent `e`: a value stands for itself times `2^e`.
     exponents: Vec<i16>,
-    values: Vec<i32>,
+    /// A value is `256 · upper + lower`.
+    pub(crate) upper: Vec<i8>,
+    pub(crate) lower: Vec<i8>,
 }
 
 impl Preconditioner {
@@ -101,16 +108,36 @@ impl Preconditioner {
     pub const DAMPING_PPM: u32 = 10_000;
 
     /// Fits to the sketches of a snapshot; `damping_ppm` is relative to the mean eigenvalue of each
-    /// block.
+    /// block. The Gram matrices are exact integers, so equal sketches give equal factors on every
+    /// machine.
     pub fn fit(set: &SketchSet, damping_ppm: u32) -> Result<Self, FitError> {
+        let (sketches, size) = (set.sketches(), set.spec().block());
+        // Block by block: the sums of a block are large and are needed once.
+        let gram = |block| block_gram(sketches, block, size);
+        Self::factor(set.spec(), sketches.len(), damping_ppm, gram)
+    }
+
+    /// Fits to Gram matrices that were summed from parts: the same as [`fit`](Self::fit) on the
+    /// sketches themselves.
+    pub fn fit_gram(gram: &Gram, damping_ppm: u32) -> Result<Self, FitError> {
+        let block = |block: usize| Ok(gram.blocks[block].clone());
+        Self::factor(&gram.spec, gram.units as usize, damping_ppm, block)
+    }
+
+    fn factor(
+        spec: &SketchSpec,
+        units: usize,
+        damping_ppm: u32,
+        gram: impl Fn(usize) -> Result<BlockGram, FitError>,
+    ) -> Result<Self, FitError> {
         if damping_ppm == 0 {
             return Err(FitError::Damping);
         }
         let damping = f64::from(damping_ppm) / 1e6;
-        let size = set.spec().block();
-        let factors = (0..set.spec().blocks())
+        let size = spec.block();
+        let factors = (0..spec.blocks())
             .map(|block| {
-                let mut fisher = gram(set, block)?;
+                let mut fisher = dense(&gram(block)?, units, size);
                 let trace: f64 = (0..size).map(|i| fisher[i * size + i]).sum();
                 let mean = trace / size as f64;
                 let lambda = if mean > 0.0 { damping * mean } else { 1.0 };
@@ -119,7 +146,7 @@ impl Preconditioner {
                 Ok(fisher)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { spec: set.spec().clone(), factors })
+        Ok(Self { spec: spec.clone(), factors })
     }
 
     /// Preconditions and quantises an output's sketch.
@@ -161,6 +188,13 @@ impl Query {
         Ok(Self { spec: spec.id(), exponents, values })
     }
 
+    /// The name of the query, which the results of scoring shards bear.
+    pub fn id(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("openledger query v1");
+        hasher.update(&self.spec.0).update(&self.encode());
+        Hash(*hasher.finalize().as_bytes())
+    }
+
     /// Cosine of two queries in parts per million: how an auditor's own query is compared with the
     /// published one. None when they differ in shape.
     pub fn cosine_ppm(&self, other: &Self) -> Option<i32> {
@@ -184,7 +218,7 @@ impl Query {
             .flat_map(|(values, scale)| values.iter().map(move |&v| f64::from(v) * scale))
     }
 
-    fn check(&self, spec: &SketchSpec) -> Result<(), ScoreError> {
+    pub(crate) fn check(&self, spec: &SketchSpec) -> Result<(), ScoreError> {
         let expected = spec.id();
         if self.spec != expected {
             return Err(ScoreError::Spec { expected, found: self.spec });
@@ -196,86 +230,101 @@ impl Query {
     }
 }
 
+impl Aggregate {
+    /// The values with their exponents, block by block.
+    pub fn blocks(&self) -> impl Iterator<Item = (i16, Vec<i32>)> + '_ {
+        let size = self.upper.len().checked_div(self.exponents.len()).unwrap_or(1).max(1);
+        let digits = self.upper.chunks(size).zip(self.lower.chunks(size));
+        self.exponents.iter().zip(digits).map(|(&exponent, (upper, lower))| {
+            let value = |(&u, &l): (&i8, &i8)| i32::from(u) * DIGIT as i32 + i32::from(l);
+            (exponent, upper.iter().zip(lower).map(value).collect())
+        })
+    }
+
+    pub(crate) fn has_shape(&self, blocks: usize, dims: usize) -> bool {
+        let lengths = (self.exponents.len(), self.upper.len(), self.lower.len());
+        lengths == (blocks, dims, dims)
+    }
+}
+
 impl SketchSet {
     /// The influence of every unit on the output of `query`, in the order of commitment, in units
     /// of 2⁻¹⁶. Exact integers: equal on every node.
     pub fn scores(&self, query: &Query) -> Result<Vec<i64>, ScoreError> {
         query.check(self.spec())?;
-        let size = self.spec().block();
-        let score = |sketch: &Sketch| {
-            fixed_point(query, size, |block, values| {
-                let (exponent, sketch) = sketch.block(block, size);
-                let products = sketch.iter().zip(values);
-                let dot = products.map(|(&s, &q)| i64::from(i32::from(s) * i32::from(q))).sum();
-                (i32::from(exponent), dot)
-            })
+        self.scores_of(query, &Rows::units(self).products(query)?)
+    }
+
+    /// The same from products that a kernel or shards have computed for [`Rows::units`].
+    pub fn scores_of(&self, query: &Query, products: &[i64]) -> Result<Vec<i64>, ScoreError> {
+        query.check(self.spec())?;
+        let blocks = self.spec().blocks();
+        if products.len() != self.sketches().len() * blocks {
+            return Err(ScoreError::Shape);
+        }
+        let score = |(sketch, products): (&Sketch, &[i64])| {
+            let exponents = sketch.exponents.iter().zip(&query.exponents);
+            let exponents = exponents.map(|(&left, &right)| i32::from(left) + i32::from(right));
+            fixed_point(exponents.zip(products.iter().copied()))
         };
-        Ok(self.sketches().iter().map(score).collect())
+        Ok(self.sketches().iter().zip(products.chunks_exact(blocks)).map(score).collect())
     }
 
     /// Sums the sketches of the units of those ranks; ranks beyond the snapshot count nothing.
     pub fn aggregate(&self, ranks: &[u32]) -> Aggregate {
         let members: Vec<&Sketch> =
             ranks.iter().filter_map(|&rank| self.sketches().get(rank as usize)).collect();
-        let mut sum = Aggregate { exponents: Vec::new(), values: Vec::new() };
+        let mut sum = Aggregate { exponents: vec![], upper: vec![], lower: vec![] };
         for block in 0..self.spec().blocks() {
             let (exponent, values) = sum_block(&members, block, self.spec().block());
             sum.exponents.push(exponent);
-            sum.values.extend(values);
+            for value in values {
+                let upper = (value + DIGIT / 2).div_euclid(DIGIT);
+                sum.upper.push(upper as i8);
+                sum.lower.push((value - upper * DIGIT) as i8);
+            }
         }
         sum
     }
 
     /// The influence of each contributor's aggregate on the output of `query`, on the scale of
-    /// [`scores`](Self::scores): the sum over its units, at the cost of one.
+    /// [`scores`](Self::scores): the sum over its units, up to rounding, at the cost of two units.
     pub fn score_contributors(
         &self,
         contributors: &[Aggregate],
         query: &Query,
     ) -> Result<Vec<i64>, ScoreError> {
         query.check(self.spec())?;
-        let size = self.spec().block();
-        let score = |sum: &Aggregate| {
-            fixed_point(query, size, |block, values| {
-                let sums = &sum.values[block * size..(block + 1) * size];
-                let dot = sums.iter().zip(values).map(|(&s, &q)| i64::from(s) * i64::from(q)).sum();
-                (i32::from(sum.exponents[block]), dot)
-            })
-        };
-        let has_shape = |sum: &Aggregate| sum.values.len() == self.spec().dims();
-        if !contributors.iter().all(has_shape) {
+        let products = Rows::contributors(self, contributors)?.products(query)?;
+        self.contributor_scores_of(contributors, query, &products)
+    }
+
+    /// The same from products that a kernel has computed for [`Rows::contributors`].
+    pub fn contributor_scores_of(
+        &self,
+        contributors: &[Aggregate],
+        query: &Query,
+        products: &[i64],
+    ) -> Result<Vec<i64>, ScoreError> {
+        query.check(self.spec())?;
+        let (blocks, dims) = (self.spec().blocks(), self.spec().dims());
+        let has_shape = contributors.iter().all(|sum| sum.has_shape(blocks, dims));
+        if !has_shape || products.len() != 2 * contributors.len() * blocks {
             return Err(ScoreError::Shape);
         }
-        Ok(contributors.iter().map(score).collect())
+        let score = |(sum, products): (&Aggregate, &[i64])| {
+            let (upper, lower) = products.split_at(blocks);
+            let products = upper.iter().zip(lower).map(|(&upper, &lower)| upper * DIGIT + lower);
+            let exponents = sum.exponents.iter().zip(&query.exponents);
+            let exponents = exponents.map(|(&left, &right)| i32::from(left) + i32::from(right));
+            fixed_point(exponents.zip(products))
+        };
+        Ok(contributors.iter().zip(products.chunks_exact(2 * blocks)).map(score).collect())
     }
 }
 
-/// Sums the blocks' products, each with the exponent of its left side, in fixed point.
-fn fixed_point(query: &Query, size: usize, product: impl Fn(usize, &[i16]) -> (i32, i64)) -> i64 {
-    let mut sum = 0i128;
-    for (block, (values, &exponent)) in
-        query.values.chunks_exact(size).zip(&query.exponents).enumerate()
-    {
-        let (left, dot) = product(block, values);
-        let shift = left + i32::from(exponent) + SCORE_BITS + GUARD_BITS;
-        sum = sum.saturating_add(shifted(dot, shift));
-    }
-    (sum >> GUARD_BITS).clamp(i64::MIN.into(), i64::MAX.into()) as i64
-}
-
-/// `value · 2^shift`, rounded down, saturating.
-fn shifted(value: i64, shift: i32) -> i128 {
-    match shift {
-        0..=62 => i128::from(value) << shift,
-        63.. => {
-            i128::from(value).saturating_mul(1 << 62).saturating_mul(1 << (shift - 62).min(100))
-        }
-        _ => i128::from(value) >> (-shift).min(64),
-    }
-}
-
-/// The sum of one block over `members`, scaled to fit 31 bits.
-fn sum_block(members: &[&Sketch], block: usize, size: usize) -> (i16, Vec<i32>) {
+/// The sum of one block over `members`, rounded to the digits of an aggregate.
+fn sum_block(members: &[&Sketch], block: usize, size: usize) -> (i16, Vec<i64>) {
     let exponents = members.iter().map(|sketch| i32::from(sketch.exponents[block]));
     let Some(largest) = exponents.max() else { return (0, vec![0; size]) };
     let base = largest - AGGREGATE_BITS;
@@ -288,24 +337,10 @@ fn sum_block(members: &[&Sketch], block: usize, size: usize) -> (i16, Vec<i32>) 
         }
     }
     let peak = sums.iter().map(|sum| sum.abs()).max().unwrap_or(0);
-    let drop = (0..63).find(|drop| peak >> drop <= AGGREGATE_LIMIT).unwrap_or(63);
-    (base as i16 + drop as i16, sums.into_iter().map(|sum| (sum >> drop) as i32).collect())
-}
-
-/// `1/N Σ s sᵀ` of one block, on the CPU.
-fn gram(set: &SketchSet, block: usize) -> Result<Vec<f64>, FitError> {
-    let size = set.spec().block();
-    let count = set.sketches().len();
-    let mut rows = Vec::with_capacity(count * size);
-    for sketch in set.sketches() {
-        let (exponent, values) = sketch.block(block, size);
-        let scale = f32::powi(2.0, exponent.into());
-        rows.extend(values.iter().map(|&value| f32::from(value) * scale));
-    }
-    let rows = Tensor::<2>::from_data(TensorData::new(rows, [count, size]), &Device::flex());
-    let gram = rows.clone().transpose().matmul(rows);
-    let gram: Vec<f32> = gram.try_into_vec_as().map_err(|_| FitError::Device)?;
-    Ok(gram.into_iter().map(|value| f64::from(value) / count as f64).collect())
+    let rounded = |value: i64, drop: u32| (value + (1i64 << drop >> 1)) >> drop;
+    let fits = |drop: &u32| rounded(peak, *drop) <= AGGREGATE_LIMIT;
+    let drop = (0..62).find(fits).expect("sums of so many sketches are below 2^60");
+    (base as i16 + drop as i16, sums.into_iter().map(|sum| rounded(sum, drop)).collect())
 }
 
 /// Replaces a symmetric positive definite matrix by its lower Cholesky factor.
@@ -361,11 +396,11 @@ mod tests {
     }
 
     #[test]
-    fn shifts_round_down_and_saturate() {
-        assert_eq!(shifted(-3, -1), -2);
-        assert_eq!(shifted(3, 2), 12);
-        assert_eq!(shifted(-1, -500), -1);
-        assert_eq!(shifted(i64::MAX, 500), i128::MAX);
-        assert_eq!(shifted(i64::MIN, 500), i128::MIN);
+    fn the_digits_of_an_aggregate_hold_its_largest_values() {
+        for value in [-AGGREGATE_LIMIT, -129, -128, -1, 0, 127, 128, AGGREGATE_LIMIT] {
+            let upper = (value + DIGIT / 2).div_euclid(DIGIT);
+            let lower = value - upper * DIGIT;
+            assert!(i8::try_from(upper).is_ok() && i8::try_from(lower).is_ok(), "{value}");
+        }
     }
 }

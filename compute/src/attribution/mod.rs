@@ -11,9 +11,16 @@
 //! of its scores as it was. Scores are signed; what they pay is decided by
 //! [`protocol::attribution`].
 //!
+//! Every heavy step is split by ranges of units over nodes that need not be trusted, and each has its
+//! check: captured leaves are **recomputed** at random ([`LeafRule`]), Gram matrices and products are
+//! checked by **Freivalds** with the verifier's secret ([`GramCheck`], [`ScoreCheck`]), indices match
+//! **exactly** ([`check_index`]).
+//!
 //! ```text
 //! units ──Capturer::units──▶ SketchPart (any range, any node)
 //! parts ──SketchSet::assemble──▶ SketchSet ──Preconditioner::fit──▶ Preconditioner
+//! SketchPart ──GramPart::of──▶ GramPart, any range ──Gram::sum──▶ Gram ──Preconditioner::fit_gram
+//! SketchPart, Query ──ScorePart::of──▶ ScorePart, any range ──SketchSet::combine──▶ i64 each
 //! output ──Capturer::output──▶ sketch ──Preconditioner::query──▶ Query ──SketchSet::scores──▶ i64 each
 //! ```
 
@@ -21,8 +28,16 @@ mod capture;
 mod ekfac;
 mod influence;
 mod network;
+mod cover;
+mod field;
+mod freivalds;
+mod gpu;
+mod gram;
+mod kernel;
 mod part;
 mod quantise;
+mod recompute;
+mod score;
 mod set;
 mod spec;
 mod streamed;
@@ -35,8 +50,18 @@ pub use ekfac::{EkFac, EkFacError};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
 pub(crate) use network::sampled;
 pub use network::{Captured, Gradient, Network, Targets};
+pub use cover::CoverError;
+pub use freivalds::{CheckError, GramCheck, ScoreCheck};
+pub use gpu::{GpuKernel, GpuRows, KernelError};
+pub use gram::{Gram, GramError, GramPart};
+pub use kernel::Rows;
 pub use part::{PartError, SketchPart};
-pub use quantise::Sketch;
+pub use quantise::{Difference, Sketch};
+pub use recompute::{
+    IndexMismatch, LeafAuditError, LeafReport, LeafRule, check_index, detection, draw_leaves,
+    leaves_for,
+};
+pub use score::{CombineError, ScorePart, ScorePartError};
 pub use set::{AssembleError, SketchSet, verify_leaf};
 pub(crate) use spec::projections;
 pub use spec::{SketchSpec, SpecError};

@@ -55,6 +55,19 @@ pub enum PartError {
 }
 
 impl SketchPart {
+    /// The name of the part's bytes, which results that were computed from them bear.
+    pub fn hash(&self) -> Hash {
+        protocol::hash::blake3(&self.encode())
+    }
+
+    /// Whether these are sketches of that spec in its shape, as decoded ones always are.
+    pub(crate) fn fits(&self, spec: &SketchSpec) -> bool {
+        let has_shape = |sketch: &Sketch| {
+            sketch.exponents.len() == spec.blocks() && sketch.values.len() == spec.dims()
+        };
+        self.spec == spec.id() && self.sketches.iter().all(has_shape)
+    }
+
     /// The part as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (blocks, values) = self

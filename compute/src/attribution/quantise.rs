@@ -21,6 +21,30 @@ pub struct Sketch {
     pub values: Vec<i8>,
 }
 
+/// How far two sketches of one unit are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Cosine of the whole sketches, in ppm.
+    pub cosine_ppm: i32,
+    /// Most steps by which a value differs, a step being one of the coarser block.
+    pub steps: u32,
+}
+
+impl Difference {
+    /// Of equal sketches.
+    pub const NONE: Self = Self { cosine_ppm: 1_000_000, steps: 0 };
+    /// Of sketches that can't be compared.
+    pub const TOTAL: Self = Self { cosine_ppm: 0, steps: u32::MAX };
+
+    /// The lower cosine and the larger number of steps of both.
+    pub fn worse(self, other: Self) -> Self {
+        Self {
+            cosine_ppm: self.cosine_ppm.min(other.cosine_ppm),
+            steps: self.steps.max(other.steps),
+        }
+    }
+}
+
 impl Sketch {
     /// Rounds `values`; none when one of them is not finite.
     pub(crate) fn quantise(unit: Hash, tokens: u32, values: &[f32], block: usize) -> Option<Self> {
@@ -61,6 +85,20 @@ impl Sketch {
         out.extend(self.values.iter().map(|&v| v as u8));
     }
 
+    /// How far a recomputed leaf is from this one; none when the sketches differ in shape, unit or
+    /// length.
+    pub fn difference(&self, other: &Self) -> Option<Difference> {
+        let cosine_ppm = self.cosine_ppm(other)?;
+        let size = self.values.len() / self.exponents.len();
+        let steps = (0..self.exponents.len())
+            .flat_map(|block| {
+                let ((e, a), (f, b)) = (self.block(block, size), other.block(block, size));
+                a.iter().zip(b).map(move |(&a, &b)| steps((e, a), (f, b)))
+            })
+            .max();
+        Some(Difference { cosine_ppm, steps: steps.unwrap_or(0) })
+    }
+
     /// Cosine of two sketches of one unit in parts per million, the measure by which a recomputed
     /// leaf is compared; none when the sketches differ in shape, unit or length.
     pub fn cosine_ppm(&self, other: &Self) -> Option<i32> {
@@ -83,6 +121,14 @@ impl Sketch {
             false => Some(if aa == bb { 1_000_000 } else { 0 }),
         }
     }
+}
+
+/// How many steps of the coarser exponent lie between two values, rounded up.
+fn steps((e, a): (i8, i8), (f, b): (i8, i8)) -> u32 {
+    let low = i32::from(e.min(f));
+    let at = |e: i8, v: i8| f64::from(v) * f64::powi(2.0, i32::from(e) - low);
+    let coarser = f64::powi(2.0, i32::from(e.max(f)) - low);
+    ((at(e, a) - at(f, b)).abs() / coarser).ceil() as u32
 }
 
 /// The smallest exponent at which all `values` round to at most `limit`, and the rounded values.
@@ -117,6 +163,33 @@ mod tests {
         let sketch = Sketch::quantise(Hash::ZERO, 1, &[0.0; 4], 4).unwrap();
         assert_eq!(sketch.values, [0; 4]);
         assert_eq!(sketch.cosine_ppm(&sketch), Some(1_000_000));
+    }
+
+    #[test]
+    fn steps_are_those_of_the_coarser_exponent() {
+        assert_eq!(steps((0, 5), (0, 7)), 2);
+        assert_eq!(steps((0, -128), (0, 127)), 255);
+        // 101 halves are 50.5 wholes.
+        assert_eq!(steps((-1, 101), (0, 50)), 1);
+        assert_eq!(steps((0, 52), (-1, 101)), 2);
+        assert_eq!(steps((-60, 0), (60, 3)), 3);
+    }
+
+    #[test]
+    fn differences_are_those_of_the_worst_value() {
+        let sketch = |values: [i8; 4]| Sketch {
+            unit: Hash::ZERO,
+            tokens: 1,
+            exponents: vec![0, 3],
+            values: values.to_vec(),
+        };
+        let honest = sketch([100, -50, 3, 127]);
+        assert_eq!(honest.difference(&honest), Some(Difference::NONE));
+        let other = honest.difference(&sketch([100, -50, 1, 127])).unwrap();
+        assert_eq!(other.steps, 2);
+        assert!(other.cosine_ppm > 999_000);
+        let foreign = Sketch { tokens: 2, ..honest.clone() };
+        assert_eq!(honest.difference(&foreign), None);
     }
 
     proptest! {

@@ -1,11 +1,13 @@
-//! Shared pieces: generated text, a tokenizer of it, a small shard.
+//! Shared pieces: generated text, a tokenizer of it, a small shard, made-up sketches.
 
 use std::sync::{Arc, OnceLock};
 
+use compute::attribution::{Query, Sketch, SketchPart, SketchSet, SketchSpec};
 use compute::checkpoint::Checkpoint;
 use compute::model::ModelConfig;
 use compute::shard::{ShardHyper, ShardInput};
 use compute::tokenizer::Tokenizer;
+use protocol::Hash;
 
 /// English-like sentences of a seed: words follow a fixed grammar, so that there is something to
 /// learn beyond frequencies.
@@ -69,4 +71,42 @@ pub(crate) fn hyper() -> ShardHyper {
 /// A shard on the units of seed 1.
 pub(crate) fn input() -> ShardInput {
     ShardInput { checkpoint: checkpoint(), units: units(1, 8), seed: [3; 32], hyper: hyper() }
+}
+
+/// The sketches of `count` made-up units under a spec of two blocks of `side²` values: any bytes, with
+/// exponents of a few kinds.
+pub(crate) fn sketches(seed: u64, count: u32, side: u16) -> (SketchSpec, SketchPart) {
+    let spec = SketchSpec { checkpoint: Hash::ZERO, seed: 1, side, linears: vec![0, 1] };
+    let mut bytes = vec![0u8; count as usize * (spec.blocks() + spec.dims())];
+    blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut bytes);
+    let row = spec.blocks() + spec.dims();
+    let sketch = |(rank, bytes): (usize, &[u8])| Sketch {
+        unit: protocol::hash::blake3(&rank.to_be_bytes()),
+        tokens: 7,
+        exponents: bytes[..spec.blocks()].iter().map(|&byte| (byte % 5) as i8 - 12).collect(),
+        values: bytes[spec.blocks()..].iter().map(|&byte| byte as i8).collect(),
+    };
+    let sketches = bytes.chunks_exact(row).enumerate().map(sketch).collect();
+    (spec.clone(), SketchPart { spec: spec.id(), first: 0, sketches })
+}
+
+/// Those sketches as a whole snapshot.
+pub(crate) fn sketch_set(seed: u64, count: u32, side: u16) -> SketchSet {
+    let (spec, part) = sketches(seed, count, side);
+    let units: Vec<_> = part.sketches.iter().map(|s| (s.unit, s.tokens)).collect();
+    SketchSet::assemble(spec, &units, vec![part]).unwrap()
+}
+
+/// A query of arbitrary values.
+pub(crate) fn query(seed: u64, spec: &SketchSpec) -> Query {
+    let mut bytes = vec![0u8; spec.blocks() + 2 * spec.dims()];
+    blake3::Hasher::new().update(&(!seed).to_be_bytes()).finalize_xof().fill(&mut bytes);
+    bytes[..spec.blocks()].iter_mut().for_each(|byte| *byte %= 7);
+    Query::decode(&bytes, spec).unwrap()
+}
+
+/// The part of the units from one rank up to another.
+pub(crate) fn slice(part: &SketchPart, from: u32, to: u32) -> SketchPart {
+    let sketches = part.sketches[from as usize..to as usize].to_vec();
+    SketchPart { spec: part.spec, first: from, sketches }
 }

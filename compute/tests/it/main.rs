@@ -2,8 +2,10 @@
 
 mod attribution;
 mod checkpoint;
+mod checks;
 mod device;
 mod fixture;
+mod kernel;
 mod model;
 mod spans;
 mod spans_proof;
