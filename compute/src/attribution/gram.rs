@@ -318,7 +318,7 @@ mod tests {
         sketches.push(sketch(-3, [5, -6, 7]));
         let n = 3 * EXACT_ROWS as i64;
         let sums = block_gram(&sketches, 0, 3).unwrap();
-        let large = vec![n << 14, n << 14, n * -128 * 127, n << 14, n * -128 * 127, n * 127 * 127];
+        let large = [n << 14, n << 14, n * -128 * 127, n << 14, n * -128 * 127, n * 127 * 127];
         let ones = [1, 0, 1, 0, 0, 1];
         let expected: Vec<i64> = large.iter().zip(ones).map(|(sum, one)| sum + one).collect();
         assert_eq!(sums[&2], expected);

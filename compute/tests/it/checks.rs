@@ -152,7 +152,7 @@ fn results_of_other_sketches_queries_or_ranges_are_refused() {
     let mut lie = gram;
     lie.sketches = part.hash();
     assert_eq!(check.check(&part, &lie), Err(CheckError::False(0)));
-    let misshapen = SketchPart { spec: Hash::ZERO, ..part.clone() };
+    let misshapen = SketchPart { spec: Hash::ZERO, ..part };
     assert_eq!(check.check(&misshapen, &lie), Err(CheckError::Sketches));
     assert!(ScoreCheck::new(&seed(1), &misshapen, &spec).is_err());
     assert_eq!(GramPart::of(&misshapen, &spec), Err(FitError::Shape));

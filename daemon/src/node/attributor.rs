@@ -3,28 +3,24 @@
 use std::sync::Arc;
 
 use compute::attribution::{
-    CaptureUnit, Capturer, Preconditioner, Query, Scope, SketchPart, SketchSet, SketchSpec,
+    CaptureUnit, Capturer, LeafRule, Preconditioner, Query, Scope, SketchPart, SketchSet,
+    SketchSpec,
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
 use compute::infer::{Generator, Sampling};
 use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit};
-use protocol::Hash;
 use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};
-use protocol::hash::blake3;
 use protocol::math::PPM;
 use protocol::node::Failure;
-use protocol::training::{Permutation, ReplayReport};
+use protocol::training::ReplayReport;
+use protocol::{Digest, Hash};
 
 use super::run_data::RunData;
 use super::transcript::{Transcript, pairs};
 
 /// Seed of the projections; equal for all models, since it hides nothing.
 const PROJECTION_SEED: u64 = 1;
-/// Units of a sketch shard that its auditor captures again.
-const AUDITED_UNITS: u32 = 8;
-/// Least cosine between a claimed and a recaptured sketch, in ppm.
-const MIN_SKETCH_COSINE: i32 = 999_000;
 /// Least cosine between the published query and the auditor's own, in ppm.
 const MIN_QUERY_COSINE: i32 = 995_000;
 
@@ -78,7 +74,8 @@ fn capture_units<'a>(run: &'a RunData, units: &[u32]) -> Vec<CaptureUnit<'a>> {
     units.iter().filter_map(unit).map(as_capture).collect()
 }
 
-/// Captures a sample of a claimed sketch shard again.
+/// Captures a sample of a claimed sketch shard again. The sample is the auditor's secret: a worker
+/// who knew it beforehand would do no other work.
 pub(crate) fn audit_capture(
     engine: &Engine,
     run: &RunData,
@@ -88,23 +85,16 @@ pub(crate) fn audit_capture(
 ) -> Result<ReplayReport, Failure> {
     let spec = spec_of(checkpoint);
     let part = SketchPart::decode(claimed, &spec).map_err(|error| invalid(&error))?;
-    let first = units.first().copied().unwrap_or(0);
-    if part.sketches.len() != units.len() || (!units.is_empty() && part.first != first) {
-        return Err(Failure::Invalid);
-    }
     let capturer = Capturer::new(engine, checkpoint, &spec).map_err(|error| invalid(&error))?;
-    let size = u32::try_from(units.len()).unwrap_or(u32::MAX);
-    let draw = Permutation { seed: protocol::Digest(blake3(claimed).0), size };
-    let mut worst = i32::try_from(PPM).unwrap_or(i32::MAX);
-    for position in (0..AUDITED_UNITS.min(size)).map(|i| draw.at(i)) {
-        let Some(rank) = units.get(position as usize) else { continue };
-        let own = capturer.units(*rank, &capture_units(run, &[*rank])).map_err(|e| invalid(&e))?;
-        let pair = own.sketches.first().zip(part.sketches.get(position as usize));
-        let cosine = pair.and_then(|(own, claimed)| own.cosine_ppm(claimed));
-        worst = worst.min(cosine.unwrap_or(0));
-    }
-    let overlap = if worst >= MIN_SKETCH_COSINE { PPM } else { 0 };
-    Ok(ReplayReport { overlap, cosine: u32::try_from(worst).unwrap_or(0), norm: PPM })
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).map_err(|_| Failure::Local)?;
+    let first = units.first().copied().unwrap_or(0);
+    let report = LeafRule::DEFAULT
+        .audit(&capturer, first, &capture_units(run, units), &part, &Digest(secret))
+        .map_err(|error| invalid(&error))?;
+    let overlap = if report.refuted.is_none() { PPM } else { 0 };
+    let cosine = u32::try_from(report.worst.cosine_ppm).unwrap_or(0);
+    Ok(ReplayReport { overlap, cosine, norm: PPM })
 }
 
 impl Attributor {
