@@ -16,7 +16,11 @@
 //! - Without significant evidence the output pays the **declared pool**: every canonical unit by
 //!   its tokens.
 //!
+//! - Every share comes with a **confidence**: how sure it is that its evidence is more than noise.
+//!
 //! Integers throughout; every list of shares sums to exactly [`PPM`].
+
+mod confidence;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -71,6 +75,10 @@ pub struct Share {
 pub struct Weights {
     /// What is paid.
     pub shares: Vec<Share>,
+    /// For each of `shares`, in ppm, how sure it is that the account's data had a part in the output:
+    /// zero when its evidence is what noise gives on average, one half when it is three standard
+    /// deviations above that. All zero when `shares` is the declared pool. Pays nothing.
+    pub confidence: Vec<u32>,
     /// What gradient influence alone would pay; empty without significant influence.
     pub gradient: Vec<Share>,
     /// What verbatim spans alone would pay; empty without spans.
@@ -90,8 +98,8 @@ pub enum WeighError {
     /// A unit has no tokens, or all of them together have none.
     #[error("unit {0} has no tokens")]
     EmptyUnit(Hash),
-    /// A unit occurs twice in the evidence.
-    #[error("unit {0} is listed twice")]
+    /// A unit occurs twice in the evidence, and not as a copy in one cluster.
+    #[error("unit {0} is listed twice, in different clusters")]
     DuplicateUnit(Hash),
     /// More owners than one record can carry.
     #[error("{found} owners, and one record carries at most {limit}")]
@@ -122,7 +130,8 @@ pub fn weigh(
     params: WeighParams,
 ) -> Result<Weights, WeighError> {
     check(units, params)?;
-    let tallies = tally(&clusters(units), params.floor_per_token);
+    let clusters = clusters(units);
+    let tallies = tally(&clusters, params.floor_per_token);
     if tallies.len() > MAX_SHARES {
         return Err(WeighError::TooManyOwners { found: tallies.len(), limit: MAX_SHARES });
     }
@@ -139,7 +148,27 @@ pub fn weigh(
     } else {
         mix(&tallies, &gradient, &spans, lambda_ppm)
     };
-    Ok(Weights { shares, gradient, spans, lambda_ppm, pool })
+    let confidence = match pool {
+        true => shares.iter().map(|_| 0).collect(),
+        false => confidences(&shares, &clusters, &tallies, params.floor_per_token),
+    };
+    Ok(Weights { shares, confidence, gradient, spans, lambda_ppm, pool })
+}
+
+/// The confidence of each share, by both kinds of evidence.
+fn confidences(
+    shares: &[Share],
+    clusters: &[UnitEvidence],
+    tallies: &BTreeMap<AccountId, Tally>,
+    floor_per_token: u64,
+) -> Vec<u32> {
+    let gradient = confidence::of_gradient(&confidence::tails(clusters, floor_per_token));
+    let of = |share: &Share| {
+        let by_gradient = gradient.get(&share.account).copied().unwrap_or(0);
+        let millibits = tallies.get(&share.account).map_or(0, |tally| tally.span_millibits);
+        confidence::either(by_gradient, confidence::of_spans(millibits))
+    };
+    shares.iter().map(of).collect()
 }
 
 /// The noise floor per token that a set of scores declares about itself: scores of irrelevant units
@@ -171,10 +200,10 @@ fn check(units: &[UnitEvidence], params: WeighParams) -> Result<(), WeighError> 
     if let Some(empty) = units.iter().find(|unit| unit.tokens == 0) {
         return Err(WeighError::EmptyUnit(empty.unit));
     }
-    let mut hashes: Vec<Hash> = units.iter().map(|unit| unit.unit).collect();
-    hashes.sort_unstable();
-    match hashes.iter().zip(hashes.iter().skip(1)).find(|(a, b)| a == b) {
-        Some((twice, _)) => Err(WeighError::DuplicateUnit(*twice)),
+    let mut names: Vec<(Hash, u64)> = units.iter().map(|unit| (unit.unit, unit.cluster)).collect();
+    names.sort_unstable();
+    match names.iter().zip(names.iter().skip(1)).find(|(a, b)| a.0 == b.0 && a.1 != b.1) {
+        Some(((twice, _), _)) => Err(WeighError::DuplicateUnit(*twice)),
         None => Ok(()),
     }
 }
@@ -319,6 +348,8 @@ mod tests {
         assert_eq!(ppm_of(&weights.shares, 1), 703_125);
         assert_eq!(leader(&weights.shares), Some(AccountId(1)));
         assert!(!weights.pool);
+        // Eight bits leave a doubt of one in 256.
+        assert!(weights.confidence[1] >= PPM - PPM / 256);
     }
 
     #[test]
@@ -330,6 +361,7 @@ mod tests {
         assert!(weights.pool && weights.gradient.is_empty() && weights.spans.is_empty());
         assert_eq!(ppm_of(&weights.shares, 1), 500_000);
         assert_eq!(ppm_of(&weights.shares, 2), 500_000);
+        assert_eq!(weights.confidence, [0, 0]);
     }
 
     #[test]
@@ -352,7 +384,9 @@ mod tests {
     fn malformed_evidence_is_refused() {
         let good = unit(1, 1, 1, 0);
         assert_eq!(weigh(&[], 1, FLOOR), Err(WeighError::NoUnits));
-        assert_eq!(weigh(&[good, good], 1, FLOOR), Err(WeighError::DuplicateUnit(good.unit)));
+        let elsewhere = UnitEvidence { cluster: 7, ..good };
+        assert_eq!(weigh(&[good, elsewhere], 1, FLOOR), Err(WeighError::DuplicateUnit(good.unit)));
+        assert_eq!(weigh(&[good, good], 1, FLOOR), weigh(&[good], 1, FLOOR), "a verbatim copy");
         let empty = UnitEvidence { tokens: 0, ..good };
         assert_eq!(weigh(&[empty], 1, FLOOR), Err(WeighError::EmptyUnit(good.unit)));
         let params = WeighParams { lambda_max_ppm: PPM + 1, ..FLOOR };
@@ -385,6 +419,8 @@ mod tests {
             let weights = weigh(&units, output, FLOOR).unwrap();
             let sum = |shares: &[Share]| shares.iter().map(|s| s.ppm).sum::<u32>();
             prop_assert_eq!(sum(&weights.shares), PPM);
+            prop_assert_eq!(weights.confidence.len(), weights.shares.len());
+            prop_assert!(weights.confidence.iter().all(|ppm| *ppm <= PPM));
             for list in [&weights.gradient, &weights.spans] {
                 prop_assert!(list.is_empty() || sum(list) == PPM);
             }
@@ -441,7 +477,7 @@ mod tests {
             }
             let after = weigh(&hidden, 100_000, FLOOR).unwrap();
             if !before.pool {
-                prop_assert_eq!(before, after);
+                prop_assert_eq!(before.shares, after.shares);
             }
         }
 
