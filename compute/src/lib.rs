@@ -10,6 +10,7 @@
 mod adamw;
 pub mod attribution;
 pub mod checkpoint;
+pub mod clusters;
 pub mod device;
 pub mod engine;
 pub mod eval;
