@@ -5,6 +5,7 @@
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
+mod attribute;
 pub(crate) mod chain;
 pub(crate) mod consumer;
 mod data;
@@ -59,6 +60,8 @@ enum Command {
     Model(model::ModelCommand),
     /// Use a model, paying with a signed receipt
     Infer(model::InferArgs),
+    /// Show which data an answer, or any text, comes from; free where this node holds the model
+    Attribute(attribute::AttributeArgs),
     /// Show what an account earned, and why not more
     Rewards(account::AccountArgs),
     /// Claim what final settlements owe an account
@@ -119,6 +122,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,
         Command::Model(command) => model::model(&Client::of_dir(&dir)?, command).await,
         Command::Infer(args) => model::infer(&dir, &args).await,
+        Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,
         Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
         Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,
         Command::Verify(command) => verify::verify(&dir, command).await,

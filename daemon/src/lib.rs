@@ -10,3 +10,4 @@ pub mod keys;
 pub mod net;
 pub mod network;
 pub mod node;
+mod report;

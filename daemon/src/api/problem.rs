@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use protocol::node::Refusal;
 use serde::{Deserialize, Serialize};
 
+use crate::node::AttributeError;
+
 /// An error as the API tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -50,6 +52,22 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "not_ready", title, detail.to_string())
     }
 
+    /// Why a text was not attributed, told apart by what can be done about it.
+    pub(crate) fn of_attribution(error: &AttributeError) -> Self {
+        use AttributeError as E;
+        match error {
+            E::UnknownModel(_) => Self::not_found(error),
+            E::NotReady(_) | E::Broken { .. } => Self::not_ready(error),
+            E::NotHeld(_) => {
+                let title = "the node does not hold this model's data";
+                Self::new(StatusCode::CONFLICT, "not_held", title, error.to_string())
+            }
+            E::EmptyPrompt | E::EmptyOutput | E::LongPrompt(_) | E::LongOutput => {
+                Self::invalid(error)
+            }
+        }
+    }
+
     /// An error of the node, told apart by what caused it.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         let detail = format!("{error:#}");
@@ -71,5 +89,27 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ModelId;
+    use protocol::node::Failure;
+
+    use super::*;
+
+    #[test]
+    fn refused_attributions_are_told_apart() {
+        let model = ModelId(4);
+        let code = |error| Problem::of_attribution(&error).code;
+        assert_eq!(code(AttributeError::UnknownModel(model)), "not_found");
+        assert_eq!(code(AttributeError::NotReady(model)), "not_ready");
+        let failure = Failure::Unavailable;
+        assert_eq!(code(AttributeError::Broken { model, failure }), "not_ready");
+        assert_eq!(code(AttributeError::EmptyOutput), "invalid");
+        let elsewhere = Problem::of_attribution(&AttributeError::NotHeld(model));
+        assert_eq!((elsewhere.status, elsewhere.code.as_str()), (409, "not_held"));
+        assert!(elsewhere.detail.contains("openledger infer 4"), "{}", elsewhere.detail);
     }
 }

@@ -25,8 +25,8 @@ use super::{Context, Problem};
 use crate::ingest::{MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
 use crate::node::{
-    AddReport, AddRequest, Evaluation, InferReport, InferRequest, RewardLine, StatusReport,
-    TrainRequest,
+    AddReport, AddRequest, AttributeRequest, AttributionReport, Evaluation, InferReport,
+    InferRequest, RewardLine, StatusReport, TrainRequest,
 };
 
 /// Bytes of an ordinary request.
@@ -57,6 +57,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/models/{id}/publish", post(publish))
         .route("/models/{id}/quote", post(quote))
         .route("/models/{id}/infer", post(infer))
+        .route("/models/{id}/attribute", post(attribute))
         .route("/models/{id}/evaluate", post(evaluate))
         .route("/settlements", get(settlements))
         .route("/rewards", get(rewards))
@@ -339,6 +340,16 @@ async fn infer(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer
     }
     let request = InferRequest { receipt, prompt, max_tokens, seed };
     Ok(Json(context.node.infer(request).await.map_err(failed)?))
+}
+
+async fn attribute(
+    State(context): Ctx,
+    Path(id): Path<u64>,
+    bytes: Bytes,
+) -> Answer<AttributionReport> {
+    let request: AttributeRequest = body(&bytes)?;
+    let report = context.node.attribute(ModelId(id), request).await;
+    Ok(Json(report.map_err(|error| Problem::of_attribution(&error))?))
 }
 
 async fn evaluate(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Evaluation> {

@@ -144,7 +144,7 @@ impl Attributor {
         prompt: &[u32],
         sampling: &Sampling,
     ) -> Result<(Transcript, Evidence), Failure> {
-        let output = self.generator.generate(prompt, sampling).map_err(|error| invalid(&error))?;
+        let output = self.generate(prompt, sampling)?;
         let query = self.query(prompt, &output)?;
         let evidence = self.evidence(prompt, &output, &query)?;
         let transcript = Transcript {
@@ -154,6 +154,25 @@ impl Attributor {
             shares: pairs(&evidence.weights.shares),
         };
         Ok((transcript, evidence))
+    }
+
+    /// Answers without attributing.
+    pub(crate) fn generate(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+    ) -> Result<Vec<u32>, Failure> {
+        self.generator.generate(prompt, sampling).map_err(|error| invalid(&error))
+    }
+
+    /// The evidence for a text that anyone may have written.
+    pub(crate) fn attribute(&self, prompt: &[u32], output: &[u32]) -> Result<Evidence, Failure> {
+        self.evidence(prompt, output, &self.query(prompt, output)?)
+    }
+
+    /// Binds the units that the evidence is drawn from, and their order.
+    pub(crate) fn snapshot(&self) -> Hash {
+        self.spans.snapshot()
     }
 
     /// Whether a published attribution is what this node finds: the query up to the arithmetic of

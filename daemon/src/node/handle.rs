@@ -32,7 +32,7 @@ use super::status::{RewardLine, RunStatus, Snapshot, StatusReport};
 use crate::net::NetworkHandle;
 
 /// Temperature of answers.
-const TEMPERATURE_PPM: u32 = 800_000;
+pub(super) const TEMPERATURE_PPM: u32 = 800_000;
 
 /// Talks to a running node. Clones are cheap.
 #[derive(Debug, Clone)]

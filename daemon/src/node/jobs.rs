@@ -230,7 +230,7 @@ impl Workshop {
     }
 
     /// Has the model with its evidence loaded on the computing thread.
-    async fn load(&self, model: ModelId) -> Result<Hash, Failure> {
+    pub(crate) async fn load(&self, model: ModelId) -> Result<Hash, Failure> {
         let run = self.run(model)?;
         let ready = self.lock().sketches.get(&model).cloned();
         let (checkpoint, parts) = ready.ok_or(Failure::Unavailable)?;

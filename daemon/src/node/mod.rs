@@ -1,5 +1,6 @@
 //! A running node: the machine of [`protocol::node`] with a disk, a device, a chain and a network.
 
+mod attribution;
 mod attributor;
 mod bench;
 mod blobs;
@@ -22,6 +23,10 @@ use std::path::PathBuf;
 
 use compute::engine::DeviceChoice;
 
+pub use attribution::{
+    AttributeError, AttributeRequest, AttributionReport, ContributorReport, EvidenceKind,
+    MarkedSpan, Place, RuleReport, Sources, UnitLine,
+};
 pub use handle::NodeHandle;
 pub use requests::{
     AddReport, AddRequest, Evaluation, InferRequest, Quote, TrainRequest, TxReport,

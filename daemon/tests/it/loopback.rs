@@ -11,13 +11,15 @@ use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
 use daemon::keys::{NodeKeys, random_evm_key};
 use daemon::network::{NetworkFile, Preset};
-use daemon::node::{AddRequest, InferRequest, NodeHandle, RunOptions, TrainRequest};
+use daemon::node::{AddRequest, InferReport, InferRequest, NodeHandle, RunOptions, TrainRequest};
 use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
 use protocol::{AccountId, Amount, DatanetId, Digest, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
+
+use super::cli_attribute::{Used, attribute_freely};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
 const BLOCK: Duration = Duration::from_millis(400);
@@ -196,7 +198,12 @@ fn text(name: &str, bytes: usize) -> String {
     whole.chars().take(bytes).collect()
 }
 
-async fn use_model(world: &World, model: ModelId, server: AccountId, prompt: &str) -> Amount {
+async fn use_model(
+    world: &World,
+    model: ModelId,
+    server: AccountId,
+    prompt: &str,
+) -> (Amount, InferReport) {
     let consumer = dev_key(1);
     let funds = Amount(1000 * OPEN);
     world.client.transfer(consumer.address(), funds).await.unwrap();
@@ -219,11 +226,11 @@ async fn use_model(world: &World, model: ModelId, server: AccountId, prompt: &st
     let answer = node.infer(request).await.unwrap();
     assert_eq!(answer.tokens_out, 24);
     assert_eq!(answer.shares.iter().map(|(_, ppm)| ppm).sum::<u32>(), 1_000_000);
-    quote.price
+    (quote.price, answer)
 }
 
-/// Trains, publishes, uses; gives the model and the fee.
-async fn train_and_use(world: &World, datanet: DatanetId, prompt: &str) -> Amount {
+/// Trains, publishes, uses; gives the fee.
+async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> Amount {
     let operator = world.operators[0].address();
     let developer = world.account(dev_key(2).address(), operator).await;
     let request = TrainRequest { datanet, developer, seed: 3, rounds: Some(2), steps: Some(6) };
@@ -252,7 +259,14 @@ async fn train_and_use(world: &World, datanet: DatanetId, prompt: &str) -> Amoun
     };
     world.nodes[0].submit(Transaction::PublishModel(offer)).await.unwrap();
     world.until("the offer is seen", |w| w.nodes[0].chain().publication(model).is_some()).await;
-    use_model(world, model, server, prompt).await
+    let prompt = "LOVE, n. A temporary insanity";
+    let (fee, answer) = use_model(world, model, server, prompt).await;
+    let quote = text("bierce", 40_000);
+    let quote = &quote[quote.find(". ").unwrap() + 2..];
+    let quote = quote.split_inclusive(". ").find(|sentence| sentence.len() > 60).unwrap();
+    let used = Used { model, prompt, seed: 5, answer: &answer, quote: quote.trim_end(), author };
+    attribute_freely(&world.nodes[0], &world.network, operator, used).await;
+    fee
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -271,7 +285,7 @@ async fn data_becomes_money() {
     for (index, name) in ["bierce", "jargon"].into_iter().enumerate() {
         contributors.push(world.contribute(index, datanet, &text(name, 150_000)).await);
     }
-    let fee = train_and_use(&world, datanet, "LOVE, n. A temporary insanity").await;
+    let fee = train_and_use(&world, datanet, contributors[0]).await;
     world
         .until("the fee is settled and storage proven", |w| {
             let chain = w.nodes[0].chain();

@@ -2,6 +2,7 @@
 
 mod api;
 mod cli;
+mod cli_attribute;
 mod cli_demo;
 mod cli_support;
 mod cli_verify;

@@ -1,0 +1,17 @@
+//! An attribution for people: a page that stands alone, and text for the terminal.
+//!
+//! Everything that the record quotes (prompt, output, units, names of documents) was written by
+//! strangers. The page escapes it and forbids itself every script and every request; the terminal
+//! gets no control character of it.
+
+mod escape;
+mod html;
+mod marks;
+mod terminal;
+mod words;
+
+pub(crate) use self::html::page;
+pub(crate) use self::terminal::{Paint, text};
+
+#[cfg(test)]
+pub(crate) mod sample;
