@@ -229,9 +229,9 @@ fn deviation(spec: &TensorSpec, config: &ModelConfig) -> f32 {
 }
 
 /// A tensor's values, written little-endian.
-struct Values<'a> {
-    shape: Vec<usize>,
-    values: &'a [f32],
+pub(crate) struct Values<'a> {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: &'a [f32],
 }
 
 impl View for Values<'_> {

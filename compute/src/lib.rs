@@ -15,6 +15,7 @@ pub mod device;
 pub mod engine;
 pub mod eval;
 pub mod infer;
+pub mod lora;
 pub mod model;
 pub mod outer;
 pub mod preset;

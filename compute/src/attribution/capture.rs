@@ -225,7 +225,7 @@ impl Capturer {
 }
 
 /// How many of the next windows fit into one padded batch.
-fn batch_size(windows: &[(usize, Window<'_>)]) -> usize {
+pub(crate) fn batch_size(windows: &[(usize, Window<'_>)]) -> usize {
     let mut longest = 0;
     let fits = windows.iter().enumerate().take_while(|(count, (_, window))| {
         longest = window.inputs.len().max(longest);
@@ -275,7 +275,7 @@ fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
 
 /// Inputs, targets and the mask of counted targets, `[windows, time]`. Padding comes last, so no
 /// counted position sees it.
-pub(super) fn padded(
+pub(crate) fn padded(
     batch: &[(usize, Window<'_>)],
     time: usize,
     device: &Device,

@@ -43,8 +43,9 @@ mod spec;
 mod streamed;
 mod text;
 pub mod unrolled;
-mod window;
+pub(crate) mod window;
 
+pub(crate) use capture::{batch_size, padded};
 pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
 pub use ekfac::{EkFac, EkFacError};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};

@@ -70,7 +70,7 @@ impl Cache {
 }
 
 /// Sees `(input, output)` of each linear, both `[batch * time, width]`, and may replace the output.
-type Tap<'a> = dyn FnMut(Tensor<2>, Tensor<2>) -> Tensor<2> + 'a;
+pub(crate) type Tap<'a> = dyn FnMut(Tensor<2>, Tensor<2>) -> Tensor<2> + 'a;
 
 impl Decoder {
     /// Puts flat parameters, in the order of [`layout::tensors`], on a device without autodiff.
@@ -188,7 +188,9 @@ impl Decoder {
         (logits, probes)
     }
 
-    fn run(
+    /// Logits as [`forward`](Self::forward) or, with a cache, [`forward_cached`](Self::forward_cached)
+    /// gives them; every linear passes through `tap`, in the order of [`layout::linears`].
+    pub(crate) fn run(
         &self,
         tokens: Tensor<2, Int>,
         mut cache: Option<&mut Cache>,

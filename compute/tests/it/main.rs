@@ -6,6 +6,7 @@ mod checks;
 mod device;
 mod fixture;
 mod kernel;
+mod lora;
 mod model;
 mod spans;
 mod spans_proof;
