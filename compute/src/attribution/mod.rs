@@ -25,15 +25,15 @@
 //! ```
 
 mod capture;
-mod ekfac;
-mod influence;
-mod network;
 mod cover;
+mod ekfac;
 mod field;
 mod freivalds;
 mod gpu;
 mod gram;
+mod influence;
 mod kernel;
+mod network;
 mod part;
 mod quantise;
 mod recompute;
@@ -45,17 +45,17 @@ mod text;
 pub mod unrolled;
 pub(crate) mod window;
 
-pub(crate) use capture::{batch_size, padded};
 pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
-pub use ekfac::{EkFac, EkFacError};
-pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
-pub(crate) use network::sampled;
-pub use network::{Captured, Gradient, Network, Targets};
+pub(crate) use capture::{batch_size, padded};
 pub use cover::CoverError;
+pub use ekfac::{EkFac, EkFacError};
 pub use freivalds::{CheckError, GramCheck, ScoreCheck};
 pub use gpu::{GpuKernel, GpuRows, KernelError};
 pub use gram::{Gram, GramError, GramPart};
+pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
 pub use kernel::Rows;
+pub(crate) use network::sampled;
+pub use network::{Captured, Gradient, Network, Targets};
 pub use part::{PartError, SketchPart};
 pub use quantise::{Difference, Sketch};
 pub use recompute::{

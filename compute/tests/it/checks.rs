@@ -327,7 +327,7 @@ fn an_index_is_checked_by_its_hash() {
         let unit = |(i, tokens)| SpanUnit { hash: Hash([i as u8; 32]), tokens };
         let spans: Vec<_> = units.iter().map(|t| &t[..]).enumerate().map(unit).collect();
         let tokenizer = fixture::tokenizer();
-        SpanIndex::build(tokenizer.hash(), tokenizer.vocab(), &spans).unwrap().encode()
+        SpanIndex::build(tokenizer.hash(), tokenizer.vocab(), &spans).unwrap().bytes().to_vec()
     };
     let built = build(&units);
     let hash = protocol::hash::blake3(&built);
