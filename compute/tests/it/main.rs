@@ -8,6 +8,7 @@ mod fixture;
 mod kernel;
 mod lora;
 mod model;
+mod quality;
 mod spans;
 mod spans_proof;
 mod tokenizer;
