@@ -7,13 +7,14 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use protocol::Hash;
 
+use super::adapter::AdapterSketcher;
 use super::part::SketchPart;
 use super::quantise::Sketch;
 use super::spec::{Projection, SketchSpec, SpecError, projections};
 use super::window::{self, Window};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Decoder, layout, token_losses};
+use crate::model::{Decoder, ModelConfig, layout, token_losses};
 
 /// Tokens of one batch, padding included.
 const BATCH_TOKENS: usize = 512;
@@ -98,9 +99,33 @@ pub enum CaptureError {
 
 /// A checkpoint loaded for capturing under one spec.
 pub struct Capturer {
-    decoder: Decoder,
-    spec: SketchSpec,
-    projections: Vec<Projection>,
+    pub(super) spec: SketchSpec,
+    pub(super) subject: Subject,
+}
+
+/// Whose gradients are sketched.
+pub(super) enum Subject {
+    /// Those of a model's own linear maps.
+    Model(Decoder, Vec<Projection>),
+    /// Those of an adapter's factors.
+    Adapter(AdapterSketcher),
+}
+
+impl Subject {
+    fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Model(decoder, _) => decoder.config(),
+            Self::Adapter(sketcher) => sketcher.config(),
+        }
+    }
+
+    /// Per block of the spec the values of all windows, one window after the other.
+    fn sketch(&self, batch: &[(usize, Window<'_>)]) -> Vec<Vec<f32>> {
+        match self {
+            Self::Model(decoder, projections) => sketch_batch(decoder, projections, batch),
+            Self::Adapter(sketcher) => sketcher.sketch(batch),
+        }
+    }
 }
 
 impl Capturer {
@@ -119,11 +144,8 @@ impl Capturer {
         guarded(|| {
             let device = engine.device();
             let decoder = Decoder::new(config, checkpoint.values(), device).probing();
-            Self {
-                decoder,
-                spec: spec.clone(),
-                projections: projections(spec, &layout::linears(config), device),
-            }
+            let projections = projections(spec, &layout::linears(config), device);
+            Self { spec: spec.clone(), subject: Subject::Model(decoder, projections) }
         })
         .map_err(CaptureError::from)
     }
@@ -136,7 +158,7 @@ impl Capturer {
     /// Sketches `units`, which are those from rank `first` of the snapshot on. A unit longer than
     /// the model's context is read in windows; its sketch is their sum.
     pub fn units(&self, first: u32, units: &[CaptureUnit<'_>]) -> Result<SketchPart, CaptureError> {
-        let context = self.decoder.config().context as usize;
+        let context = self.subject.config().context as usize;
         let mut windows = Vec::new();
         for (index, unit) in units.iter().enumerate() {
             self.check_unit(unit)?;
@@ -161,7 +183,7 @@ impl Capturer {
         output: &[u32],
         scope: Scope,
     ) -> Result<OutputSketch, CaptureError> {
-        let context = self.decoder.config().context as usize;
+        let context = self.subject.config().context as usize;
         let sequence = [prompt, output].concat();
         self.check_tokens(&sequence)?;
         if output.is_empty() || sequence.len() < 2 || sequence.len() > MAX_WINDOWS * context {
@@ -181,7 +203,7 @@ impl Capturer {
     }
 
     fn check_unit(&self, unit: &CaptureUnit<'_>) -> Result<(), CaptureError> {
-        let limit = MAX_WINDOWS * self.decoder.config().context as usize;
+        let limit = MAX_WINDOWS * self.subject.config().context as usize;
         match unit.tokens.len() {
             0 => Err(CaptureError::EmptyUnit(unit.hash)),
             found if found > limit => {
@@ -192,7 +214,7 @@ impl Capturer {
     }
 
     fn check_tokens(&self, tokens: &[u32]) -> Result<(), CaptureError> {
-        let vocab = self.decoder.config().vocab;
+        let vocab = self.subject.config().vocab;
         match tokens.iter().find(|&&token| token >= vocab) {
             Some(&token) => Err(CaptureError::Token { token, vocab }),
             None => Ok(()),
@@ -211,7 +233,7 @@ impl Capturer {
         while !rest.is_empty() {
             let (batch, tail) = rest.split_at(batch_size(rest));
             rest = tail;
-            let blocks = guarded(|| sketch_batch(&self.decoder, &self.projections, batch))?;
+            let blocks = guarded(|| self.subject.sketch(batch))?;
             for (index, values) in blocks.iter().enumerate() {
                 for ((row, _), values) in batch.iter().zip(values.chunks_exact(size)) {
                     let at = row * dims + index * size;
@@ -267,7 +289,7 @@ impl Projection {
 }
 
 /// `[windows, time, width]` times `[width, side]`, as one product.
-fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
+pub(super) fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
     let [windows, time, width] = values.dims();
     let side = signs.dims()[1];
     values.reshape([windows * time, width]).matmul(signs.clone()).reshape([windows, time, side])

@@ -11,6 +11,9 @@
 //! of its scores as it was. Scores are signed; what they pay is decided by
 //! [`protocol::attribution`].
 //!
+//! A sketch is of a model's own linear maps ([`Capturer::new`]) or of the factors of an adapter beside
+//! it ([`Capturer::adapter`]); everything after the capture is the same.
+//!
 //! Every heavy step is split by ranges of units over nodes that need not be trusted, and each has its
 //! check: captured leaves are **recomputed** at random ([`LeafRule`]), Gram matrices and products are
 //! checked by **Freivalds** with the verifier's secret ([`GramCheck`], [`ScoreCheck`]), indices match
@@ -24,6 +27,7 @@
 //! output ──Capturer::output──▶ sketch ──Preconditioner::query──▶ Query ──SketchSet::scores──▶ i64 each
 //! ```
 
+mod adapter;
 mod capture;
 mod cover;
 mod ekfac;
@@ -45,6 +49,7 @@ mod text;
 pub mod unrolled;
 pub(crate) mod window;
 
+pub use adapter::AdapterCaptureError;
 pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
 pub(crate) use capture::{batch_size, padded};
 pub use cover::CoverError;

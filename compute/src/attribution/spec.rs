@@ -49,7 +49,11 @@ impl SketchSpec {
 
     /// Accepts the spec for a model or says what is wrong with it.
     pub fn validate(&self, config: &ModelConfig) -> Result<(), SpecError> {
-        let known = layout::linears(config).len();
+        self.check(layout::linears(config).len())
+    }
+
+    /// As [`validate`](Self::validate), where `known` blocks exist.
+    pub(super) fn check(&self, known: usize) -> Result<(), SpecError> {
         if self.side == 0 || self.side > MAX_SIDE {
             return Err(SpecError::Side(self.side));
         }
@@ -126,7 +130,7 @@ pub(crate) fn projections(
 }
 
 /// Random signs: exact in every float format, and equal wherever BLAKE3 is.
-fn signs(seed: u64, linear: u16, end: u8, count: usize) -> Vec<f32> {
+pub(super) fn signs(seed: u64, linear: u16, end: u8, count: usize) -> Vec<f32> {
     let mut hasher = blake3::Hasher::new_derive_key("openledger projection v1");
     hasher.update(&seed.to_be_bytes()).update(&linear.to_be_bytes()).update(&[end]);
     let mut bytes = vec![0u8; count.div_ceil(8)];

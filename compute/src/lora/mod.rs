@@ -5,9 +5,12 @@
 //! [`AdaptedModel`] runs it beside its base, unmerged; [`train`] makes one from units by
 //! deterministic SGD with momentum, so that its influence can be traced.
 //!
-//! How much of a fee goes to the adapter's data at all: [`AdaptedModel::losses`] measures, and
+//! Which unit of an adapter's data made an output: [`Capturer::adapter`] sketches gradients of the
+//! adapter's own parameters, and everything after that is as for full models. How much of a fee
+//! goes to the adapter's data at all: [`AdaptedModel::losses`] measures, and
 //! [`OutputLosses::alpha_ppm`] decides.
 //!
+//! [`Capturer::adapter`]: crate::attribution::Capturer::adapter
 //! [`OutputLosses::alpha_ppm`]: protocol::adapter::OutputLosses::alpha_ppm
 
 mod config;

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::file::{Adapter, AdapterError, BaseId};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Cache, Decoder, layout};
+use crate::model::{Cache, Decoder, Probe, layout};
 
 /// An adapter loaded beside its base.
 pub struct AdaptedModel {
@@ -86,6 +86,22 @@ impl AdaptedModel {
         self.run(tokens, Some(cache), &mut |_, _, output| output)
     }
 
+    /// Logits, and one [`Probe`] per adapted linear map, ascending. Call it on
+    /// [`probing`](Self::probing).
+    pub(crate) fn forward_probed(&self, tokens: Tensor<2, Int>) -> (Tensor<3>, Vec<Probe>) {
+        let [batch, time] = tokens.dims();
+        let device = self.decoder.device().clone().autodiff();
+        let mut probes = Vec::with_capacity(self.factors.len());
+        let logits = self.run(tokens, None, &mut |_, input, output| {
+            let ([rows, outputs], inputs) = (output.dims(), input.dims()[1]);
+            let leaf = Tensor::<3>::zeros([batch, time, outputs], &device).require_grad();
+            let input = input.inner().reshape([batch, time, inputs]);
+            probes.push(Probe { input, leaf: leaf.clone() });
+            output + leaf.reshape([rows, outputs])
+        });
+        (logits, probes)
+    }
+
     /// A twin on the autodiff device whose parameters need no gradient.
     pub(crate) fn probing(&self) -> Self {
         let autodiff = |tensor: &Tensor<2>| tensor.clone().autodiff();
@@ -105,6 +121,10 @@ impl AdaptedModel {
     /// Replaces the factors by others of the same shapes, given in the one order of tensors.
     pub(crate) fn set_factors(&mut self, tensors: Vec<Tensor<2>>) {
         self.factors = Factors::pairs(tensors);
+    }
+
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
     }
 
     /// Runs the base; `see` gets slot, input and adapted output of each adapted linear map.

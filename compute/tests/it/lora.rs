@@ -16,6 +16,7 @@ use protocol::Hash;
 
 use crate::fixture;
 
+mod influence;
 mod share;
 
 /// A base that has learned the fixture's grammar, and its identity.
