@@ -4,7 +4,7 @@
 //! that never cross a unit's border; each token of a unit but the first is a target once per pass,
 //! and every target weighs the same, whatever else is in its batch. Each pass has its own order,
 //! drawn from the seed. The norm of a step's gradient is clipped. The same input gives the same
-//! bits on one machine, whatever its number of threads.
+//! bits on one machine.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
