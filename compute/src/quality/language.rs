@@ -1,6 +1,11 @@
-//! The `nano` decoder on real text, trained from scratch by stochastic gradient descent.
+//! The `nano` decoder on real text, as the network uses it: a base model, then a run on the
+//! contributors' data that can be unrolled.
+//!
+//! The base is trained by AdamW shards on text that nobody is paid for; the attributed run goes on
+//! from it by stochastic gradient descent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,6 +18,9 @@ use crate::attribution::{Network, TextNetwork};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::model::ModelConfig;
+use crate::outer;
+use crate::preset::TrainingPreset;
+use crate::shard::{self, ShardHyper, ShardInput};
 use crate::tokenizer::Tokenizer;
 
 /// What one contributor brings.
@@ -37,12 +45,16 @@ pub struct Setting {
     pub masks: usize,
     /// Held-out units that are attributed, drawn in turn from the contributors.
     pub queries: usize,
+    /// Held-out units of each contributor; what follows them is the base model's.
+    pub held_out: usize,
     /// First of the contributors' held-out units to draw queries from: tuning uses others.
     pub skip: usize,
     /// Held-out units whose contributor is to be named.
     pub continuations: usize,
     /// Tokens of a quotation.
     pub quotation: usize,
+    /// AdamW steps of the base model.
+    pub base_steps: u32,
     /// The run.
     pub recipe: Recipe,
     /// Constants of the methods.
@@ -83,9 +95,11 @@ impl Setting {
             units: 16,
             masks: 40,
             queries: 12,
+            held_out: 24,
             skip: 0,
             continuations: 200,
             quotation: 16,
+            base_steps: 400,
             recipe: Recipe {
                 optimizer: Optimizer::SgdMomentum { momentum_ppm: 900_000 },
                 steps: 96,
@@ -112,6 +126,7 @@ impl Setting {
             masks: 12,
             queries: 4,
             continuations: 12,
+            base_steps: 60,
             recipe,
             ..full
         }
@@ -125,25 +140,46 @@ pub(super) struct Corpus {
     pub(super) training: Vec<Vec<u32>>,
     /// Held-out units of each contributor.
     pub(super) held_out: Vec<Vec<Vec<u32>>>,
+    /// Units of the base model.
+    base: Vec<Vec<u32>>,
 }
 
 impl Corpus {
     fn new(setting: &Setting, sources: &[Source]) -> Result<Self, QualityError> {
         let texts = sources.iter().map(|source| source.text.as_str());
         let tokenizer = Tokenizer::train(texts, setting.model.vocab)?;
-        let (mut owners, mut training, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut owners, mut training) = (Vec::new(), Vec::new());
+        let (mut held_out, mut base) = (Vec::new(), Vec::new());
         for (owner, source) in sources.iter().enumerate() {
             let ids = tokenizer.encode(&source.text)?;
             let mut units: Vec<Vec<u32>> =
                 ids.chunks_exact(setting.unit + 1).map(<[u32]>::to_vec).collect();
-            if units.len() <= setting.units {
+            if units.len() <= setting.units + setting.held_out {
                 return Err(QualityError::Setting("a contributor's text is too short"));
             }
+            base.extend(units.split_off(setting.units + setting.held_out));
             held_out.push(units.split_off(setting.units));
             owners.extend(std::iter::repeat_n(owner, units.len()));
             training.extend(units);
         }
-        Ok(Self { tokenizer, owners, training, held_out })
+        Ok(Self { tokenizer, owners, training, held_out, base })
+    }
+
+    /// The base model's parameters.
+    fn base(&self, setting: &Setting) -> Result<Vec<f32>, QualityError> {
+        let start = Checkpoint::init(&setting.model, self.tokenizer.hash(), setting.seed)?;
+        let hyper = ShardHyper {
+            steps: setting.base_steps,
+            batch: setting.recipe.batch,
+            context: setting.unit as u32,
+            warmup: setting.base_steps / 10,
+            keep: 4096,
+            ..TrainingPreset::demo().hyper
+        };
+        let units = self.base.clone();
+        let input = ShardInput { checkpoint: Arc::new(start), units, seed: [7; 32], hyper };
+        let update = shard::run(&Engine::cpu(), &input)?.payload;
+        Ok(outer::step(&input.checkpoint, &[update], 1_000_000)?.values().to_vec())
     }
 
     /// The training units of a contributor.
@@ -202,8 +238,7 @@ pub fn measure(
     let samples = |set: usize| (ends[set - 1]..ends[set]).collect::<Vec<usize>>();
     let network = TextNetwork::new(&Engine::cpu(), &setting.model, sets.concat())?;
     let (owners, contributors, queries) = (&corpus.owners, sources.len(), samples(1));
-    let start = Checkpoint::init(&setting.model, corpus.tokenizer.hash(), setting.seed)?;
-    let start = start.values();
+    let start = &corpus.base(setting)?;
     let run = Run::record(&network, start, setting.recipe, &vec![1.0; owners.len()])?;
     let methods = Methods { network: &network, run: &run, owners, contributors, queries: &queries };
     let loss = |parameters: &[f32]| -> Result<f64, QualityError> {
@@ -257,13 +292,13 @@ pub fn tune(
     let network = TextNetwork::new(&Engine::cpu(), &setting.model, sequences)?;
     let (owners, contributors) = (&corpus.owners, sources.len());
     let queries: Vec<usize> = (corpus.training.len()..network.samples()).collect();
-    let start = Checkpoint::init(&setting.model, corpus.tokenizer.hash(), setting.seed)?;
-    let run = Run::record(&network, start.values(), setting.recipe, &vec![1.0; owners.len()])?;
+    let start = &corpus.base(&setting)?;
+    let run = Run::record(&network, start, setting.recipe, &vec![1.0; owners.len()])?;
     let methods = Methods { network: &network, run: &run, owners, contributors, queries: &queries };
     let masks = draw_masks(contributors, setting.masks, setting.seed);
     let told = |done: usize| progress(&format!("tuning: retrained {done}/{}", setting.masks));
     let recipe = setting.recipe;
-    let truth = Truth::retrain(&network, start.values(), recipe, owners, &queries, masks, &told)?;
+    let truth = Truth::retrain(&network, start, recipe, owners, &queries, masks, &told)?;
     let mut found = Vec::new();
     for sketch_ppm in GRID {
         for skipped in [0, network.linears().len() as u16 - 7] {

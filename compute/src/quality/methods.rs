@@ -13,6 +13,8 @@ use crate::attribution::{
 };
 use crate::checkpoint::CheckpointError;
 use crate::engine::{DeviceFault, Engine, guarded};
+use crate::outer::OuterError;
+use crate::shard::ShardError;
 use crate::spans;
 use crate::tokenizer::TokenizerError;
 
@@ -51,6 +53,10 @@ pub enum QualityError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    #[error(transparent)]
+    Outer(#[from] OuterError),
     #[error(transparent)]
     Text(#[from] TextError),
     #[error(transparent)]
