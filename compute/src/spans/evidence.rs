@@ -49,6 +49,17 @@ pub struct Span {
     pub millibits: u64,
 }
 
+/// A run of output tokens that some unit holds, and no longer run around it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaximalSpan {
+    /// First token in the output.
+    pub start: u32,
+    /// Number of tokens.
+    pub len: u32,
+    /// Occurrences in the whole snapshot.
+    pub count: u32,
+}
+
 /// The verbatim evidence of one output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributed {
@@ -124,6 +135,29 @@ pub(crate) fn attribute<B: AsRef<[u8]>>(
     Ok(Attributed { spans, output_millibits: query.output_millibits })
 }
 
+/// All maximal spans of `output` that occur at most `max_count` times, however little they say.
+pub(crate) fn maximal<B: AsRef<[u8]>>(
+    parts: &[SpanIndex<B>],
+    tokenizer: Hash,
+    output: &[u32],
+    max_count: u32,
+) -> Result<Vec<MaximalSpan>, QueryError> {
+    check(&parts[0], tokenizer, &[], output)?;
+    let snapshot = Snapshot::new(parts);
+    let mut reached = 0;
+    let mut spans = Vec::new();
+    for start in 0..output.len() {
+        let end = start + snapshot.longest(&output[start..]);
+        if end > reached.max(start) {
+            reached = end;
+            let count = snapshot.count(&output[start..end], u64::from(max_count));
+            let (start, len) = (start as u32, (end - start) as u32);
+            spans.extend(count.map(|count| MaximalSpan { start, len, count: count as u32 }));
+        }
+    }
+    Ok(spans)
+}
+
 fn check<B: AsRef<[u8]>>(
     index: &SpanIndex<B>,
     tokenizer: Hash,
@@ -164,6 +198,14 @@ impl<'a, B: AsRef<[u8]>> Snapshot<'a, B> {
 
     fn longest(&self, query: &[u32]) -> usize {
         self.parts.iter().map(|part| part.longest(query)).max().unwrap_or(0)
+    }
+
+    /// Occurrences of `query`; `None` when there are more than `limit`.
+    fn count(&self, query: &[u32], limit: u64) -> Option<u64> {
+        self.parts.iter().try_fold(0, |total, part| {
+            let ranks = part.occurrences(query, limit - total);
+            Some(total + ranks.end - ranks.start).filter(|&total| total <= limit)
+        })
     }
 
     /// Rank of the owner, position in its unit and number of occurrences of `query`; `None` when it

@@ -22,7 +22,7 @@ pub mod proof;
 mod set;
 
 pub use build::{BuildError, Layout, SpanUnit};
-pub use evidence::{Attributed, QueryError, Span, SpanParams};
+pub use evidence::{Attributed, MaximalSpan, QueryError, Span, SpanParams};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use index::SpanIndex;
 pub use ints::Width;

@@ -3,7 +3,7 @@
 use protocol::Hash;
 
 use super::build::snapshot;
-use super::evidence::{Attributed, QueryError, SpanParams, attribute};
+use super::evidence::{Attributed, MaximalSpan, QueryError, SpanParams, attribute, maximal};
 use super::index::SpanIndex;
 
 /// The parts of a snapshot, each an index of its own, asked as one.
@@ -92,6 +92,16 @@ impl<B: AsRef<[u8]>> SpanSet<B> {
     ) -> Result<Attributed, QueryError> {
         attribute(&self.parts, tokenizer, prompt, output, params)
     }
+
+    /// All maximal spans of `output` that occur at most `max_count` times, in its order.
+    pub fn maximal(
+        &self,
+        tokenizer: Hash,
+        output: &[u32],
+        max_count: u32,
+    ) -> Result<Vec<MaximalSpan>, QueryError> {
+        maximal(&self.parts, tokenizer, output, max_count)
+    }
 }
 
 impl<B: AsRef<[u8]>> SpanIndex<B> {
@@ -105,5 +115,15 @@ impl<B: AsRef<[u8]>> SpanIndex<B> {
         params: SpanParams,
     ) -> Result<Attributed, QueryError> {
         attribute(std::slice::from_ref(self), tokenizer, prompt, output, params)
+    }
+
+    /// All maximal spans of `output` that occur at most `max_count` times, in its order.
+    pub fn maximal(
+        &self,
+        tokenizer: Hash,
+        output: &[u32],
+        max_count: u32,
+    ) -> Result<Vec<MaximalSpan>, QueryError> {
+        maximal(std::slice::from_ref(self), tokenizer, output, max_count)
     }
 }

@@ -49,6 +49,22 @@ pub(crate) fn occurrences(texts: &[Vec<u32>], needle: &[u32]) -> Vec<(u32, u32)>
     found
 }
 
+/// All maximal spans by exhaustive search: start, length, count.
+fn naive_maximal(texts: &[Vec<u32>], output: &[u32], max_count: u32) -> Vec<(u32, u32, u32)> {
+    let held = |start: usize, end: usize| occurrences(texts, &output[start..end]).len() as u32;
+    let mut found = Vec::new();
+    for start in 0..output.len() {
+        for end in start + 1..=output.len() {
+            let is_maximal = (start == 0 || held(start - 1, end) == 0)
+                && (end == output.len() || held(start, end + 1) == 0);
+            if is_maximal && (1..=max_count).contains(&held(start, end)) {
+                found.push((start as u32, (end - start) as u32, held(start, end)));
+            }
+        }
+    }
+    found
+}
+
 /// The best span of `output` by trying every sub-run: what the index must find first.
 fn naive_best(texts: &[Vec<u32>], index: &SpanIndex, output: &[u32]) -> Option<u64> {
     let mut best = None;
@@ -130,6 +146,10 @@ proptest! {
                 prop_assert_eq!(found, attribute(&whole, prompt, &output, params));
             }
         }
+        let spans = whole.maximal(TOKENIZER, &output, 3).unwrap();
+        prop_assert_eq!(&set.maximal(TOKENIZER, &output, 3).unwrap(), &spans);
+        let found: Vec<_> = spans.iter().map(|s| (s.start, s.len, s.count)).collect();
+        prop_assert_eq!(found, naive_maximal(&texts, &output, 3));
     }
 
     #[test]

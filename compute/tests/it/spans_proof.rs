@@ -13,6 +13,9 @@ use protocol::codec::Wire;
 
 use crate::spans::{build, name, occurrences};
 
+/// Symbols of text that a fraud proof may show.
+const REACH: usize = 64;
+
 fn texts() -> impl Strategy<Value = Vec<Vec<u32>>> {
     // More than one leaf of 64 symbols, often an odd number of them.
     proptest::collection::vec(proptest::collection::vec(0u32..4, 1..60), 1..12)
@@ -72,25 +75,6 @@ proptest! {
     }
 
     #[test]
-    fn a_lookup_with_any_byte_changed_is_refused(
-        texts in texts(), query in query(), flip in 1u8..,
-    ) {
-        let index = build(4, &texts);
-        let prover = Prover::new(&index);
-        for side in [Side::Lower, Side::Upper] {
-            let mut bytes = prover.lookup(&query, side).unwrap().to_bytes();
-            for at in 0..bytes.len() {
-                bytes[at] ^= flip;
-                let changed = Lookup::from_bytes(&bytes);
-                let is_taken = changed
-                    .is_ok_and(|l| verify_lookup(prover.commitment(), &query, side, &l).is_ok());
-                prop_assert!(!is_taken, "byte {at}");
-                bytes[at] ^= flip;
-            }
-        }
-    }
-
-    #[test]
     fn a_lookup_answers_its_own_question_only(texts in texts(), asked in query(), other in query()) {
         let index = build(4, &texts);
         let prover = Prover::new(&index);
@@ -105,7 +89,38 @@ proptest! {
 
     #[test]
     fn a_sorted_array_has_no_fraud(texts in texts()) {
-        prop_assert_eq!(Prover::new(&build(4, &texts)).find_fraud(), None);
+        prop_assert_eq!(Prover::new(&build(4, &texts)).find_fraud(REACH), None);
+    }
+
+    #[test]
+    fn a_sorted_array_cannot_be_accused(
+        texts in proptest::collection::vec(proptest::collection::vec(0u32..3, 1..7), 1..5),
+        ranks in proptest::collection::vec(any::<[prop::sample::Index; 4]>(), 40),
+    ) {
+        // One leaf, so that one window shows everything.
+        let index = build(3, &texts);
+        let prover = Prover::new(&index);
+        let symbols = index.tokens() + index.units();
+        let array = prover.lookup(&[0], Side::Lower).unwrap().entries;
+        let text = prover.occurrence(0, symbols).unwrap();
+        for ranks in ranks.iter().map(|ranks| ranks.map(|rank| rank.index(symbols) as u64)) {
+            let pair = [ranks[0], ranks[1]];
+            let (entries, texts) = ([array.clone(), array.clone()], [text.clone(), text.clone()]);
+            let four = [array.clone(), array.clone(), array.clone(), array.clone()];
+            for fraud in [
+                Fraud::OutOfRange { rank: ranks[0], entry: array.clone() },
+                Fraud::Duplicate { ranks: pair, entries: entries.clone() },
+                Fraud::Order { ranks: pair, entries, texts: texts.clone() },
+                Fraud::Successors { ranks, entries: four, symbols: texts },
+            ] {
+                let verdict = fraud.verify(prover.commitment());
+                let is_refused = matches!(
+                    verdict,
+                    Err(ProofError::InOrder | ProofError::Uncovered)
+                );
+                prop_assert!(is_refused, "{fraud:?}: {verdict:?}");
+            }
+        }
     }
 
     #[test]
@@ -113,13 +128,14 @@ proptest! {
         texts in texts(),
         writes in proptest::collection::vec((any::<prop::sample::Index>(), 0u32..800), 1..4),
         swap in any::<bool>(),
-        flip in 1u8..,
+        reach in 0usize..20,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 24),
     ) {
         let honest = build(4, &texts);
         let wrong = tamper(&honest, &writes, swap);
         let prover = Prover::new(&wrong);
         let is_wrong = wrong.bytes() != honest.bytes();
-        let fraud = prover.find_fraud();
+        let fraud = prover.find_fraud(reach);
         prop_assert_eq!(fraud.is_some(), is_wrong);
         let Some(fraud) = fraud else { return Ok(()) };
         let mut bytes = fraud.to_bytes();
@@ -132,7 +148,8 @@ proptest! {
             Fraud::Duplicate { .. } | Fraud::Order { .. } => 2,
             Fraud::Successors { .. } => 4,
         };
-        for at in ranks..bytes.len() {
+        for (at, flip) in changes {
+            let at = ranks + at.index(bytes.len() - ranks);
             bytes[at] ^= flip;
             let changed = Fraud::from_bytes(&bytes);
             prop_assert!(!changed.is_ok_and(|f| f.verify(prover.commitment()).is_ok()));
@@ -175,6 +192,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn a_lookup_with_any_byte_changed_is_refused(
+        texts in texts(), query in query(), flip in 1u8..
+    ) {
+        let index = build(4, &texts);
+        let prover = Prover::new(&index);
+        for side in [Side::Lower, Side::Upper] {
+            let mut bytes = prover.lookup(&query, side).unwrap().to_bytes();
+            for at in 0..bytes.len() {
+                bytes[at] ^= flip;
+                let changed = Lookup::from_bytes(&bytes);
+                let is_taken = changed
+                    .is_ok_and(|l| verify_lookup(prover.commitment(), &query, side, &l).is_ok());
+                prop_assert!(!is_taken, "byte {at}");
+                bytes[at] ^= flip;
+            }
+        }
+    }
+}
+
 fn window() -> impl Strategy<Value = Window> {
     let first = prop_oneof![0u64..3, any::<u64>()];
     let payload = proptest::collection::vec(any::<u8>(), 0..300);
@@ -208,7 +248,7 @@ fn tamper(index: &SpanIndex, writes: &[(prop::sample::Index, u32)], swap: bool) 
 fn suffixes_that_agree_for_long_are_disputed_by_their_successors() {
     let shared: Vec<u32> = (0..5000).map(|i| i * 7919 % 4001).collect();
     let index = build(4001, &[[&shared[..], &[1]].concat(), [&shared[..], &[2]].concat()]);
-    assert_eq!(Prover::new(&index).find_fraud(), None);
+    assert_eq!(Prover::new(&index).find_fraud(REACH), None);
     let mut bytes = index.bytes().to_vec();
     let array = bytes.len() - 32 - 4 * 10_004;
     // The two units as wholes: equal for five thousand tokens, so neighbours.
@@ -219,7 +259,7 @@ fn suffixes_that_agree_for_long_are_disputed_by_their_successors() {
     (0..4).for_each(|i| bytes.swap(entry(rank - 1).start + i, entry(rank).start + i));
     let wrong = SpanIndex::attach(bytes, &index.snapshot()).unwrap();
     let prover = Prover::new(&wrong);
-    let fraud = prover.find_fraud().unwrap();
+    let fraud = prover.find_fraud(usize::MAX).unwrap();
     assert!(matches!(fraud, Fraud::Successors { .. }));
     assert_eq!(fraud.verify(prover.commitment()), Ok(()));
     assert!(fraud.verify(Prover::new(&index).commitment()).is_err());
@@ -299,6 +339,7 @@ struct GoldenLookup {
 #[derive(serde::Deserialize)]
 struct GoldenFraud {
     writes: Vec<(usize, u32)>,
+    reach: usize,
     commitment: String,
     proof: String,
 }
@@ -355,7 +396,7 @@ fn golden_frauds_are_found_and_taken_as_before() {
         let wrong = overwrite(&index, &vector.writes);
         let prover = Prover::new(&wrong);
         assert_eq!(to_hex(&prover.commitment().to_bytes()), vector.commitment);
-        assert_eq!(to_hex(&prover.find_fraud().unwrap().to_bytes()), vector.proof);
+        assert_eq!(to_hex(&prover.find_fraud(vector.reach).unwrap().to_bytes()), vector.proof);
         let commitment = Commitment::from_bytes(&from_hex(&vector.commitment)).unwrap();
         let fraud = Fraud::from_bytes(&from_hex(&vector.proof)).unwrap();
         assert_eq!(fraud.verify(&commitment), Ok(()));
@@ -370,49 +411,4 @@ fn overwrite(index: &SpanIndex, writes: &[(usize, u32)]) -> SpanIndex {
         bytes[array + 4 * rank..array + 4 * rank + 4].copy_from_slice(&value.to_be_bytes());
     }
     SpanIndex::attach(bytes, &index.snapshot()).unwrap()
-}
-
-#[test]
-fn bless() {
-    let units: Vec<Vec<u32>> = vec![
-        (0..100).map(|i| i * i % 50).collect(),
-        (0..90).map(|i| (i * 3 + 5) % 50).collect(),
-        (10..60).map(|i| i * i % 50).collect(),
-    ];
-    let index = build(50, &units);
-    let prover = Prover::new(&index);
-    let array = index.bytes().len() - 32 - 4 * (index.tokens() + index.units());
-    let entry = |rank: usize| {
-        u32::from_be_bytes(index.bytes()[array + 4 * rank..][..4].try_into().unwrap())
-    };
-    let mut lookups = vec![];
-    for (query, upper) in [
-        (units[0][20..50].to_vec(), false),
-        (units[0][20..50].to_vec(), true),
-        (vec![0, 1, 49, 3], false),
-        (vec![0], false),
-        (vec![49], true),
-    ] {
-        let side = if upper { Side::Upper } else { Side::Lower };
-        let proof = prover.lookup(&query, side).unwrap();
-        let place = verify_lookup(prover.commitment(), &query, side, &proof).unwrap();
-        lookups.push(serde_json::json!({"query": query, "upper": upper, "rank": place.rank, "longest": place.longest().shared, "position": place.longest().position, "proof": to_hex(&proof.to_bytes())}));
-    }
-    let position = lookups[0]["position"].as_u64().unwrap();
-    let mut frauds = vec![];
-    for writes in [
-        vec![(9usize, 1000u32)],
-        vec![(100, entry(150))],
-        vec![(100, entry(101)), (101, entry(100))],
-        vec![(0, entry(1)), (1, entry(0))],
-    ] {
-        let wrong = overwrite(&index, &writes);
-        let p = Prover::new(&wrong);
-        let f = p.find_fraud().unwrap();
-        f.verify(p.commitment()).unwrap();
-        frauds.push(serde_json::json!({"writes": writes, "commitment": to_hex(&p.commitment().to_bytes()), "proof": to_hex(&f.to_bytes())}));
-    }
-    let out = serde_json::json!({"vocab": 50, "units": units, "commitment": to_hex(&prover.commitment().to_bytes()), "digest": to_hex(&prover.commitment().digest().0), "lookups": lookups,
-      "occurrence": to_hex(&prover.occurrence(position, lookups[0]["longest"].as_u64().unwrap() as usize).unwrap().to_bytes()), "unit": to_hex(&prover.unit(position).unwrap().to_bytes()), "frauds": frauds});
-    std::fs::write("tests/it/spans_golden.json", serde_json::to_string(&out).unwrap()).unwrap();
 }

@@ -81,7 +81,11 @@ impl<'a, B: AsRef<[u8]>> Prover<'a, B> {
 
     /// Looks for something wrong with the array: `None` when it is the sorted one. Takes eight bytes
     /// per symbol.
-    pub fn find_fraud(&self) -> Option<Fraud> {
+    ///
+    /// The proof shows at most `reach` symbols of either text, as few as its judge can afford; where
+    /// suffixes agree for longer, it shows their successors.
+    pub fn find_fraud(&self, reach: usize) -> Option<Fraud> {
+        let reach = reach.min(MAX_PROVED_TOKENS) as u64;
         let (text, array) = (self.index.text(), self.index.array());
         let symbols = text.len();
         let mut ranks = vec![u64::MAX; symbols];
@@ -103,8 +107,8 @@ impl<'a, B: AsRef<[u8]>> Prover<'a, B> {
             let is_wrong = x > y || x == y && x == 0 && a > b;
             let after = if x == y && x != 0 { successor(a).zip(successor(b)) } else { None };
             match after {
-                Some((a, b)) if a > b => self.disorder([rank, rank + 1, a, b]),
-                _ if is_wrong => self.order([rank, rank + 1]),
+                Some((a, b)) if a > b => self.disorder([rank, rank + 1, a, b], reach),
+                _ if is_wrong => self.order([rank, rank + 1], 1),
                 _ => None,
             }
         })
@@ -112,10 +116,10 @@ impl<'a, B: AsRef<[u8]>> Prover<'a, B> {
 
     /// Shows one of two neighbours, or of their successors, in the wrong order by the text, or all
     /// four when the text agrees for too long.
-    fn disorder(&self, ranks: [u64; 4]) -> Option<Fraud> {
+    fn disorder(&self, ranks: [u64; 4], reach: u64) -> Option<Fraud> {
         let [first, second, after_first, after_second] = ranks;
-        let by_text = self.order([first, second]);
-        by_text.or_else(|| self.order([after_second, after_first])).or_else(|| {
+        let by_text = self.order([first, second], reach);
+        by_text.or_else(|| self.order([after_second, after_first], reach)).or_else(|| {
             let entries = ranks.map(|rank| self.entry(rank));
             let [Some(a), Some(b), Some(c), Some(d)] = entries else { return None };
             let symbol = |rank| self.position(rank).and_then(|at| self.symbols(at..at + 1));
@@ -125,15 +129,15 @@ impl<'a, B: AsRef<[u8]>> Prover<'a, B> {
     }
 
     /// Shows that the suffixes at two ascending ranks are in the wrong order, if they are and differ
-    /// soon enough.
-    fn order(&self, ranks: [u64; 2]) -> Option<Fraud> {
+    /// within `reach` symbols.
+    fn order(&self, ranks: [u64; 2], reach: u64) -> Option<Fraud> {
         let text = self.index.text();
         let (a, b) = (self.position(ranks[0])?, self.position(ranks[1])?);
         let symbol = |position: u64, ahead: u64| text.get((position + ahead) as usize);
         let ends = |&ahead: &u64| {
             symbol(a, ahead) != symbol(b, ahead) || symbol(a, ahead).is_none_or(|s| s == 0)
         };
-        let ahead = (0..MAX_PROVED_TOKENS as u64).find(ends)?;
+        let ahead = (0..reach).find(ends)?;
         let (x, y) = (symbol(a, ahead)?, symbol(b, ahead)?);
         if x < y || x == y && a < b {
             return None;
