@@ -46,21 +46,6 @@ pub(crate) struct Settings {
     pub(crate) max_count: u32,
 }
 
-impl Settings {
-    /// The setting of the printed table: six contributors of twenty units.
-    pub(crate) fn table() -> Self {
-        Self {
-            per_folder: 2,
-            units: 20,
-            outputs: 4,
-            steps: 150,
-            batch: 8,
-            model: ModelConfig { context: 64, ..ModelConfig::tiny() },
-            max_count: SpanParams::DEFAULT.max_count,
-        }
-    }
-}
-
 /// A unit of a snapshot before attribution: snapshots are lists of these in the order of commitment.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {

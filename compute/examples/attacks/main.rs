@@ -19,12 +19,35 @@ mod schemes;
 use std::path::Path;
 use std::time::Instant;
 
+use compute::model::ModelConfig;
+use compute::spans::SpanParams;
 use lab::{Lab, Result, Settings};
 use rules::{Rule, Side};
-use schemes::{Attack, Attempt, Multiplier};
+use schemes::{Attack, Attempt, Multiplier, NEAR_COPIES};
 
 /// Training seeds that differ by this much belong to the same outputs.
 const OTHER_TRAINING: u64 = 1_000_000;
+
+/// All attacks, in the order of the table.
+const ALL: [Attack; 17] = [
+    Attack::Copies(1),
+    Attack::Copies(3),
+    Attack::Copies(10),
+    Attack::Near(5),
+    Attack::Near(10),
+    Attack::Near(20),
+    Attack::Near(40),
+    Attack::Split(2),
+    Attack::Split(5),
+    Attack::Split(20),
+    Attack::Merge,
+    Attack::Cut,
+    Attack::Hide,
+    Attack::SelfDeal,
+    Attack::Echo,
+    Attack::Boilerplate,
+    Attack::LateCopy,
+];
 
 struct Row {
     attack: Attack,
@@ -45,10 +68,10 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let folder = folder.as_deref().unwrap_or("daemon/data/demo");
     let mut rows: Vec<Row> =
-        Attack::ALL.into_iter().map(|attack| Row { attack, found: Vec::new() }).collect();
+        ALL.into_iter().map(|attack| Row { attack, found: Vec::new() }).collect();
     let mut noise = Vec::new();
     for seed in 1..=seeds {
-        let lab = Lab::new(Path::new(folder), Settings::table())?;
+        let lab = Lab::new(Path::new(folder), table())?;
         let attempt = Attempt {
             lab: &lab,
             honest: lab.honest(),
@@ -59,7 +82,7 @@ fn main() -> Result<()> {
         noise.extend(retrained(&attempt)?);
         for row in &mut rows {
             row.found.push(attempt.run(row.attack)?);
-            eprintln!("seed {seed}, {}: {:?}", row.attack.name(), row.found.last());
+            eprintln!("seed {seed}, {}: {:?}", name(row.attack), row.found.last());
         }
     }
     let noise = spread(&noise);
@@ -69,6 +92,34 @@ fn main() -> Result<()> {
         println!("{}", json(&rows, noise, seeds, seconds));
     }
     Ok(())
+}
+
+fn name(attack: Attack) -> String {
+    match attack {
+        Attack::Copies(count) => format!("verbatim copies: {count}"),
+        Attack::Near(percent) => format!("{NEAR_COPIES} copies, {percent} % of tokens changed"),
+        Attack::Split(names) => format!("splitting over {names} names"),
+        Attack::Merge => "merging two contributors".to_owned(),
+        Attack::Cut => "cutting at bad places".to_owned(),
+        Attack::Hide => "harmful data under a second name".to_owned(),
+        Attack::SelfDeal => "self-dealing: payout / fee".to_owned(),
+        Attack::Echo => "prompt echo".to_owned(),
+        Attack::Boilerplate => "claimed boilerplate".to_owned(),
+        Attack::LateCopy => "late copy of another's units".to_owned(),
+    }
+}
+
+/// Six contributors of twenty units.
+fn table() -> Settings {
+    Settings {
+        per_folder: 2,
+        units: 20,
+        outputs: 4,
+        steps: 150,
+        batch: 8,
+        model: ModelConfig { context: 64, ..ModelConfig::tiny() },
+        max_count: SpanParams::DEFAULT.max_count,
+    }
 }
 
 /// Each contributor's payout under another training seed, by its payout under this one.
@@ -107,7 +158,7 @@ fn print_table(rows: &[Row], noise: f64, seeds: u64, seconds: f64) {
         };
         let without = cell(summary(row.found.iter().map(|m| m.without)));
         let with = cell(summary(row.found.iter().map(|m| m.with)));
-        println!("| {} | {without} | {with} |", row.attack.name());
+        println!("| {} | {without} | {with} |", name(row.attack));
     }
     println!(
         "\n{seeds} seeds, mean (least–greatest); noise of retraining ±{noise:.2}; {seconds:.0} s"
@@ -120,7 +171,7 @@ fn json(rows: &[Row], noise: f64, seeds: u64, seconds: f64) -> serde_json::Value
         .iter()
         .map(|row| {
             serde_json::json!({
-                "attack": row.attack.name(),
+                "attack": name(row.attack),
                 "without": cell(summary(row.found.iter().map(|m| m.without))),
                 "with": cell(summary(row.found.iter().map(|m| m.with))),
             })

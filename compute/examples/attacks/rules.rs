@@ -8,7 +8,7 @@ use protocol::attribution::{UnitEvidence, WeighParams, weigh};
 use protocol::hash::blake3;
 use protocol::math::PPM;
 
-use crate::lab::{Evidence, Lab, Output, Result, Unit};
+use super::lab::{Evidence, Lab, Output, Result, Unit};
 
 /// How evidence becomes shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use protocol::hash::blake3;
 use protocol::params::Economics;
 
-use crate::lab::{Lab, Output, PASSAGE, Result, Unit, cut, unit_bytes};
-use crate::rules::{Rule, Side};
+use super::lab::{Lab, Output, PASSAGE, Result, Unit, cut, unit_bytes};
+use super::rules::{Rule, Side};
 
 /// First of the attacker's other names.
 const SECOND_NAME: u64 = 101;
 /// Copies in the attacks with changed tokens.
-const NEAR_COPIES: usize = 3;
+pub(crate) const NEAR_COPIES: usize = 3;
 
 /// The attacker's payout, divided by what it would be paid without the attack.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) seed: u64,
 }
 
-/// All attacks with their names, in the order of the table.
+/// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Attack {
     Copies(usize),
@@ -42,43 +42,6 @@ pub(crate) enum Attack {
     Echo,
     Boilerplate,
     LateCopy,
-}
-
-impl Attack {
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Copies(1),
-        Self::Copies(3),
-        Self::Copies(10),
-        Self::Near(5),
-        Self::Near(10),
-        Self::Near(20),
-        Self::Near(40),
-        Self::Split(2),
-        Self::Split(5),
-        Self::Split(20),
-        Self::Merge,
-        Self::Cut,
-        Self::Hide,
-        Self::SelfDeal,
-        Self::Echo,
-        Self::Boilerplate,
-        Self::LateCopy,
-    ];
-
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Copies(count) => format!("verbatim copies: {count}"),
-            Self::Near(percent) => format!("{NEAR_COPIES} copies, {percent} % of tokens changed"),
-            Self::Split(names) => format!("splitting over {names} names"),
-            Self::Merge => "merging two contributors".to_owned(),
-            Self::Cut => "cutting at bad places".to_owned(),
-            Self::Hide => "harmful data under a second name".to_owned(),
-            Self::SelfDeal => "self-dealing: payout / fee".to_owned(),
-            Self::Echo => "prompt echo".to_owned(),
-            Self::Boilerplate => "claimed boilerplate".to_owned(),
-            Self::LateCopy => "late copy of another's units".to_owned(),
-        }
-    }
 }
 
 impl Attempt<'_> {

@@ -1,8 +1,10 @@
 //! Integration tests of the compute crate.
 
+mod attacks;
 mod attribution;
 mod checkpoint;
 mod checks;
+mod clusters;
 mod device;
 mod fixture;
 mod kernel;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use compute::attribution::{
-    CaptureUnit, Capturer, LeafRule, Preconditioner, Query, Scope, SketchPart, SketchSet,
+    AssembleError, CaptureUnit, Capturer, LeafRule, Preconditioner, Query, Scope, SketchPart,
+    SketchSet,
     SketchSpec,
 };
 use compute::checkpoint::Checkpoint;
@@ -24,7 +25,9 @@ const PROJECTION_SEED: u64 = 1;
 /// Least cosine between the published query and the auditor's own, in ppm.
 const MIN_QUERY_COSINE: i32 = 995_000;
 
-/// Everything that answers and attributes with one checkpoint.
+/// Everything that answers and attributes with one checkpoint. Sketches and spans are of the canonical
+/// units alone: the preconditioner, the counts of spans and the scores are what they would be
+/// without copies.
 pub(crate) struct Attributor {
     run: Arc<RunData>,
     generator: Generator,
@@ -33,6 +36,8 @@ pub(crate) struct Attributor {
     sketches: SketchSet,
     preconditioner: Preconditioner,
     spans: SpanIndex,
+    /// Ranks in the snapshot of the canonical units.
+    canonical: Vec<u32>,
 }
 
 /// The evidence for one output.
@@ -117,10 +122,16 @@ impl Attributor {
             .map(|unit| (unit.hash, u32::try_from(unit.tokens.len()).unwrap_or(u32::MAX)))
             .collect();
         let sketches = SketchSet::assemble(spec.clone(), &shape, parts).map_err(|e| invalid(&e))?;
+        let canonical: Vec<u32> = run.clusters.canonical().collect();
+        let sketches = subset(&sketches, &shape, &canonical).map_err(|error| invalid(&error))?;
         let preconditioner = Preconditioner::fit(&sketches, Preconditioner::DAMPING_PPM)
             .map_err(|error| invalid(&error))?;
-        let units: Vec<_> =
-            run.units.iter().map(|u| SpanUnit { hash: u.hash, tokens: &u.tokens }).collect();
+        let as_span = |rank: &u32| run.units.get(*rank as usize);
+        let units: Vec<_> = canonical
+            .iter()
+            .filter_map(as_span)
+            .map(|u| SpanUnit { hash: u.hash, tokens: &u.tokens })
+            .collect();
         let spans = SpanIndex::build(run.tokenizer.hash(), run.tokenizer.vocab(), &units)
             .map_err(|error| invalid(&error))?;
         Ok(Self {
@@ -130,6 +141,7 @@ impl Attributor {
             sketches,
             preconditioner,
             spans,
+            canonical,
             run,
         })
     }
@@ -198,29 +210,48 @@ impl Attributor {
     fn evidence(&self, prompt: &[u32], output: &[u32], query: &Query) -> Result<Evidence, Failure> {
         let scores = self.sketches.scores(query).map_err(|error| invalid(&error))?;
         let tokenizer = self.run.tokenizer.hash();
-        let spans = self
+        let mut spans = self
             .spans
             .attribute(tokenizer, prompt, output, SpanParams::DEFAULT)
             .map_err(|error| invalid(&error))?;
+        // From places among the canonical units to ranks in the snapshot.
+        for span in &mut spans.spans {
+            span.unit = self.canonical.get(span.unit as usize).copied().unwrap_or(u32::MAX);
+        }
         let by_unit = spans.by_unit(self.run.units.len());
-        let units: Vec<UnitEvidence> = self
-            .run
-            .units
-            .iter()
-            .zip(scores.into_iter().zip(by_unit))
-            .enumerate()
-            .map(|(rank, (unit, (score, span_millibits)))| UnitEvidence {
+        let mut units: Vec<UnitEvidence> = (0u32..)
+            .zip(self.run.units.iter().zip(by_unit))
+            .map(|(rank, (unit, span_millibits))| UnitEvidence {
                 unit: unit.hash,
                 owner: unit.owner,
-                cluster: rank as u64,
+                cluster: self.run.clusters.of(rank).into(),
                 tokens: u32::try_from(unit.tokens.len()).unwrap_or(u32::MAX),
-                score,
+                score: 0,
                 span_millibits,
             })
             .collect();
+        for (rank, score) in self.canonical.iter().zip(scores) {
+            if let Some(unit) = units.get_mut(*rank as usize) {
+                unit.score = score;
+            }
+        }
         let weights = weigh_units(&units, spans.output_millibits)?;
         Ok(Evidence { units, spans, weights })
     }
+}
+
+/// The sketches of the canonical units.
+fn subset(
+    all: &SketchSet,
+    shape: &[(Hash, u32)],
+    ranks: &[u32],
+) -> Result<SketchSet, AssembleError> {
+    let pick = |rank: &u32| all.sketches().get(*rank as usize).cloned();
+    let sketches = ranks.iter().filter_map(pick).collect();
+    let shape: Vec<_> =
+        ranks.iter().filter_map(|rank| shape.get(*rank as usize).copied()).collect();
+    let part = SketchPart { spec: all.spec().id(), first: 0, sketches };
+    SketchSet::assemble(all.spec().clone(), &shape, vec![part])
 }
 
 /// The money rule with the constants of this version.

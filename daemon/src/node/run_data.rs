@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use compute::clusters::{ClusterParams, Clusters};
 use compute::model::ModelConfig;
 use compute::tokenizer::Tokenizer;
 use protocol::chain::ChainView;
@@ -31,6 +32,8 @@ pub(crate) struct RunData {
     pub(crate) shape: ModelConfig,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) units: Vec<SnapshotUnit>,
+    /// Which units repeat earlier ones: those are neither trained on, nor indexed, nor paid.
+    pub(crate) clusters: Clusters,
 }
 
 impl RunData {
@@ -47,31 +50,41 @@ impl RunData {
         let length = u64::from(config.tokenizer_length);
         let bytes = blobs.obtain(config.tokenizer, length, &[]).await?;
         let encoded = tokio::task::spawn_blocking(move || encode_all(&bytes, texts)).await;
-        let (tokenizer, units) = encoded.map_err(|_| Failure::Local)??;
-        Ok(Self { config, shape, tokenizer, units })
+        let (tokenizer, units, clusters) = encoded.map_err(|_| Failure::Local)??;
+        Ok(Self { config, shape, tokenizer, units, clusters })
     }
 
-    /// Token ids of some units.
+    /// Token ids of some units for training. Repeated units are left out, unless the rest does not
+    /// fill one window: a shard of nothing but copies still has to be computed.
     pub(crate) fn tokens_of(&self, units: &[u32]) -> Vec<Vec<u32>> {
-        let unit = |rank: &u32| self.units.get(*rank as usize).map(|unit| unit.tokens.clone());
-        units.iter().filter_map(unit).collect()
+        let tokens = |rank: &u32| self.units.get(*rank as usize).map(|unit| unit.tokens.clone());
+        let is_canonical = |rank: &&u32| self.clusters.is_canonical(**rank);
+        let canonical: Vec<_> = units.iter().filter(is_canonical).filter_map(tokens).collect();
+        let count: usize = canonical.iter().map(Vec::len).sum();
+        if count > self.config.context as usize {
+            return canonical;
+        }
+        units.iter().filter_map(tokens).collect()
     }
 }
 
 fn encode_all(
     tokenizer: &[u8],
     texts: Vec<(Hash, AccountId, String)>,
-) -> Result<(Tokenizer, Vec<SnapshotUnit>), Failure> {
+) -> Result<(Tokenizer, Vec<SnapshotUnit>, Clusters), Failure> {
     let tokenizer = Tokenizer::from_bytes(tokenizer).map_err(|error| {
         tracing::error!(%error, "the run's tokenizer cannot be used");
         Failure::Invalid
     })?;
+    let snapshot = ClusterParams::of_snapshot(texts.iter().map(|(hash, _, _)| *hash));
+    let contents: Vec<&str> = texts.iter().map(|(_, _, text)| text.as_str()).collect();
+    let clusters = Clusters::find(&contents, &snapshot);
     let mut units = Vec::with_capacity(texts.len());
     for (hash, owner, text) in texts {
         let tokens = tokenizer.encode(&text).map_err(|_| Failure::Invalid)?;
         units.push(SnapshotUnit { hash, owner, text, tokens });
     }
-    Ok((tokenizer, units))
+    Ok((tokenizer, units, clusters))
 }
 
 /// The text of every unit of a snapshot, in order of commitment.
