@@ -246,12 +246,14 @@ impl Capturer {
     }
 }
 
-/// How many of the next windows fit into one padded batch.
+/// How many of the next windows fit into one padded batch, of which at most a quarter is padding.
 pub(crate) fn batch_size(windows: &[(usize, Window<'_>)]) -> usize {
-    let mut longest = 0;
+    let (mut longest, mut tokens) = (0, 0);
     let fits = windows.iter().enumerate().take_while(|(count, (_, window))| {
         longest = window.inputs.len().max(longest);
-        (count + 1) * longest <= BATCH_TOKENS
+        tokens += window.inputs.len();
+        let padded = (count + 1) * longest;
+        padded <= BATCH_TOKENS && (padded - tokens) * 4 <= padded
     });
     fits.count().max(1)
 }

@@ -95,8 +95,21 @@ impl<'a> Rows<'a> {
 /// Exact product of two vectors, summed in 32 bits within chunks.
 fn dot(row: &[i8], query: &[i16]) -> i64 {
     let chunks = row.chunks(CHUNK).zip(query.chunks(CHUNK));
-    let product = |(&r, &q): (&i8, &i16)| i32::from(r) * i32::from(q);
-    chunks.map(|(row, query)| i64::from(row.iter().zip(query).map(product).sum::<i32>())).sum()
+    chunks.map(|(row, query)| i64::from(chunk_dot(row, query))).sum()
+}
+
+/// In eight lanes, a form that compilers turn into multiply-add instructions of any machine.
+fn chunk_dot(row: &[i8], query: &[i16]) -> i32 {
+    let product = |row: i8, query: i16| i32::from(row) * i32::from(query);
+    let ((rows, row), (queries, query)) = (row.as_chunks::<8>(), query.as_chunks::<8>());
+    let mut lanes = [0i32; 8];
+    for (row, query) in rows.iter().zip(queries) {
+        for lane in 0..8 {
+            lanes[lane] += product(row[lane], query[lane]);
+        }
+    }
+    let rest: i32 = row.iter().zip(query).map(|(&row, &query)| product(row, query)).sum();
+    lanes.iter().sum::<i32>() + rest
 }
 
 /// The sum of a row's products, each with the exponents of both sides, as a score.
