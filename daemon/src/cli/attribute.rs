@@ -47,6 +47,7 @@ pub(super) struct AttributeArgs {
 pub(super) async fn attribute(dir: &Path, args: AttributeArgs, json: bool) -> Result<Output> {
     let client = Client::of_dir(dir)?;
     let default = if args.html.is_some() { PAGE_UNITS } else { TERMINAL_UNITS };
+    let in_terminal = args.units.unwrap_or(TERMINAL_UNITS) as usize;
     let request = AttributeRequest {
         prompt: args.prompt,
         output: args.output,
@@ -64,7 +65,7 @@ pub(super) async fn attribute(dir: &Path, args: AttributeArgs, json: bool) -> Re
     let answer = client.post(&path, &request).await;
     spinner.finish_and_clear();
     let report: AttributionReport = answer?;
-    let mut shown = text(&report, Paint::of_stdout());
+    let mut shown = text(&report, Paint::of_stdout(), in_terminal);
     if let Some(file) = &args.html {
         write_atomic(file, page(&report).as_bytes())
             .with_context(|| format!("the page cannot be written to {}", file.display()))?;
@@ -81,7 +82,7 @@ fn spinner(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.set_message(format!("{what}; the first time the node fits its sketches too"));
+    bar.set_message(format!("{what}; the first time takes longer"));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

@@ -15,9 +15,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
                       form-action 'none'";
 /// Longest text of a unit on the page, in bytes.
 const UNIT_BYTES: usize = 1_200;
-/// Least share of a bar in which a letter fits, and in which its part fits too, in ppm.
-const LETTER_FITS: u32 = 35_000;
-const PART_FITS: u32 = 120_000;
+/// Least shares of a bar in which a letter fits, and in which its part fits too, in ppm.
+const WIDE_BAR: (u32, u32) = (30_000, 140_000);
+const NARROW_BAR: (u32, u32) = (60_000, 200_000);
 
 /// The page of a record.
 pub(crate) fn page(report: &AttributionReport) -> String {
@@ -133,7 +133,7 @@ impl Page<'_> {
         let sure = if is_sure { "<th class=\"num\">Confidence</th>" } else { "" };
         writeln!(
             out,
-            "<table>\n<thead><tr><th>Contributor</th><th></th><th class=\"num\">Share</th>{sure}\
+            "<table>\n<thead><tr><th>Contributor</th><th class=\"wide\"></th><th class=\"num\">Share</th>{sure}\
              <th class=\"num\">Gradients alone</th><th class=\"num\">Spans alone</th></tr></thead>\n\
              <tbody>"
         )?;
@@ -157,7 +157,7 @@ impl Page<'_> {
         };
         writeln!(
             out,
-            "<tr><td class=\"who\">{}account {}</td><td class=\"address\">{}</td>{}{sure}{}{}</tr>",
+            "<tr><td class=\"who\">{}account {}</td><td class=\"wide address\">{}</td>{}{sure}{}{}</tr>",
             self.key(one.account),
             one.account,
             one.address,
@@ -191,21 +191,19 @@ impl Page<'_> {
         if parts.is_empty() {
             write!(out, "<em>{none}</em>")?;
         }
-        // The gaps between the parts come off the last ones' room.
+        let (letter_fits, part_fits) = if size.is_empty() { NARROW_BAR } else { WIDE_BAR };
         for (account, ppm) in parts {
             let (colour, letter) = (self.legend.colour(account), self.legend.letter(account));
             let percent = escape(&words::percent(ppm));
             let inside = match ppm {
-                PART_FITS.. => format!("{letter} · {percent}"),
-                LETTER_FITS.. => letter.clone(),
+                _ if ppm >= part_fits => format!("{letter} · {percent}"),
+                _ if ppm >= letter_fits => letter.clone(),
                 _ => String::new(),
             };
             write!(
                 out,
-                "<span class=\"c{colour}\" style=\"width:{}.{:04}%\" \
-                 title=\"{letter}: account {account} · {percent}\">{inside}</span>",
-                ppm / 10_000,
-                ppm % 10_000
+                "<span class=\"c{colour}\" style=\"flex-grow:{ppm}\" \
+                 title=\"{letter}: account {account} · {percent}\">{inside}</span>"
             )?;
         }
         writeln!(out, "</div>")
@@ -219,14 +217,14 @@ impl Page<'_> {
         writeln!(
             out,
             "<section class=\"long\">\n<h2>Word for word</h2>\n<table>\n<thead><tr><th>Owner</th>\
-             <th>Words</th><th class=\"num\">Beyond chance</th><th>Occurs</th></tr></thead>\n<tbody>"
+             <th>Words</th><th class=\"num\">Beyond chance</th><th class=\"wide\">Occurs</th></tr></thead>\n<tbody>"
         )?;
         for span in &report.spans {
             let text = report.output.get(span.from..span.to).unwrap_or_default();
             writeln!(
                 out,
                 "<tr><td class=\"who\">{}account {}</td><td><bdi>{}</bdi></td>\
-                 <td class=\"num\">{}</td><td class=\"soft num\" style=\"text-align:left\">{}</td>\
+                 <td class=\"num\">{}</td><td class=\"wide soft\">{}</td>\
                  </tr>",
                 self.key(span.owner),
                 span.owner,

@@ -17,8 +17,9 @@ pub(super) struct Piece<'a> {
     pub(super) mark: Option<usize>,
 }
 
-/// Cuts a text at its marks. Where they overlap the earlier wins; what lies outside the text or
-/// goes through a character is left out, so that no record can stop a page.
+/// Cuts a text at its marks, whose outer white space is not drawn. Where they overlap the earlier
+/// wins; what lies outside the text or goes through a character is left out, so that no record can
+/// stop a page.
 pub(super) fn pieces<'a>(text: &'a str, marks: &[Mark]) -> Vec<Piece<'a>> {
     let mut marks = marks.to_vec();
     marks.sort_by_key(|(_, from, to)| (*from, std::cmp::Reverse(*to)));
@@ -26,10 +27,13 @@ pub(super) fn pieces<'a>(text: &'a str, marks: &[Mark]) -> Vec<Piece<'a>> {
     let mut at = 0;
     for (number, from, to) in marks {
         let from = from.max(at);
-        if let (Some(before), Some(marked)) = (text.get(at..from), text.get(from..to)) {
+        let Some(marked) = text.get(from..to) else { continue };
+        let (bare, end) = (marked.trim_start(), from + marked.trim_end().len());
+        let start = to - bare.len();
+        if let (Some(before), Some(marked)) = (text.get(at..start), text.get(start..end)) {
             pieces.push(Piece { text: before, mark: None });
             pieces.push(Piece { text: marked, mark: Some(number) });
-            at = to;
+            at = end;
         }
     }
     pieces.push(Piece { text: text.get(at..).unwrap_or_default(), mark: None });
@@ -120,7 +124,10 @@ mod tests {
         let marks = [(0, 0, 3), (1, 2, 7), (2, 8, 99), (3, 3, 4), (4, 8, 10)];
         let cut = pieces(text, &marks);
         assert_eq!(cut.iter().map(|piece| piece.text).collect::<String>(), text);
-        assert_eq!(cut[0], Piece { text: "Grö".get(..2).unwrap(), mark: None });
+        assert_eq!(cut[0], Piece { text: "Gr", mark: None });
+        assert_eq!(cut[1], Piece { text: "öße", mark: Some(1) });
+        let spaced = pieces("a b c", &[(4, 1, 4)]);
+        assert_eq!(spaced[1], Piece { text: "b", mark: Some(4) }, "white space is not drawn");
     }
 
     #[test]

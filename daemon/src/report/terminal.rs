@@ -14,6 +14,10 @@ const COLOURS: [u8; 9] = [33, 166, 35, 134, 168, 37, 136, 160, 244];
 const WIDTH: usize = 92;
 /// Columns of a bar.
 const BAR: u32 = 24;
+/// Begins a colour or its end.
+const ESCAPE: char = '\u{1b}';
+/// Ends every colour.
+const RESET: &str = "\u{1b}[0m";
 /// Longest text of a unit, in bytes.
 const UNIT_BYTES: usize = 240;
 
@@ -39,7 +43,7 @@ impl Paint {
 
     fn code(self, code: &str, text: &str) -> String {
         match self {
-            Self::Colour if !text.is_empty() => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Colour if !text.is_empty() => format!("{ESCAPE}[{code}m{text}{RESET}"),
             _ => text.to_owned(),
         }
     }
@@ -69,9 +73,9 @@ impl Paint {
     }
 }
 
-/// The record for a person.
-pub(crate) fn text(report: &AttributionReport, paint: Paint) -> String {
-    let view = View { report, paint, legend: Legend::of(report) };
+/// The record for a person, with the text of the first `units` units and of those that own a span.
+pub(crate) fn text(report: &AttributionReport, paint: Paint, units: usize) -> String {
+    let view = View { report, paint, units, legend: Legend::of(report) };
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = view.write(&mut out);
@@ -81,6 +85,7 @@ pub(crate) fn text(report: &AttributionReport, paint: Paint) -> String {
 struct View<'a> {
     report: &'a AttributionReport,
     paint: Paint,
+    units: usize,
     legend: Legend,
 }
 
@@ -173,8 +178,11 @@ impl View<'_> {
     }
 
     fn units(&self, out: &mut String) -> std::fmt::Result {
-        let shown = self.report.units.iter().filter(|unit| unit.text.is_some());
-        let shown: Vec<_> = shown.collect();
+        let units = self.report.units.iter().enumerate();
+        let is_shown = |(rank, unit): &(usize, &UnitLine)| {
+            unit.text.is_some() && (*rank < self.units || unit.span_millibits > 0)
+        };
+        let shown: Vec<_> = units.filter(is_shown).map(|(_, unit)| unit).collect();
         if shown.is_empty() {
             return Ok(());
         }
@@ -253,23 +261,28 @@ fn bar(ppm: u32) -> String {
     bar
 }
 
-/// Breaks at white space; escape sequences take no room.
+/// Breaks at white space. Escape sequences take no room, and a colour ends with its line and goes on
+/// in the next.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    let mut used = 0;
+    let (mut used, mut open) = (0, String::new());
     for word in text.split_whitespace() {
         let room = visible(word);
-        if used > 0 && used + 1 + room > width {
-            lines.push(String::new());
-            used = 0;
-        }
         let line = lines.last_mut().expect("there is one line from the start");
-        if used > 0 {
-            line.push(' ');
-            used += 1;
+        if used > 0 && used + 1 + room > width {
+            line.push_str(if open.is_empty() { "" } else { RESET });
+            lines.push(format!("{open}{word}"));
+            used = room;
+        } else {
+            line.push_str(if used > 0 { " " } else { "" });
+            line.push_str(word);
+            used += room + usize::from(used > 0);
         }
-        line.push_str(word);
-        used += room;
+        for code in
+            word.split_inclusive('m').filter_map(|part| part.find(ESCAPE).map(|at| &part[at..]))
+        {
+            open = if code == RESET { String::new() } else { code.to_owned() };
+        }
     }
     lines
 }
@@ -278,9 +291,9 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 fn visible(word: &str) -> usize {
     let mut is_code = false;
     let seen = |c: &char| {
-        let is_seen = !is_code && *c != '\u{1b}';
+        let is_seen = !is_code && *c != ESCAPE;
         is_code = match *c {
-            '\u{1b}' => true,
+            ESCAPE => true,
             'm' => false,
             _ => is_code,
         };
@@ -296,7 +309,7 @@ mod tests {
 
     #[test]
     fn plain_text_marks_spans_and_names_everybody() {
-        let text = text(&sample::report(), Paint::Plain);
+        let text = text(&sample::report(), Paint::Plain, 5);
         assert!(!text.contains('\u{1b}'));
         assert!(text.starts_with(
             "Love is ⟦a temporary insanity curable by marriage⟧A, and ⟦all the king’s horses⟧C"
@@ -315,7 +328,7 @@ mod tests {
     fn a_known_confidence_is_shown() {
         let mut report = sample::report();
         report.contributors[0].confidence_ppm = Some(930_000);
-        let shown = text(&report, Paint::Plain);
+        let shown = text(&report, Paint::Plain, 5);
         assert!(shown.contains("confidence") && shown.contains("93.0 %"), "{shown}");
         assert!(shown.contains("unknown"), "the others' is not");
         assert!(super::super::page(&report).contains("93.0 %"));
@@ -324,14 +337,14 @@ mod tests {
     #[test]
     fn colours_only_add_codes() {
         let report = sample::report();
-        let coloured = text(&report, Paint::Colour);
+        let coloured = text(&report, Paint::Colour, 5);
         assert!(coloured.contains("\u{1b}[4;38;5;33ma temporary insanity curable by marriage"));
-        let mut bare = coloured.clone();
+        let mut bare = coloured;
         while let Some(start) = bare.find('\u{1b}') {
             let end = start + bare[start..].find('m').unwrap();
             bare.replace_range(start..=end, "");
         }
-        let plain = text(&report, Paint::Plain).replace(['⟦', '⟧'], "");
+        let plain = text(&report, Paint::Plain, 5).replace(['⟦', '⟧'], "");
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&bare), words(&plain));
     }
@@ -345,9 +358,31 @@ mod tests {
             unit.text = Some("\u{1b}[8mhidden\u{85}\u{1b}c".to_owned());
             unit.document = Some("\u{1b}[1Aname\nline".to_owned());
         }
-        let shown = text(&report, Paint::Plain);
+        let shown = text(&report, Paint::Plain, 5);
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
         assert!(shown.contains("name line"));
+    }
+
+    #[test]
+    fn a_colour_does_not_run_into_the_margin() {
+        let marked = Paint::Colour.mark(0, "one two three", "A");
+        let lines = wrapped(&format!("so {marked} and on"), 8);
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        for line in &lines {
+            assert!(
+                visible(line) <= 8 && line.matches(ESCAPE).count().is_multiple_of(2),
+                "{line:?}"
+            );
+            assert!(!line.contains(ESCAPE) || line.contains(RESET), "{line:?}");
+        }
+        assert_eq!(lines[1], "\u{1b}[4;38;5;33mtwo\u{1b}[0m");
+    }
+
+    #[test]
+    fn few_units_are_shown_and_always_those_with_spans() {
+        let shown = text(&sample::report(), Paint::Plain, 0);
+        assert!(shown.contains("devils-dictionary.txt") && shown.contains("document-12.txt"));
+        assert!(!shown.contains("document-9.txt"), "it owns no span");
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn a_given_text(dir: &Path, used: &Used<'_>) {
 
     let text = openledger(dir, &[&["attribute", "--units", "1"][..], &ask[..]].concat());
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains(&format!("⟦{words}⟧")), "{text}");
+    assert!(text.contains(&format!("⟦{}⟧", words.trim())), "{text}");
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
 }
 
