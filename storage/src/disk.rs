@@ -73,9 +73,9 @@ impl FsBlobs {
         let (collector, gc) = Collector::new();
         let options = Options { gc: Some(gc), ..Options::new(&root) };
         let paths = options.path.clone();
-        let store = FsStore::load_with_opts(root.join("blobs.db"), options)
-            .await
-            .map_err(|error| DiskError::new(&root, io::Error::other(error)))?;
+        let database = root.join("blobs.db");
+        let opened = FsStore::load_with_opts(database.clone(), options).await;
+        let store = opened.map_err(|error| not_opened(database, io::Error::other(error)))?;
         let mut stored = BTreeMap::new();
         let listed = store.list().hashes().await;
         for hash in listed.map_err(|error| DiskError::new(&root, io_error(error)))? {
@@ -361,6 +361,21 @@ async fn hash_off_thread(bytes: &Bytes) -> Result<Hash, StoreError> {
 
 async fn status(store: &IrohStore, hash: Hash) -> Result<BlobStatus, StoreError> {
     store.status(theirs(hash)).await.map_err(|_| StoreError::Closed)
+}
+
+/// Tells a disk that does not do its work from a database that is damaged.
+fn not_opened(path: PathBuf, source: io::Error) -> StoreError {
+    let mut causes = source.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
+    while let Some(cause) = causes {
+        if let Some(system) = cause.downcast_ref::<io::Error>() {
+            let error = DiskError::new(&path, system.kind().into());
+            if error.is_actionable() {
+                return error.into();
+            }
+        }
+        causes = cause.source();
+    }
+    StoreError::Database { path, source }
 }
 
 fn io_error(error: RequestError) -> io::Error {

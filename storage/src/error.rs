@@ -127,10 +127,20 @@ pub enum StoreError {
         /// Its address.
         hash: Hash,
     },
-    /// The quota would be exceeded.
+    /// The database that says which blobs are here does not open.
     #[error(
-        "{needed} more bytes do not fit: {used} of {limit} are used; raise --max-disk or delete pins"
+        "{path} does not open ({source}): check the disk; if it is healthy, move {path} away and \
+         start again: packs are fetched again from peers, and the folder data beside it still has \
+         the bytes of larger blobs, under their addresses"
     )]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The quota would be exceeded.
+    #[error("{needed} more bytes do not fit: {used} of {limit} are used; raise --max-disk")]
     QuotaExceeded {
         /// Bytes stored and reserved.
         used: u64,

@@ -62,7 +62,9 @@ pub enum LogError {
     },
     /// A frame is damaged.
     #[error(
-        "the record log is damaged at {position:?}: {lost} bytes are lost; fetch that epoch's records from peers"
+        "the record log is damaged in epoch {}, segment {}, at byte {}: {lost} bytes are lost; peers \
+         have those records, and the disk wants to be checked",
+        position.epoch, position.segment, position.offset
     )]
     Corrupt {
         /// Where the damage begins.
@@ -71,7 +73,10 @@ pub enum LogError {
         lost: u64,
     },
     /// The header of a segment is damaged or of another version.
-    #[error("{path} is not a segment of this version: move it away")]
+    #[error(
+        "{path} is damaged, or of another version of this software: move it away and start again; \
+         peers have its records"
+    )]
     Header {
         /// The segment.
         path: PathBuf,
