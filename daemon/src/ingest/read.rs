@@ -74,6 +74,9 @@ pub enum IngestError {
     /// A folder without text.
     #[error("{} has no text: put .txt or .md files into it", .0.display())]
     Empty(PathBuf),
+    /// A file without text.
+    #[error("{} holds no text, only white space or control characters", .0.display())]
+    EmptyFile(PathBuf),
     /// Only white space.
     #[error("there is nothing to publish: the documents hold no text")]
     NothingToPublish,
@@ -118,7 +121,10 @@ pub fn read(paths: &[PathBuf]) -> Result<(Vec<Document>, Vec<Skipped>), IngestEr
     }
     documents.retain(|document| !document.text.is_empty());
     match paths.first() {
-        Some(path) if documents.is_empty() => Err(IngestError::Empty(path.clone())),
+        Some(path) if documents.is_empty() && path.is_dir() => {
+            Err(IngestError::Empty(path.clone()))
+        }
+        Some(path) if documents.is_empty() => Err(IngestError::EmptyFile(path.clone())),
         _ => Ok((documents, skipped)),
     }
 }
@@ -289,7 +295,7 @@ mod tests {
             assert!(matches!(error, IngestError::Format { .. }));
             assert!(error.to_string().contains(word), "{error}");
         }
-        assert!(matches!(read_bytes("blank.txt", b" \n "), Err(IngestError::Empty(_))));
+        assert!(matches!(read_bytes("blank.txt", b" \n "), Err(IngestError::EmptyFile(_))));
     }
 
     #[test]
