@@ -7,6 +7,7 @@
 
 mod client;
 mod guard;
+mod listener;
 mod problem;
 mod routes;
 pub mod types;
@@ -122,8 +123,9 @@ impl ApiServer {
         let context = Arc::new(Context { node, network, operator, token });
         let stop = CancellationToken::new();
         let router = routes::router(context);
+        let door = listener::Door::new(listener);
         let served =
-            axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            axum::serve(door, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let task = tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the API ended");

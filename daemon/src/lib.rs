@@ -11,3 +11,4 @@ pub mod net;
 pub mod network;
 pub mod node;
 mod report;
+mod words;

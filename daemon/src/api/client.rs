@@ -19,7 +19,8 @@ const MAX_ANSWER: usize = 64 << 20;
 pub enum ApiError {
     /// There is no `api.json`, or nobody answers where it points to.
     #[error(
-        "no node runs in {}; start it with `openledger node run --dir {}`",
+        "no node answers in {}; start it with `openledger node run --dir {}`, or, if it was \
+         started, see in its log what it waits for",
         .0.display(), .0.display()
     )]
     NotRunning(PathBuf),

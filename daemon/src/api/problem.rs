@@ -7,6 +7,10 @@ use protocol::node::Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::node::AttributeError;
+use crate::words::explain;
+
+/// What an error is marked with.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error as the API tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,21 @@ impl Problem {
     pub(crate) fn wrong_host() -> Self {
         let detail = "this API answers requests to 127.0.0.1 and localhost only".to_owned();
         Self::new(StatusCode::FORBIDDEN, "wrong_host", "another host was asked for", detail)
+    }
+
+    /// What the server itself refused before a route saw it.
+    pub(super) fn of_status(status: StatusCode, said: &str) -> Self {
+        let title = status.canonical_reason().unwrap_or("refused");
+        let (code, detail) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ("too_large", "the request is longer than this path takes; send it in parts")
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("wrong_method", "this path takes another method; GET reads and POST commands")
+            }
+            _ => ("invalid", said),
+        };
+        Self::new(status, code, title, detail.to_owned())
     }
 
     pub(crate) fn invalid(detail: impl ToString) -> Self {
@@ -70,7 +89,7 @@ impl Problem {
 
     /// An error of the node, told apart by what caused it.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let detail = format!("{error:#}");
+        let detail = explain(error);
         if error.downcast_ref::<Refusal>().is_some() {
             let title = "the node refuses to serve this";
             return Self::new(StatusCode::PAYMENT_REQUIRED, "refused", title, detail);
@@ -87,7 +106,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let kind = [(header::CONTENT_TYPE, CONTENT_TYPE)];
         (status, kind, Json(self)).into_response()
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::Uri;
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, body::Bytes, middleware};
 use protocol::chain::{ChainView, ModelPublication, Transaction};
@@ -21,7 +22,7 @@ use super::types::{
     DatanetInfo, Evaluate, Infer, ModelInfo, Pin, Pinned, PricedQuote, Publish, Register,
     SettlementInfo, Ticket, Train,
 };
-use super::{Context, Problem};
+use super::{Context, Problem, problem};
 use crate::ingest::{MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
 use crate::node::{
@@ -69,12 +70,25 @@ pub(super) fn router(context: Arc<Context>) -> Router {
     Router::new()
         .nest("/api/v1", small.merge(large))
         .fallback(nothing)
+        .layer(middleware::map_response(as_problem))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), guard))
         .with_state(context)
 }
 
 async fn nothing(uri: Uri) -> Problem {
     Problem::not_found(format!("{} is not a path of this API", uri.path()))
+}
+
+/// Gives what the server refused by itself the form that all errors have.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = kind.is_some_and(|kind| kind == problem::CONTENT_TYPE);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let said = axum::body::to_bytes(response.into_body(), 1024).await.unwrap_or_default();
+    Problem::of_status(status, &String::from_utf8_lossy(&said)).into_response()
 }
 
 /// Reads a body strictly: an unknown field is an error that names it.

@@ -7,6 +7,8 @@ use protocol::Amount;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::words::explain;
+
 /// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -53,7 +55,7 @@ impl Output {
 }
 
 pub(crate) fn print_error(error: &anyhow::Error, json: bool) {
-    let message = format!("{error:#}");
+    let message = explain(error);
     if json {
         let code = match error.downcast_ref::<crate::api::ApiError>() {
             Some(crate::api::ApiError::Problem(problem)) => problem.code.as_str(),

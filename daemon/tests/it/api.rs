@@ -48,7 +48,11 @@ async fn the_api_answers_its_owner_and_nobody_else() {
     let unknown = post("/datanets", unknown).await.unwrap();
     assert_eq!(code(unknown).await, (422, "invalid".to_owned()));
     let large = post("/datanets", "x".repeat(2 << 20)).await.unwrap();
-    assert_eq!(large.status().as_u16(), 413);
+    assert_eq!(code(large).await, (413, "too_large".to_owned()));
+    let wrong = post("/status", String::new()).await.unwrap();
+    assert_eq!(code(wrong).await, (405, "wrong_method".to_owned()));
+    let number = post("/models/99999999999999999999/quote", String::new()).await.unwrap();
+    assert_eq!(code(number).await, (400, "invalid".to_owned()));
     let receipt = json!({ "receipt": "00", "prompt": "", "max_tokens": 1, "seed": 1 }).to_string();
     let receipt = post("/models/1/infer", receipt).await.unwrap();
     assert_eq!(code(receipt).await, (422, "invalid".to_owned()));

@@ -1,0 +1,185 @@
+//! Who may keep the API's door open.
+//!
+//! Any program of this machine can connect, with or without the token, and a connection costs a file
+//! descriptor that the stores need too. So connections are counted, one that does not finish the head
+//! of its first request is closed soon, and so is one on which nothing has moved for longer than any
+//! answer takes.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Connections at a time; one more waits until one is closed.
+const PLACES: usize = 128;
+/// How long the head of a connection's first request may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long nothing may move: longer than the client waits for an answer.
+const IDLE: Duration = Duration::from_secs(330);
+/// What ends the head of a request.
+const END: &[u8; 4] = b"\r\n\r\n";
+
+/// The listener of the API.
+#[derive(Debug)]
+pub(super) struct Door {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    head: Duration,
+    idle: Duration,
+}
+
+impl Door {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        let places = Arc::new(Semaphore::new(PLACES));
+        Self { listener, places, head: HEAD, idle: IDLE }
+    }
+}
+
+impl Listener for Door {
+    type Io = Guest;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guest, SocketAddr) {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let deadline = Box::pin(sleep(self.head));
+        (Guest { stream, deadline, idle: self.idle, seen: 0, _place: place }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that keeps its deadlines.
+#[derive(Debug)]
+pub(super) struct Guest {
+    stream: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    idle: Duration,
+    /// How many bytes of [`END`] were seen in a row; all of them once the first head is complete.
+    seen: usize,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    /// Something moved: that counts once a whole head was read, so that it cannot come drop by drop.
+    fn moved(&mut self, read: &[u8]) {
+        for byte in read {
+            if self.seen == END.len() {
+                break;
+            }
+            self.seen = match (*byte == END[self.seen], *byte) {
+                (true, _) => self.seen + 1,
+                (false, b'\r') => 1,
+                (false, _) => 0,
+            };
+        }
+        if self.seen == END.len() {
+            self.deadline.as_mut().reset(Instant::now() + self.idle);
+        }
+    }
+}
+
+impl AsyncRead for Guest {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_pending() {
+            ready!(self.deadline.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.moved(&buf.filled()[before..]);
+        read
+    }
+}
+
+impl AsyncWrite for Guest {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.moved(&[]);
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+    const LATE: Duration = Duration::from_secs(3_600);
+
+    /// A guest, and the other end of its connection.
+    async fn guest(head: Duration, idle: Duration) -> (Guest, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut door = Door { head, idle, ..Door::new(listener) };
+        let client = TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
+        (door.accept().await.0, client)
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_is_left() {
+        let (mut guest, mut client) = guest(SOON, LATE).await;
+        client.write_all(b"GET / HTTP/1.1\r\nX: y\r\n").await.unwrap();
+        let mut bytes = Vec::new();
+        let ended = guest.read_to_end(&mut bytes).await.unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(bytes.len(), 22, "it was read meanwhile");
+    }
+
+    #[tokio::test]
+    async fn after_the_head_an_answer_may_take_its_time_but_not_for_ever() {
+        for (idle, is_left) in [(LATE, false), (SOON, true)] {
+            let (mut guest, mut client) = guest(SOON, idle).await;
+            client.write_all(b"GET / HTTP/1.1\r\r\n\r\n").await.unwrap();
+            let mut head = [0; 19];
+            guest.read_exact(&mut head).await.unwrap();
+            let next = timeout(SOON * 4, guest.read(&mut head)).await;
+            assert_eq!(next.is_ok_and(|read| read.is_err()), is_left);
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_are_counted() {
+        let mut door = Door::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = door.local_addr().unwrap();
+        let mut inside = Vec::new();
+        for _ in 0..PLACES {
+            let client = TcpStream::connect(address).await.unwrap();
+            inside.push((door.accept().await.0, client));
+        }
+        let _waits = TcpStream::connect(address).await.unwrap();
+        assert!(timeout(SOON, door.accept()).await.is_err(), "there is no place left");
+        inside.pop();
+        door.accept().await;
+    }
+}
