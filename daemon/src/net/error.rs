@@ -163,6 +163,9 @@ pub enum FetchError {
         /// The limit.
         limit: u64,
     },
+    /// There is no room for the blob; nothing was downloaded.
+    #[error("there is no room for the blob")]
+    NoRoom(#[source] storage::StoreError),
     /// No provider delivered; what arrived is kept, and a later fetch goes on from there.
     #[error("none of {} providers delivered the blob", tried.len())]
     Exhausted {

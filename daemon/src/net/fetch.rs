@@ -16,6 +16,7 @@ use iroh_blobs::get::GetError;
 use iroh_blobs::get::fsm::DecodeError;
 use iroh_blobs::get::request::get_verified_size;
 use protocol::{Hash, NodeId};
+use storage::StoreError;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::data::DataPlane;
@@ -38,6 +39,9 @@ pub struct FetchStats {
     pub from: Option<NodeId>,
 }
 
+/// Whether a blob of this length may come.
+pub type Admit<'a> = dyn Fn(u64) -> Result<(), StoreError> + Send + Sync + 'a;
+
 /// Why one provider was left.
 enum Left {
     /// Try the next one.
@@ -53,6 +57,7 @@ impl DataPlane {
         hash: Hash,
         limit: u64,
         providers: &[NodeId],
+        admit: &Admit<'_>,
     ) -> Result<FetchStats, FetchError> {
         let blob = iroh_blobs::Hash::from_bytes(hash.0);
         // Held to the end, so that no collection of garbage takes the partial blob away.
@@ -69,7 +74,7 @@ impl DataPlane {
         let mut tried = Vec::new();
         let mut bytes = 0;
         for &provider in providers {
-            match self.fetch_from(provider, blob, limit, &mut bytes).await {
+            match self.fetch_from(provider, blob, (limit, admit), &mut bytes).await {
                 Ok(()) => return Ok(FetchStats { bytes, from: Some(provider) }),
                 Err(Left::Final(error)) => return Err(error),
                 Err(Left::Next(error)) => {
@@ -85,7 +90,7 @@ impl DataPlane {
         &self,
         provider: NodeId,
         blob: iroh_blobs::Hash,
-        limit: u64,
+        (limit, admit): (u64, &Admit<'_>),
         bytes: &mut u64,
     ) -> Result<(), Left> {
         let connection = self.connect(provider).await.map_err(Left::Next)?;
@@ -97,6 +102,7 @@ impl DataPlane {
         if len > limit {
             return Err(Left::Final(FetchError::TooLarge { len, limit }));
         }
+        admit(len).map_err(|error| Left::Final(FetchError::NoRoom(error)))?;
         let before = *bytes;
         let result = self.transfer(connection, blob, len, before, bytes).await;
         self.meter.count_fetched(*bytes - before);

@@ -17,7 +17,7 @@ use super::codec::MAX_REQUEST;
 use super::data::{DataConfig, DataPlane, socket};
 use super::error::{FetchError, NetError, Plane};
 use super::events::{GossipId, NetEvent, Verdict};
-use super::fetch::FetchStats;
+use super::fetch::{Admit, FetchStats};
 use super::identity::{keypair, node_of_secret, peer_id};
 use super::status::NetStatus;
 use super::swarm::{Command, Control};
@@ -151,11 +151,22 @@ impl NetworkHandle {
         len_limit: u64,
         providers: Vec<NodeId>,
     ) -> Result<FetchStats, FetchError> {
+        self.fetch_admitted(hash, len_limit, providers, &|_| Ok(())).await
+    }
+
+    /// [`Self::fetch`] that asks for leave with the blob's verified length before it is downloaded.
+    pub async fn fetch_admitted(
+        &self,
+        hash: Hash,
+        len_limit: u64,
+        providers: Vec<NodeId>,
+        admit: &Admit<'_>,
+    ) -> Result<FetchStats, FetchError> {
         let data = &self.inner.data;
         let unknown = providers.iter().filter(|node| !data.knows(**node));
         // A provider that stays unknown is reported as such by the fetch.
         futures::future::join_all(unknown.map(|node| self.find(*node))).await;
-        Box::pin(data.fetch(hash, len_limit, &providers)).await
+        Box::pin(data.fetch(hash, len_limit, &providers, admit)).await
     }
 
     /// A ticket by which any iroh-blobs client can fetch the blob from this node.

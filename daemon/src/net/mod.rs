@@ -31,7 +31,7 @@ use std::net::IpAddr;
 pub use self::codec::MAX_REQUEST;
 pub use self::error::{DialFailed, FetchError, NetError, Plane, ProviderError, TransportFailed};
 pub use self::events::{GossipId, NetEvent, Reply, Verdict};
-pub use self::fetch::FetchStats;
+pub use self::fetch::{Admit, FetchStats};
 pub use self::handle::{Network, NetworkHandle};
 pub use self::identity::{node_id, node_of_secret, peer_id};
 pub use self::status::{Dropped, NetStatus, PeerStatus, PlaneBytes, Reachability};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use daemon::net::{FetchError, ProviderError};
 use futures::StreamExt;
 use protocol::Hash;
+use storage::StoreError;
 use tokio::time::timeout;
 
 use crate::net_support::{Node, PATIENCE, config, noise};
@@ -46,6 +47,11 @@ async fn fetching_says_what_is_wrong() {
 
     let long = fetcher.net.fetch(hash, 99_999, vec![id]).await;
     assert!(matches!(long, Err(FetchError::TooLarge { len: 100_000, limit: 99_999 })), "{long:?}");
+    let full = |needed| Err(StoreError::QuotaExceeded { used: 0, limit: 0, needed });
+    let full = fetcher.net.fetch_admitted(hash, 1 << 40, vec![id], &full).await;
+    let Err(FetchError::NoRoom(StoreError::QuotaExceeded { needed: 100_000, .. })) = full else {
+        panic!("it is asked with the blob's own length, not the limit: {full:?}");
+    };
     assert_eq!(fetcher.net.status().await.unwrap().fetched_total, 0, "nothing was downloaded");
 
     let nobody = daemon::net::node_of_secret(&[99; 32]);
