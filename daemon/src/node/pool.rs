@@ -34,11 +34,19 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Reads the log; records whose signature does not hold are left out.
+    /// Reads the log; records whose signature does not hold are left out, and so are damaged ones:
+    /// peers have them too, and pull sync brings them back.
     pub(crate) fn open(store: Arc<Store>, domain: &eip712::Domain) -> Result<Self, PoolError> {
         let mut records = BTreeMap::new();
         for frame in store.log().iter()? {
-            let (_, bytes) = frame?;
+            let bytes = match frame {
+                Ok((_, bytes)) => bytes,
+                Err(error @ LogError::Corrupt { .. }) => {
+                    tracing::error!(%error, "the other records are read");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if let Ok(verified) = SignedRecord::from_bytes(&bytes)?.verify(domain) {
                 records.insert(verified.id(), Arc::new(verified));
             }
@@ -47,7 +55,7 @@ impl Pool {
     }
 
     /// Appends a record durably; `false` when it was known.
-    pub(crate) fn insert(&self, record: &Arc<VerifiedRecord>) -> Result<bool, PoolError> {
+    pub(crate) fn insert(&self, record: &Arc<VerifiedRecord>) -> Result<bool, LogError> {
         if self.contains(&record.id()) {
             return Ok(false);
         }
@@ -97,5 +105,56 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<VerifiedRecord>>> {
         self.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::eip712::EvmKey;
+    use protocol::record::{AuditBody, Record};
+    use protocol::{AccountId, EvmAddress};
+    use storage::StoreConfig;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_damaged_record_costs_that_record_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let domain = eip712::Domain { chain_id: 1, coordinator: EvmAddress([1; 20]) };
+        let key = EvmKey::from_bytes(&[7; 32]).unwrap();
+        let open =
+            || async { Arc::new(Store::open(dir.path(), StoreConfig::default()).await.unwrap()) };
+        let store = open().await;
+        let pool = Pool::open(Arc::clone(&store), &domain).unwrap();
+        let mut ids = Vec::new();
+        for judged in 0..3 {
+            let body = AuditBody {
+                judged,
+                of: AccountId(2),
+                work: Digest([judged; 32]),
+                record: Digest::ZERO,
+                verdict: 0,
+                overlap: 0,
+                cosine: 0,
+                norm: 0,
+            };
+            let (epoch, account, subject) = (Epoch(4), AccountId(1), Digest::ZERO);
+            let record = Record { epoch, account, subject, body: Body::Audit(body) };
+            let record = Arc::new(record.sign(&domain, &key).unwrap().verify(&domain).unwrap());
+            assert!(pool.insert(&record).unwrap());
+            ids.push(record.id());
+        }
+        drop(pool);
+        Arc::into_inner(store).unwrap().close().await;
+
+        let log = dir.path().join("log");
+        let segment = std::fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&segment, &bytes).unwrap();
+        let pool = Pool::open(open().await, &domain).unwrap();
+        let known: Vec<_> = ids.iter().map(|id| pool.contains(id)).collect();
+        assert_eq!(known, [true, false, true]);
     }
 }
