@@ -1,19 +1,22 @@
 //! The demo leaves no process behind, however it ends.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+/// The demo with a folder of its own: one that is killed cannot put its folder away.
+fn demo(dir: &Path) -> Command {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_openledger"));
+    demo.args(["demo", "--small", "--json"]).env("TMPDIR", dir);
+    demo
+}
+
 /// Starts the demo and waits until its nodes run; their processes.
-fn start() -> (Child, Vec<Pid>) {
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_openledger"))
-        .args(["demo", "--small", "--json"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn start(dir: &Path) -> (Child, Vec<Pid>) {
+    let mut demo = demo(dir).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(demo.stderr.take().unwrap()).lines();
     let said = lines.map_while(Result::ok).find_map(|line| {
         let (_, pids) = line.split_once("nodes run as processes ")?;
@@ -35,16 +38,19 @@ fn assert_gone(pids: &[Pid]) {
 #[test]
 fn ctrl_c_ends_every_process() {
     let _turn = crate::WHOLE_MACHINE.blocking_lock();
-    let (mut demo, pids) = start();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut demo, pids) = start(dir.path());
     kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(1));
     assert_gone(&pids);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "its folder is put away");
 }
 
 #[test]
 fn a_killed_demo_takes_its_nodes_along() {
     let _turn = crate::WHOLE_MACHINE.blocking_lock();
-    let (mut demo, pids) = start();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut demo, pids) = start(dir.path());
     demo.kill().unwrap();
     demo.wait().unwrap();
     assert_gone(&pids);
@@ -53,9 +59,9 @@ fn a_killed_demo_takes_its_nodes_along() {
 #[test]
 fn nodes_that_are_killed_lose_nothing() {
     let _turn = crate::WHOLE_MACHINE.blocking_lock();
-    let demo = Command::new(env!("CARGO_BIN_EXE_openledger"))
-        .args(["demo", "--small", "--json", "--block-ms", "500"])
-        .args(["--kill", "2@publish,4@train,1@settle"])
+    let dir = tempfile::tempdir().unwrap();
+    let demo = demo(dir.path())
+        .args(["--block-ms", "500", "--kill", "2@publish,4@train,1@settle"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&demo.stderr);
