@@ -61,11 +61,17 @@ pub(super) async fn run(dir: &Path, args: RunArgs) -> Result<Output> {
     };
     let api = ApiServer::start(listener, dir, node.clone(), network, operator)?;
     tracing::info!(api = api.url(), dir = %dir.display(), "ready; see `openledger status`");
-    stopped.await;
+    let failed = tokio::select! {
+        () = &mut stopped => None,
+        reason = node.failed() => Some(reason),
+    };
     tracing::info!("stopping");
     api.shutdown().await;
     node.shutdown().await;
-    Ok(Output::new("stopped", &json!({ "stopped": true })))
+    match failed {
+        Some(reason) => Err(reason.into()),
+        None => Ok(Output::new("stopped", &json!({ "stopped": true }))),
+    }
 }
 
 fn run_options(

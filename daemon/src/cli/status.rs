@@ -35,7 +35,9 @@ fn describe(report: &StatusReport, ticket: &str) -> Result<String, std::fmt::Err
     }
     writeln!(text, "peers     {} ({})", report.peers, report.reachability)?;
     let bytes = |bytes| ByteSize(bytes).to_string();
-    writeln!(text, "packs     {} in {}", report.packs, bytes(report.stored_bytes))?;
+    let of_limit = report.max_disk.map(|limit| format!(" of {}", bytes(limit)));
+    let of_limit = of_limit.unwrap_or_default();
+    writeln!(text, "packs     {}; {}{of_limit} stored", report.packs, bytes(report.stored_bytes))?;
     let (received, sent) = (bytes(report.quic_bytes_in), bytes(report.quic_bytes_out));
     writeln!(text, "traffic   {received} received, {sent} sent")?;
     let left = report.next_epoch_block.saturating_sub(report.block);

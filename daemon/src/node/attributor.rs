@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use compute::attribution::{
     AssembleError, CaptureUnit, Capturer, LeafRule, Preconditioner, Query, Scope, SketchPart,
-    SketchSet,
-    SketchSpec,
+    SketchSet, SketchSpec,
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;

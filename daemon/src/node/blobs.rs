@@ -2,24 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::node::Failure;
 use protocol::{Hash, NodeId};
 use storage::Store;
 
+use super::health::Health;
+use crate::config::ByteSize;
 use crate::net::{FetchError, NetworkHandle};
 
 /// Most blobs whose holders are remembered.
 const MAX_KNOWN: usize = 1 << 16;
 /// Most holders that are remembered per blob.
 const MAX_HOLDERS: usize = 16;
+/// One part in this many of `--max-disk` is not filled with packs: proofs, logs and checkpoints are
+/// blobs too, and a node that cannot keep them earns nothing for its packs.
+const WORK_SHARE: u64 = 8;
+/// How long it is remembered that there was no room for a blob.
+const LATELY: Duration = Duration::from_secs(60);
+/// For how many blobs that is remembered.
+const MAX_REFUSED: usize = 1024;
 
 /// The store together with the network that fills it.
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
     store: Arc<Store>,
     net: NetworkHandle,
+    health: Health,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -29,11 +40,13 @@ struct Shared {
     peers: Vec<NodeId>,
     /// One fetch per blob at a time.
     gates: BTreeMap<Hash, Arc<tokio::sync::Mutex<()>>>,
+    /// When there was no room for a blob.
+    refused: BTreeMap<Hash, Instant>,
 }
 
 impl Blobs {
-    pub(crate) fn new(store: Arc<Store>, net: NetworkHandle) -> Self {
-        Self { store, net, shared: Arc::default() }
+    pub(crate) fn new(store: Arc<Store>, net: NetworkHandle, health: Health) -> Self {
+        Self { store, net, health, shared: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -80,6 +93,7 @@ impl Blobs {
     pub(crate) async fn put(&self, bytes: Vec<u8>) -> Result<Hash, Failure> {
         self.store.blobs().put(Bytes::from(bytes)).await.map_err(|error| {
             tracing::error!(%error, "a blob could not be stored");
+            self.health.blame(&error);
             Failure::Local
         })
     }
@@ -100,6 +114,45 @@ impl Blobs {
     ) -> Result<Bytes, Failure> {
         self.ensure(hash, limit, first).await?;
         self.read(hash).await
+    }
+
+    /// Has a pack that was assigned to this node, if it fits.
+    pub(crate) async fn take(&self, pack: Hash, length: u64) -> Result<(), Failure> {
+        if !self.has(pack) && !self.fits(length) {
+            tracing::debug!(%pack, length, "not taken: --max-disk");
+            return Err(Failure::Local);
+        }
+        self.ensure(pack, length, &[]).await
+    }
+
+    /// Whether one more pack leaves room for the work on those that are here.
+    fn fits(&self, length: u64) -> bool {
+        let blobs = self.store.blobs();
+        let Some(limit) = blobs.quota().0 else { return true };
+        blobs.used().saturating_add(length) <= limit - limit / WORK_SHARE
+    }
+
+    /// What is not here for want of room: some of the packs that were assigned, and blobs that the
+    /// node's work asked for lately.
+    pub(crate) fn no_room(&self, assigned: &[(Hash, u64)]) -> Vec<String> {
+        let Some(limit) = self.store.blobs().quota().0 else { return Vec::new() };
+        let used = ByteSize(self.store.blobs().used());
+        let why = format!("{used} of {} are used; raise --max-disk", ByteSize(limit));
+        let refused = assigned.iter().filter(|(hash, len)| !self.has(*hash) && !self.fits(*len));
+        let (packs, bytes) = refused.fold((0, 0), |(n, sum), (_, len)| (n + 1, sum + len));
+        let mut lines = Vec::new();
+        if packs > 0 {
+            let (all, bytes) = (assigned.len(), ByteSize(bytes));
+            lines.push(format!("{packs} of {all} assigned packs ({bytes}) are not taken: {why}"));
+        }
+        let mut shared = self.lock();
+        let now = Instant::now();
+        shared.refused.retain(|hash, at| now.duration_since(*at) < LATELY && !self.has(*hash));
+        let blobs = shared.refused.len();
+        if blobs > 0 {
+            lines.push(format!("{blobs} blobs that its work needs are not fetched: {why}"));
+        }
+        lines
     }
 
     /// Has a blob of at most `limit` bytes in the store.
@@ -124,27 +177,54 @@ impl Blobs {
         if providers.is_empty() {
             return Err(Failure::Unavailable);
         }
-        let incoming = self.store.blobs().begin(hash, limit).map_err(|error| {
-            tracing::warn!(%error, "no room for a blob");
-            Failure::Local
-        })?;
-        let fetched = self.net.fetch(hash, limit, providers).await;
-        fetched.map_err(|error| {
-            tracing::debug!(%hash, %error, "a blob could not be fetched");
-            if matches!(error, FetchError::Store(_)) {
+        let reserved = Mutex::new(None);
+        let admit = |length| {
+            let incoming = self.store.blobs().begin(hash, length)?;
+            *reserved.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+            Ok(())
+        };
+        let fetched = self.net.fetch_admitted(hash, limit, providers, &admit).await;
+        fetched.map_err(|error| match error {
+            FetchError::NoRoom(error) => {
+                tracing::debug!(%hash, %error, "no room for a blob");
+                self.refuse(hash);
                 Failure::Local
-            } else {
+            }
+            FetchError::Store(_) => {
+                tracing::warn!(%hash, %error, "a blob could not be kept");
+                Failure::Local
+            }
+            error => {
+                tracing::debug!(%hash, %error, "a blob could not be fetched");
                 Failure::Unavailable
             }
         })?;
-        drop(incoming);
-        // The reserve was for the longest allowed; the blob itself is booked at its own length.
-        let length = self.length_of(hash).await?;
-        let incoming = self.store.blobs().begin(hash, length).map_err(|_| Failure::Local)?;
+        let incoming = match reserved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(incoming) => incoming,
+            // All of it had arrived before this node was killed.
+            None => {
+                let length = self.length_of(hash).await?;
+                self.store.blobs().begin(hash, length).map_err(|_| Failure::Local)?
+            }
+        };
         incoming.finish().await.map_err(|error| {
             tracing::warn!(%error, "a fetched blob could not be kept");
+            self.health.blame(&error);
             Failure::Local
         })
+    }
+
+    /// Remembers that there was no room for a blob, and says so once in a while.
+    fn refuse(&self, hash: Hash) {
+        let mut shared = self.lock();
+        let now = Instant::now();
+        shared.refused.retain(|_, at| now.duration_since(*at) < LATELY);
+        if shared.refused.is_empty() {
+            tracing::warn!("--max-disk leaves no room for the work; see `openledger status`");
+        }
+        if shared.refused.len() < MAX_REFUSED {
+            shared.refused.insert(hash, now);
+        }
     }
 
     async fn length_of(&self, hash: Hash) -> Result<u64, Failure> {

@@ -13,6 +13,8 @@ use protocol::chain::{BlockHeader, ChainEvent, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::health::{Health, Offline};
+
 /// Between two looks at the chain.
 const POLL: Duration = Duration::from_millis(250);
 /// Between two tries when the RPC does not answer.
@@ -21,6 +23,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const QUEUE: usize = 1024;
 /// Transactions on their way into a block at once.
 const IN_FLIGHT: usize = 16;
+/// How far behind an RPC may be without a word: those behind one address differ a little.
+const MAX_LAG: u64 = 16;
 /// Most blocks of one answer.
 const PAGE: u64 = 200;
 
@@ -116,20 +120,26 @@ fn name(transaction: &Transaction) -> String {
 pub(crate) fn follow(
     client: Arc<ChainClient>,
     deployment: &Deployment,
+    health: Health,
     stop: CancellationToken,
 ) -> mpsc::Receiver<Blocks> {
     let (out, blocks) = mpsc::channel(4);
-    let mut next = deployment.genesis_block.0;
+    let first = deployment.genesis_block;
+    let mut last: Option<BlockHeader> = None;
     tokio::spawn(async move {
         let work = async {
             loop {
-                match read_from(&client, next).await {
+                match read_after(&client, last, first).await {
                     Ok(page) if page.blocks.is_empty() => tokio::time::sleep(POLL).await,
                     Ok(page) => {
-                        next = page.blocks.last().map_or(next, |(header, _)| header.number.0 + 1);
+                        last = page.blocks.last().map(|(header, _)| *header).or(last);
                         if out.send(page).await.is_err() {
                             return;
                         }
+                    }
+                    Err(FollowError::Replaced(block)) => {
+                        // What was folded into the view cannot be taken out again.
+                        return health.fail(Offline::Chain { block });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the chain cannot be read; trying again");
@@ -143,13 +153,45 @@ pub(crate) fn follow(
     blocks
 }
 
-async fn read_from(client: &ChainClient, next: u64) -> Result<Blocks, ClientError> {
+/// Why the next blocks are not there.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The block is another than it was.
+    #[error("block {0} of the chain was replaced")]
+    Replaced(BlockNumber),
+    /// The chain is far shorter than it was.
+    #[error(
+        "the RPC's newest block is {head}, and this node has read {read} already: the RPC lags, or \
+         the chain was reset; check the URL"
+    )]
+    Behind { head: BlockNumber, read: BlockNumber },
+}
+
+/// The blocks after the last one that was read, which must still be there.
+async fn read_after(
+    client: &ChainClient,
+    last: Option<BlockHeader>,
+    first: BlockNumber,
+) -> Result<Blocks, FollowError> {
     let head = client.head().await?;
-    if head.0 < next {
-        return Ok(Blocks { blocks: Vec::new(), is_head: true });
+    let from = last.map_or(first, |last| last.number);
+    if head < from || last.is_some_and(|last| head == last.number) {
+        let is_far = from.0 - head.0 > MAX_LAG;
+        return match last {
+            Some(last) if is_far => Err(FollowError::Behind { head, read: last.number }),
+            _ => Ok(Blocks { blocks: Vec::new(), is_head: true }),
+        };
     }
-    let last = BlockNumber(head.0.min(next + PAGE - 1));
-    let blocks = client.poll_blocks(BlockNumber(next), last).await?;
+    let to = BlockNumber(head.0.min(from.0 + PAGE - 1));
+    let mut blocks = client.poll_blocks(from, to).await?;
     let is_head = blocks.last().is_some_and(|(header, _)| header.number == head);
+    if let Some(last) = last {
+        if blocks.first().is_none_or(|(header, _)| header.hash != last.hash) {
+            return Err(FollowError::Replaced(last.number));
+        }
+        blocks.remove(0);
+    }
     Ok(Blocks { blocks, is_head })
 }

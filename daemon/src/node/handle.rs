@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
 use super::bench::read_checkpoint;
+use super::health::{Health, Offline};
 use super::jobs::Workshop;
 use super::requests::{
     AddReport, AddRequest, Evaluation, InferRequest, Quote, TrainRequest, TxReport,
@@ -47,6 +48,8 @@ pub(super) struct Inner {
     pub(super) workshop: Workshop,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) status: watch::Receiver<Arc<Snapshot>>,
+    pub(super) operator: EvmAddress,
+    pub(super) health: Health,
     pub(super) stop: CancellationToken,
     pub(super) requests: AtomicU64,
 }
@@ -55,6 +58,11 @@ impl NodeHandle {
     /// Opens the data directory, the network, the chain and the device, and starts the loop.
     pub async fn start(options: RunOptions) -> Result<Self> {
         Box::pin(start(options)).await
+    }
+
+    /// Waits for a reason to stop that the node found by itself.
+    pub async fn failed(&self) -> Arc<Offline> {
+        self.inner.health.failed().await
     }
 
     /// How the node is.
@@ -84,18 +92,35 @@ impl NodeHandle {
             quic_bytes_out: net.data.sent,
             packs,
             stored_bytes: self.inner.store.blobs().used(),
+            max_disk: self.inner.store.blobs().quota().0,
             epoch: chain.epoch().0,
             block,
             next_epoch_block: chain.schedule.start(chain.epoch().next()).0,
             earned,
             claimed,
             pending: earned.saturating_sub(claimed),
-            waiting: waiting(&snapshot),
+            waiting: self.waiting(&snapshot),
             runs: runs(&snapshot),
             rounds_closed: snapshot.seen.closed.clone(),
             faults_seen: snapshot.seen.storage_faults,
             shards_rejected_seen: snapshot.seen.shards_rejected,
         })
+    }
+
+    /// Why the node idles.
+    fn waiting(&self, snapshot: &Snapshot) -> Vec<String> {
+        if snapshot.account == AccountId(0) {
+            let operator = self.inner.operator;
+            return vec![format!(
+                "this node has no account yet: send gas to its operator {operator}, and it registers \
+                 by itself within a few blocks, or have it sponsored"
+            )];
+        }
+        let chain = &snapshot.chain;
+        let placement = chain.placement(chain.epoch().next());
+        let mut lines = self.inner.workshop.blobs.no_room(placement.packs_of(snapshot.account));
+        lines.extend(snapshot.waiting.iter().map(ToString::to_string));
+        lines
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -171,7 +196,8 @@ impl NodeHandle {
     }
 
     async fn put(&self, bytes: Vec<u8>) -> Result<Hash> {
-        Ok(self.inner.store.blobs().put(bytes.into()).await?)
+        let put = self.inner.store.blobs().put(bytes.into()).await;
+        Ok(put.inspect_err(|error| self.inner.health.blame(error))?)
     }
 
     async fn command(&self, command: Command) -> Result<()> {
@@ -192,9 +218,8 @@ impl NodeHandle {
         let chain = self.chain();
         let now = chain.head().context("no block was seen yet; try again")?.number.next();
         let texts = read_snapshot(&chain, &self.inner.workshop.blobs, request.datanet, now).await;
-        let texts = texts.map_err(|failure| {
-            anyhow!("the Datanet's data cannot be had now ({failure:?}); is its publisher online?")
-        })?;
+        let texts = texts
+            .map_err(|failure| anyhow!("the Datanet's data cannot be had now: {}", why(failure)))?;
         if texts.is_empty() {
             bail!("Datanet {} is empty; add data first", request.datanet);
         }
@@ -293,7 +318,7 @@ impl NodeHandle {
             let Some(state) = chain.settlement(epoch) else { continue };
             let outcome = self.inner.workshop.settler.confirmed(&chain, &state.settlement).await;
             let outcome = outcome.map_err(|failure: Failure| {
-                anyhow!("the log of epoch {epoch} cannot be had now ({failure:?})")
+                anyhow!("the log of epoch {epoch} cannot be had now: {}", why(failure))
             })?;
             lines.extend(outcome.lines.iter().filter(|line| line.account == account).map(|line| {
                 RewardLine {
@@ -344,13 +369,14 @@ impl NodeHandle {
                 bigram: of(eval::bigram(&train, &held_out, run.shape.vocab))?,
             })
         });
-        evaluated.await.map_err(|failure| anyhow!("the model cannot be evaluated ({failure:?})"))
+        let evaluated = evaluated.await;
+        evaluated.map_err(|failure| anyhow!("the model cannot be evaluated: {}", why(failure)))
     }
 
     /// The bytes of a blob that this node has or can fetch.
     pub async fn blob(&self, hash: Hash, limit: u64) -> Result<bytes::Bytes> {
         let blob = self.inner.workshop.blobs.obtain(hash, limit, &[]).await;
-        blob.map_err(|failure| anyhow!("blob {hash} cannot be had now ({failure:?})"))
+        blob.map_err(|failure| anyhow!("blob {hash} cannot be had now: {}", why(failure)))
     }
 
     /// Keeps a local copy of a pack for this node's own reasons.
@@ -378,7 +404,7 @@ impl NodeHandle {
         let epoch = last.settlement.epoch;
         let claim = self.inner.workshop.settler.claim(&chain, epoch, account).await;
         let claim = claim.map_err(|failure| {
-            anyhow!("the log of epoch {epoch} cannot be had now ({failure:?})")
+            anyhow!("the log of epoch {epoch} cannot be had now: {}", why(failure))
         })?;
         match claim {
             Some(transaction) => self.submit(transaction).await.map(Some),
@@ -404,12 +430,13 @@ fn created(event: &ChainEvent) -> Option<u64> {
     }
 }
 
-fn waiting(snapshot: &Snapshot) -> Vec<String> {
-    if snapshot.account == AccountId(0) {
-        let text = "this node has no account yet: send gas to its operator, or have it sponsored";
-        return vec![text.into()];
+/// A failure in words for whoever waits.
+const fn why(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Unavailable => "no connected peer has it; try again when one is online that does",
+        Failure::Invalid => "what there is is damaged or wrong; the log says what",
+        Failure::Local => "this node cannot keep or compute it now; its log says why",
     }
-    snapshot.waiting.iter().map(ToString::to_string).collect()
 }
 
 fn runs(snapshot: &Snapshot) -> Vec<RunStatus> {

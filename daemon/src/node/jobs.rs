@@ -98,7 +98,7 @@ impl Workshop {
     pub(crate) async fn perform(&self, chain: Arc<ChainView>, job: Job) -> Done {
         let outcome = match job {
             Job::Fetch { blob, length } => {
-                self.blobs.ensure(blob, length, &[]).await.map(|()| Done::Fetched)
+                self.blobs.take(blob, length).await.map(|()| Done::Fetched)
             }
             Job::Commit { account, packs, s1 } => Ok(self.prover.commit(account, &packs, s1).await),
             Job::Open { account, packs, commit, s1, s2 } => {

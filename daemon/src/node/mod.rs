@@ -6,6 +6,7 @@ mod bench;
 mod blobs;
 mod chain;
 mod handle;
+mod health;
 mod holding;
 mod jobs;
 mod pool;
@@ -28,6 +29,7 @@ pub use attribution::{
     MarkedSpan, Place, RuleReport, Sources, UnitLine,
 };
 pub use handle::NodeHandle;
+pub use health::Offline;
 pub use requests::{
     AddReport, AddRequest, Evaluation, InferRequest, Quote, TrainRequest, TxReport,
 };

@@ -13,11 +13,12 @@ use protocol::eip712::EvmKey;
 use protocol::message::{Answer, Gossip, Request, Topic};
 use protocol::node::{Done, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest};
 use protocol::record::VerifiedRecord;
-use protocol::{AccountId, Digest, EvmAddress, Hash, NodeId};
+use protocol::{AccountId, BlockNumber, Digest, EvmAddress, Hash, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Blocks;
+use super::health::Health;
 use super::jobs::Workshop;
 use super::serving::{Asked, InferReport};
 use super::status::{Closed, Seen, Snapshot};
@@ -29,6 +30,8 @@ const SYNC: Duration = Duration::from_secs(2);
 const PAGE: usize = 32;
 /// Epochs before the current one that pull sync asks for; training needs all of a run.
 const SYNC_DEPTH: u64 = 2;
+/// Blocks between two tries to register.
+const REGISTER_RETRY_BLOCKS: u64 = 10;
 
 /// What the API asks of the loop.
 pub(crate) enum Command {
@@ -48,7 +51,11 @@ pub(crate) struct Loop {
     pub(crate) chain: Arc<ChainView>,
     pub(crate) workshop: Workshop,
     pub(crate) net: NetworkHandle,
-    pub(crate) binding: Option<Transaction>,
+    /// The transaction by which this node registers itself.
+    pub(crate) registration: Transaction,
+    /// When it was sent last.
+    pub(crate) asked_at: Option<BlockNumber>,
+    pub(crate) health: Health,
     pub(crate) machine: Option<Node>,
     pub(crate) seen: Seen,
     pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Result<InferReport, Refusal>>>,
@@ -125,13 +132,14 @@ impl Loop {
         self.machine = Some(machine);
     }
 
-    /// Asks for an account, once, when the whole chain was read and names none: a node that starts
-    /// again finds its own in the blocks.
+    /// Asks for an account when the whole chain was read and names none (a node that starts again
+    /// finds its own in the blocks), and again from time to time: gas may come later.
     fn register(&mut self) {
-        if self.machine.is_none()
-            && let Some(register) = self.binding.take()
-        {
-            self.workshop.sender.submit(register);
+        let Some(now) = self.chain.head().map(|head| head.number) else { return };
+        let is_due = |asked: BlockNumber| now.0 >= asked.0.saturating_add(REGISTER_RETRY_BLOCKS);
+        if self.machine.is_none() && self.asked_at.is_none_or(is_due) {
+            self.asked_at = Some(now);
+            self.workshop.sender.submit(self.registration.clone());
         }
     }
 
@@ -185,7 +193,9 @@ impl Loop {
             == Some(record.signer())
     }
 
-    /// Keeps a record durably, then shows it to the machine.
+    /// Keeps a record durably, then shows it to the machine. A record that cannot be kept was never
+    /// there, and the node goes offline: one of its own that others saw and it forgot would let it
+    /// sign another.
     fn on_record(&mut self, record: Arc<VerifiedRecord>) {
         if self.workshop.pool.contains(&record.id()) || !self.is_operator(&record) {
             return;
@@ -194,7 +204,7 @@ impl Loop {
         match kept {
             Ok(true) => self.input(Input::Record(record)),
             Ok(false) => {}
-            Err(error) => tracing::error!(%error, "a record could not be kept"),
+            Err(error) => self.health.fail(error.into()),
         }
     }
 
@@ -240,8 +250,11 @@ impl Loop {
                     match verified {
                         Ok(record) => {
                             let gossip = Gossip::Record(record.signed().clone()).to_bytes();
+                            let id = record.id();
                             self.on_record(Arc::new(record));
-                            self.publish(Topic::Records, gossip).await;
+                            if self.workshop.pool.contains(&id) {
+                                self.publish(Topic::Records, gossip).await;
+                            }
                         }
                         Err(error) => tracing::error!(%error, "a record could not be signed"),
                     }

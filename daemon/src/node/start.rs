@@ -22,6 +22,7 @@ use super::bench::BenchHandle;
 use super::blobs::Blobs;
 use super::chain::{Sender, follow};
 use super::handle::{Inner, NodeHandle};
+use super::health::Health;
 use super::holding::Prover;
 use super::jobs::Workshop;
 use super::pool::Pool;
@@ -34,21 +35,25 @@ const COMMANDS: usize = 64;
 /// Between two tries to reach the chain.
 const CONNECT_RETRY: Duration = Duration::from_secs(2);
 
-/// Opens the data directory, the network, the chain and the device, and starts the loop.
+/// Opens the data directory, the chain, the device and the network, and starts the loop.
 pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
     let stop = CancellationToken::new();
     durable::create_dir(&options.data_dir)?;
     let config = StoreConfig { max_disk: options.max_disk, ..StoreConfig::default() };
     let store = Store::open(&options.data_dir.join("store"), config).await;
     let store = Arc::new(store.context("the data directory cannot be opened")?);
+    store.check()?;
+    report_repairs(&store);
     let chain = options.network.view();
     let pool = Pool::open(Arc::clone(&store), &chain.domain)?;
-    let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
-    let client = Arc::new(connect(&options, &stop).await?);
+    let client = Arc::new(connect(&options).await?);
     let choice = options.device.clone();
     let engine = tokio::task::spawn_blocking(move || Engine::open(&choice)).await??;
     let bench = BenchHandle::start(engine)?;
-    let blobs = Blobs::new(Arc::clone(&store), net.clone());
+    let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
+    let health = Health::default();
+    health.watch(&store, stop.clone());
+    let blobs = Blobs::new(Arc::clone(&store), net.clone(), health.clone());
     let params = options.network.params();
     let prover = Prover {
         blobs: blobs.clone(),
@@ -58,7 +63,7 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
     };
     let sender = Sender::start(Arc::clone(&client), stop.clone());
     let workshop = Workshop::new(blobs, pool, prover, bench, sender, options.misbehave);
-    let blocks = follow(client, &options.network.deployment, stop.clone());
+    let blocks = follow(client, &options.network.deployment, health.clone(), stop.clone());
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let chain = Arc::new(chain);
     let (status_out, status) = watch::channel(Arc::new(Snapshot {
@@ -70,7 +75,9 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
     }));
     let main = Loop {
         node_id: net.node(),
-        binding: Some(registration(&options)),
+        registration: registration(&options),
+        asked_at: None,
+        health: health.clone(),
         operator: options.keys.operator.clone(),
         config: NodeConfig { computes: true, auto_claim: options.auto_claim },
         chain,
@@ -83,8 +90,21 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
         status: status_out,
     };
     tokio::spawn(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
-    let inner = Inner { store, net, workshop, commands, status, stop, requests: AtomicU64::new(1) };
+    let operator = options.keys.operator_address();
+    let requests = AtomicU64::new(1);
+    let inner = Inner { store, net, workshop, commands, status, operator, health, stop, requests };
     Ok(NodeHandle { inner: Arc::new(inner) })
+}
+
+/// Says what opening the store had to repair.
+fn report_repairs(store: &Store) {
+    if let Some(broken) = store.broken_index() {
+        let broken = broken.display();
+        tracing::error!("the index was damaged: it is now {broken}, and a new one was made");
+    }
+    for (position, bytes) in &store.log().recovery().torn {
+        tracing::warn!(?position, bytes, "the end of the record log was half-written, and is cut");
+    }
 }
 
 fn net_config(options: &RunOptions) -> NetConfig {
@@ -104,7 +124,7 @@ fn net_config(options: &RunOptions) -> NetConfig {
 }
 
 /// Connects to the chain; waits for an RPC that is down, refuses one of another chain.
-async fn connect(options: &RunOptions, stop: &CancellationToken) -> Result<ChainClient> {
+async fn connect(options: &RunOptions) -> Result<ChainClient> {
     loop {
         let deployment = options.network.deployment.clone();
         let url = &options.network.rpc_url;
@@ -112,8 +132,7 @@ async fn connect(options: &RunOptions, stop: &CancellationToken) -> Result<Chain
             Ok(client) => return Ok(client),
             Err(contracts_abi::ClientError::Rpc(error)) if error.is_transient() => {
                 tracing::warn!(%error, "the chain's RPC does not answer; trying again");
-                let waited = stop.run_until_cancelled(tokio::time::sleep(CONNECT_RETRY)).await;
-                waited.context("stopped while waiting for the chain's RPC")?;
+                tokio::time::sleep(CONNECT_RETRY).await;
             }
             Err(error) => return Err(error.into()),
         }

@@ -90,6 +90,8 @@ pub struct StatusReport {
     pub packs: usize,
     /// Bytes in the store.
     pub stored_bytes: u64,
+    /// Most bytes in the store; none if the disk is the limit.
+    pub max_disk: Option<u64>,
     /// The current epoch.
     pub epoch: u64,
     /// The newest block.

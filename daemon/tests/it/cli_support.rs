@@ -30,9 +30,8 @@ const fn open(whole: u128) -> Amount {
     Amount(whole * Amount::ONE_OPEN.0)
 }
 
-/// A network of one node, whose epochs take a few seconds.
-pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
-    let config = ServerConfig { mining: Mining::Every(block), ..ServerConfig::default() };
+/// A chain with the contracts deployed.
+pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, NetworkFile) {
     let chain = DevChainServer::start(config).await.unwrap();
     let genesis = GenesisConfig {
         holders: vec![(dev_key(1).address(), open(1_000))],
@@ -48,17 +47,24 @@ pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
         min_stake: open(1),
     };
     let deployment = deploy(&chain.url(), &dev_key(0), &genesis).await.unwrap();
-    let network = NetworkFile {
-        name: "test".to_owned(),
-        rpc_url: chain.url(),
-        params: Preset::Minimal,
-        deployment: deployment.clone(),
-    };
+    let (name, rpc_url) = ("test".to_owned(), chain.url());
+    (chain, NetworkFile { name, rpc_url, params: Preset::Minimal, deployment })
+}
+
+/// A network of one node, whose epochs take a few seconds.
+pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
+    start_with(dir, block, None).await
+}
+
+/// [`start`] with a limit on the node's disk.
+pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64>) -> Net {
+    let config = ServerConfig { mining: Mining::Every(block), ..ServerConfig::default() };
+    let (chain, network) = start_chain(config).await;
     network.write(&dir.join(NETWORK_FILE)).unwrap();
     let keys = NodeKeys::generate().unwrap();
     let operator = keys.operator_address();
+    let deployment = network.deployment.clone();
     let sponsor = ChainClient::connect(&chain.url(), deployment, &dev_key(1)).await.unwrap();
-    sponsor.send_gas(operator, 1_000_000_000_000_000_000).await.unwrap();
     let options = RunOptions {
         data_dir: dir.to_owned(),
         network: network.clone(),
@@ -70,7 +76,7 @@ pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
         mdns: false,
         relay_server: false,
         relays: Vec::new(),
-        max_disk: None,
+        max_disk,
         max_upload: None,
         device: DeviceChoice::Cpu,
         auto_claim: true,
@@ -81,6 +87,10 @@ pub(crate) async fn start(dir: &Path, block: Duration) -> Net {
     let api = ApiServer::start(listener, dir, node.clone(), network, operator).unwrap();
     let client = Client::of_dir(dir).unwrap();
     let net = Net { chain, node, api, client };
+    // As with a person: the node runs, and says that it needs gas.
+    let poor = net.node.status().await.unwrap();
+    assert!(poor.waiting[0].contains(&operator.to_string()), "{:?}", poor.waiting);
+    sponsor.send_gas(operator, 1_000_000_000_000_000_000).await.unwrap();
     let account = net.registered().await;
     let stake = protocol::chain::Transaction::StakeFor { account, amount: open(10) };
     sponsor.submit(&stake).await.unwrap();

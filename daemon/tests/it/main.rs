@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod cli_attribute;
+mod cli_bad_input;
 mod cli_demo;
 mod cli_support;
 mod cli_verify;
@@ -12,6 +13,7 @@ mod net;
 mod net_data;
 mod net_foreign;
 mod net_support;
+mod offline;
 
 /// Held by tests that fill the machine with processes or training: they take turns.
 static WHOLE_MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -1,0 +1,99 @@
+//! When a node goes offline by itself.
+//!
+//! A node whose disk is gone, full or read-only, whose blob store has stopped, or whose chain is no
+//! longer the one it has read, would only promise what it cannot keep. It stops, and says why.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use protocol::BlockNumber;
+use storage::record_log::LogError;
+use storage::{DiskError, Store, StoreError};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at the disk.
+const LOOK: Duration = Duration::from_secs(10);
+/// Looks in a row that may fail for a reason that may pass, like too many open files.
+const PATIENCE: u32 = 3;
+
+/// Why a node went offline.
+#[derive(Debug, thiserror::Error)]
+pub enum Offline {
+    /// The data directory.
+    #[error("the node went offline: {0}")]
+    Disk(#[from] DiskError),
+    /// The blobs.
+    #[error("the node went offline: {0}")]
+    Blobs(#[from] StoreError),
+    /// A record of its own work could not be kept.
+    #[error("the node went offline, since it could not keep a record: {0}")]
+    Record(#[from] LogError),
+    /// The chain below this node was replaced.
+    #[error(
+        "the node went offline: block {block} of the chain is another than it was; if the chain was \
+         reset, join the new network, else start the node again and it reads the chain anew"
+    )]
+    Chain {
+        /// The newest block that was read before.
+        block: BlockNumber,
+    },
+}
+
+/// The first reason to go offline, and a bell for whoever waits for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    reason: Arc<OnceLock<Arc<Offline>>>,
+    bell: CancellationToken,
+    look: Arc<Notify>,
+}
+
+impl Health {
+    /// Goes offline; the first reason stands.
+    pub(crate) fn fail(&self, reason: Offline) {
+        tracing::error!("{reason}");
+        // Later ones follow from the first.
+        let _ = self.reason.set(Arc::new(reason));
+        self.bell.cancel();
+    }
+
+    /// Waits for a reason to go offline.
+    pub(crate) async fn failed(&self) -> Arc<Offline> {
+        self.bell.cancelled().await;
+        Arc::clone(self.reason.get().expect("the bell rings after the reason is set"))
+    }
+
+    /// Looks closer when an error of the blob store is not about one blob.
+    pub(crate) fn blame(&self, error: &StoreError) {
+        match error {
+            StoreError::Closed => self.fail(StoreError::Closed.into()),
+            StoreError::Disk(_) => self.look.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// Looks at the disk from time to time until the node stops.
+    pub(crate) fn watch(&self, store: &Arc<Store>, stop: CancellationToken) {
+        let (health, store) = (self.clone(), Arc::clone(store));
+        tokio::spawn(async move {
+            let mut patience = PATIENCE;
+            // Either way it is time to look.
+            while stop.run_until_cancelled(timeout(LOOK, health.look.notified())).await.is_some() {
+                let of = Arc::clone(&store);
+                let looked = tokio::task::spawn_blocking(move || of.check()).await;
+                match looked {
+                    Ok(Err(error)) => {
+                        patience = if error.is_actionable() { 0 } else { patience - 1 };
+                        if patience == 0 {
+                            return health.fail(error.into());
+                        }
+                        tracing::warn!(%error, "the disk cannot be looked at");
+                    }
+                    // The runtime is shutting down, or all is well.
+                    _ => patience = PATIENCE,
+                }
+            }
+        });
+    }
+}
