@@ -5,7 +5,7 @@
 //! (checkpoint, units, seed, hyper-parameters), so an auditor repeats it on whatever hardware it
 //! has and compares by stated tolerances ([`update::compare`]);
 //! [`outer::step`] is integer-exact, so the next checkpoint is the same bits on
-//! every node. Knows nothing of networks, chains or disks.
+//! every node. Knows nothing of networks and chains; files are handed to it open.
 
 mod adamw;
 pub mod attribution;

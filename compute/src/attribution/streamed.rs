@@ -4,7 +4,7 @@
 //! product `⟨V, D_iᵀ X_i⟩` is the sum of `(X_i Vᵀ) ∘ D_i`. Samples are captured batch by batch and
 //! nothing is stored of them, so a set of directions costs one pass over the data.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::network::{Captured, Network, Targets};
 use crate::engine::{DeviceFault, guarded};
@@ -24,14 +24,36 @@ impl Direction {
         sample: usize,
     ) -> Result<Self, DeviceFault> {
         let captured = network.capture(parameters, &[sample], Targets::Given)?;
-        let layer = |layer: &Captured| {
-            let [_, time, outputs] = layer.gradient.dims();
-            let inputs = layer.input.dims()[2];
-            let gradient = layer.gradient.clone().reshape([time, outputs]);
-            gradient.transpose().matmul(layer.input.clone().reshape([time, inputs]))
-        };
-        guarded(|| Self(captured.iter().map(layer).collect()))
+        guarded(|| Self(captured.iter().map(summed).collect()))
     }
+
+    /// The summed gradient of many samples: a contributor's, say, whose product with an output's
+    /// gradient is the sum of its samples' products.
+    pub fn sum<N: Network>(
+        network: &N,
+        parameters: &[f32],
+        samples: &[usize],
+    ) -> Result<Self, DeviceFault> {
+        let zero = |(inputs, outputs)| Tensor::zeros([outputs, inputs], &Device::flex());
+        let mut sum: Vec<Tensor<2>> = network.linears().into_iter().map(zero).collect();
+        for (_, batch) in batches(network, samples) {
+            let captured = network.capture(parameters, &batch, Targets::Given)?;
+            let add = |(sum, layer): (Tensor<2>, &Captured)| {
+                let part = summed(layer);
+                sum.to_device(&part.device()) + part
+            };
+            sum = guarded(|| sum.into_iter().zip(&captured).map(add).collect())?;
+        }
+        Ok(Self(sum))
+    }
+}
+
+/// `Σ_i D_iᵀ X_i`.
+fn summed(layer: &Captured) -> Tensor<2> {
+    let [samples, time, outputs] = layer.gradient.dims();
+    let inputs = layer.input.dims()[2];
+    let gradient = layer.gradient.clone().reshape([samples * time, outputs]);
+    gradient.transpose().matmul(layer.input.clone().reshape([samples * time, inputs]))
 }
 
 /// `⟨direction, gradient of sample⟩` for each direction and sample.

@@ -3,52 +3,69 @@
 use std::collections::{HashMap, HashSet};
 
 use super::methods::{Methods, QualityError, Scores};
-use crate::attribution::{Network, Targets};
+use crate::attribution::{Direction, Network, Targets, batches, products};
 use crate::engine::guarded;
 use crate::seed::Stream;
 
 impl<N: Network> Methods<'_, N> {
     /// The plain product of gradients at the end of training.
     pub fn grad_dot(&self) -> Result<Scores, QualityError> {
-        let parameters = self.run.parameters();
-        let directions = self.directions(parameters)?;
-        Ok(self.by_contributor(&self.products(parameters, &directions)?))
+        self.plain_products(self.run.parameters())
     }
 
     /// TracIn: products of gradients, summed over checkpoints with their learning rates
     /// (arXiv 2002.08484).
     pub fn tracin(&self) -> Result<Scores, QualityError> {
-        let mut sums = vec![vec![0.0; self.owners.len()]; self.queries.len()];
+        let mut sums = vec![vec![0.0; self.contributors]; self.queries.len()];
         for (parameters, rate) in self.run.checkpoints() {
-            let products = self.products(parameters, &self.directions(parameters)?)?;
-            for (sums, products) in sums.iter_mut().zip(products) {
+            for (sums, products) in sums.iter_mut().zip(self.plain_products(parameters)?) {
                 sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += rate * product);
             }
         }
-        Ok(self.by_contributor(&sums))
+        Ok(sums)
     }
 
-    /// Cosine of mean activations entering the last linear map.
+    /// Products of every query's gradient with every contributor's summed one.
+    fn plain_products(&self, parameters: &[f32]) -> Result<Scores, QualityError> {
+        let of = |contributor: usize| {
+            let own = (0..self.owners.len()).filter(|&i| self.owners[i] == contributor);
+            Direction::sum(self.network, parameters, &own.collect::<Vec<_>>())
+        };
+        let directions = (0..self.contributors).map(of).collect::<Result<Vec<_>, _>>()?;
+        let products = products(self.network, parameters, self.queries, &directions)?;
+        let of_query = |query: usize| products.iter().map(|scores| scores[query]).collect();
+        Ok((0..self.queries.len()).map(of_query).collect())
+    }
+
+    /// Cosine of mean activations entering the last linear map, summed over a contributor's samples.
     pub fn embedding(&self) -> Result<Scores, QualityError> {
-        let representation = |sample: usize| {
-            let captured =
-                self.network.capture(self.run.parameters(), &[sample], Targets::Given)?;
+        let training: Vec<usize> = (0..self.owners.len()).collect();
+        let (training, queries) =
+            (self.representations(&training)?, self.representations(self.queries)?);
+        let cosines = |query: &Vec<f64>| {
+            let cosine = |unit: &Vec<f64>| unit.iter().zip(query).map(|(a, b)| a * b).sum();
+            training.iter().map(cosine).collect()
+        };
+        Ok(self.by_contributor(&queries.iter().map(cosines).collect::<Vec<_>>()))
+    }
+
+    /// Mean activations, scaled to length one.
+    fn representations(&self, samples: &[usize]) -> Result<Vec<Vec<f64>>, QualityError> {
+        let mut found = vec![Vec::new(); samples.len()];
+        for (places, batch) in batches(self.network, samples) {
+            let captured = self.network.capture(self.run.parameters(), &batch, Targets::Given)?;
             let last = captured.last().expect("a network has linear maps").input.clone();
-            let values: Vec<f32> = guarded(|| {
+            let width = last.dims()[2];
+            let means: Vec<f32> = guarded(|| {
                 last.mean_dim(1).try_into_vec_as().expect("an unreadable device is caught")
             })?;
-            let norm = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-            Ok(values.into_iter().map(|v| f64::from(v) / norm.max(1e-30)).collect::<Vec<f64>>())
-        };
-        let training: Vec<Vec<f64>> =
-            (0..self.owners.len()).map(representation).collect::<Result<_, QualityError>>()?;
-        let mut scores = Vec::new();
-        for &query in self.queries {
-            let query = representation(query)?;
-            let cosine = |unit: &Vec<f64>| unit.iter().zip(&query).map(|(a, b)| a * b).sum();
-            scores.push(training.iter().map(cosine).collect());
+            for (&place, means) in places.iter().zip(means.chunks_exact(width)) {
+                let norm = means.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                let scaled = means.iter().map(|&v| f64::from(v) / norm.max(1e-30));
+                found[place] = scaled.collect();
+            }
         }
-        Ok(self.by_contributor(&scores))
+        Ok(found)
     }
 
     /// Numbers without meaning.

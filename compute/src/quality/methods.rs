@@ -183,13 +183,13 @@ impl<N: Network> Methods<'_, N> {
     }
 
     /// The queries' gradients at `parameters`.
-    pub(super) fn directions(&self, parameters: &[f32]) -> Result<Vec<Direction>, DeviceFault> {
+    fn directions(&self, parameters: &[f32]) -> Result<Vec<Direction>, DeviceFault> {
         let queries = self.queries.iter();
         queries.map(|&query| Direction::gradient(self.network, parameters, query)).collect()
     }
 
     /// Products of the queries' gradients at `parameters` with those of the training set.
-    pub(super) fn products(
+    fn products(
         &self,
         parameters: &[f32],
         directions: &[Direction],

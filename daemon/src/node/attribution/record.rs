@@ -1,0 +1,169 @@
+//! What an attribution says, as programs read it.
+//!
+//! Positions are bytes of the text that they point into, always on character boundaries.
+
+use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
+use serde::{Deserialize, Serialize};
+
+/// What speaks for a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// Training on it made the exchange likelier.
+    Gradient,
+    /// The output holds a run of its words.
+    Span,
+    /// Both.
+    Both,
+    /// Nothing stands out anywhere, so that it is paid for its length.
+    Pool,
+    /// Nothing.
+    None,
+}
+
+/// An account and its part of the contributors' share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContributorReport {
+    /// The account.
+    pub account: AccountId,
+    /// Its owner's address.
+    pub address: EvmAddress,
+    /// What it would be paid, in ppm.
+    pub share_ppm: u32,
+    /// What gradient influence alone would pay.
+    pub gradient_ppm: u32,
+    /// What verbatim spans alone would pay.
+    pub span_ppm: u32,
+    /// How sure the share is, where that is known.
+    pub confidence_ppm: Option<u32>,
+}
+
+/// A run of the output that a unit holds verbatim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkedSpan {
+    /// First byte in the output.
+    pub from: usize,
+    /// First byte after it.
+    pub to: usize,
+    /// Its tokens.
+    pub tokens: u32,
+    /// The earliest unit that holds it.
+    pub unit: Hash,
+    /// Who owns it.
+    pub owner: AccountId,
+    /// How often it occurs in the data.
+    pub count: u32,
+    /// Evidence beyond chance, in thousandths of a bit.
+    pub millibits: u64,
+}
+
+/// Where a span stands in a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Index of the span.
+    pub span: usize,
+    /// First byte in the unit's text.
+    pub from: usize,
+    /// First byte after it.
+    pub to: usize,
+}
+
+/// The evidence for one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitLine {
+    /// Its hash.
+    pub unit: Hash,
+    /// Its rank in the order of commitment.
+    pub rank: u32,
+    /// Who is paid for it.
+    pub owner: AccountId,
+    /// Its length in tokens.
+    pub tokens: u32,
+    /// Its cluster of duplicates.
+    pub cluster: u64,
+    /// Its influence: positive when training on it made the exchange likelier.
+    pub score: i64,
+    /// Evidence of the spans that it owns, in thousandths of a bit.
+    pub span_millibits: u64,
+    /// What speaks for it.
+    pub kind: EvidenceKind,
+    /// Its part of the contributors' share, in ppm; all units together make up one million.
+    pub share_ppm: u32,
+    /// The document that it begins in; only of the units that are shown.
+    pub document: Option<String>,
+    /// Its text; only of the units that are shown.
+    pub text: Option<String>,
+    /// The spans in its text.
+    pub places: Vec<Place>,
+}
+
+/// What the numbers follow from: anyone with the same data gets the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// The weights.
+    pub checkpoint: Hash,
+    /// The root of the sketches of all units.
+    pub sketch_root: Digest,
+    /// The units, in their order.
+    pub snapshot: Hash,
+    /// The tokenizer.
+    pub tokenizer: Hash,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Units of the snapshot.
+    pub units: usize,
+    /// Accounts that own them.
+    pub owners: usize,
+}
+
+/// The constants of the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// Influence per token below which it counts as noise.
+    pub floor_per_token: u64,
+    /// Most of the weight that spans may take, in ppm.
+    pub lambda_max_ppm: u32,
+    /// Least evidence of a span, in thousandths of a bit.
+    pub span_min_millibits: u64,
+    /// Most occurrences of a span.
+    pub span_max_count: u32,
+    /// Information from which on a repetition of the prompt is an echo, in thousandths of a bit.
+    pub echo_millibits: u64,
+}
+
+/// The whole record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributionReport {
+    /// Version of this schema.
+    pub schema: u32,
+    /// The model.
+    pub model: ModelId,
+    /// What it was trained on.
+    pub datanet: DatanetId,
+    /// The prompt.
+    pub prompt: String,
+    /// The output.
+    pub output: String,
+    /// Seed of the draws when the model wrote the output; none when it was given.
+    pub seed: Option<u64>,
+    /// Prompt tokens.
+    pub tokens_in: usize,
+    /// Output tokens.
+    pub tokens_out: usize,
+    /// The contributors by falling share.
+    pub contributors: Vec<ContributorReport>,
+    /// The part of the shares that spans decide, in ppm.
+    pub lambda_ppm: u32,
+    /// Nothing was significant: the shares are everybody's part of the data.
+    pub is_pool: bool,
+    /// Information of the output, in thousandths of a bit.
+    pub output_millibits: u64,
+    /// The verbatim spans in the order of the output.
+    pub spans: Vec<MarkedSpan>,
+    /// The units by falling share.
+    pub units: Vec<UnitLine>,
+    /// What the numbers follow from.
+    pub sources: Sources,
+    /// The constants of the rule.
+    pub rule: RuleReport,
+}
