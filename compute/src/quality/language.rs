@@ -104,7 +104,7 @@ impl Setting {
                 optimizer: Optimizer::SgdMomentum { momentum_ppm: 900_000 },
                 steps: 96,
                 batch: 8,
-                learning_rate_ppm: 200_000,
+                learning_rate_ppm: 10_000,
                 warmup: 8,
                 decay_ppm: 0,
                 clip_milli: 0,
