@@ -6,13 +6,16 @@
 //! 1. *exact*: is it the same, but for letter case, spaces and punctuation?
 //! 2. *contained*: do canonical units, taken together, hold enough of its shingles? This sees what is
 //!    cut elsewhere, moved or pieced together from many units.
-//! 3. *near*: does enough of it stand in runs of symbols that one or two canonical units hold? This
-//!    sees copies in which every few words were changed. Candidates come from MinHash buckets.
+//! 3. *near*: does enough of it stand in short runs of symbols that one or two canonical units hold in
+//!    the same order? This sees copies in which every few words were changed. Candidates come from
+//!    MinHash buckets.
 //!
 //! Invariants:
-//! - A unit is compared with canonical units alone and joins **one** of them, the one that holds most
-//!   of it. Similarity is not passed on: that B resembles A, and C resembles B, does not put C
-//!   into the cluster of A, and a unit that resembles two others does not merge them.
+//! - A unit joins **one** canonical unit, the one that holds most of it, and merges nothing: a unit that
+//!   resembles two others leaves them apart.
+//! - Similarity is not passed on: that B resembles A, and C resembles B, does not put C into the
+//!   cluster of A. Only what repeats nearly all of a unit that itself joined by resemblance follows it
+//!   there, or else a copy of a unit that is not paid would be; and what so followed leads no further.
 //! - The cluster's number is the rank of its canonical unit, which is the earliest of the cluster.
 //! - Integers throughout: the same texts and parameters give the same clusters on every node.
 //! - The cost of a unit does not grow with the snapshot: buckets and lists of candidates are bounded.
@@ -29,7 +32,7 @@ use protocol::Hash;
 use protocol::hash::blake3;
 use protocol::math::PPM;
 
-use self::shingles::{MinHash, Shingles, normalise, windows};
+use self::shingles::{MinHash, Runs, normalise, windows};
 
 /// The thresholds. Lengths are in symbols: letters and digits of the text in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +49,13 @@ pub struct ClusterParams {
     pub min_sampled: usize,
     /// Symbols of a run that counts when two units are compared.
     pub run: usize,
+    /// Symbols by which runs of a copy may be displaced against each other.
+    pub drift: usize,
     /// Part of a unit's symbols that stand in such runs of one or two canonical units when it is
     /// a near copy.
     pub near_ppm: u32,
+    /// The same part, when a unit repeats one that is itself no canonical unit.
+    pub follow_ppm: u32,
     /// Symbols of the shingles that candidates share.
     pub lookup: usize,
     /// MinHash functions, each a band of its own.
@@ -68,8 +75,10 @@ impl ClusterParams {
         sample: 8,
         contained_ppm: 450_000,
         min_sampled: 16,
-        run: 8,
-        near_ppm: 500_000,
+        run: 6,
+        drift: 64,
+        near_ppm: 400_000,
+        follow_ppm: 700_000,
         lookup: 10,
         hashes: 64,
         bucket: 8,
@@ -101,6 +110,8 @@ pub enum Kind {
     Contained(u32),
     /// This part of it, in ppm of its symbols, stands in runs of one or two canonical units.
     Near(u32),
+    /// This part of it, in ppm of its symbols, stands in runs of a unit that joined by resemblance.
+    Follows(u32),
 }
 
 /// The cluster of every unit of a snapshot.
@@ -113,8 +124,8 @@ impl Clusters {
     /// Reads `texts`, **in the order of commitment**.
     pub fn find(texts: &[&str], params: &ClusterParams) -> Self {
         let mut index = Index::new(texts, params);
-        let members = (0..texts.len() as u32).map(|rank| index.admit(rank)).collect();
-        Self { members }
+        (0..texts.len() as u32).for_each(|rank| index.admit(rank));
+        Self { members: index.members }
     }
 
     /// Number of units.
@@ -149,16 +160,17 @@ impl Clusters {
     }
 }
 
-/// The canonical units read so far.
+/// The units read so far.
 struct Index<'a> {
     texts: &'a [&'a str],
     params: &'a ClusterParams,
     minhash: MinHash,
-    /// First unit by the hash of its normal form.
+    members: Vec<(u32, Kind)>,
+    /// Canonical unit by the hash of a normal form.
     exact: HashMap<Hash, u32>,
     /// First canonical unit by sampled shingle.
     shingles: HashMap<u64, u32>,
-    /// Earliest canonical units by MinHash band.
+    /// Earliest units by MinHash band: canonical ones and those that joined one by resemblance.
     buckets: HashMap<u64, Vec<u32>>,
 }
 
@@ -168,14 +180,15 @@ impl<'a> Index<'a> {
             texts,
             params,
             minhash: MinHash::new(&params.key, params.hashes),
+            members: Vec::with_capacity(texts.len()),
             exact: HashMap::new(),
             shingles: HashMap::new(),
             buckets: HashMap::new(),
         }
     }
 
-    /// Finds the cluster of the next unit, and remembers the unit if it is a new one.
-    fn admit(&mut self, rank: u32) -> (u32, Kind) {
+    /// Finds the cluster of the next unit, and remembers the unit if others may join it.
+    fn admit(&mut self, rank: u32) {
         let text = self.texts[rank as usize];
         let symbols = normalise(text);
         // What has neither letters nor digits is compared as it stands.
@@ -183,25 +196,27 @@ impl<'a> Index<'a> {
             true => blake3(text.as_bytes()),
             false => blake3(symbols.iter().collect::<String>().as_bytes()),
         };
-        if let Some(&first) = self.exact.get(&name) {
-            return (first, Kind::Exact);
+        if let Some(&canonical) = self.exact.get(&name) {
+            self.members.push((canonical, Kind::Exact));
+            return;
         }
         let sampled = self.sampled(&symbols);
         let bands = self.bands(&symbols);
         let found = self.contained(&sampled).or_else(|| self.near(&symbols, &bands));
-        // A later copy of a copy is exact too, and belongs where the copy belongs.
         let (canonical, kind) = found.unwrap_or((rank, Kind::Canonical));
         self.exact.insert(name, canonical);
+        self.members.push((canonical, kind));
         if kind == Kind::Canonical {
-            self.remember(rank, sampled, bands);
+            for shingle in sampled {
+                self.shingles.entry(shingle).or_insert(rank);
+            }
         }
-        (canonical, kind)
+        if !matches!(kind, Kind::Follows(_)) {
+            self.remember(rank, bands);
+        }
     }
 
-    fn remember(&mut self, rank: u32, sampled: Vec<u64>, bands: Vec<u64>) {
-        for shingle in sampled {
-            self.shingles.entry(shingle).or_insert(rank);
-        }
+    fn remember(&mut self, rank: u32, bands: Vec<u64>) {
         for band in bands {
             let bucket = self.buckets.entry(band).or_default();
             if bucket.len() < self.params.bucket {
@@ -235,27 +250,26 @@ impl<'a> Index<'a> {
         Some((*canonical, Kind::Contained(held)))
     }
 
-    /// Whether the unit stands in runs that one or two canonical units hold.
+    /// Whether the unit stands in runs that one or two canonical units hold, or nearly all of it in
+    /// runs of another unit.
     fn near(&self, symbols: &[char], bands: &[u64]) -> Option<(u32, Kind)> {
-        let own = Shingles::new(symbols, self.params.run);
-        let candidates: Vec<(u32, Vec<bool>)> = self
-            .candidates(bands)
-            .into_iter()
-            .map(|rank| {
-                let other = normalise(self.texts[rank as usize]);
-                (rank, own.covered_by(&other))
+        let own = Runs::new(symbols, self.params.run, self.params.drift, self.minhash.key());
+        let covered = |rank| (rank, own.covered_by(&normalise(self.texts[rank as usize])));
+        let all: Vec<(u32, Vec<bool>)> = self.candidates(bands).into_iter().map(covered).collect();
+        let is_canonical = |rank: u32| self.members[rank as usize].0 == rank;
+        let (canonical, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(rank, _)| is_canonical(*rank));
+        near_canonical(&canonical, symbols.len())
+            .filter(|(_, near)| *near >= self.params.near_ppm)
+            .map(|(rank, near)| (rank, Kind::Near(near)))
+            .or_else(|| {
+                let (rank, part) = best(&others, symbols.len())?;
+                let canonical = self.members[rank as usize].0;
+                (part >= self.params.follow_ppm).then_some((canonical, Kind::Follows(part)))
             })
-            .collect();
-        let size = |covered: &[bool]| covered.iter().filter(|c| **c).count();
-        // The first of equals is the earliest: candidates are sorted.
-        let (best, first) = candidates.iter().rev().max_by_key(|(_, covered)| size(covered))?;
-        let both = |second: &[bool]| first.iter().zip(second).filter(|(a, b)| **a || **b).count();
-        let widest = candidates.iter().map(|(_, second)| both(second)).max()?;
-        let near = part_ppm(widest, symbols.len());
-        (near >= self.params.near_ppm).then_some((*best, Kind::Near(near)))
     }
 
-    /// The canonical units that share most buckets, ascending.
+    /// The units that share most buckets, ascending.
     fn candidates(&self, bands: &[u64]) -> Vec<u32> {
         let mut shared: BTreeMap<u32, u32> = BTreeMap::new();
         for rank in bands.iter().filter_map(|band| self.buckets.get(band)).flatten() {
@@ -268,6 +282,22 @@ impl<'a> Index<'a> {
         ranks.sort_unstable();
         ranks
     }
+}
+
+/// The unit that covers most, and which part; the earliest of equals. `candidates` are ascending.
+fn best(candidates: &[(u32, Vec<bool>)], symbols: usize) -> Option<(u32, u32)> {
+    let size = |covered: &[bool]| covered.iter().filter(|covered| **covered).count();
+    let (rank, covered) = candidates.iter().rev().max_by_key(|(_, covered)| size(covered))?;
+    Some((*rank, part_ppm(size(covered), symbols)))
+}
+
+/// The unit that covers most, and which part it covers together with one other.
+fn near_canonical(candidates: &[(u32, Vec<bool>)], symbols: usize) -> Option<(u32, u32)> {
+    let (rank, _) = best(candidates, symbols)?;
+    let (_, first) = candidates.iter().find(|(other, _)| *other == rank)?;
+    let both = |second: &[bool]| first.iter().zip(second).filter(|(a, b)| **a || **b).count();
+    let widest = candidates.iter().map(|(_, second)| both(second)).max()?;
+    Some((rank, part_ppm(widest, symbols)))
 }
 
 fn part_ppm(part: usize, whole: usize) -> u32 {

@@ -216,17 +216,18 @@ impl Attempt<'_> {
         Ok(Multiplier { without: ratio(Rule::PerIdentity)?, with: ratio(Rule::Quotient)? })
     }
 
-    /// A phrase that stands in all units of the others and in half of the outputs; the attacker, who
-    /// commits first, puts it into one of its units.
+    /// A phrase that stands in a unit of everybody's, and in half of the outputs. The attacker commits
+    /// before all others instead of after them.
     fn boilerplate(&self) -> Result<Multiplier> {
         const PHRASE: &str = "This notice must be kept in all copies of the work. ";
         let is_own = |unit: &&Unit| unit.owner == self.name();
-        let own = self.honest.iter().filter(is_own).cloned();
+        let mut own: Vec<Unit> = self.honest.iter().filter(is_own).cloned().collect();
+        own[0].text.insert_str(0, PHRASE);
         let others = self.honest.iter().filter(|unit| !is_own(unit));
-        let marked = others.map(|unit| Unit { text: format!("{PHRASE}{}", unit.text), ..*unit });
-        let before: Vec<Unit> = own.chain(marked).collect();
-        let mut after = before.clone();
-        after[0].text.insert_str(0, PHRASE);
+        let marked: Vec<Unit> =
+            others.map(|unit| Unit { text: format!("{PHRASE}{}", unit.text), ..*unit }).collect();
+        let before = [&marked[..], &own].concat();
+        let after = [&own[..], &marked].concat();
         let phrase = self.lab.tokenizer.encode(PHRASE)?;
         let mut outputs = self.outputs.to_vec();
         for output in outputs.iter_mut().step_by(2) {

@@ -1,7 +1,5 @@
 //! Texts as symbols, and the hashes of their runs.
 
-use std::collections::HashSet;
-
 /// Letters and digits in lower case: what is left when layout and punctuation are taken away.
 pub(super) fn normalise(text: &str) -> Vec<char> {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -60,25 +58,47 @@ impl MinHash {
     }
 }
 
-/// A unit that others are laid over.
-pub(super) struct Shingles<'a> {
-    symbols: &'a [char],
+/// Most places of one run in a text that are looked at, so that monotonous text costs no more.
+const PLACES: usize = 4;
+
+/// The runs of one unit, which those of others are laid over.
+pub(super) struct Runs {
+    hashes: Vec<u64>,
+    symbols: usize,
     run: usize,
+    drift: usize,
+    key: u64,
 }
 
-impl<'a> Shingles<'a> {
-    pub(super) fn new(symbols: &'a [char], run: usize) -> Self {
-        Self { symbols, run: run.max(1) }
+impl Runs {
+    /// Runs of `run` symbols; a copy's may drift by less than `drift` symbols against the original.
+    pub(super) fn new(symbols: &[char], run: usize, drift: usize, key: u64) -> Self {
+        let run = run.max(1);
+        Self { hashes: windows(symbols, run, key), symbols: symbols.len(), run, drift, key }
     }
 
-    /// Which symbols stand in a run that `other` holds too.
+    /// Which symbols stand in a run that `other` holds too, **in step**: of all ways to lay the texts
+    /// over each other, give or take the drift, that under which most runs meet. Phrases that two
+    /// texts share by chance meet out of step.
     pub(super) fn covered_by(&self, other: &[char]) -> Vec<bool> {
-        let held: HashSet<&[char]> = other.windows(self.run).collect();
-        let mut covered = vec![false; self.symbols.len()];
-        for (start, run) in self.symbols.windows(self.run).enumerate() {
-            if held.contains(run) {
-                covered[start..start + self.run].fill(true);
-            }
+        let mut held: Vec<(u64, i64)> =
+            windows(other, self.run, self.key).into_iter().zip(0..).collect();
+        held.sort_unstable();
+        let mut meets: Vec<(i64, usize)> = Vec::new();
+        for (start, hash) in self.hashes.iter().enumerate() {
+            let from = held.partition_point(|(other, _)| other < hash);
+            let places = held[from..].iter().take_while(|(other, _)| other == hash);
+            meets.extend(places.take(PLACES).map(|(_, place)| (start as i64 - place, start)));
+        }
+        meets.sort_unstable();
+        let in_step = |from: usize| {
+            let past = meets[from].0 + self.drift as i64;
+            from..meets.partition_point(|(step, _)| *step < past)
+        };
+        let widest = (0..meets.len()).map(in_step).rev().max_by_key(std::ops::Range::len);
+        let mut covered = vec![false; self.symbols];
+        for (_, start) in &meets[widest.unwrap_or(0..0)] {
+            covered[*start..start + self.run].fill(true);
         }
         covered
     }
@@ -96,11 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_both_texts_are_covered() {
-        let (a, b) = (normalise("abcdefgh"), normalise("xxcdeyyfgh"));
-        let covered = Shingles::new(&a, 3).covered_by(&b);
-        assert_eq!(covered, [false, false, true, true, true, true, true, true]);
-        assert!(!Shingles::new(&a, 4).covered_by(&b).contains(&true));
+    fn runs_that_meet_in_step_are_covered() {
+        let covered = |a: &str, b: &str, run, drift| {
+            let (a, b) = (normalise(a), normalise(b));
+            let marks = Runs::new(&a, run, drift, 1).covered_by(&b);
+            marks.into_iter().map(|mark| if mark { 'x' } else { '.' }).collect::<String>()
+        };
+        assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 64), "..xxxxxx");
+        assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 4, 64), "........");
+        // "cde" is two places further on, "fgh" two more: not in one step, and the first counts.
+        assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 1), "..xxx...");
+        // Swapped halves never meet in step.
+        assert_eq!(covered("abcdefgh", "efghabcd", 3, 2), "....xxxx");
+        assert_eq!(covered("ab", "ab", 3, 2), "..");
     }
 
     #[test]

@@ -44,19 +44,22 @@ fn normal(text: &str) -> Vec<char> {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn runs(text: &[char], length: usize) -> BTreeSet<Vec<char>> {
-    text.windows(length).map(<[char]>::to_vec).collect()
-}
-
-fn covered(text: &[char], others: &[&Vec<char>], run: usize) -> usize {
-    let held: BTreeSet<_> = others.iter().flat_map(|other| runs(other, run)).collect();
-    let mut marks = vec![false; text.len()];
+/// Which symbols of `text` stand in runs of `other`, laid over it where most of them meet.
+fn covered(text: &[char], other: &[char]) -> Vec<bool> {
+    let (run, drift) = (THOROUGH.run, THOROUGH.drift as i64);
+    let mut meets = Vec::new();
     for (start, window) in text.windows(run).enumerate() {
-        if held.contains(window) {
-            marks[start..start + run].fill(true);
-        }
+        let places = other.windows(run).enumerate().filter(|(_, w)| *w == window);
+        meets.extend(places.take(4).map(|(place, _)| (start as i64 - place as i64, start)));
     }
-    marks.into_iter().filter(|mark| *mark).count()
+    let at = |low: i64| meets.iter().filter(move |(step, _)| (low..low + drift).contains(step));
+    let mut steps: Vec<i64> = meets.iter().map(|(step, _)| *step).collect();
+    steps.sort_unstable();
+    let mut marks = vec![false; text.len()];
+    if let Some(low) = steps.into_iter().rev().max_by_key(|low| at(*low).count()) {
+        at(low).for_each(|(_, start)| marks[*start..start + run].fill(true));
+    }
+    marks
 }
 
 /// The definition, read literally: every earlier canonical unit is compared.
@@ -81,14 +84,25 @@ fn naive(texts: &[Vec<char>], before: &Clusters, rank: u32) -> (u32, &'static st
         let most = canonical.iter().copied().rev().max_by_key(|&c| count(c)).unwrap();
         return (most, "contained");
     }
-    let by = |others: &[&Vec<char>]| covered(own, others, params.run);
-    let best = canonical.iter().copied().rev().max_by_key(|&c| by(&[text(c)]));
-    let widest = best
-        .and_then(|best| canonical.iter().map(|&c| by(&[text(best), text(c)])).max())
-        .unwrap_or(0);
-    match best {
-        Some(best) if widest * 1_000_000 >= params.near_ppm as usize * own.len().max(1) => {
-            (best, "near")
+    let laid: Vec<Vec<bool>> = texts[..rank as usize].iter().map(|t| covered(own, t)).collect();
+    let by = |others: &[u32]| {
+        let is_marked = |at: &usize| others.iter().any(|other| laid[*other as usize][*at]);
+        (0..own.len()).filter(is_marked).count()
+    };
+    let part = |count: usize| count * 1_000_000 / own.len().max(1);
+    let best = canonical.iter().copied().rev().max_by_key(|&c| by(&[c]));
+    if let Some(best) = best {
+        let widest = canonical.iter().map(|&c| by(&[best, c])).max().unwrap();
+        if part(widest) >= params.near_ppm as usize {
+            return (best, "near");
+        }
+    }
+    let is_led =
+        |rank: &u32| matches!(before.kind(*rank), Some(Kind::Near(_) | Kind::Contained(_)));
+    let led = (0..rank).filter(is_led);
+    match led.rev().max_by_key(|&other| by(&[other])) {
+        Some(other) if part(by(&[other])) >= params.follow_ppm as usize => {
+            (before.of(other), "follows")
         }
         _ => (rank, "canonical"),
     }
@@ -127,7 +141,7 @@ fn snapshot(random: &mut Random, count: usize) -> Vec<String> {
 fn verdicts_are_those_of_the_definition() {
     let (mut near, mut missed, mut kinds) = (0, 0, BTreeSet::new());
     for seed in 1..=40 {
-        let texts = snapshot(&mut Random(seed), 16);
+        let texts = snapshot(&mut Random(seed), 20);
         let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
         let params = ClusterParams { key: [seed as u8; 32], ..THOROUGH };
         let clusters = Clusters::find(&refs, &params);
@@ -135,16 +149,17 @@ fn verdicts_are_those_of_the_definition() {
         for rank in 0..texts.len() as u32 {
             let (expected, kind) = naive(&symbols, &clusters, rank);
             kinds.insert(kind);
-            near += usize::from(kind == "near");
+            let is_drawn = kind == "near" || kind == "follows";
+            near += usize::from(is_drawn);
             // Candidates of near copies are drawn by hash: they may be missed, never invented.
-            if kind == "near" && clusters.is_canonical(rank) {
+            if is_drawn && clusters.is_canonical(rank) {
                 missed += 1;
             } else {
                 assert_eq!(clusters.of(rank), expected, "seed {seed}, unit {rank}, {kind}");
             }
         }
     }
-    assert_eq!(kinds.len(), 4, "every kind occurs: {kinds:?}");
+    assert_eq!(kinds.len(), 5, "every kind occurs: {kinds:?}");
     assert!(near >= 30 && missed * 50 <= near, "{missed} of {near} near copies are missed");
 }
 
@@ -229,16 +244,18 @@ fn edited_copies_of_real_text_are_found_and_other_text_is_left_alone() {
         assert!(ranks.clone().all(|rank| ranks.contains(&clusters.of(rank))), "across authors");
     }
 
-    let sample = authors.iter().map(|units| units[..60].concat()).collect::<Vec<_>>();
+    let sampled: Vec<&str> =
+        authors.iter().flat_map(|units| &units[..40]).map(String::as_str).collect();
+    let sample = authors.iter().map(|units| units[..40].concat()).collect::<Vec<_>>();
     let tokenizer = Tokenizer::train(sample.iter().map(String::as_str), 512).unwrap();
-    for (percent, least) in [(0, 1.0), (5, 0.99), (10, 0.99), (20, 0.90)] {
+    for (percent, least) in [(0, 1.0), (5, 0.97), (10, 0.95), (20, 0.95), (30, 0.70)] {
         for is_shifted in [false, true] {
-            let (found, right, count) = recall(&sample, &tokenizer, &honest, percent, is_shifted);
+            let (found, right, count) = recall(&sample, &tokenizer, &sampled, percent, is_shifted);
             println!(
                 "{percent} % changed, shifted {is_shifted}: {found} of {count}, {right} right"
             );
             assert!(found as f64 >= least * count as f64, "{percent} %: {found} of {count}");
-            assert!(right * 100 >= found * 98, "{percent} %: {right} of {found}");
+            assert!(right * 100 >= found * 97, "{percent} %: {right} of {found}");
         }
     }
 }
