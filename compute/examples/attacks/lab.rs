@@ -77,6 +77,8 @@ pub(crate) struct Held {
 /// What is known about one output and each unit that was trained on.
 pub(crate) struct Evidence {
     pub(crate) scores: Vec<i64>,
+    /// The same scores when what the output repeats of its prompt counts again.
+    pub(crate) echoed: Vec<i64>,
     /// Evidence of spans under the rule: no echo, no boilerplate, earliest owner.
     pub(crate) ruled: Vec<u64>,
     /// Every span, whoever holds it.
@@ -207,8 +209,10 @@ impl Lab {
 
     fn attribute(&self, world: &World, output: &Output) -> Result<Evidence> {
         let (prompt, answer) = (&output.prompt[..], &output.output[..]);
-        let sketch = world.capturer.output(prompt, answer, Scope::default())?;
-        let scores = world.set.scores(&world.preconditioner.query(&sketch)?)?;
+        let scores = |answer: &[u32]| -> Result<Vec<i64>> {
+            let sketch = world.capturer.output(prompt, answer, Scope::default())?;
+            Ok(world.set.scores(&world.preconditioner.query(&sketch)?)?)
+        };
         let tokenizer = self.tokenizer.hash();
         let params = SpanParams { max_count: self.settings.max_count, ..SpanParams::DEFAULT };
         let ruled = world.index.attribute(tokenizer, prompt, answer, params)?;
@@ -222,7 +226,8 @@ impl Lab {
             Held { millibits: span.millibits, holders: holders.collect() }
         });
         Ok(Evidence {
-            scores,
+            scores: scores(&world.index.without_echo(prompt, answer, params))?,
+            echoed: scores(answer)?,
             ruled: ruled.by_unit(world.tokens.len()),
             plain: held.collect(),
             output_millibits: ruled.output_millibits,

@@ -84,7 +84,7 @@ fn quotient(lab: &Lab, units: &[&Unit], evidence: &Evidence) -> Result<BTreeMap<
 
 fn per_identity(units: &[&Unit], evidence: &Evidence, is_first: bool) -> BTreeMap<u64, f64> {
     let mut gradient: BTreeMap<u64, f64> = BTreeMap::new();
-    for (unit, score) in units.iter().zip(&evidence.scores) {
+    for (unit, score) in units.iter().zip(&evidence.echoed) {
         *gradient.entry(unit.owner).or_default() += *score as f64;
     }
     gradient.values_mut().for_each(|score| *score = score.max(0.0));

@@ -179,18 +179,18 @@ fn check<B: AsRef<[u8]>>(
 }
 
 /// All parts with their sums.
-struct Snapshot<'a, B> {
+pub(super) struct Snapshot<'a, B> {
     parts: &'a [SpanIndex<B>],
     tokens: u64,
 }
 
 impl<'a, B: AsRef<[u8]>> Snapshot<'a, B> {
-    fn new(parts: &'a [SpanIndex<B>]) -> Self {
+    pub(super) fn new(parts: &'a [SpanIndex<B>]) -> Self {
         Self { parts, tokens: parts.iter().map(|part| part.tokens() as u64).sum() }
     }
 
     /// Information of a token under the smoothed unigram model of the snapshot.
-    fn token_millibits(&self, token: u32) -> u64 {
+    pub(super) fn token_millibits(&self, token: u32) -> u64 {
         let all = self.tokens + u64::from(self.parts[0].vocab());
         let count: u64 = self.parts.iter().map(|part| part.count(token)).sum();
         log2_millibits(all).saturating_sub(log2_millibits(count + 1))

@@ -18,6 +18,7 @@ mod format;
 mod index;
 mod ints;
 mod map;
+mod novel;
 pub mod proof;
 mod set;
 

@@ -54,13 +54,12 @@ fn copies_and_names_earn_exactly_nothing() {
 }
 
 #[test]
-fn without_the_rule_copies_and_second_names_pay() {
+fn without_the_rule_second_names_pay() {
     let lab = lab();
     let attempt = attempt(&lab);
-    let without = |attack| attempt.run(attack).unwrap().without;
-    assert!(without(Attack::Copies(3)) > 1.2, "{}", without(Attack::Copies(3)));
-    assert!(without(Attack::Split(5)) > 1.05, "{}", without(Attack::Split(5)));
-    assert!(without(Attack::LateCopy) > 1.05, "{}", without(Attack::LateCopy));
+    // The positive parts of many names are more than that of one: by how much depends on the model.
+    let outcome = attempt.run(Attack::Split(5)).unwrap();
+    assert!(outcome.without > 1.05, "{outcome:?}");
 }
 
 #[test]
@@ -69,4 +68,12 @@ fn a_fee_never_comes_back_whole() {
     let outcome = attempt(&lab).run(Attack::SelfDeal).unwrap();
     assert!(outcome.with <= 0.9, "{outcome:?}");
     assert!(outcome.with < outcome.without, "{outcome:?}");
+}
+
+#[test]
+fn what_repeats_the_prompt_is_paid_once() {
+    let lab = lab();
+    let outcome = attempt(&lab).run(Attack::Echo).unwrap();
+    assert!((outcome.with - 1.0).abs() < 0.05, "{outcome:?}");
+    assert!(outcome.without > outcome.with + 0.05, "{outcome:?}");
 }

@@ -199,9 +199,10 @@ impl Attributor {
     }
 
     fn query(&self, prompt: &[u32], output: &[u32]) -> Result<Query, Failure> {
+        let novel = self.spans.without_echo(prompt, output, SpanParams::DEFAULT);
         let sketch = self
             .capturer
-            .output(prompt, output, Scope::default())
+            .output(prompt, &novel, Scope::default())
             .map_err(|error| invalid(&error))?;
         self.preconditioner.query(&sketch).map_err(|error| invalid(&error))
     }
