@@ -268,9 +268,9 @@ fn contributors(weights: &Weights) -> Vec<ContributorReport> {
 
 /// How sure an account's share is; `None` where nothing was significant, so that all share the pool.
 fn confidence(weights: &Weights, account: AccountId) -> Option<u32> {
-    let of = weights.shares.iter().zip(&weights.confidence);
-    let own = of.filter(|(share, _)| share.account == account).map(|(_, ppm)| *ppm);
-    own.last().filter(|_| !weights.pool)
+    let mut of = weights.shares.iter().zip(&weights.confidence);
+    let own = of.find(|(share, _)| share.account == account).map(|(_, ppm)| *ppm);
+    own.filter(|_| !weights.pool)
 }
 
 fn part(shares: &[Share], account: AccountId) -> u32 {
