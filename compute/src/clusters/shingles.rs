@@ -124,8 +124,9 @@ mod tests {
         };
         assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 64), "..xxxxxx");
         assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 4, 64), "........");
-        // "cde" is two places further on, "fgh" two more: not in one step, and the first counts.
-        assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 1), "..xxx...");
+        // "cde" stands where it stood, "fgh" two places further on: not in one step, and of equals
+        // the furthest on counts.
+        assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 1), ".....xxx");
         // Swapped halves never meet in step.
         assert_eq!(covered("abcdefgh", "efghabcd", 3, 2), "....xxxx");
         assert_eq!(covered("ab", "ab", 3, 2), "..");
