@@ -128,7 +128,7 @@ mod tests {
         // the furthest on counts.
         assert_eq!(covered("abcdefgh", "xxcdeyyfgh", 3, 1), ".....xxx");
         // Swapped halves never meet in step.
-        assert_eq!(covered("abcdefgh", "efghabcd", 3, 2), "....xxxx");
+        assert_eq!(covered("abcdefgh", "efghabcd", 3, 2), "xxxx....");
         assert_eq!(covered("ab", "ab", 3, 2), "..");
     }
 
