@@ -94,11 +94,14 @@ impl<'a> Rows<'a> {
 
 /// Exact product of two vectors, summed in 32 bits within chunks.
 fn dot(row: &[i8], query: &[i16]) -> i64 {
-    let chunks = row.chunks(CHUNK).zip(query.chunks(CHUNK));
-    chunks.map(|(row, query)| i64::from(chunk_dot(row, query))).sum()
+    // Chunks of a length known beforehand are summed twice as fast.
+    let ((rows, row), (queries, query)) = (row.as_chunks::<CHUNK>(), query.as_chunks::<CHUNK>());
+    let whole = rows.iter().zip(queries).map(|(row, query)| i64::from(chunk_dot(row, query)));
+    whole.sum::<i64>() + i64::from(chunk_dot(row, query))
 }
 
-/// In eight lanes, a form that compilers turn into multiply-add instructions of any machine.
+/// At most a chunk, in eight lanes: a form that compilers turn into multiply-add instructions of any
+/// machine.
 fn chunk_dot(row: &[i8], query: &[i16]) -> i32 {
     let product = |row: i8, query: i16| i32::from(row) * i32::from(query);
     let ((rows, row), (queries, query)) = (row.as_chunks::<8>(), query.as_chunks::<8>());
