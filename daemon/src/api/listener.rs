@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Connections at a time; one more waits until one is closed.
 const PLACES: usize = 128;
 /// How long the head of a connection's first request may take.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(30);
 /// How long nothing may move: longer than the client waits for an answer.
 const IDLE: Duration = Duration::from_secs(330);
 /// What ends the head of a request.

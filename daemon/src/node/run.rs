@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use contracts_abi::TxError;
 use protocol::chain::{ChainView, Transaction};
 use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
@@ -55,6 +57,8 @@ pub(crate) struct Loop {
     pub(crate) registration: Transaction,
     /// When it was sent last.
     pub(crate) asked_at: Option<BlockNumber>,
+    /// Whether none was sent, or the last one was refused for certain.
+    pub(crate) may_register: Arc<AtomicBool>,
     pub(crate) health: Health,
     pub(crate) machine: Option<Node>,
     pub(crate) seen: Seen,
@@ -137,10 +141,22 @@ impl Loop {
     fn register(&mut self) {
         let Some(now) = self.chain.head().map(|head| head.number) else { return };
         let is_due = |asked: BlockNumber| now.0 >= asked.0.saturating_add(REGISTER_RETRY_BLOCKS);
-        if self.machine.is_none() && self.asked_at.is_none_or(is_due) {
-            self.asked_at = Some(now);
-            self.workshop.sender.submit(self.registration.clone());
+        if self.machine.is_some() || !self.asked_at.is_none_or(is_due) {
+            return;
         }
+        // One that is under way, or was mined and not read yet, must not make a second account.
+        if !self.may_register.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.asked_at = Some(now);
+        let (sender, register) = (self.workshop.sender.clone(), self.registration.clone());
+        let may_register = Arc::clone(&self.may_register);
+        tokio::spawn(async move {
+            let sent = sender.send(register).await;
+            if let Some(Err(TxError::Funds { .. } | TxError::Revert { .. })) = sent {
+                may_register.store(true, Ordering::Relaxed);
+            }
+        });
     }
 
     async fn on_net(&mut self, event: NetEvent) {

@@ -1,7 +1,7 @@
 //! Starting a node, step by step.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -77,6 +77,7 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
         node_id: net.node(),
         registration: registration(&options),
         asked_at: None,
+        may_register: Arc::new(AtomicBool::new(true)),
         health: health.clone(),
         operator: options.keys.operator.clone(),
         config: NodeConfig { computes: true, auto_claim: options.auto_claim },
