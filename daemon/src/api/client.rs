@@ -33,8 +33,8 @@ pub enum ApiError {
         reason: String,
     },
     /// The connection broke.
-    #[error("the node stopped answering: {0}; see its log")]
-    Broken(reqwest::Error),
+    #[error("the node stopped answering; see its log")]
+    Broken(#[source] reqwest::Error),
     /// The node refused.
     #[error("{} ({})", .0.detail, .0.code)]
     Problem(Problem),

@@ -1,9 +1,9 @@
 //! Who may keep the API's door open.
 //!
 //! Any program of this machine can connect, with or without the token, and a connection costs a file
-//! descriptor that the stores need too. So connections are counted, one that does not finish the head
-//! of its first request is closed soon, and so is one on which nothing has moved for longer than any
-//! answer takes.
+//! descriptor that the stores need too. So connections are counted. When no place is left, those are
+//! closed that did not finish the head of their first request in time, and those on which nothing has
+//! moved for longer than any answer takes; while there is room, a slow machine costs nobody a request.
 
 use std::future::Future;
 use std::io;
@@ -22,9 +22,11 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Connections at a time; one more waits until one is closed.
 const PLACES: usize = 128;
 /// How long the head of a connection's first request may take.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(10);
 /// How long nothing may move: longer than the client waits for an answer.
 const IDLE: Duration = Duration::from_secs(330);
+/// How often one that is late looks whether its place is wanted.
+const LOOK: Duration = Duration::from_millis(500);
 /// What ends the head of a request.
 const END: &[u8; 4] = b"\r\n\r\n";
 
@@ -53,7 +55,7 @@ impl Listener for Door {
         let place = place.expect("the semaphore is never closed");
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let deadline = Box::pin(sleep(self.head));
-        (Guest { stream, deadline, idle: self.idle, seen: 0, _place: place }, address)
+        (Guest { stream, deadline, idle: self.idle, seen: 0, place }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -69,7 +71,7 @@ pub(super) struct Guest {
     idle: Duration,
     /// How many bytes of [`END`] were seen in a row; all of them once the first head is complete.
     seen: usize,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Guest {
@@ -99,9 +101,12 @@ impl AsyncRead for Guest {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_pending() {
+        while read.is_pending() {
             ready!(self.deadline.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            if self.place.semaphore().available_permits() == 0 {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.deadline.as_mut().reset(Instant::now() + LOOK);
         }
         self.moved(&buf.filled()[before..]);
         read
@@ -138,28 +143,32 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
     const LATE: Duration = Duration::from_secs(3_600);
 
-    /// A guest, and the other end of its connection.
-    async fn guest(head: Duration, idle: Duration) -> (Guest, TcpStream) {
+    /// A guest, and the other end of its connection, at a door with as many places.
+    async fn guest(places: usize, head: Duration, idle: Duration) -> (Guest, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut door = Door { head, idle, ..Door::new(listener) };
+        let places = Arc::new(Semaphore::new(places));
+        let mut door = Door { listener, places, head, idle };
         let client = TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
         (door.accept().await.0, client)
     }
 
     #[tokio::test]
-    async fn a_head_that_never_ends_is_left() {
-        let (mut guest, mut client) = guest(SOON, LATE).await;
-        client.write_all(b"GET / HTTP/1.1\r\nX: y\r\n").await.unwrap();
-        let mut bytes = Vec::new();
-        let ended = guest.read_to_end(&mut bytes).await.unwrap_err();
-        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(bytes.len(), 22, "it was read meanwhile");
+    async fn a_head_that_never_ends_gives_its_place_to_others() {
+        for (places, is_left) in [(1, true), (2, false)] {
+            let (mut guest, mut client) = guest(places, SOON, LATE).await;
+            client.write_all(b"GET / HTTP/1.1\r\nX: y\r\n").await.unwrap();
+            let mut bytes = Vec::new();
+            let ended = timeout(SOON * 4, guest.read_to_end(&mut bytes)).await;
+            let kind = ended.ok().and_then(Result::err).map(|error| error.kind());
+            assert_eq!(kind, is_left.then_some(io::ErrorKind::TimedOut));
+            assert_eq!(bytes.len(), 22, "it was read meanwhile");
+        }
     }
 
     #[tokio::test]
     async fn after_the_head_an_answer_may_take_its_time_but_not_for_ever() {
         for (idle, is_left) in [(LATE, false), (SOON, true)] {
-            let (mut guest, mut client) = guest(SOON, idle).await;
+            let (mut guest, mut client) = guest(1, SOON, idle).await;
             client.write_all(b"GET / HTTP/1.1\r\r\n\r\n").await.unwrap();
             let mut head = [0; 19];
             guest.read_exact(&mut head).await.unwrap();
