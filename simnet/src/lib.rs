@@ -8,7 +8,9 @@
 //! ```
 //! use simnet::{Scenario, Simulation};
 //!
-//! let scenario = Scenario { nodes: 8, epochs: 1, packs: 4, contributors: 2, ..Scenario::default() };
+//! let mut scenario = Scenario { epochs: 1, ..Scenario::default() };
+//! scenario.population.nodes = 8;
+//! scenario.workload.packs = 10;
 //! let mut simulation = Simulation::new(scenario)?;
 //! while simulation.advance()?.is_some() {}
 //! let report = simulation.report()?;
@@ -27,9 +29,10 @@ pub mod network;
 pub mod nodes;
 pub mod output;
 pub mod report;
-mod scenario;
+pub mod scenario;
 mod simulation;
 mod trace;
+pub mod units;
 
 pub use scenario::{Scenario, ScenarioError};
 pub use simulation::{Progress, RunError, SetupError, Simulation};

@@ -17,7 +17,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use simnet::{Progress, Scenario, SetupError, Simulation, output};
+use simnet::{
+    Progress, Scenario, SetupError, Simulation, output,
+    scenario::{AdversaryKind, AdversaryPlan},
+    units::{Size, Span},
+};
 
 const BAD_INPUT: u8 = 2;
 const CHECK_FAILED: u8 = 3;
@@ -39,62 +43,63 @@ enum Command {
     Run(Box<Run>),
 }
 
+/// Each option overrides what the default scenario has.
 #[derive(Debug, Args)]
 struct Run {
     /// Nodes of all kinds.
-    #[arg(long, default_value_t = Scenario::default().nodes)]
-    nodes: u32,
+    #[arg(long)]
+    nodes: Option<u32>,
     /// Epochs in which storage is proven; two more come first, in which the network forms.
-    #[arg(long, default_value_t = Scenario::default().epochs)]
-    epochs: u64,
+    #[arg(long)]
+    epochs: Option<u64>,
     /// Seed from which every random draw follows.
-    #[arg(long, default_value_t = Scenario::default().seed)]
-    seed: u64,
+    #[arg(long)]
+    seed: Option<u64>,
     /// One-way delay between two nodes, in milliseconds.
-    #[arg(long, default_value_t = Scenario::default().latency_ms)]
-    latency_ms: u64,
+    #[arg(long)]
+    latency_ms: Option<u64>,
     /// Share by which delays vary, both ways (0 to 1).
-    #[arg(long, default_value_t = Scenario::default().jitter)]
-    jitter: f64,
+    #[arg(long)]
+    jitter: Option<f64>,
     /// Share of gossip deliveries and requests that are lost (0 to below 1).
-    #[arg(long, default_value_t = Scenario::default().loss)]
-    loss: f64,
+    #[arg(long)]
+    loss: Option<f64>,
     /// Paid replicas of a pack.
-    #[arg(long, default_value_t = Scenario::default().replicas)]
-    replicas: u32,
+    #[arg(long)]
+    replicas: Option<u32>,
     /// Share of nodes that never come or leave for good (0 to 1).
-    #[arg(long, default_value_t = Scenario::default().offline)]
-    offline: f64,
+    #[arg(long)]
+    offline: Option<f64>,
     /// Share of nodes that claim everything and store nothing (0 to 1).
-    #[arg(long, default_value_t = Scenario::default().lazy)]
-    lazy: f64,
+    #[arg(long)]
+    lazy: Option<f64>,
     /// Packs in the network.
-    #[arg(long, default_value_t = Scenario::default().packs)]
-    packs: u32,
+    #[arg(long)]
+    packs: Option<u32>,
     /// Smallest pack, in KiB.
-    #[arg(long, default_value_t = Scenario::default().pack_min_kib)]
-    pack_min_kib: u64,
+    #[arg(long)]
+    pack_min_kib: Option<u64>,
     /// Largest pack, in KiB (at most 64).
-    #[arg(long, default_value_t = Scenario::default().pack_max_kib)]
-    pack_max_kib: u64,
+    #[arg(long)]
+    pack_max_kib: Option<u64>,
     /// Accounts among which the packs are divided.
-    #[arg(long, default_value_t = Scenario::default().contributors)]
-    contributors: u32,
-    /// Bandwidth of one transfer, in Mbit/s.
-    #[arg(long, default_value_t = Scenario::default().bandwidth_mbit)]
-    bandwidth_mbit: u64,
+    #[arg(long)]
+    contributors: Option<u32>,
+    /// Bandwidth of a node, both ways, in Mbit/s.
+    #[arg(long)]
+    bandwidth_mbit: Option<f64>,
     /// Time between blocks, in milliseconds.
-    #[arg(long, default_value_t = Scenario::default().block_ms)]
-    block_ms: u64,
+    #[arg(long)]
+    block_ms: Option<u64>,
     /// Blocks of an epoch.
-    #[arg(long, default_value_t = Scenario::default().epoch_blocks)]
-    epoch_blocks: u64,
+    #[arg(long)]
+    epoch_blocks: Option<u64>,
     /// Blocks in which a storage commitment must be anchored.
-    #[arg(long, default_value_t = Scenario::default().commit_blocks)]
-    commit_blocks: u64,
+    #[arg(long)]
+    commit_blocks: Option<u64>,
     /// Blocks in which a settlement may be challenged.
-    #[arg(long, default_value_t = Scenario::default().challenge_blocks)]
-    challenge_blocks: u64,
+    #[arg(long)]
+    challenge_blocks: Option<u64>,
     /// Folder for epochs.csv, nodes.csv, payouts.csv and run.json; created where it is missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -103,28 +108,36 @@ struct Run {
     json: bool,
 }
 
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
 impl Run {
-    const fn scenario(&self) -> Scenario {
-        Scenario {
-            nodes: self.nodes,
-            epochs: self.epochs,
-            seed: self.seed,
-            latency_ms: self.latency_ms,
-            jitter: self.jitter,
-            loss: self.loss,
-            replicas: self.replicas,
-            offline: self.offline,
-            lazy: self.lazy,
-            packs: self.packs,
-            pack_min_kib: self.pack_min_kib,
-            pack_max_kib: self.pack_max_kib,
-            contributors: self.contributors,
-            bandwidth_mbit: self.bandwidth_mbit,
-            block_ms: self.block_ms,
-            epoch_blocks: self.epoch_blocks,
-            commit_blocks: self.commit_blocks,
-            challenge_blocks: self.challenge_blocks,
-        }
+    fn scenario(&self) -> Scenario {
+        let mut scenario = Scenario::default();
+        set(&mut scenario.seed, self.seed);
+        set(&mut scenario.epochs, self.epochs);
+        set(&mut scenario.population.nodes, self.nodes);
+        set(&mut scenario.population.offline, self.offline);
+        set(&mut scenario.net.latency, self.latency_ms.map(Span::millis));
+        set(&mut scenario.net.jitter, self.jitter);
+        set(&mut scenario.net.loss, self.loss);
+        set(&mut scenario.net.down_mbit, self.bandwidth_mbit);
+        set(&mut scenario.net.up_mbit, self.bandwidth_mbit);
+        set(&mut scenario.holding.replicas, self.replicas);
+        set(&mut scenario.workload.packs, self.packs);
+        set(&mut scenario.workload.pack_min, self.pack_min_kib.map(Size::kib));
+        set(&mut scenario.workload.pack_max, self.pack_max_kib.map(Size::kib));
+        set(&mut scenario.workload.contributors, self.contributors);
+        set(&mut scenario.chain.block, self.block_ms.map(Span::millis));
+        set(&mut scenario.chain.epoch_blocks, self.epoch_blocks);
+        set(&mut scenario.chain.commit_blocks, self.commit_blocks);
+        set(&mut scenario.chain.challenge_blocks, self.challenge_blocks);
+        let lazy = |share| vec![AdversaryPlan::new(AdversaryKind::LazyStorage, share)];
+        set(&mut scenario.adversaries, self.lazy.map(lazy));
+        scenario
     }
 }
 
@@ -140,7 +153,10 @@ fn main() -> ExitCode {
             ExitCode::from(if is_input { BAD_INPUT } else { CRASH })
         }
         Err(_) => {
-            eprintln!("simnet: the simulated network crashed; seed {} repeats it", run.seed);
+            eprintln!(
+                "simnet: the simulated network crashed; seed {} repeats it",
+                run.scenario().seed
+            );
             ExitCode::from(CRASH)
         }
     }

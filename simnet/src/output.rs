@@ -113,11 +113,11 @@ fn epoch_columns(row: &EpochRow) -> [(&'static str, String); 20] {
         ("replicas_live", row.replicas_live.to_string()),
         ("replicas_proven", row.replicas_proven.to_string()),
         ("holders", row.holders.to_string()),
-        ("lazy_holders", row.lazy_holders.to_string()),
-        ("lazy_caught", row.lazy_caught.to_string()),
+        ("adverse_holders", row.adverse_holders.to_string()),
+        ("adverse_caught", row.adverse_caught.to_string()),
         ("others_caught", row.others_caught.to_string()),
         ("storage_faults", row.storage_faults.to_string()),
-        ("lazy_faults", row.lazy_faults.to_string()),
+        ("adverse_faults", row.adverse_faults.to_string()),
         ("honest_not_committed", row.honest_not_committed.to_string()),
         ("honest_not_opened", row.honest_not_opened.to_string()),
         ("honest_wrong", row.honest_wrong.to_string()),
@@ -200,7 +200,7 @@ fn epochs_table(text: &mut String, report: &Report) {
             "packs alive",
             "replicas alive",
             "proven",
-            "lazy caught",
+            "cheats caught",
             "faults",
             "no quorum",
             "settled"
@@ -209,7 +209,7 @@ fn epochs_table(text: &mut String, report: &Report) {
     for row in &report.epochs {
         let packs = format!("{}/{}", row.packs_alive, row.packs);
         let replicas = format!("{}/{}", row.replicas_live, row.replicas_assigned);
-        let lazy = format!("{} of {}", row.lazy_caught, row.lazy_holders);
+        let lazy = format!("{} of {}", row.adverse_caught, row.adverse_holders);
         let (epoch, proven, faults) = (row.epoch, row.replicas_proven, row.storage_faults);
         let (quorum, status) = (row.honest_no_quorum, row.status);
         line(

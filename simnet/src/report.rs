@@ -1,6 +1,6 @@
 //! The result of a run.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use protocol::{
     AccountId, Amount, BlockNumber, Epoch, Hash,
@@ -50,15 +50,15 @@ pub struct EpochRow {
     /// Nodes with assigned packs.
     pub holders: u64,
     /// Lazy ones among them.
-    pub lazy_holders: u64,
+    pub adverse_holders: u64,
     /// Lazy holders against whom an auditor found a fault.
-    pub lazy_caught: u64,
+    pub adverse_caught: u64,
     /// Others against whom one did.
     pub others_caught: u64,
     /// Storage faults in the settlement.
     pub storage_faults: u32,
     /// Those of lazy nodes.
-    pub lazy_faults: u64,
+    pub adverse_faults: u64,
     /// Honest holders without an anchored commitment.
     pub honest_not_committed: u64,
     /// Honest holders without a proof.
@@ -87,11 +87,11 @@ impl EpochRow {
             replicas_live: 0,
             replicas_proven: 0,
             holders: 0,
-            lazy_holders: 0,
-            lazy_caught: 0,
+            adverse_holders: 0,
+            adverse_caught: 0,
             others_caught: 0,
             storage_faults: 0,
-            lazy_faults: 0,
+            adverse_faults: 0,
             honest_not_committed: 0,
             honest_not_opened: 0,
             honest_wrong: 0,
@@ -175,6 +175,12 @@ pub struct KindRow {
 }
 
 impl KindRow {
+    /// A row for every kind that occurs.
+    pub(crate) fn all(nodes: &[NodeRow]) -> Vec<Self> {
+        let kinds: BTreeSet<_> = nodes.iter().map(|node| node.kind).collect();
+        kinds.into_iter().map(|kind| Self::new(kind, nodes)).collect()
+    }
+
     pub(crate) fn new(kind: Kind, nodes: &[NodeRow]) -> Self {
         let mut row =
             Self { kind, nodes: 0, earned: Amount::ZERO, paid: Amount::ZERO, mean: Amount::ZERO };
@@ -265,6 +271,45 @@ pub struct Report {
     pub totals: Totals,
     /// What has to hold.
     pub checks: Vec<Check>,
+    /// Key figures.
+    pub kpis: Vec<Kpi>,
+    /// What went on over time.
+    pub series: Vec<Series>,
+    /// Distributions.
+    pub histograms: Vec<Histogram>,
+}
+
+/// A key figure of a run, under a stable name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Kpi {
+    /// Which.
+    pub name: &'static str,
+    /// In what.
+    pub unit: &'static str,
+    /// How much; `None` where nothing occurred that it could be taken from.
+    pub value: Option<f64>,
+}
+
+/// A figure over time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Series {
+    /// Which.
+    pub name: &'static str,
+    /// In what.
+    pub unit: &'static str,
+    /// (virtual time in microseconds, value), in order of time.
+    pub points: Vec<(Time, f64)>,
+}
+
+/// A distribution, counted in bins.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Histogram {
+    /// Which.
+    pub name: &'static str,
+    /// In what the bounds are.
+    pub unit: &'static str,
+    /// (upper bound of a bin, number in it), in order of bounds; empty bins are left out.
+    pub bins: Vec<(f64, u64)>,
 }
 
 impl Report {

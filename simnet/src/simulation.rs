@@ -1,6 +1,7 @@
 //! The driver: lends the chain to the machines, carries out their outputs, moves time.
 
 mod jobs;
+mod kpis;
 mod measure;
 mod settling;
 mod setup;
@@ -23,7 +24,7 @@ use crate::{
     chain::{Chain, ChainError},
     kernel::{Actor, EventQueue as _, HeapQueue, Streams, Time},
     network::{FSYNC_MICROS, Network},
-    nodes::{Kind, RecordTable, SharedBlobs, SimNode},
+    nodes::{RecordTable, SharedBlobs, SimNode},
     report::{BooksRow, EpochRow},
     trace::Trace,
 };
@@ -214,7 +215,7 @@ impl Simulation {
     /// Blocks from the end of an epoch until its claims are paid, when nobody is late.
     fn tail_blocks(&self) -> u64 {
         let delay = self.chain.view().params().settle_delay_blocks;
-        delay + self.scenario.challenge_blocks + CLAIM_BLOCKS + 4
+        delay + self.scenario.chain.challenge_blocks + CLAIM_BLOCKS + 4
     }
 
     /// The last epoch that is simulated in full.
@@ -258,7 +259,7 @@ impl Simulation {
                 self.queue.push(at, Actor::node(number(index)), Actor::CHAIN, Event::Block);
             }
         }
-        let next = self.now.after(self.scenario.block_ms.saturating_mul(1_000));
+        let next = self.now.after(self.scenario.chain.block.0);
         self.queue.push(next, Actor::CHAIN, Actor::CHAIN, Event::Mine);
         self.measure_block(mined.number)?;
         self.is_over = self.has_ended(mined.number);
@@ -268,7 +269,7 @@ impl Simulation {
     fn has_ended(&self, block: BlockNumber) -> bool {
         let last = self.last_epoch();
         // Long delays keep claims on their way for some blocks more.
-        let late = self.scenario.latency_ms.saturating_mul(4) / self.scenario.block_ms;
+        let late = self.scenario.net.latency.0.saturating_mul(4) / self.scenario.chain.block.0;
         if let Some(at) = self.final_at.get(&last) {
             return block.0 >= at.0 + CLAIM_BLOCKS + late;
         }
@@ -297,7 +298,7 @@ impl Simulation {
 
     fn note(&mut self, index: usize, event: &NodeEvent) {
         match event {
-            NodeEvent::StorageFault { account, epoch } if self.nodes[index].kind != Kind::Lazy => {
+            NodeEvent::StorageFault { account, epoch } if !self.nodes[index].kind.is_adverse() => {
                 self.caught.insert((*epoch, *account));
             }
             NodeEvent::WrongSettlement { .. } => self.tally.wrong_settlements += 1,
@@ -315,7 +316,7 @@ impl Simulation {
     /// Signs a record, makes it durable, and floods it.
     fn sign(&mut self, index: usize, record: Record) {
         let node = &self.nodes[index];
-        if node.kind == Kind::Lazy && matches!(record.body, Body::Audit(_)) {
+        if node.kind.is_adverse() && matches!(record.body, Body::Audit(_)) {
             return;
         }
         let domain = &self.chain.view().domain;

@@ -33,7 +33,7 @@ pub struct Network {
     latency: u64,
     jitter: u64,
     loss: Chance,
-    bits_per_micro: u64,
+    bits_per_micro: f64,
     /// Of 2³² draws, how many lie within one hop more each.
     hops: Vec<u64>,
 }
@@ -41,13 +41,13 @@ pub struct Network {
 impl Network {
     /// The network of a scenario.
     pub fn new(scenario: &Scenario) -> Self {
-        let latency = scenario.latency_ms.saturating_mul(1_000);
+        let latency = scenario.net.latency.0;
         Self {
             latency,
-            jitter: share_of(latency, scenario.jitter),
-            loss: Chance::new(scenario.loss),
-            bits_per_micro: scenario.bandwidth_mbit.max(1),
-            hops: hop_quantiles(u64::from(scenario.nodes)),
+            jitter: share_of(latency, scenario.net.jitter),
+            loss: Chance::new(scenario.net.loss),
+            bits_per_micro: scenario.net.down_mbit.min(scenario.net.up_mbit),
+            hops: hop_quantiles(u64::from(scenario.population.nodes)),
         }
     }
 
@@ -82,7 +82,7 @@ impl Network {
 
     /// A transfer of `bytes`; `None` when it was given up.
     pub fn transfer(&self, bytes: u64, draws: &mut Stream) -> Option<u64> {
-        let sending = bytes.saturating_mul(8) / self.bits_per_micro;
+        let sending = micros_of(bytes, self.bits_per_micro);
         let mut waited = 0u64;
         for _ in 0..MAX_ATTEMPTS {
             match self.round_trip(draws) {
@@ -104,6 +104,17 @@ fn share_of(value: u64, share: f64) -> u64 {
     ((value as f64) * share) as u64
 }
 
+/// Time of bytes on a line: Mbit/s are bits per microsecond.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "transfers are far below 2^52 bits"
+)]
+fn micros_of(bytes: u64, mbit: f64) -> u64 {
+    (bytes as f64 * 8.0 / mbit) as u64
+}
+
 /// Cumulative shares of receivers within 1, 2, … hops, in units of 2⁻³², without the last.
 fn hop_quantiles(nodes: u64) -> Vec<u64> {
     let mut quantiles = Vec::new();
@@ -120,9 +131,12 @@ fn hop_quantiles(nodes: u64) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::kernel::{Purpose, Streams};
+    use crate::{scenario::Net, units::Span};
 
     fn network(loss: f64) -> Network {
-        Network::new(&Scenario { loss, latency_ms: 100, ..Scenario::default() })
+        let mut scenario = Scenario::default();
+        scenario.net = Net { loss, latency: Span::millis(100), ..Net::default() };
+        Network::new(&scenario)
     }
 
     #[test]

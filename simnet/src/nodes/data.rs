@@ -40,9 +40,9 @@ pub fn contributors(
     blobs: &mut SharedBlobs,
 ) -> Result<Vec<Contributor>, StoreError> {
     let mut all = Vec::new();
-    for index in 0..scenario.contributors {
+    for index in 0..scenario.workload.contributors {
         // Pack p belongs to contributor p mod n.
-        let own = (index..scenario.packs).step_by(scenario.contributors as usize);
+        let own = (index..scenario.workload.packs).step_by(scenario.workload.contributors as usize);
         let own: Vec<u32> = own.collect();
         let parts = own
             .chunks(PACKS_PER_PART as usize)
@@ -76,7 +76,7 @@ fn part(
 
 fn pack(scenario: &Scenario, streams: &Streams, number: u32) -> Vec<u8> {
     let mut draws = streams.stream(number, Purpose::Data);
-    let (min, max) = (scenario.pack_min_kib << 10, scenario.pack_max_kib << 10);
+    let (min, max) = (scenario.workload.pack_min.0, scenario.workload.pack_max.0);
     let length = min + draws.below(max - min + 1);
     let mut bytes = vec![0; usize::try_from(length).expect("a pack fits into memory")];
     draws.fill(&mut bytes);

@@ -25,13 +25,16 @@ pub enum Kind {
     Honest,
     /// Never online, or gone for good at a seeded time; honest until then.
     Offline,
-    /// Claims every pack and stores none: commits made-up rows, opens garbage, audits nothing.
-    Lazy,
+    /// Cheats in the way that the name says.
+    #[serde(untagged)]
+    Adversary(&'static str),
 }
 
 impl Kind {
-    /// All kinds, in the order of reports.
-    pub const ALL: [Self; 3] = [Self::Honest, Self::Offline, Self::Lazy];
+    /// Whether it cheats.
+    pub const fn is_adverse(self) -> bool {
+        matches!(self, Self::Adversary(_))
+    }
 }
 
 impl fmt::Display for Kind {
@@ -39,7 +42,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Self::Honest => "honest",
             Self::Offline => "offline",
-            Self::Lazy => "lazy",
+            Self::Adversary(name) => name,
         })
     }
 }

@@ -54,19 +54,27 @@ fn secret(draws: &mut Stream) -> EvmKey {
 /// The kind of each node, and when it leaves. Kinds go to the lowest of one draw per node, so a
 /// further node changes at most one other's.
 pub fn kinds(scenario: &Scenario, streams: &Streams, end: Time) -> Vec<(Kind, Option<Time>)> {
-    let mut sessions: Vec<_> =
-        (0..scenario.nodes).map(|index| streams.stream(index, Purpose::Session)).collect();
+    let mut sessions: Vec<_> = (0..scenario.population.nodes)
+        .map(|index| streams.stream(index, Purpose::Session))
+        .collect();
     let mut ranked: Vec<_> =
         sessions.iter_mut().zip(0usize..).map(|(draws, index)| (draws.word(), index)).collect();
     ranked.sort_unstable();
-    let lazy = part(scenario.nodes, scenario.lazy);
-    let offline = part(scenario.nodes, scenario.offline);
+    let offline = part(scenario.population.nodes, scenario.population.offline);
+    let adverse: Vec<_> = scenario
+        .adversaries
+        .iter()
+        .flat_map(|plan| {
+            let count = part(scenario.population.nodes, plan.share);
+            std::iter::repeat_n(Kind::Adversary(plan.kind.name()), count)
+        })
+        .collect();
     let mut kinds = vec![(Kind::Honest, None); sessions.len()];
     for (place, (_, index)) in ranked.into_iter().enumerate() {
         let draws = &mut sessions[index];
         kinds[index] = match place {
-            place if place < lazy => (Kind::Lazy, None),
-            place if place < lazy + offline => (Kind::Offline, Some(leaving(draws, end))),
+            place if place < adverse.len() => (adverse[place], None),
+            place if place < adverse.len() + offline => (Kind::Offline, Some(leaving(draws, end))),
             _ => (Kind::Honest, None),
         };
     }
@@ -90,15 +98,20 @@ fn part(nodes: u32, share: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{AdversaryKind, Population};
 
     #[test]
     fn kinds_have_the_shares_asked_for_and_survive_growth() {
-        let scenario = Scenario { nodes: 200, offline: 0.2, lazy: 0.1, ..Scenario::default() };
+        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
         let streams = Streams::new(3);
-        let kinds_of = |nodes| kinds(&Scenario { nodes, ..scenario.clone() }, &streams, Time(9));
+        let kinds_of = |nodes| {
+            let mut scenario = Scenario::default();
+            scenario.population = Population { nodes, offline: 0.2 };
+            kinds(&scenario, &streams, Time(9))
+        };
         let before = kinds_of(200);
         let count = |kind| before.iter().filter(|(k, _)| *k == kind).count();
-        assert_eq!((count(Kind::Honest), count(Kind::Offline), count(Kind::Lazy)), (140, 40, 20));
+        assert_eq!((count(Kind::Honest), count(Kind::Offline), count(lazy)), (140, 40, 20));
         let changed =
             kinds_of(201).iter().zip(&before).filter(|(after, old)| after.0 != old.0).count();
         assert!(changed <= 2, "{changed}");

@@ -29,16 +29,16 @@ impl Simulation {
     pub(super) fn answer(&mut self, index: usize, job: Job) -> Answered {
         match (self.nodes[index].kind, job) {
             (_, Job::Claim { epoch, account }) => self.claim(index, epoch, account),
-            (Kind::Lazy, Job::Fetch { .. }) => (0, Done::Fetched, None),
-            (Kind::Lazy, Job::Commit { account, packs, s1 }) => {
+            (Kind::Adversary(_), Job::Fetch { .. }) => (0, Done::Fetched, None),
+            (Kind::Adversary(_), Job::Commit { account, packs, s1 }) => {
                 let rows = self.made_up_rows(account, &packs, &s1);
                 let inventory = self.inventory(&packs, &[]);
                 (0, Done::Committed(inventory.commit(&rows, Vec::new())), None)
             }
-            (Kind::Lazy, Job::Open { account, packs, commit, s1, s2 }) => {
+            (Kind::Adversary(_), Job::Open { account, packs, commit, s1, s2 }) => {
                 self.open_garbage(index, account, &packs, &commit, (s1, s2))
             }
-            (Kind::Lazy, _) => local(),
+            (Kind::Adversary(_), _) => local(),
             (_, Job::Fetch { blob, length }) => self.fetch(index, blob, length),
             (_, Job::Commit { account, packs, s1 }) => self.commit(index, account, &packs, &s1),
             (_, Job::Open { account, packs, commit, s1, s2 }) => {

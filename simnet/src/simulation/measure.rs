@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use protocol::{Amount, BlockNumber, Epoch, Hash, settle::Unpaid};
 
-use super::{RunError, Simulation, number};
+use super::{RunError, Simulation, kpis, number};
 use crate::{
     chain::Books,
     nodes::Kind,
     report::{BooksRow, Check, EpochRow, KindRow, NodeRow, PayoutRow, Report, Status, Totals},
-    scenario::WARM_UP_EPOCHS,
+    scenario::{AdversaryKind, WARM_UP_EPOCHS},
 };
 
 impl Simulation {
@@ -38,7 +38,7 @@ impl Simulation {
             let Some(index) = self.by_account.get(&account) else { continue };
             let node = &self.nodes[*index as usize];
             row.holders += 1;
-            row.lazy_holders += u64::from(node.kind == Kind::Lazy);
+            row.adverse_holders += u64::from(node.kind.is_adverse());
             for (hash, _) in packs {
                 if node.is_online && self.blobs.has(*index, hash) {
                     row.replicas_live += 1;
@@ -62,27 +62,26 @@ impl Simulation {
             row.replicas_proven = state.settlement.replicas_proven;
             row.storage_faults = state.settlement.storage_faults;
             row.total = state.settlement.total;
-            let caught = |kind| self.caught_of(epoch, kind);
-            row.lazy_caught = caught(Kind::Lazy);
-            row.others_caught = caught(Kind::Honest) + caught(Kind::Offline);
+            row.adverse_caught = self.caught_of(epoch, true);
+            row.others_caught = self.caught_of(epoch, false);
             let Some(settled) = self.settled(epoch) else { continue };
             for zero in &settled.outcome.zeros {
                 let Some(index) = self.by_account.get(&zero.account) else { continue };
                 if self.nodes[*index as usize].kind == Kind::Honest {
                     row.count_unpaid(zero.reason);
                 } else if zero.reason == Unpaid::WrongProof {
-                    let is_lazy = self.nodes[*index as usize].kind == Kind::Lazy;
-                    row.lazy_faults += u64::from(is_lazy);
+                    let is_adverse = self.nodes[*index as usize].kind.is_adverse();
+                    row.adverse_faults += u64::from(is_adverse);
                 }
             }
         }
         rows
     }
 
-    fn caught_of(&self, epoch: Epoch, kind: Kind) -> u64 {
+    fn caught_of(&self, epoch: Epoch, is_adverse: bool) -> u64 {
         let of_kind = |account| {
             let index = self.by_account.get(account);
-            index.is_some_and(|index| self.nodes[*index as usize].kind == kind)
+            index.is_some_and(|i| self.nodes[*i as usize].kind.is_adverse() == is_adverse)
         };
         self.caught.iter().filter(|(e, account)| *e == epoch && of_kind(account)).count() as u64
     }
@@ -95,8 +94,9 @@ impl Simulation {
         let epochs = self.settle_rows();
         let nodes = self.node_rows()?;
         let books = self.chain.books()?;
-        let kinds = Kind::ALL.map(|kind| KindRow::new(kind, &nodes)).to_vec();
+        let kinds = KindRow::all(&nodes);
         let checks = self.checks(&epochs, &kinds, &books);
+        let kpis = kpis::all(&epochs, &kinds, &nodes, &self.totals());
         Ok(Report {
             scenario: self.scenario.clone(),
             trace: self.trace_hash(),
@@ -110,6 +110,9 @@ impl Simulation {
             final_books: books,
             totals: self.totals(),
             checks,
+            kpis,
+            series: Vec::new(),
+            histograms: Vec::new(),
         })
     }
 
@@ -177,11 +180,11 @@ impl Simulation {
     fn checks(&self, epochs: &[EpochRow], kinds: &[KindRow], books: &Books) -> Vec<Check> {
         let all_books = || self.books.iter().map(|row| &row.books).chain([books]);
         let is_settled = |row: &EpochRow| row.status == Status::Final;
-        let lazy = kinds.iter().filter(|row| row.kind == Kind::Lazy);
-        let is_unpaid =
-            lazy.clone().all(|row| row.earned == Amount::ZERO && row.paid == Amount::ZERO);
+        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
+        let mut lazy = kinds.iter().filter(|row| row.kind == lazy);
+        let is_unpaid = lazy.all(|row| row.earned == Amount::ZERO && row.paid == Amount::ZERO);
         let innocent = |row: &EpochRow| {
-            row.others_caught == 0 && u64::from(row.storage_faults) == row.lazy_faults
+            row.others_caught == 0 && u64::from(row.storage_faults) == row.adverse_faults
         };
         let mut checks = vec![
             Check::new(
@@ -193,7 +196,7 @@ impl Simulation {
                 all_books().all(Books::vault_holds),
             ),
             Check::new("lazy nodes are unpaid", is_unpaid),
-            Check::new("nobody but lazy nodes is at fault", epochs.iter().all(innocent)),
+            Check::new("nobody but adversaries is at fault", epochs.iter().all(innocent)),
             Check::new("no node objected to a settlement", self.tally.wrong_settlements == 0),
         ];
         if self.is_over {

@@ -30,14 +30,14 @@ pub(super) fn simulation(scenario: Scenario) -> Result<Simulation, SetupError> {
     let mut chain = Chain::deploy(&scenario)?;
     let mut blobs = SharedBlobs::default();
     let data = contributors(&scenario, &streams, &mut blobs)?;
-    let ids = identities(&streams, scenario.nodes, chain.view().registry);
+    let ids = identities(&streams, scenario.population.nodes, chain.view().registry);
     let accounts = register(&mut chain, &scenario, &ids)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     let nodes = nodes(&scenario, &streams, &chain, &ids, &accounts)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
     let parts = data.iter().flat_map(|contributor| &contributor.parts);
     let packs: Vec<(Hash, u64)> = parts.flat_map(|part| part.packs.iter().copied()).collect();
-    let mut queue = HeapQueue::new(scenario.nodes);
+    let mut queue = HeapQueue::new(scenario.population.nodes);
     let start = block_time(&scenario, SETUP_BLOCKS + 1);
     queue.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);
     for (index, node) in (0u32..).zip(&nodes) {
@@ -69,7 +69,7 @@ pub(super) fn simulation(scenario: Scenario) -> Result<Simulation, SetupError> {
 }
 
 const fn block_time(scenario: &Scenario, block: u64) -> Time {
-    Time::from_millis(scenario.block_ms.saturating_mul(block))
+    Time(scenario.chain.block.0.saturating_mul(block))
 }
 
 /// Registers nodes and contributors, and stakes for the nodes; accounts by owner.
@@ -89,7 +89,7 @@ fn register(
             binding: id.binding,
         })
         .collect();
-    transactions.extend((0..scenario.contributors).map(|index| {
+    transactions.extend((0..scenario.workload.contributors).map(|index| {
         let owner = named_address(b"contributor", index);
         Transaction::Register {
             owner,

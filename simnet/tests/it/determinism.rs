@@ -1,9 +1,9 @@
-use simnet::Scenario;
+use simnet::{Scenario, units::Span};
 
-use crate::run;
+use crate::{run, sized, with};
 
 fn tiny() -> Scenario {
-    Scenario { nodes: 12, epochs: 1, packs: 8, contributors: 2, ..Scenario::default() }
+    sized(12, 1, 8, 2)
 }
 
 #[test]
@@ -18,10 +18,10 @@ fn another_seed_or_parameter_gives_another_trace() {
     let before = run(tiny()).trace;
     let others = [
         Scenario { seed: 8, ..tiny() },
-        Scenario { nodes: 13, ..tiny() },
-        Scenario { loss: 0.02, ..tiny() },
-        Scenario { latency_ms: 81, ..tiny() },
-        Scenario { lazy: 0.2, ..tiny() },
+        with(tiny(), |s| s.population.nodes = 13),
+        with(tiny(), |s| s.net.loss = 0.02),
+        with(tiny(), |s| s.net.latency = Span::millis(81)),
+        with(tiny(), |s| s.adversaries[0].share = 0.2),
     ];
     for other in others {
         assert_ne!(run(other.clone()).trace, before, "{other:?}");

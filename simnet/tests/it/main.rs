@@ -9,7 +9,28 @@ use simnet::{Scenario, Simulation, report::Report};
 
 /// A network that takes a few seconds: forty nodes, a tenth each offline and lazy.
 fn small() -> Scenario {
-    Scenario { nodes: 40, epochs: 2, packs: 40, contributors: 3, ..Scenario::default() }
+    sized(40, 2, 40, 3)
+}
+
+fn sized(nodes: u32, epochs: u64, packs: u32, contributors: u32) -> Scenario {
+    let mut scenario = Scenario { epochs, ..Scenario::default() };
+    scenario.population.nodes = nodes;
+    scenario.workload.packs = packs;
+    scenario.workload.contributors = contributors;
+    scenario
+}
+
+/// A scenario with something changed.
+fn with(mut scenario: Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
+    change(&mut scenario);
+    scenario
+}
+
+/// Everybody is there and honest, nothing is lost.
+fn faultless(scenario: &mut Scenario) {
+    scenario.population.offline = 0.0;
+    scenario.adversaries.clear();
+    scenario.net.loss = 0.0;
 }
 
 fn run(scenario: Scenario) -> Report {

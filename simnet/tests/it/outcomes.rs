@@ -1,11 +1,12 @@
 use protocol::Amount;
 use simnet::{
-    Scenario,
     nodes::Kind,
     report::{KindRow, Report, Status},
 };
 
-use crate::{run, small};
+use crate::{faultless, run, small, with};
+
+const LAZY: Kind = Kind::Adversary("lazy-storage");
 
 fn of(report: &Report, kind: Kind) -> KindRow {
     *report.kinds.iter().find(|row| row.kind == kind).unwrap()
@@ -21,17 +22,17 @@ fn lazy_nodes_are_caught_and_end_unpaid_through_a_final_settlement() {
     for row in &report.epochs {
         assert_eq!(row.status, Status::Final);
         assert!(row.final_block > row.proposed_block);
-        assert_eq!(row.lazy_caught, row.lazy_holders, "auditors caught every lazy holder");
-        assert_eq!(u64::from(row.storage_faults), row.lazy_holders);
+        assert_eq!(row.adverse_caught, row.adverse_holders, "auditors caught every lazy holder");
+        assert_eq!(u64::from(row.storage_faults), row.adverse_holders);
         assert_eq!(row.replicas_assigned, 120);
         // Who leaves after it has proven is paid for the epoch, though its replicas are gone.
         assert!(u64::from(row.replicas_proven) <= row.replicas_assigned);
-        assigned += row.lazy_holders;
+        assigned += row.adverse_holders;
     }
     assert!(assigned > 0, "lazy nodes were assigned packs");
-    assert_eq!(of(&report, Kind::Lazy).nodes, 4);
-    assert_eq!(of(&report, Kind::Lazy).paid, Amount::ZERO);
-    assert_eq!(of(&report, Kind::Lazy).earned, Amount::ZERO);
+    assert_eq!(of(&report, LAZY).nodes, 4);
+    assert_eq!(of(&report, LAZY).paid, Amount::ZERO);
+    assert_eq!(of(&report, LAZY).earned, Amount::ZERO);
     let honest = of(&report, Kind::Honest);
     assert!(honest.paid > Amount::ZERO);
     assert_eq!(honest.paid, honest.earned, "who is online claims what it earned");
@@ -51,7 +52,7 @@ fn the_contracts_paid_exactly_what_the_settlements_say() {
 
 #[test]
 fn without_faults_and_losses_every_replica_is_proven() {
-    let report = run(Scenario { offline: 0.0, lazy: 0.0, loss: 0.0, ..small() });
+    let report = run(with(small(), faultless));
     assert!(report.holds());
     for row in &report.epochs {
         assert_eq!(row.packs_alive, row.packs);
@@ -63,7 +64,10 @@ fn without_faults_and_losses_every_replica_is_proven() {
 
 #[test]
 fn lost_gossip_is_repaired_by_pulling() {
-    let report = run(Scenario { offline: 0.0, lazy: 0.0, loss: 0.3, ..small() });
+    let report = run(with(small(), |scenario| {
+        faultless(scenario);
+        scenario.net.loss = 0.3;
+    }));
     assert!(report.holds());
     assert!(report.totals.gossip_lost > 0 && report.totals.pulled > 0);
     for row in &report.epochs {

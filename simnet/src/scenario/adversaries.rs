@@ -1,0 +1,139 @@
+//! Who cheats.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+
+/// A share of the nodes that cheat in one way from some time on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdversaryPlan {
+    /// How.
+    pub kind: AdversaryKind,
+    /// Share of all nodes.
+    pub share: f64,
+    /// Since when; honest before.
+    #[serde(default)]
+    pub from: Span,
+}
+
+impl AdversaryPlan {
+    /// A share of nodes that cheat from the start.
+    pub const fn new(kind: AdversaryKind, share: f64) -> Self {
+        Self { kind, share, from: Span::ZERO }
+    }
+}
+
+/// The ways of cheating that scenarios can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdversaryKind {
+    /// Claims every assigned pack and stores none: commits made-up rows, opens garbage.
+    LazyStorage,
+    /// Stores nothing and fetches what a proof needs when it needs it.
+    OnDemand,
+    /// Stores nothing and asks one rich accomplice for rows and openings.
+    Outsourcing,
+    /// Identities of one operator that keep one copy among them, each with stake.
+    Sybil,
+    /// The same without stake.
+    SybilUnstaked,
+    /// Neighbours that withhold gossip and answers from their victims.
+    Eclipse,
+    /// Floods records that are worth nothing.
+    GossipSpam,
+    /// Publishes proofs as late as the rules allow.
+    LateReveal,
+    /// Audits nothing and says that all is well.
+    LazyAuditor,
+    /// Says that others' work is missing and that accomplices' work is fine.
+    ColludingAuditor,
+    /// Proposes settlements that pay itself.
+    FalseSettlement,
+    /// Leaves the records of honest nodes out of the settlements that it proposes.
+    CensoringProposer,
+    /// Cheats until it is caught and comes back under a new name.
+    Whitewashing,
+    /// Publishes shards that it did not train.
+    ForgedShard,
+    /// Publishes others' shards as its own.
+    CopiedShard,
+    /// Sits on juries and votes without looking.
+    LazyJury,
+    /// Copies others' data to be paid for attribution.
+    DataCopying,
+    /// Splits its data to be paid more for attribution.
+    DataSplitting,
+    /// Uses its own model to earn fees back.
+    SelfDealing,
+}
+
+impl AdversaryKind {
+    /// All, in the order of reports.
+    pub const ALL: [Self; 19] = [
+        Self::LazyStorage,
+        Self::OnDemand,
+        Self::Outsourcing,
+        Self::Sybil,
+        Self::SybilUnstaked,
+        Self::Eclipse,
+        Self::GossipSpam,
+        Self::LateReveal,
+        Self::LazyAuditor,
+        Self::ColludingAuditor,
+        Self::FalseSettlement,
+        Self::CensoringProposer,
+        Self::Whitewashing,
+        Self::ForgedShard,
+        Self::CopiedShard,
+        Self::LazyJury,
+        Self::DataCopying,
+        Self::DataSplitting,
+        Self::SelfDealing,
+    ];
+
+    /// The name in scenario files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LazyStorage => "lazy-storage",
+            Self::OnDemand => "on-demand",
+            Self::Outsourcing => "outsourcing",
+            Self::Sybil => "sybil",
+            Self::SybilUnstaked => "sybil-unstaked",
+            Self::Eclipse => "eclipse",
+            Self::GossipSpam => "gossip-spam",
+            Self::LateReveal => "late-reveal",
+            Self::LazyAuditor => "lazy-auditor",
+            Self::ColludingAuditor => "colluding-auditor",
+            Self::FalseSettlement => "false-settlement",
+            Self::CensoringProposer => "censoring-proposer",
+            Self::Whitewashing => "whitewashing",
+            Self::ForgedShard => "forged-shard",
+            Self::CopiedShard => "copied-shard",
+            Self::LazyJury => "lazy-jury",
+            Self::DataCopying => "data-copying",
+            Self::DataSplitting => "data-splitting",
+            Self::SelfDealing => "self-dealing",
+        }
+    }
+
+    /// The part of the network that it needs and that is not simulated yet.
+    pub const fn needs(self) -> Option<&'static str> {
+        match self {
+            Self::LazyStorage => None,
+            Self::ForgedShard | Self::CopiedShard => Some("training shards"),
+            Self::LazyJury => Some("juries"),
+            Self::DataCopying | Self::DataSplitting => Some("attribution money"),
+            Self::SelfDealing => Some("inference"),
+            _ => Some("this adversary"),
+        }
+    }
+}
+
+impl fmt::Display for AdversaryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether a scenario is possible.
+
+use super::{ChurnModel, Scenario, ScenarioError};
+
+const MAX_NODES: u64 = 100_000;
+const MAX_PACKS: u64 = 100_000;
+const MAX_EPOCHS: u64 = 10_000;
+const MAX_BLOCKS: u64 = 1 << 20;
+const MAX_DELAY: u64 = 3_600_000_000;
+
+type Checked = Result<(), ScenarioError>;
+
+impl Scenario {
+    /// Checks that the scenario is possible.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] naming the first thing that is not.
+    pub fn check(&self) -> Checked {
+        self.check_counts()?;
+        self.check_shares()?;
+        self.check_sizes()?;
+        self.check_windows()?;
+        self.check_parts()
+    }
+
+    fn check_counts(&self) -> Checked {
+        let counts = [
+            ("population.nodes", u64::from(self.population.nodes)),
+            ("epochs", self.epochs),
+            ("holding.replicas", u64::from(self.holding.replicas)),
+            ("holding.auditors", u64::from(self.holding.auditors)),
+            ("holding.opened_cells", u64::from(self.holding.opened_cells)),
+            ("workload.packs", u64::from(self.workload.packs)),
+            ("workload.contributors", u64::from(self.workload.contributors)),
+            ("workload.pack_min", self.workload.pack_min.0),
+            ("chain.block", self.chain.block.0),
+            ("chain.commit_blocks", self.chain.commit_blocks),
+            ("chain.challenge_blocks", self.chain.challenge_blocks),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ScenarioError::Zero(name));
+        }
+        let positive = [
+            ("net.down_mbit", self.net.down_mbit),
+            ("net.up_mbit", self.net.up_mbit),
+            ("churn.shape", self.churn.shape),
+        ];
+        match positive.into_iter().find(|(_, value)| !value.is_finite() || *value <= 0.0) {
+            Some((name, value)) => Err(ScenarioError::NotPositive { name, value }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_shares(&self) -> Checked {
+        let mut shares = vec![
+            ("net.loss", self.net.loss),
+            ("net.jitter", self.net.jitter),
+            ("population.offline", self.population.offline),
+            ("churn.share", self.churn.share),
+            ("churn.diurnal", self.churn.diurnal),
+        ];
+        shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
+        shares.extend(self.events.iter().map(|event| ("event.share", event.share)));
+        for (name, value) in shares {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(ScenarioError::NotAShare { name, value });
+            }
+        }
+        if self.net.loss >= 1.0 {
+            return Err(ScenarioError::TotalLoss);
+        }
+        let faulty = self.population.offline + self.adverse();
+        if faulty >= 1.0 { Err(ScenarioError::NobodyHonest(faulty)) } else { Ok(()) }
+    }
+
+    fn check_sizes(&self) -> Checked {
+        let limits = [
+            ("population.nodes", u64::from(self.population.nodes), MAX_NODES),
+            ("workload.packs", u64::from(self.workload.packs), MAX_PACKS),
+            ("workload.pack_max", self.workload.pack_max.0, self.params().holding.max_pack),
+            ("epochs", self.epochs, MAX_EPOCHS),
+            ("net.latency", self.net.latency.0, MAX_DELAY),
+            ("chain.block", self.chain.block.0, MAX_DELAY),
+            ("chain.epoch_blocks", self.chain.epoch_blocks, MAX_BLOCKS),
+            ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
+            ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
+        ];
+        for (name, value, limit) in limits {
+            if value > limit {
+                return Err(ScenarioError::TooLarge { name, value, limit });
+            }
+        }
+        let work = &self.workload;
+        if work.pack_min > work.pack_max {
+            let (min, max) = (work.pack_min.0, work.pack_max.0);
+            return Err(ScenarioError::PackSizes { min, max });
+        }
+        if work.contributors > work.packs {
+            let (contributors, packs) = (work.contributors, work.packs);
+            return Err(ScenarioError::TooManyContributors { contributors, packs });
+        }
+        let (nodes, replicas) = (self.population.nodes, self.holding.replicas);
+        if replicas > nodes {
+            return Err(ScenarioError::TooFewNodes { nodes, replicas });
+        }
+        Ok(())
+    }
+
+    fn check_windows(&self) -> Checked {
+        let params = self.params();
+        let epoch_blocks = self.chain.epoch_blocks;
+        let proving = self.chain.commit_blocks + params.holding.audit_blocks + 4;
+        let settling = params.settle_delay_blocks + self.chain.challenge_blocks + 4;
+        let needed = proving.max(settling);
+        if epoch_blocks < needed {
+            return Err(ScenarioError::EpochTooShort { epoch_blocks, needed });
+        }
+        Ok(())
+    }
+
+    /// Parts of the network that the scenario needs and that do not exist yet.
+    fn check_parts(&self) -> Checked {
+        for plan in &self.adversaries {
+            if let Some(part) = plan.kind.needs() {
+                return Err(ScenarioError::NotYet { name: plan.kind.name(), part });
+            }
+        }
+        if let Some(event) = self.events.first() {
+            return Err(ScenarioError::NotYet { name: event.fault.name(), part: "this fault" });
+        }
+        if self.churn.model != ChurnModel::None {
+            return Err(ScenarioError::NotYet { name: "churn.model", part: "sessions" });
+        }
+        Ok(())
+    }
+}

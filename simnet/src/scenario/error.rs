@@ -1,0 +1,81 @@
+//! Why a scenario cannot be.
+
+/// A scenario that cannot be. Names are the paths of scenario files.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ScenarioError {
+    /// A count or time that must not be zero is.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// Not a share.
+    #[error("{name} is {value}; it has to be from 0 to 1")]
+    NotAShare {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// Not above zero.
+    #[error("{name} is {value}; it has to be a number above 0")]
+    NotPositive {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// Certain loss would stop every transfer.
+    #[error("a loss of 1 lets nothing through; it has to be below 1")]
+    TotalLoss,
+    /// More faulty nodes than nodes.
+    #[error("offline and adverse shares add up to {0}; they have to leave honest nodes (below 1)")]
+    NobodyHonest(f64),
+    /// Every pack needs distinct holders.
+    #[error("{replicas} replicas need at least as many nodes; there are {nodes}")]
+    TooFewNodes {
+        /// Nodes.
+        nodes: u32,
+        /// Replicas.
+        replicas: u32,
+    },
+    /// Beyond the protocol's own limits or what this version can hold.
+    #[error("{name} is {value}; at most {limit} is possible")]
+    TooLarge {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The smallest pack is larger than the largest.
+    #[error("the smallest pack has {min} bytes and the largest {max}")]
+    PackSizes {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A contributor would have nothing.
+    #[error("{contributors} contributors cannot share {packs} packs; each needs one")]
+    TooManyContributors {
+        /// Contributors.
+        contributors: u32,
+        /// Packs.
+        packs: u32,
+    },
+    /// An epoch must hold its commitment, its audits and the settlement of the one before.
+    #[error("an epoch of {epoch_blocks} blocks is too short; with these windows it needs {needed}")]
+    EpochTooShort {
+        /// Blocks of an epoch.
+        epoch_blocks: u64,
+        /// Blocks that the windows need.
+        needed: u64,
+    },
+    /// The part that this needs does not exist yet.
+    #[error("not simulated yet: {part}, which {name} needs")]
+    NotYet {
+        /// What was asked for.
+        name: &'static str,
+        /// What is missing.
+        part: &'static str,
+    },
+}

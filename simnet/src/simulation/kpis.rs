@@ -1,0 +1,124 @@
+//! The key figures of a run, under stable names.
+
+use protocol::Amount;
+
+use crate::report::{EpochRow, KindRow, Kpi, NodeRow, Status, Totals};
+
+/// All key figures.
+pub(super) fn all(
+    epochs: &[EpochRow],
+    kinds: &[KindRow],
+    nodes: &[NodeRow],
+    totals: &Totals,
+) -> Vec<Kpi> {
+    let mut kpis = storage(epochs).to_vec();
+    kpis.extend(detection(epochs));
+    kpis.extend(pay(kinds, nodes));
+    kpis.push(ratio("bytes_fetched_per_node", "B", totals.fetched_bytes, nodes.len() as u64));
+    kpis.push(ratio("gas_per_transaction", "gas", totals.gas, totals.transactions));
+    kpis
+}
+
+fn storage(epochs: &[EpochRow]) -> [Kpi; 4] {
+    let sum = |of: fn(&EpochRow) -> u64| epochs.iter().map(of).sum::<u64>();
+    let settled = sum(|row| u64::from(row.status == Status::Final));
+    let worst = epochs.iter().filter(|row| row.packs > 0);
+    let worst = worst.map(|row| quotient(row.packs_alive, row.packs)).reduce(f64::min);
+    [
+        Kpi { name: "durability", unit: "share of packs", value: worst },
+        ratio(
+            "replicas_live",
+            "share of assigned",
+            sum(|row| row.replicas_live),
+            sum(|row| row.replicas_assigned),
+        ),
+        ratio(
+            "replicas_proven",
+            "share of assigned",
+            sum(|row| u64::from(row.replicas_proven)),
+            sum(|row| row.replicas_assigned),
+        ),
+        ratio("epochs_settled", "share of epochs", settled, epochs.len() as u64),
+    ]
+}
+
+fn detection(epochs: &[EpochRow]) -> [Kpi; 2] {
+    let sum = |of: fn(&EpochRow) -> u64| epochs.iter().map(of).sum::<u64>();
+    let honest = |row: &EpochRow| {
+        row.honest_not_committed + row.honest_not_opened + row.honest_wrong + row.honest_no_quorum
+    };
+    [
+        ratio(
+            "adverse_caught",
+            "share of adverse holders",
+            sum(|row| row.adverse_caught),
+            sum(|row| row.adverse_holders),
+        ),
+        ratio(
+            "honest_unpaid",
+            "share of honest holders",
+            epochs.iter().map(honest).sum(),
+            sum(|row| row.holders - row.adverse_holders),
+        ),
+    ]
+}
+
+fn pay(kinds: &[KindRow], nodes: &[NodeRow]) -> [Kpi; 3] {
+    let mean_of = |is_adverse: bool| {
+        let of = kinds.iter().filter(|row| row.kind.is_adverse() == is_adverse);
+        let (paid, count) =
+            of.fold((0.0, 0u64), |(paid, count), row| (paid + open(row.paid), count + row.nodes));
+        (count > 0).then(|| quotient_f(paid, count))
+    };
+    let mut paid: Vec<_> = nodes.iter().map(|node| open(node.paid)).collect();
+    [
+        Kpi { name: "pay_honest_mean", unit: "OPEN", value: mean_of(false) },
+        Kpi { name: "pay_adverse_mean", unit: "OPEN", value: mean_of(true) },
+        Kpi { name: "reward_gini", unit: "1", value: gini(&mut paid) },
+    ]
+}
+
+fn ratio(name: &'static str, unit: &'static str, part: u64, whole: u64) -> Kpi {
+    Kpi { name, unit, value: (whole > 0).then(|| quotient(part, whole)) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn quotient(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn quotient_f(part: f64, whole: u64) -> f64 {
+    part / whole as f64
+}
+
+/// An amount in OPEN.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+pub(super) fn open(amount: Amount) -> f64 {
+    amount.0 as f64 / Amount::ONE_OPEN.0 as f64
+}
+
+/// The Gini coefficient, `Σ (2i - n - 1) x_i / (n Σ x)` over sorted values (i from 1); `None` when
+/// nobody has anything.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn gini(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let count = values.len() as f64;
+    let total: f64 = values.iter().sum();
+    let weighted: f64 =
+        values.iter().enumerate().map(|(i, x)| (2.0 * (i + 1) as f64 - count - 1.0) * x).sum();
+    (total > 0.0).then(|| weighted / (count * total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gini_is_zero_for_equals_and_high_for_one_who_has_all() {
+        assert_eq!(gini(&mut [3.0, 3.0, 3.0]), Some(0.0));
+        assert_eq!(gini(&mut [0.0, 9.0, 0.0]), Some(2.0 / 3.0));
+        assert_eq!(gini(&mut [1.0, 2.0, 3.0]), Some(2.0 / 9.0));
+        assert_eq!(gini(&mut [0.0, 0.0]), None);
+    }
+}
