@@ -1,12 +1,16 @@
 //! Virtual time, the event queue and random streams.
 //!
 //! Order is total: (time, destination, source, sequence number of the source). Nothing here knows
-//! what an event means, so a calendar queue can take the heap's place behind [`EventQueue`].
+//! what an event means.
 
+mod calendar;
 mod queue;
+mod slab;
 mod streams;
 
+pub use calendar::CalendarQueue;
 pub use queue::{EventQueue, HeapQueue, Scheduled};
+pub use slab::Slab;
 pub use streams::{Chance, Purpose, Stream, Streams};
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! The queue of events.
+//! The queue of events: its order, and the heap that is its oracle.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -8,7 +8,7 @@ use std::{
 use super::{Actor, Time};
 
 /// An event with its place in the total order.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Scheduled<E> {
     /// When.
     pub at: Time,
@@ -16,15 +16,16 @@ pub struct Scheduled<E> {
     pub to: Actor,
     /// From whom.
     pub from: Actor,
-    /// Which one of the source's events.
-    pub sequence: u64,
+    /// Which one of the source's events; it may wrap, since only events of one moment are compared.
+    pub sequence: u32,
     /// What.
     pub event: E,
 }
 
 impl<E> Scheduled<E> {
-    const fn key(&self) -> (Time, Actor, Actor, u64) {
-        (self.at, self.to, self.from, self.sequence)
+    pub(super) const fn key(&self) -> (u128, u32) {
+        let place = (self.to.0 as u128) << 32 | self.from.0 as u128;
+        ((self.at.0 as u128) << 64 | place, self.sequence)
     }
 }
 
@@ -50,7 +51,7 @@ impl<E> Ord for Scheduled<E> {
 
 /// Events in the order of (time, destination, source, sequence).
 pub trait EventQueue<E> {
-    /// Adds an event.
+    /// Adds an event, at or after the time of the last one that was taken.
     fn push(&mut self, at: Time, to: Actor, from: Actor, event: E);
     /// Takes the next one.
     fn pop(&mut self) -> Option<Scheduled<E>>;
@@ -58,25 +59,40 @@ pub trait EventQueue<E> {
     fn pending(&self) -> usize;
 }
 
-/// A binary heap.
+/// Sequence numbers of every source.
+#[derive(Debug)]
+pub(super) struct Sequences(Vec<u32>);
+
+impl Sequences {
+    pub(super) fn new(nodes: u32) -> Self {
+        Self(vec![0; nodes as usize + 1])
+    }
+
+    pub(super) fn next(&mut self, of: Actor) -> u32 {
+        let next = &mut self.0[of.0 as usize];
+        let sequence = *next;
+        *next = sequence.wrapping_add(1);
+        sequence
+    }
+}
+
+/// A binary heap: right at any size, slow beyond some hundred thousand pending events.
 #[derive(Debug)]
 pub struct HeapQueue<E> {
     heap: BinaryHeap<Reverse<Scheduled<E>>>,
-    sequences: Vec<u64>,
+    sequences: Sequences,
 }
 
 impl<E> HeapQueue<E> {
     /// An empty queue for the chain and a number of nodes.
     pub fn new(nodes: u32) -> Self {
-        Self { heap: BinaryHeap::new(), sequences: vec![0; nodes as usize + 1] }
+        Self { heap: BinaryHeap::new(), sequences: Sequences::new(nodes) }
     }
 }
 
 impl<E> EventQueue<E> for HeapQueue<E> {
     fn push(&mut self, at: Time, to: Actor, from: Actor, event: E) {
-        let next = &mut self.sequences[from.0 as usize];
-        let sequence = *next;
-        *next += 1;
+        let sequence = self.sequences.next(from);
         self.heap.push(Reverse(Scheduled { at, to, from, sequence, event }));
     }
 
