@@ -4,9 +4,11 @@
 //! every verifier agrees. The view belongs to the driver and is lent to the machine, so that a
 //! simulator shares one among a million nodes. Nothing here knows an ABI.
 
+mod draws;
 mod event;
 mod view;
 
+pub use draws::Duties;
 pub use event::{
     BlockHeader, ChainEvent, Contribution, DatanetUse, Model, ModelPublication, Settlement,
     Transaction,

@@ -14,6 +14,7 @@
 mod audit;
 mod io;
 mod prove;
+mod rest;
 mod serve;
 mod settling;
 mod train;
@@ -22,6 +23,7 @@ use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc, vec::Vec};
 
 pub use audit::judge_storage;
 pub use io::{Done, Event, Failure, Input, Job, OpId, Output, Refusal, ServeRequest, Waiting};
+pub use rest::{Audience, audience};
 pub(crate) use serve::attribution_auditors;
 pub use serve::{price, shares_are_whole};
 pub use train::{Progress, closing_root};

@@ -4,7 +4,7 @@
 //! fixed after both the pack and the node were registered, so neither can be ground to fit. Random
 //! assignment is what makes keeping one copy under many names worthless (storage.md §7).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use crate::{
     hash::{keccak, leading_u64},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A pack that wants replicas.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackSeed {
     /// Its address.
     pub hash: Hash,
@@ -24,7 +24,7 @@ pub struct PackSeed {
 }
 
 /// A node that may hold replicas.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeSeed {
     /// Its account.
     pub account: AccountId,
@@ -48,26 +48,25 @@ impl Placement {
         let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
         let mut placement = Self::default();
         for pack in packs {
-            let mut ranked: Vec<_> =
-                nodes.iter().map(|node| (score(pack, node), node.account)).collect();
-            let chosen = replicas.min(ranked.len());
-            if chosen == 0 {
-                continue;
-            }
-            if chosen < ranked.len() {
-                ranked.select_nth_unstable(chosen.saturating_sub(1));
-            }
-            for (_, account) in ranked.iter().take(chosen) {
-                placement.by_account.entry(*account).or_default().push((pack.hash, pack.length));
-                placement.replicas = placement.replicas.saturating_add(1);
-                placement.bytes = placement.bytes.saturating_add(u128::from(pack.length));
-            }
+            placement.assign(pack, &lowest(pack, Vec::new(), nodes, replicas));
         }
-        for packs in placement.by_account.values_mut() {
+        placement.sort();
+        placement
+    }
+
+    fn assign(&mut self, pack: &PackSeed, holders: &[(u128, AccountId)]) {
+        for (_, account) in holders {
+            self.by_account.entry(*account).or_default().push((pack.hash, pack.length));
+            self.replicas = self.replicas.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(u128::from(pack.length));
+        }
+    }
+
+    fn sort(&mut self) {
+        for packs in self.by_account.values_mut() {
             packs.sort_unstable();
             packs.dedup();
         }
-        placement
     }
 
     /// The packs of an account with their lengths, sorted by hash.
@@ -91,6 +90,102 @@ impl Placement {
     }
 }
 
+/// The `replicas` lowest of some that are scored already and of further nodes.
+fn lowest(
+    pack: &PackSeed,
+    mut ranked: Vec<(u128, AccountId)>,
+    nodes: &[NodeSeed],
+    replicas: usize,
+) -> Vec<(u128, AccountId)> {
+    ranked.extend(nodes.iter().map(|node| (score(pack, node), node.account)));
+    if let Some(last) = replicas.checked_sub(1).filter(|last| *last < ranked.len()) {
+        ranked.select_nth_unstable(last);
+    }
+    ranked.truncate(replicas);
+    ranked
+}
+
+/// Placements of successive epochs: a pack keeps its holders unless one of them changed or a node
+/// that changed scores lower, so an epoch costs what is new in it.
+#[derive(Debug, Clone)]
+pub struct Placer {
+    nodes: Vec<NodeSeed>,
+    packs: Vec<PackSeed>,
+    replicas: u32,
+    holders: BTreeMap<Hash, Vec<(u128, AccountId)>>,
+    placement: Option<Arc<Placement>>,
+}
+
+impl Placer {
+    /// Before the first epoch.
+    pub const fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            packs: Vec::new(),
+            replicas: 0,
+            holders: BTreeMap::new(),
+            placement: None,
+        }
+    }
+
+    /// [`Placement::compute`] over packs sorted by hash and nodes sorted by account.
+    pub fn place(
+        &mut self,
+        packs: Vec<PackSeed>,
+        nodes: Vec<NodeSeed>,
+        replicas: u32,
+    ) -> Arc<Placement> {
+        if let Some(last) = &self.placement
+            && self.packs == packs
+            && self.nodes == nodes
+            && self.replicas == replicas
+        {
+            return Arc::clone(last);
+        }
+        if self.replicas != replicas {
+            self.holders.clear();
+        }
+        let count = usize::try_from(replicas).unwrap_or(usize::MAX);
+        let new = missing_from(&nodes, &self.nodes);
+        let gone = missing_from(&self.nodes, &nodes);
+        let is_gone = |id: &AccountId| gone.binary_search_by_key(id, |node| node.account).is_ok();
+        let mut placement = Placement::default();
+        let mut holders = BTreeMap::new();
+        for pack in &packs {
+            let is_known = self.packs.binary_search_by_key(&pack.hash, |known| known.hash);
+            let is_same = is_known.is_ok_and(|place| self.packs.get(place) == Some(pack));
+            let before = self
+                .holders
+                .remove(&pack.hash)
+                .filter(|before| is_same && !before.iter().any(|(_, account)| is_gone(account)));
+            let chosen = match before {
+                Some(before) => lowest(pack, before, &new, count),
+                None => lowest(pack, Vec::new(), &nodes, count),
+            };
+            placement.assign(pack, &chosen);
+            holders.insert(pack.hash, chosen);
+        }
+        placement.sort();
+        *self = Self { nodes, packs, replicas, holders, placement: Some(Arc::new(placement)) };
+        self.placement.clone().unwrap_or_default()
+    }
+}
+
+impl Default for Placer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The nodes of one sorted list that the other has not, or has otherwise.
+fn missing_from(nodes: &[NodeSeed], other: &[NodeSeed]) -> Vec<NodeSeed> {
+    let is_there = |node: &&NodeSeed| {
+        let found = other.binary_search_by_key(&node.account, |other| other.account);
+        found.is_ok_and(|place| other.get(place) == Some(*node))
+    };
+    nodes.iter().filter(|node| !is_there(node)).copied().collect()
+}
+
 fn score(pack: &PackSeed, node: &NodeSeed) -> u128 {
     let draw = keccak(&[&pack.seed.0, &node.seed.0, &pack.hash.0, &node.account.0.to_be_bytes()]);
     let weight = node.stake.0.max(Amount::ONE_OPEN.0) >> 40;
@@ -108,9 +203,88 @@ pub fn rank(seed: &Digest, purpose: &[u8], accounts: &[AccountId]) -> Vec<Accoun
     ranked.into_iter().map(|(_, account)| account).collect()
 }
 
+/// Draws `count` distinct accounts from a list sorted by id, one of them left out: the first steps
+/// of a Fisher–Yates shuffle, so the cost does not depend on the length of the list.
+pub fn sample(
+    seed: &Digest,
+    purpose: &[u8],
+    accounts: &[AccountId],
+    without: Option<AccountId>,
+    count: u32,
+) -> Vec<AccountId> {
+    let left_out = without.and_then(|id| accounts.binary_search(&id).ok());
+    let total = accounts.len().saturating_sub(usize::from(left_out.is_some()));
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(total);
+    let mut moved = BTreeMap::<usize, usize>::new();
+    let mut drawn = Vec::new();
+    for step in 0..count {
+        let word = leading_u64(&keccak(&[&seed.0, purpose, &(step as u64).to_be_bytes()]));
+        let rest = total.saturating_sub(step) as u64;
+        // A 64-bit draw over fewer than 2^32 accounts: the bias is below 2^-32.
+        let offset = usize::try_from(word.checked_rem(rest).unwrap_or(0)).unwrap_or(0);
+        let at = step.saturating_add(offset);
+        let here = moved.get(&step).copied().unwrap_or(step);
+        let taken = moved.insert(at, here).unwrap_or(at);
+        let skip = usize::from(left_out.is_some_and(|place| taken >= place));
+        drawn.extend(accounts.get(taken.saturating_add(skip)));
+    }
+    drawn
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever comes, goes or changes its stake, the placer says what a fresh computation says.
+        #[test]
+        fn placements_of_successive_epochs_equal_fresh_ones(
+            epochs in prop::collection::vec(
+                (prop::collection::btree_map(1u64..12, 1u128..50, 0..12), 0u16..12, 1u32..4),
+                1..6,
+            ),
+        ) {
+            let mut placer = Placer::new();
+            for (stakes, count, replicas) in epochs {
+                let nodes: Vec<_> = stakes.into_iter().map(|(id, stake)| node(id, stake)).collect();
+                let mut listed = packs(count);
+                listed.sort_unstable_by_key(|pack| pack.hash);
+                let fresh = Placement::compute(&listed, &nodes, replicas);
+                prop_assert_eq!(&*placer.place(listed, nodes, replicas), &fresh);
+            }
+        }
+
+        #[test]
+        fn a_sample_is_distinct_complete_and_leaves_one_out(
+            total in 1u64..40, without in 1u64..40, count in 0u32..50, seed: u8,
+        ) {
+            let accounts: Vec<_> = (1..=total).map(AccountId).collect();
+            let without = AccountId(without);
+            let mut drawn = sample(&Digest([seed; 32]), b"test", &accounts, Some(without), count);
+            let others = accounts.iter().filter(|id| **id != without).count();
+            prop_assert_eq!(drawn.len(), others.min(count as usize));
+            drawn.sort_unstable();
+            drawn.dedup();
+            prop_assert_eq!(drawn.len(), others.min(count as usize));
+            prop_assert!(drawn.iter().all(|id| *id != without && accounts.contains(id)));
+        }
+    }
+
+    #[test]
+    fn every_account_is_drawn_as_often_as_any_other() {
+        let accounts: Vec<_> = (1..=20).map(AccountId).collect();
+        let mut hits = [0u32; 21];
+        for round in 0..4_000u32 {
+            let seed = keccak(&[&round.to_be_bytes()]);
+            for id in sample(&seed, b"test", &accounts, None, 3) {
+                hits[id.0 as usize] += 1;
+            }
+        }
+        // Expected 600 each; five standard deviations are 113.
+        assert!(hits[1..].iter().all(|hits| (487..=713).contains(hits)), "{hits:?}");
+    }
 
     fn node(id: u64, stake: u128) -> NodeSeed {
         let stake = Amount(stake * Amount::ONE_OPEN.0);

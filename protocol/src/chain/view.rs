@@ -1,17 +1,17 @@
 //! The chain's state as far as the protocol needs it, folded from blocks.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
-use super::{BlockHeader, ChainEvent, Contribution, Model, ModelPublication, Settlement};
+use super::{
+    BlockHeader, ChainEvent, Contribution, Model, ModelPublication, Settlement, draws::Drawn,
+};
 use crate::{
-    eip712::{Domain, address_word, word},
-    hash::keccak,
+    eip712::Domain,
     identity::Binding,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
     params::{Params, Schedule},
-    placement::{NodeSeed, PackSeed, Placement, rank},
 };
 
 /// What a beacon is drawn for.
@@ -106,26 +106,23 @@ pub struct ChainView {
     pub budget: Amount,
     /// The account that receives the platform's share.
     pub treasury: AccountId,
-    params: Params,
-    head: Option<BlockHeader>,
-    accounts: BTreeMap<AccountId, Account>,
+    pub(super) params: Params,
+    pub(super) head: Option<BlockHeader>,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
     by_node: BTreeMap<NodeId, AccountId>,
     datanets: BTreeMap<DatanetId, (AccountId, String)>,
     contributions: Vec<(BlockNumber, Contribution)>,
-    packs: BTreeMap<Hash, Pack>,
+    pub(super) packs: BTreeMap<Hash, Pack>,
     models: BTreeMap<ModelId, (BlockNumber, Model)>,
     publications: BTreeMap<ModelId, ModelPublication>,
     anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
     settlements: BTreeMap<Epoch, SettlementState>,
     redemptions: Vec<Redemption>,
     claimed: BTreeMap<AccountId, Amount>,
-    seeds: BTreeMap<(Epoch, Purpose), Digest>,
+    pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
     /// Hash of the block after one in which something was anchored or ordered.
     hash_after: BTreeMap<BlockNumber, Digest>,
-    placements: BTreeMap<Epoch, Arc<Placement>>,
-    audits: BTreeMap<Epoch, Arc<BTreeMap<AccountId, Vec<AccountId>>>>,
-    /// The rank of each proposer of an epoch's settlement.
-    proposers: BTreeMap<Epoch, BTreeMap<AccountId, usize>>,
+    pub(super) drawn: Drawn,
 }
 
 impl ChainView {
@@ -159,9 +156,7 @@ impl ChainView {
             claimed: BTreeMap::new(),
             seeds: BTreeMap::new(),
             hash_after: BTreeMap::new(),
-            placements: BTreeMap::new(),
-            audits: BTreeMap::new(),
-            proposers: BTreeMap::new(),
+            drawn: Drawn::new(),
         }
     }
 
@@ -309,89 +304,6 @@ impl ChainView {
         self.contributions.push((block, contribution.clone()));
     }
 
-    /// Draws every seed whose block this is, and what follows from it.
-    fn draw_seeds(&mut self, header: BlockHeader) {
-        let epoch = self.schedule.epoch_of(header.number);
-        if header.number == self.schedule.start(epoch) {
-            self.seeds
-                .insert((epoch, Purpose::Commit), self.seed_from(epoch, Purpose::Commit, header));
-            if let Some(previous) = epoch.0.checked_sub(1).map(Epoch) {
-                let seed = self.seed_from(previous, Purpose::Settle, header);
-                self.seeds.insert((previous, Purpose::Settle), seed);
-                self.proposers.insert(previous, self.draw_proposers(header.number, &seed));
-            }
-            let next = self.place(epoch.next());
-            self.placements.insert(epoch.next(), Arc::new(next));
-        }
-        if header.number == self.schedule.commit_deadline(epoch) {
-            let seed = self.seed_from(epoch, Purpose::Open, header);
-            self.seeds.insert((epoch, Purpose::Open), seed);
-            self.audits.insert(epoch, Arc::new(self.draw_auditors(epoch, &seed)));
-        }
-    }
-
-    fn seed_from(&self, epoch: Epoch, purpose: Purpose, header: BlockHeader) -> Digest {
-        keccak(&[
-            &word(u128::from(self.domain.chain_id)),
-            &address_word(&self.domain.coordinator),
-            &word(u128::from(epoch.0)),
-            &word(u128::from(purpose as u8)),
-            &header.hash.0,
-        ])
-    }
-
-    /// The placement of an epoch: packs and nodes registered at least two epochs before it, so that
-    /// there was a whole epoch in which to fetch.
-    fn place(&self, epoch: Epoch) -> Placement {
-        let Some(newest) = epoch.0.checked_sub(2).map(Epoch) else { return Placement::default() };
-        let seed_after =
-            |registered: Epoch| self.seeds.get(&(registered.next(), Purpose::Commit)).copied();
-        let packs: Vec<_> = self
-            .packs
-            .iter()
-            .filter(|(_, pack)| pack.admitted <= newest)
-            .filter_map(|(hash, pack)| {
-                let seed = seed_after(pack.admitted)?;
-                Some(PackSeed { hash: *hash, length: pack.length, seed })
-            })
-            .collect();
-        let snapshot = self.schedule.start(newest.next());
-        let nodes: Vec<_> = self
-            .accounts
-            .iter()
-            .filter(|(_, account)| account.node != NodeId::ZERO && account.registered < snapshot)
-            .filter_map(|(id, account)| {
-                let seed = seed_after(self.schedule.epoch_of(account.registered))?;
-                Some(NodeSeed { account: *id, stake: account.stake_at(snapshot), seed })
-            })
-            .collect();
-        Placement::compute(&packs, &nodes, self.params.holding.replicas)
-    }
-
-    /// The proposers of a settlement by rank, as of the first block after its epoch: members with
-    /// stake, all members if none has any.
-    fn draw_proposers(&self, end: BlockNumber, seed: &Digest) -> BTreeMap<AccountId, usize> {
-        let members = self.members_at(end);
-        let has_stake =
-            |id: &AccountId| self.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
-        let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
-        let candidates = if staked.is_empty() { members } else { staked };
-        let order = rank(seed, b"proposer", &candidates);
-        order.into_iter().zip(0usize..).collect()
-    }
-
-    /// For each auditor, whose storage it audits in an epoch.
-    fn draw_auditors(&self, epoch: Epoch, seed: &Digest) -> BTreeMap<AccountId, Vec<AccountId>> {
-        let members = self.members_at(self.schedule.start(epoch));
-        let mut duties = BTreeMap::<AccountId, Vec<AccountId>>::new();
-        for (holder, _) in self.placement(epoch).holders() {
-            for auditor in storage_auditors(seed, holder, &members, self.params.holding.auditors) {
-                duties.entry(auditor).or_default().push(holder);
-            }
-        }
-        duties
-    }
-
     /// The network's parameters.
     pub const fn params(&self) -> &Params {
         &self.params
@@ -497,29 +409,6 @@ impl ChainView {
         self.seeds.get(&(epoch, purpose)).copied()
     }
 
-    /// Who holds what in an epoch. Known one epoch ahead; empty before.
-    pub fn placement(&self, epoch: Epoch) -> Arc<Placement> {
-        self.placements.get(&epoch).cloned().unwrap_or_default()
-    }
-
-    /// Whose storage each account audits in an epoch; empty until the commit deadline.
-    pub fn audit_duties(&self, epoch: Epoch) -> Arc<BTreeMap<AccountId, Vec<AccountId>>> {
-        self.audits.get(&epoch).cloned().unwrap_or_default()
-    }
-
-    /// An account's turn to propose the settlement of an epoch, from 0; `None` when it has none, or
-    /// the epoch is not over.
-    pub fn proposer_rank(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
-        let drawn = self.proposers.get(&epoch)?;
-        if !drawn.is_empty() {
-            return drawn.get(&account).copied();
-        }
-        // An epoch that nobody saw must be settled all the same, by whoever came since.
-        let now = self.head?.number.next();
-        let seed = self.seed(epoch, Purpose::Settle)?;
-        self.draw_proposers(now, &seed).get(&account).copied()
-    }
-
     /// The settlement of an epoch.
     pub fn settlement(&self, epoch: Epoch) -> Option<&SettlementState> {
         self.settlements.get(&epoch)
@@ -563,18 +452,4 @@ impl ChainView {
     pub fn claimed(&self, account: AccountId) -> Amount {
         self.claimed.get(&account).copied().unwrap_or_default()
     }
-}
-
-/// The auditors of one holder's storage, drawn among `members` without the holder.
-fn storage_auditors(
-    seed: &Digest,
-    holder: AccountId,
-    members: &[AccountId],
-    count: u32,
-) -> Vec<AccountId> {
-    let others: Vec<_> = members.iter().copied().filter(|member| *member != holder).collect();
-    let own_seed = keccak(&[&seed.0, &holder.0.to_be_bytes()]);
-    let mut ranked = rank(&own_seed, b"storage auditor", &others);
-    ranked.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    ranked
 }

@@ -8,7 +8,7 @@ use crate::{
     codec::Wire as _,
     hash::blake3,
     holding::{self, Claim, Openings},
-    ids::{AccountId, Digest, Epoch},
+    ids::{AccountId, BlockNumber, Digest, Epoch},
     record::{AuditBody, Body, Kind, Verdict, VerifiedRecord},
     training::audit_subject,
 };
@@ -86,7 +86,8 @@ pub fn judge_storage(
 }
 
 impl Node {
-    pub(super) fn advance_audits(&mut self, chain: &ChainView, epoch: Epoch) {
+    /// Notes whose storage this node audits, as soon as it is drawn.
+    fn draw_audits(&mut self, chain: &ChainView, epoch: Epoch) {
         self.auditing.enter(epoch);
         if !self.auditing.is_drawn && chain.seed(epoch, Purpose::Open).is_some() {
             self.auditing.is_drawn = true;
@@ -99,6 +100,10 @@ impl Node {
             }
             self.auditing.early.clear();
         }
+    }
+
+    pub(super) fn advance_audits(&mut self, chain: &ChainView, epoch: Epoch) {
+        self.draw_audits(chain, epoch);
         let end = chain.schedule.start(epoch.next()).0;
         let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
         let is_late = chain.head().is_some_and(|head| head.number.0 >= deadline);
@@ -117,6 +122,22 @@ impl Node {
         }
     }
 
+    /// The block from which on an audit may go on by itself.
+    pub(super) fn audits_wake(&self, chain: &ChainView) -> Option<BlockNumber> {
+        let epoch = chain.epoch();
+        if !self.auditing.is_drawn && chain.seed(epoch, Purpose::Open).is_some() {
+            return Some(BlockNumber(0));
+        }
+        let end = chain.schedule.start(epoch.next()).0;
+        let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
+        let wakes = self.auditing.of.values().filter_map(|state| match state {
+            State::Expected => Some(BlockNumber(deadline)),
+            State::Shown { is_running: false, .. } => Some(BlockNumber(0)),
+            State::Shown { .. } | State::Reported => None,
+        });
+        wakes.min()
+    }
+
     pub(super) fn on_proof(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
         let made = record.record();
         if made.account == self.account {
@@ -124,7 +145,7 @@ impl Node {
             return;
         }
         if self.epoch.is_some() {
-            self.advance_audits(chain, chain.epoch());
+            self.draw_audits(chain, chain.epoch());
         } else {
             self.auditing.enter(chain.epoch());
         }

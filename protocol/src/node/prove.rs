@@ -84,6 +84,25 @@ impl Node {
         }
     }
 
+    /// The block from which on the proof may go on by itself.
+    pub(super) fn proof_wakes(&self, chain: &ChainView) -> Option<BlockNumber> {
+        let epoch = chain.epoch();
+        let is_over = |deadline: BlockNumber| chain.head().is_some_and(|h| h.number >= deadline);
+        match &self.proving.stage {
+            Stage::Idle => {
+                let has_packs = !chain.placement(epoch).packs_of(self.account).is_empty();
+                (has_packs && !is_over(chain.schedule.commit_deadline(epoch)))
+                    .then_some(BlockNumber(0))
+            }
+            Stage::Committed { record, .. } => {
+                let is_waiting = anchored_in(chain, record).is_some()
+                    && chain.seed(epoch, Purpose::Open).is_none();
+                (!is_waiting).then_some(BlockNumber(0))
+            }
+            Stage::Committing | Stage::Opening(_) | Stage::Proven => None,
+        }
+    }
+
     fn start_commit(&mut self, chain: &ChainView, epoch: Epoch, now: BlockNumber) {
         let Some(s1) = chain.seed(epoch, Purpose::Commit) else { return };
         let packs = chain.placement(epoch).packs_of(self.account).to_vec();

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Done, Event, Job, Node, Pending};
 use crate::{
-    chain::{ChainView, DatanetUse, Transaction},
+    chain::{ChainView, DatanetUse, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Digest, Epoch},
     record::Verdict,
@@ -83,22 +83,52 @@ impl Node {
                     self.object(epoch, id, state.proposed);
                     return;
                 }
-                let turn = if is_own { 0 } else { rank_wait(chain, rank) };
-                let window = chain.schedule.challenge_blocks.saturating_add(turn);
-                let is_ripe = now.0 > state.proposed.0.saturating_add(window);
-                if is_ripe {
+                if now.0 > ripe_at(chain, state, rank, is_own) {
                     self.finalise(epoch, state.settlement.uses, now);
                 }
             }
         }
     }
 
+    /// The block from which on the settlement may go on by itself.
+    pub(super) fn settling_wakes(&self, chain: &ChainView) -> Option<BlockNumber> {
+        let last = chain.last_final().map(|state| state.settlement.epoch);
+        if self.config.auto_claim && last.is_some() && self.settling.claimed != last {
+            return Some(BlockNumber(0));
+        }
+        let epoch = chain.next_to_settle();
+        if self.settling.epoch != epoch {
+            return Some(BlockNumber(0));
+        }
+        let rank = chain.proposer_rank(epoch, self.account)?;
+        if self.settling.is_busy {
+            return None;
+        }
+        let acted = self.settling.acted_at.map_or(0, |at| at.saturating_add(RESUBMIT_BLOCKS));
+        let due = match chain.settlement(epoch) {
+            None => propose_at(chain, epoch, rank),
+            Some(state) => {
+                let id = state.settlement.id();
+                let is_own = state.proposer == self.account;
+                let is_watched = self.settling.watched == Some(id);
+                let is_distrusted = self.settling.distrusted == Some(id);
+                if !is_own && rank <= WATCHERS && !is_watched {
+                    0
+                } else if is_distrusted {
+                    if self.settling.objected == Some(state.proposed) {
+                        return None;
+                    }
+                    0
+                } else {
+                    ripe_at(chain, state, rank, is_own).saturating_add(1)
+                }
+            }
+        };
+        Some(BlockNumber(due.max(acted)))
+    }
+
     fn propose_when_due(&mut self, chain: &ChainView, epoch: Epoch, rank: usize, now: BlockNumber) {
-        let end = chain.schedule.start(epoch.next()).0;
-        let due = end
-            .saturating_add(chain.params().settle_delay_blocks)
-            .saturating_add(rank_wait(chain, rank));
-        if now.0 >= due {
+        if now.0 >= propose_at(chain, epoch, rank) {
             self.settling.is_busy = true;
             self.start(Pending::Settle(epoch), Job::Settle { epoch });
         }
@@ -176,6 +206,19 @@ impl Node {
             self.start(Pending::Claim, job);
         }
     }
+}
+
+/// The block from which on it is this rank's turn to propose.
+fn propose_at(chain: &ChainView, epoch: Epoch, rank: usize) -> u64 {
+    let end = chain.schedule.start(epoch.next()).0;
+    end.saturating_add(chain.params().settle_delay_blocks).saturating_add(rank_wait(chain, rank))
+}
+
+/// The block after which it is this rank's turn to finalise.
+fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> u64 {
+    let turn = if is_own { 0 } else { rank_wait(chain, rank) };
+    let window = chain.schedule.challenge_blocks.saturating_add(turn);
+    state.proposed.0.saturating_add(window)
 }
 
 fn rank_wait(chain: &ChainView, rank: usize) -> u64 {

@@ -31,10 +31,8 @@ impl Ledger<'_> {
     pub(super) fn pay_storage(&mut self) {
         let placement = self.chain.placement(self.epoch);
         let pot = self.pot(self.chain.params().economics.emission_storage_bps);
-        let duties = self.chain.audit_duties(self.epoch);
         for (holder, packs) in placement.holders() {
-            let auditors: Vec<_> =
-                duties.iter().filter(|(_, of)| of.contains(&holder)).map(|(by, _)| *by).collect();
+            let auditors = self.chain.storage_auditors(self.epoch, holder);
             match self.judge_holder(holder, packs, &auditors) {
                 Shown::Proven { replicas, bytes, record } => {
                     self.replicas_proven = self.replicas_proven.saturating_add(replicas);

@@ -1,0 +1,199 @@
+//! What follows from the beacons: placement, auditors, proposers. Each is drawn once, by the first
+//! block that fixes it.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+
+use super::{BlockHeader, ChainEvent, ChainView, Purpose};
+use crate::{
+    eip712::{address_word, word},
+    hash::keccak,
+    ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
+    placement::{NodeSeed, PackSeed, Placement, Placer, rank, sample},
+};
+
+/// For each auditor, whose storage it audits.
+pub type Duties = BTreeMap<AccountId, Vec<AccountId>>;
+
+/// Results of the draws so far. What did not change from one epoch to the next is kept once.
+#[derive(Debug, Clone)]
+pub(super) struct Drawn {
+    placer: Placer,
+    placements: BTreeMap<Epoch, Arc<Placement>>,
+    /// Members at the start of each epoch, by id.
+    members: BTreeMap<Epoch, Arc<Vec<AccountId>>>,
+    /// Duties of the newest epochs, by auditor.
+    duties: BTreeMap<Epoch, Arc<Duties>>,
+    /// The rank of each proposer of a settlement that is not final.
+    proposers: BTreeMap<Epoch, BTreeMap<AccountId, usize>>,
+}
+
+impl Drawn {
+    pub(super) const fn new() -> Self {
+        Self {
+            placer: Placer::new(),
+            placements: BTreeMap::new(),
+            members: BTreeMap::new(),
+            duties: BTreeMap::new(),
+            proposers: BTreeMap::new(),
+        }
+    }
+}
+
+impl ChainView {
+    /// Draws every seed whose block this is, and what follows from it.
+    pub(super) fn draw_seeds(&mut self, header: BlockHeader) {
+        let epoch = self.schedule.epoch_of(header.number);
+        if header.number == self.schedule.start(epoch) {
+            self.seeds
+                .insert((epoch, Purpose::Commit), self.seed_from(epoch, Purpose::Commit, header));
+            self.take_members(epoch, header.number);
+            if let Some(previous) = epoch.0.checked_sub(1).map(Epoch) {
+                let seed = self.seed_from(previous, Purpose::Settle, header);
+                self.seeds.insert((previous, Purpose::Settle), seed);
+                let unsettled = self.next_to_settle();
+                self.drawn.proposers.retain(|of, _| *of >= unsettled);
+                let proposers = self.draw_proposers(header.number, &seed);
+                self.drawn.proposers.insert(previous, proposers);
+            }
+            self.place(epoch.next());
+        }
+        if header.number == self.schedule.commit_deadline(epoch) {
+            let seed = self.seed_from(epoch, Purpose::Open, header);
+            self.seeds.insert((epoch, Purpose::Open), seed);
+            self.draw_duties(epoch);
+        }
+    }
+
+    /// Whether a block gives work to nodes that rest ([`crate::node::Node::next_block`]).
+    pub fn stirs(&self, header: BlockHeader, events: &[ChainEvent]) -> bool {
+        let epoch = self.schedule.epoch_of(header.number);
+        let is_turn = header.number == self.schedule.start(epoch)
+            || header.number == self.schedule.commit_deadline(epoch);
+        is_turn
+            || events.iter().any(|event| {
+                matches!(
+                    event,
+                    ChainEvent::Proposed { .. }
+                        | ChainEvent::Defeated { .. }
+                        | ChainEvent::Finalised { .. }
+                        | ChainEvent::ModelCreated(_)
+                        | ChainEvent::ModelPublished(_)
+                )
+            })
+    }
+
+    fn seed_from(&self, epoch: Epoch, purpose: Purpose, header: BlockHeader) -> Digest {
+        keccak(&[
+            &word(u128::from(self.domain.chain_id)),
+            &address_word(&self.domain.coordinator),
+            &word(u128::from(epoch.0)),
+            &word(u128::from(purpose as u8)),
+            &header.hash.0,
+        ])
+    }
+
+    /// Members are only ever added, so the last list serves until somebody joins.
+    fn take_members(&mut self, epoch: Epoch, start: BlockNumber) {
+        let last = self.drawn.members.last_key_value().map(|(_, members)| Arc::clone(members));
+        let count = self
+            .accounts
+            .values()
+            .filter(|account| account.node != NodeId::ZERO && account.registered < start)
+            .count();
+        let members = match last {
+            Some(last) if last.len() == count => last,
+            _ => Arc::new(self.members_at(start)),
+        };
+        self.drawn.members.insert(epoch, members);
+    }
+
+    /// The placement of an epoch: packs and nodes registered at least two epochs before it, so that
+    /// there was a whole epoch in which to fetch.
+    fn place(&mut self, epoch: Epoch) {
+        let Some(newest) = epoch.0.checked_sub(2).map(Epoch) else { return };
+        let seed_after =
+            |registered: Epoch| self.seeds.get(&(registered.next(), Purpose::Commit)).copied();
+        let packs: Vec<_> = self
+            .packs
+            .iter()
+            .filter(|(_, pack)| pack.admitted <= newest)
+            .filter_map(|(hash, pack)| {
+                let seed = seed_after(pack.admitted)?;
+                Some(PackSeed { hash: *hash, length: pack.length, seed })
+            })
+            .collect();
+        let snapshot = self.schedule.start(newest.next());
+        let nodes: Vec<_> = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.node != NodeId::ZERO && account.registered < snapshot)
+            .filter_map(|(id, account)| {
+                let seed = seed_after(self.schedule.epoch_of(account.registered))?;
+                Some(NodeSeed { account: *id, stake: account.stake_at(snapshot), seed })
+            })
+            .collect();
+        let placement = self.drawn.placer.place(packs, nodes, self.params.holding.replicas);
+        self.drawn.placements.insert(epoch, placement);
+    }
+
+    /// The proposers of a settlement by rank, as of the first block after its epoch: members with
+    /// stake, all members if none has any.
+    fn draw_proposers(&self, end: BlockNumber, seed: &Digest) -> BTreeMap<AccountId, usize> {
+        let members = self.members_at(end);
+        let has_stake =
+            |id: &AccountId| self.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
+        let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
+        let candidates = if staked.is_empty() { members } else { staked };
+        let order = rank(seed, b"proposer", &candidates);
+        order.into_iter().zip(0usize..).collect()
+    }
+
+    fn draw_duties(&mut self, epoch: Epoch) {
+        let mut duties = Duties::new();
+        for (holder, _) in self.placement(epoch).holders() {
+            for auditor in self.storage_auditors(epoch, holder) {
+                duties.entry(auditor).or_default().push(holder);
+            }
+        }
+        // A node audits in the current epoch only.
+        self.drawn.duties.retain(|of, _| of.next() >= epoch);
+        self.drawn.duties.insert(epoch, Arc::new(duties));
+    }
+
+    /// Who holds what in an epoch. Known one epoch ahead; empty before.
+    pub fn placement(&self, epoch: Epoch) -> Arc<Placement> {
+        self.drawn.placements.get(&epoch).cloned().unwrap_or_default()
+    }
+
+    /// Whose storage each account audits in the current epoch or the one before; empty until the
+    /// commit deadline.
+    pub fn audit_duties(&self, epoch: Epoch) -> Arc<Duties> {
+        self.drawn.duties.get(&epoch).cloned().unwrap_or_default()
+    }
+
+    /// The auditors of one holder's storage in an epoch: members at its start, without the holder;
+    /// none until the commit deadline.
+    pub fn storage_auditors(&self, epoch: Epoch, holder: AccountId) -> Vec<AccountId> {
+        let (Some(seed), Some(members)) =
+            (self.seed(epoch, Purpose::Open), self.drawn.members.get(&epoch))
+        else {
+            return Vec::new();
+        };
+        let own_seed = keccak(&[&seed.0, &holder.0.to_be_bytes()]);
+        let count = self.params.holding.auditors;
+        sample(&own_seed, b"storage auditor", members, Some(holder), count)
+    }
+
+    /// An account's turn to propose the settlement of an epoch, from 0; `None` when it has none, or
+    /// the epoch is not over, or its settlement is final.
+    pub fn proposer_rank(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
+        let drawn = self.drawn.proposers.get(&epoch)?;
+        if !drawn.is_empty() {
+            return drawn.get(&account).copied();
+        }
+        // An epoch that nobody saw must be settled all the same, by whoever came since.
+        let now = self.head?.number.next();
+        let seed = self.seed(epoch, Purpose::Settle)?;
+        self.draw_proposers(now, &seed).get(&account).copied()
+    }
+}
