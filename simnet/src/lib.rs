@@ -28,7 +28,6 @@ pub mod kernel;
 pub mod network;
 pub mod nodes;
 pub mod output;
-pub mod quantity;
 pub mod report;
 pub mod scenario;
 mod simulation;

@@ -1,5 +1,7 @@
 //! Results for people and programs: a table, CSV files, `run.json`.
 
+mod table;
+
 use std::{
     fmt::{self, Write as _},
     fs, io,
@@ -9,6 +11,8 @@ use std::{
 
 use protocol::Amount;
 use serde::Serialize;
+
+pub use table::{Column, Table, Values};
 
 use crate::report::{EpochRow, Report};
 
