@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod network;
 pub mod nodes;
 pub mod output;
+pub mod plot;
 pub mod report;
 pub mod scenario;
 mod simulation;
