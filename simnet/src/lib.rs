@@ -23,15 +23,20 @@
 //! - No bytes are copied per node: records and blobs exist once, nodes hold bits and indices.
 //! - No money is modelled: every amount is read from the contracts.
 
+pub mod budget;
 pub mod chain;
+pub mod compare;
 pub mod kernel;
 pub mod network;
 pub mod nodes;
 pub mod output;
 pub mod plot;
 pub mod report;
+pub mod runner;
 pub mod scenario;
+pub mod scenario_file;
 mod simulation;
+pub mod sweep;
 mod trace;
 pub mod units;
 

@@ -1,5 +1,9 @@
 //! The result of a run.
 
+mod words;
+
+pub use words::{KPIS, KpiWords};
+
 use std::{collections::BTreeSet, fmt};
 
 use protocol::{

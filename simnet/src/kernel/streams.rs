@@ -21,6 +21,10 @@ pub enum Purpose {
     Data = 4,
     /// What a lazy node makes up.
     MadeUp = 5,
+    /// Resampling of results.
+    Bootstrap = 100,
+    /// Scenarios that are drawn.
+    Fuzz = 101,
 }
 
 /// A stream of draws.

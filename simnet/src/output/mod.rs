@@ -1,23 +1,34 @@
-//! Results for people and programs: a table, CSV files, `run.json`.
+//! Results for people and programs: a table on the screen, CSV and Parquet, `run.json` and a page.
 
+mod page;
+mod plots;
+mod saved;
+mod screen;
 mod table;
+mod tables;
+
+pub use page::{page, sweep_page};
+pub use plots::{run_plots, sweep_plots};
+pub use saved::{Distribution, Line, Named, Saved, SavedError};
+pub use screen::table;
+pub use table::{Column, Table, Values};
+pub use tables::tables;
 
 use std::{
-    fmt::{self, Write as _},
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use protocol::Amount;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub use table::{Column, Table, Values};
-
-use crate::report::{EpochRow, Report};
+use crate::{
+    report::Report,
+    scenario_file::{Format, Judgement, ScenarioFile},
+};
 
 /// What a run cost the machine that ran it; not part of what is reproducible.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Wall time in seconds.
     pub seconds: f64,
@@ -25,7 +36,7 @@ pub struct Cost {
     pub speed_up: f64,
     /// Events per second of wall time.
     pub events_per_second: f64,
-    /// Largest resident memory in bytes, where the system tells.
+    /// Largest resident memory of the process in bytes, where the system tells.
     pub peak_memory: Option<u64>,
 }
 
@@ -38,22 +49,26 @@ impl Cost {
             seconds,
             speed_up: report.time.0 as f64 / 1e6 / seconds,
             events_per_second: report.totals.events as f64 / seconds,
-            peak_memory: peak_memory(),
+            peak_memory: memory("VmHWM:"),
         }
     }
 }
 
-/// The high-water mark of this process (Linux).
-fn peak_memory() -> Option<u64> {
+/// Resident memory of this process in bytes, where the system tells.
+pub fn resident_memory() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+fn memory(line: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
 
 /// Results that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}", path.display())]
+#[error("cannot write {}: {source}{}", path.display(), advice(source))]
 pub struct WriteError {
     /// Which file.
     pub path: PathBuf,
@@ -61,23 +76,16 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-#[derive(Serialize)]
-struct Run<'a> {
-    version: &'static str,
-    seed: u64,
-    #[serde(flatten)]
-    report: &'a Report,
-    cost: Cost,
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "; free some space and run it again: the same seed gives the same results"
+        }
+        _ => "",
+    }
 }
 
-/// The run as one JSON object: reproducible but for `cost`.
-pub fn json(report: &Report, cost: Cost) -> serde_json::Value {
-    let version = env!("CARGO_PKG_VERSION");
-    let run = Run { version, seed: report.scenario.seed, report, cost };
-    serde_json::to_value(run).expect("a report has only text keys and numbers")
-}
-
-/// Creates the folder for results, before the run is paid for.
+/// Creates a folder for results, before a run is paid for.
 ///
 /// # Errors
 /// [`WriteError`] naming the folder.
@@ -85,196 +93,79 @@ pub fn prepare(dir: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(dir).map_err(|source| WriteError { path: dir.to_owned(), source })
 }
 
-/// Writes `epochs.csv`, `nodes.csv`, `payouts.csv` and `run.json`.
+/// Writes a file whole or not at all.
 ///
 /// # Errors
 /// [`WriteError`] naming the file.
-pub fn write(report: &Report, cost: Cost, dir: &Path) -> Result<(), WriteError> {
-    let mut run = json(report, cost).to_string();
-    run.push('\n');
-    let files = [
-        ("epochs.csv", epochs_csv(report)),
-        ("nodes.csv", nodes_csv(report)),
-        ("payouts.csv", payouts_csv(report)),
-        ("run.json", run),
-    ];
-    for (name, text) in files {
-        let path = dir.join(name);
-        fs::write(&path, text).map_err(|source| WriteError { path, source })?;
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".part");
+    let wrote = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    wrote.map_err(|source| {
+        // What was not written whole is worth nothing; that it cannot be removed changes nothing.
+        let _ = fs::remove_file(&draft);
+        WriteError { path: path.to_owned(), source }
+    })
+}
+
+/// Writes one table in the formats asked for.
+///
+/// # Errors
+/// [`WriteError`] naming the file.
+pub fn write_table(
+    dir: &Path,
+    name: &str,
+    table: &Table,
+    formats: &[Format],
+) -> Result<(), WriteError> {
+    for format in formats {
+        match format {
+            Format::Csv => write_file(&dir.join(format!("{name}.csv")), table.csv().as_bytes())?,
+            Format::Parquet => {
+                let path = dir.join(format!("{name}.parquet"));
+                match table.parquet() {
+                    Ok(bytes) => write_file(&path, &bytes)?,
+                    Err(source) => return Err(WriteError { path, source }),
+                }
+            }
+        }
     }
     Ok(())
 }
 
-/// The columns of `epochs.csv`.
-fn epoch_columns(row: &EpochRow) -> [(&'static str, String); 20] {
-    let block =
-        |block: Option<protocol::BlockNumber>| block.map_or(String::new(), |b| b.to_string());
-    [
-        ("epoch", row.epoch.to_string()),
-        ("packs", row.packs.to_string()),
-        ("packs_alive", row.packs_alive.to_string()),
-        ("replicas_assigned", row.replicas_assigned.to_string()),
-        ("replicas_live", row.replicas_live.to_string()),
-        ("replicas_proven", row.replicas_proven.to_string()),
-        ("holders", row.holders.to_string()),
-        ("adverse_holders", row.adverse_holders.to_string()),
-        ("adverse_caught", row.adverse_caught.to_string()),
-        ("others_caught", row.others_caught.to_string()),
-        ("storage_faults", row.storage_faults.to_string()),
-        ("adverse_faults", row.adverse_faults.to_string()),
-        ("honest_not_committed", row.honest_not_committed.to_string()),
-        ("honest_not_opened", row.honest_not_opened.to_string()),
-        ("honest_wrong", row.honest_wrong.to_string()),
-        ("honest_no_quorum", row.honest_no_quorum.to_string()),
-        ("status", row.status.to_string()),
-        ("proposed_block", block(row.proposed_block)),
-        ("final_block", block(row.final_block)),
-        ("total", row.total.to_string()),
-    ]
+/// Everything about one run that is over, or was stopped.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// What was asked for.
+    pub file: &'a ScenarioFile,
+    /// What came out.
+    pub report: &'a Report,
+    /// The file's assertions against it.
+    pub judgements: &'a [Judgement],
+    /// What it cost.
+    pub cost: Cost,
 }
 
-fn epochs_csv(report: &Report) -> String {
-    let rows: Vec<_> = report.epochs.iter().map(epoch_columns).collect();
-    let mut text = String::new();
-    if let Some(first) = rows.first() {
-        text.push_str(&first.each_ref().map(|(name, _)| *name).join(","));
-        text.push('\n');
+impl Finished<'_> {
+    /// Whether every invariant and every assertion holds.
+    pub fn holds(&self) -> bool {
+        self.report.holds() && self.judgements.iter().all(|judgement| judgement.holds)
     }
-    for row in rows {
-        text.push_str(&row.map(|(_, value)| value).join(","));
-        text.push('\n');
+
+    /// Writes `scenario.toml`, `run.json`, the tables, and `report.html` where it is asked for.
+    ///
+    /// # Errors
+    /// [`WriteError`] naming the file.
+    pub fn write(&self, dir: &Path) -> Result<(), WriteError> {
+        let saved = Saved::new(self);
+        write_file(&dir.join("scenario.toml"), self.file.text().as_bytes())?;
+        write_file(&dir.join("run.json"), saved.json().as_bytes())?;
+        for (name, table) in tables(self.report) {
+            write_table(dir, name, &table, &self.file.out.formats)?;
+        }
+        if self.file.out.report {
+            write_file(&dir.join("report.html"), page(&saved).as_bytes())?;
+        }
+        Ok(())
     }
-    text
-}
-
-fn nodes_csv(report: &Report) -> String {
-    let mut text = "node,account,kind,online,assigned,held,earned,paid\n".to_owned();
-    for row in &report.nodes {
-        let (node, account, kind) = (row.node, row.account, row.kind);
-        let (online, assigned, held) = (row.is_online, row.assigned, row.held);
-        let (earned, paid) = (row.earned, row.paid);
-        line(
-            &mut text,
-            format_args!("{node},{account},{kind},{online},{assigned},{held},{earned},{paid}"),
-        );
-    }
-    text
-}
-
-fn payouts_csv(report: &Report) -> String {
-    let mut text = "epoch,account,kind,source,amount,record\n".to_owned();
-    for row in &report.payouts {
-        let source = format!("{:?}", row.line.source).to_lowercase();
-        let (epoch, account, kind) = (row.epoch, row.account, row.kind);
-        let (amount, record) = (row.line.amount, row.line.record);
-        line(&mut text, format_args!("{epoch},{account},{kind},{source},{amount},{record}"));
-    }
-    text
-}
-
-fn line(text: &mut String, line: fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes what memory has");
-}
-
-/// The report as a table for people.
-pub fn table(report: &Report, cost: Cost) -> String {
-    let mut text = String::new();
-    epochs_table(&mut text, report);
-    kinds_table(&mut text, report);
-    totals_table(&mut text, report, cost);
-    line(&mut text, format_args!("\nchecks"));
-    for check in &report.checks {
-        let mark = if check.holds { "ok  " } else { "FAIL" };
-        line(&mut text, format_args!("  {mark} {}", check.name));
-    }
-    if !report.is_complete {
-        line(&mut text, format_args!("\nstopped early: these results are partial"));
-    }
-    line(&mut text, format_args!("\nseed {}   trace {}", report.scenario.seed, report.trace));
-    text
-}
-
-fn epochs_table(text: &mut String, report: &Report) {
-    line(text, format_args!("durability, detections and settlement"));
-    line(
-        text,
-        format_args!(
-            "  {:>5}  {:>11}  {:>14}  {:>8}  {:>13}  {:>6}  {:>9}  {:>9}",
-            "epoch",
-            "packs alive",
-            "replicas alive",
-            "proven",
-            "cheats caught",
-            "faults",
-            "no quorum",
-            "settled"
-        ),
-    );
-    for row in &report.epochs {
-        let packs = format!("{}/{}", row.packs_alive, row.packs);
-        let replicas = format!("{}/{}", row.replicas_live, row.replicas_assigned);
-        let lazy = format!("{} of {}", row.adverse_caught, row.adverse_holders);
-        let (epoch, proven, faults) = (row.epoch, row.replicas_proven, row.storage_faults);
-        let (quorum, status) = (row.honest_no_quorum, row.status);
-        line(
-            text,
-            format_args!(
-                "  {epoch:>5}  {packs:>11}  {replicas:>14}  {proven:>8}  {lazy:>13}  {faults:>6}  \
-                 {quorum:>9}  {status:>9}"
-            ),
-        );
-    }
-}
-
-fn kinds_table(text: &mut String, report: &Report) {
-    line(text, format_args!("\npayouts, in OPEN"));
-    line(
-        text,
-        format_args!(
-            "  {:>8}  {:>6}  {:>14}  {:>14}  {:>14}",
-            "kind", "nodes", "earned", "paid", "mean paid"
-        ),
-    );
-    for row in &report.kinds {
-        let [earned, paid, mean] = [row.earned, row.paid, row.mean].map(open);
-        let (kind, nodes) = (row.kind, row.nodes);
-        line(text, format_args!("  {kind:>8}  {nodes:>6}  {earned:>14}  {paid:>14}  {mean:>14}"));
-    }
-}
-
-fn totals_table(text: &mut String, report: &Report, cost: Cost) {
-    let totals = &report.totals;
-    let memory =
-        cost.peak_memory.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-    line(
-        text,
-        format_args!(
-            "\n{} blocks, {} transactions ({} reverted), {} records, {} of {} gossip deliveries lost, \
-             {} records pulled",
-            totals.blocks,
-            totals.transactions,
-            totals.reverted,
-            totals.records,
-            totals.gossip_lost,
-            totals.gossip_sent,
-            totals.pulled
-        ),
-    );
-    line(
-        text,
-        format_args!(
-            "simulated {:.0} s in {:.1} s: {:.1} times real time, {:.0} events/s, {memory}",
-            report.time.millis() as f64 / 1e3,
-            cost.seconds,
-            cost.speed_up,
-            cost.events_per_second
-        ),
-    );
-}
-
-/// An amount in OPEN with four decimals, cut off.
-fn open(amount: Amount) -> String {
-    let whole = amount.0 / Amount::ONE_OPEN.0;
-    let rest = amount.0 % Amount::ONE_OPEN.0 / (Amount::ONE_OPEN.0 / 10_000);
-    format!("{whole}.{rest:04}")
 }

@@ -96,7 +96,9 @@ fn lines(canvas: &mut Canvas, plot: &Plot, series: &[Series], steps: bool) {
     let xs = series.iter().flat_map(|s| s.points.iter().map(|p| p.0));
     let edges = series.iter().flat_map(|s| s.band.iter().flat_map(|b| [b.1, b.2]));
     let ys = series.iter().flat_map(|s| s.points.iter().map(|p| p.1)).chain(edges);
+    let is_whole = xs.clone().all(|x| x.fract() == 0.0);
     let x = Scale::over(xs, LEFT, RIGHT, 8.0);
+    let x = if is_whole { x.whole() } else { x };
     let y = Scale::over(ys, BOTTOM, top, 5.0);
     for tick in y.ticks() {
         canvas.line("grid", (LEFT, y.at(tick)), (RIGHT, y.at(tick)));

@@ -21,12 +21,24 @@ impl Scale {
             (low, high) = (0.0, 1.0);
         }
         if high - low <= f64::EPSILON * low.abs().max(high.abs()) {
-            let room = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
-            (low, high) = (if low == 0.0 { 0.0 } else { low - room }, high + room);
+            // Most of what is constant is a share.
+            let is_share = (0.0..=1.0).contains(&low);
+            let room = low.abs() / 2.0;
+            (low, high) = if is_share { (0.0, 1.0) } else { (low - room, high + room) };
         }
         let step = round((high - low) / ticks);
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
         Self { low, high, from, to, step }
+    }
+
+    /// The same with steps of whole numbers, for values that are counts.
+    pub(super) fn whole(mut self) -> Self {
+        self.step = self.step.ceil();
+        (self.low, self.high) = (
+            (self.low / self.step).floor() * self.step,
+            (self.high / self.step).ceil() * self.step,
+        );
+        self
     }
 
     /// The place of a value.

@@ -13,6 +13,7 @@ pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
 
 use protocol::params::{Params, Schedule};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Size, Span};
@@ -22,7 +23,7 @@ use crate::units::{Size, Span};
 pub(crate) const WARM_UP_EPOCHS: u64 = 2;
 
 /// Parameters of one run. Shares are ratios between 0 and 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
     /// A short name.
@@ -34,6 +35,7 @@ pub struct Scenario {
     /// Epochs in which storage is proven, after the two in which the network forms.
     pub epochs: u64,
     /// Who takes part.
+    #[serde(default)]
     pub population: Population,
     /// What lies between them.
     pub net: Net,
@@ -54,7 +56,7 @@ pub struct Scenario {
 }
 
 /// Who takes part.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Population {
     /// Nodes of all kinds.
@@ -65,7 +67,7 @@ pub struct Population {
 }
 
 /// What lies between the nodes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Net {
     /// One-way delay between two nodes.
@@ -81,7 +83,7 @@ pub struct Net {
 }
 
 /// How honest nodes come and go.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Churn {
     /// Distribution of the time that a node is online.
@@ -100,7 +102,7 @@ pub struct Churn {
 }
 
 /// Distribution of the time that a node is online.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChurnModel {
     /// Nobody comes and goes.
@@ -115,7 +117,7 @@ pub enum ChurnModel {
 }
 
 /// What is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
     /// Packs in the network.
@@ -129,7 +131,7 @@ pub struct Workload {
 }
 
 /// The settlement chain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChainRules {
     /// Time between blocks.
@@ -143,7 +145,7 @@ pub struct ChainRules {
 }
 
 /// Parameters of Proof of Holding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HoldingRules {
     /// Paid replicas of a pack.

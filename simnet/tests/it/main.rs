@@ -3,7 +3,9 @@
 
 mod determinism;
 mod outcomes;
+mod results;
 mod scenario;
+mod scenario_file;
 
 use simnet::{Scenario, Simulation, report::Report};
 

@@ -1,0 +1,52 @@
+//! How much memory a scenario will need, said before it starts.
+
+use std::fs;
+
+use crate::{Scenario, units::Size};
+
+/// Contracts, program and tables that every run has.
+const BASE: u64 = 40 << 20;
+/// A machine with its host, without what it holds.
+const NODE: u64 = 20 << 10;
+/// A record that exists once, and a bit of it in every node's pool.
+const RECORD: u64 = 1_200;
+/// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
+const RECORDS_PER_NODE: u64 = 3;
+/// A delivery that is under way.
+const EVENT: u64 = 48;
+
+/// About what a run will hold at its worst, from its sizes. It is meant to be above what is needed
+/// by less than half; `simnet run` prints the true peak.
+pub fn estimate(scenario: &Scenario) -> Size {
+    let nodes = u64::from(scenario.population.nodes);
+    let packs = u64::from(scenario.workload.packs);
+    let epochs = scenario.epochs.saturating_add(crate::scenario::WARM_UP_EPOCHS);
+    let made = nodes.min(packs.saturating_mul(u64::from(scenario.holding.replicas)));
+    let records = made.saturating_mul(RECORDS_PER_NODE).saturating_mul(epochs);
+    let opened = u64::from(scenario.holding.opened_cells).saturating_mul(2_000);
+    let proofs = made.saturating_mul(epochs).saturating_mul(opened);
+    let data = packs.saturating_mul(scenario.workload.pack_max.bytes());
+    let in_flight = made.saturating_mul(nodes).saturating_mul(EVENT) / 4;
+    let parts = [
+        BASE,
+        nodes.saturating_mul(NODE),
+        records.saturating_mul(RECORD + nodes / 8),
+        proofs,
+        data,
+        in_flight,
+    ];
+    Size(parts.into_iter().fold(0, u64::saturating_add))
+}
+
+/// What the system could give now (Linux).
+pub fn available() -> Option<Size> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Size::kib(kib))
+}
+
+/// To whole MiB, for people.
+pub const fn round(size: Size) -> Size {
+    Size(size.0.div_ceil(1 << 20) << 20)
+}

@@ -1,0 +1,82 @@
+//! `simnet check`.
+
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use serde_json::json;
+use simnet::{report::Report, runner, sweep::plan};
+
+use super::{End, Memory, Source, print, watch_interrupts};
+
+/// Reads the file, checks every point of its sweep, and says what it needs.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    source: Source,
+    /// Run it twice and compare everything; the exit code is 4 where the two differ.
+    #[arg(long)]
+    determinism: bool,
+    #[command(flatten)]
+    memory: Memory,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(crate) fn execute(&self) -> anyhow::Result<End> {
+        let file = self.source.read()?;
+        file.possible()?;
+        let runs = if file.sweep.is_empty() { 1 } else { plan(&file)?.len() };
+        self.memory.check(&file, 1)?;
+        let mut end = End::Well;
+        let mut traces = Vec::new();
+        if self.determinism {
+            let stop = watch_interrupts()?;
+            let once = || runner::run(&file.scenario, &mut |_| !stop.load(Ordering::Relaxed));
+            let (first, second) = (once()?, once()?);
+            traces = vec![first.trace.to_string(), second.trace.to_string()];
+            if !first.is_complete || !second.is_complete {
+                end = End::Interrupted;
+            } else if !are_equal(&first, &second) {
+                end = End::NotDeterministic;
+            }
+        }
+        let scenario = &file.scenario;
+        if self.json {
+            let value = json!({
+                "file": file.file,
+                "runs": runs,
+                "checks": file.checks.len(),
+                "traces": traces,
+                "is_deterministic": self.determinism.then_some(end == End::Well),
+            });
+            print(&format!("{value}\n"));
+        } else {
+            print(&format!(
+                "{}: {} nodes, {} epochs, {runs} runs, {} checks\n",
+                file.file,
+                scenario.population.nodes,
+                scenario.epochs,
+                file.checks.len()
+            ));
+            match (end, &traces[..]) {
+                (End::NotDeterministic, [first, second]) => {
+                    print(&format!(
+                        "two runs of seed {} differ: {first} and {second}\n",
+                        scenario.seed
+                    ));
+                }
+                (End::Well, [first, _]) => print(&format!("two runs are equal: trace {first}\n")),
+                _ => {}
+            }
+        }
+        Ok(end)
+    }
+}
+
+/// Whether two reports agree in everything, not only in their trace.
+fn are_equal(first: &Report, second: &Report) -> bool {
+    let plain = |report: &Report| serde_json::to_value(report).ok();
+    first.trace == second.trace && plain(first) == plain(second)
+}

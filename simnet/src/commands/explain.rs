@@ -1,0 +1,96 @@
+//! `simnet explain`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use simnet::{
+    Scenario,
+    report::KPIS,
+    scenario_file::{Key, keys, nearest, published},
+};
+use toml::{Table, Value};
+
+use super::{End, print};
+
+/// Without a name it lists all keys and key figures.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A key like net.loss, a section like net, or a key figure like durability.
+    name: Option<String>,
+    /// Print the JSON schema of scenario files.
+    #[arg(long, conflicts_with = "name")]
+    schema: bool,
+}
+
+impl Explain {
+    pub(crate) fn execute(&self) -> anyhow::Result<End> {
+        if self.schema {
+            print(&published());
+            return Ok(End::Well);
+        }
+        let Some(name) = &self.name else {
+            print(&all());
+            return Ok(End::Well);
+        };
+        let wanted = numbered(name);
+        let found: Vec<Key> = keys()
+            .into_iter()
+            .filter(|key| key.path == wanted || key.path.starts_with(&format!("{wanted}.")))
+            .collect();
+        if let Some(kpi) = KPIS.iter().find(|kpi| kpi.name == name) {
+            print(&format!("{} ({}): {}\n", kpi.name, kpi.unit, kpi.about));
+        } else if found.is_empty() {
+            let hint =
+                nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            anyhow::bail!("there is no key and no key figure `{name}`{hint}");
+        }
+        for key in found {
+            print(&explained(&key));
+        }
+        Ok(End::Well)
+    }
+}
+
+/// A path with its places in arrays as `N`.
+fn numbered(path: &str) -> String {
+    let part =
+        |part: &str| if part.parse::<usize>().is_ok() { "N".to_owned() } else { part.to_owned() };
+    path.split('.').map(part).collect::<Vec<_>>().join(".")
+}
+
+fn explained(key: &Key) -> String {
+    let mut text = String::new();
+    let mut put = |line: String| writeln!(text, "{line}").expect("a string takes what memory has");
+    put(format!("{}: {}", key.path, key.takes));
+    put(format!("  {}", key.about.replace('\n', "\n  ")));
+    if let Some(value) = default_of(&key.path) {
+        put(format!("  default: {value}"));
+    }
+    for (word, about) in &key.words {
+        put(format!("  \"{word}\"  {}", about.replace('\n', " ")));
+    }
+    text
+}
+
+/// The value of the scenario that a file without this key has.
+fn default_of(path: &str) -> Option<Value> {
+    let table = Table::try_from(Scenario::default()).ok()?;
+    let mut value = Value::Table(table);
+    for part in path.split('.') {
+        value = value.get(part)?.clone();
+    }
+    Some(value)
+}
+
+fn all() -> String {
+    let mut text = "keys of scenario files\n".to_owned();
+    for key in keys() {
+        let about = key.about.lines().next().unwrap_or_default().to_owned();
+        writeln!(text, "  {:<28} {about}", key.path).expect("a string takes what memory has");
+    }
+    text.push_str("\nkey figures, for [check] and in results\n");
+    for kpi in KPIS {
+        writeln!(text, "  {:<28} {}", kpi.name, kpi.about).expect("a string takes what memory has");
+    }
+    text
+}

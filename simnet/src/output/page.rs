@@ -1,0 +1,157 @@
+//! `report.html`: one file with everything in it, for screen and paper, without a script.
+
+use std::fmt::{self, Write as _};
+
+use super::{Saved, run_plots, sweep_plots};
+use crate::{
+    plot::{Plot, STYLE, escape, short},
+    report::KPIS,
+    sweep::Row,
+};
+
+const PAGE_STYLE: &str = include_str!("page.css");
+
+struct Page(String);
+
+impl Page {
+    fn new(title: &str) -> Self {
+        let title = escape(title);
+        Self(format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>\n{PAGE_STYLE}{STYLE}</style>\n<main>\n<h1>{title}</h1>\n"
+        ))
+    }
+
+    fn put(&mut self, part: fmt::Arguments<'_>) {
+        writeln!(self.0, "{part}").expect("a string takes what memory has");
+    }
+
+    fn plots(&mut self, plots: &[(String, Plot)]) {
+        self.put(format_args!("<div class=\"plots\">"));
+        for (_, plot) in plots {
+            self.put(format_args!("<section><figure>{}</figure></section>", plot.element()));
+        }
+        self.put(format_args!("</div>"));
+    }
+
+    fn finish(mut self) -> String {
+        self.put(format_args!("</main>\n</html>"));
+        self.0
+    }
+}
+
+/// The page of one run.
+pub fn page(run: &Saved) -> String {
+    let mut page = Page::new(&run.scenario.name);
+    if !run.scenario.question.is_empty() {
+        page.put(format_args!("<p>{}</p>", escape(&run.scenario.question)));
+    }
+    page.put(format_args!(
+        "<p class=\"soft\">Seed {}, {} nodes, {} epochs; {} s of virtual time.</p>",
+        run.seed,
+        run.scenario.population.nodes,
+        run.scenario.epochs,
+        short(run.time_s)
+    ));
+    if !run.is_complete {
+        page.put(format_args!(
+            "<p class=\"partial\">This run was stopped early: all of these results are partial.</p>"
+        ));
+    }
+    held(&mut page, run);
+    figures(&mut page, run);
+    page.plots(&run_plots(run));
+    facts(&mut page, run);
+    page.finish()
+}
+
+fn mark(holds: bool) -> &'static str {
+    if holds { "<td class=\"ok\">holds</td>" } else { "<td class=\"fail\">FAILS</td>" }
+}
+
+fn held(page: &mut Page, run: &Saved) {
+    page.put(format_args!("<section><h2>What has to hold</h2><table>"));
+    for assertion in &run.assertions {
+        let value = assertion.value.map_or("no value".to_owned(), short);
+        page.put(format_args!(
+            "<tr><td><code>{}</code> {}, is {value}</td>{}</tr>",
+            escape(&assertion.kpi),
+            escape(&assertion.wanted),
+            mark(assertion.holds)
+        ));
+    }
+    for check in &run.checks {
+        page.put(format_args!("<tr><td>{}</td>{}</tr>", escape(&check.name), mark(check.holds)));
+    }
+    page.put(format_args!("</table></section>"));
+}
+
+fn figures(page: &mut Page, run: &Saved) {
+    page.put(format_args!(
+        "<section><h2>Key figures</h2><table><tr><th>figure<th>what it says<th class=\"num\">value\
+         <th>unit</tr>"
+    ));
+    for kpi in &run.kpis {
+        let words = KPIS.iter().find(|words| words.name == kpi.name);
+        page.put(format_args!(
+            "<tr><td><code>{}</code><td class=\"soft\">{}<td class=\"num\">{}<td>{}</tr>",
+            escape(&kpi.name),
+            escape(words.map_or("", |words| words.about)),
+            kpi.value.map_or("–".to_owned(), short),
+            escape(&kpi.unit)
+        ));
+    }
+    page.put(format_args!("</table></section>"));
+}
+
+fn facts(page: &mut Page, run: &Saved) {
+    let cost = &run.cost;
+    let memory = cost.peak_memory.map_or("unknown".to_owned(), |b| format!("{} MiB", b >> 20));
+    page.put(format_args!(
+        "<section><h2>To repeat it</h2><table>\
+         <tr><td>trace hash<td><code>{}</code></tr><tr><td>scenario hash<td><code>{}</code></tr>\
+         <tr><td>simnet<td>{} {}</tr>\
+         <tr><td>cost<td>{} s, {} times real time, {} events/s, {memory}</tr></table></section>",
+        run.trace,
+        run.scenario_hash,
+        escape(&run.version),
+        escape(run.commit.as_deref().unwrap_or("")),
+        short(cost.seconds),
+        short(cost.speed_up),
+        short(cost.events_per_second)
+    ));
+    let scenario = toml::to_string(&run.scenario).unwrap_or_default();
+    page.put(format_args!("<section><h2>Scenario</h2><pre>{}</pre></section>", escape(&scenario)));
+}
+
+/// The page of a sweep.
+pub fn sweep_page(name: &str, question: &str, rows: &[Row], planned: usize) -> String {
+    let mut page = Page::new(name);
+    if !question.is_empty() {
+        page.put(format_args!("<p>{}</p>", escape(question)));
+    }
+    if rows.len() < planned {
+        page.put(format_args!(
+            "<p class=\"partial\">{} of {planned} runs are done: these results are partial.</p>",
+            rows.len()
+        ));
+    }
+    page.plots(&sweep_plots(rows));
+    page.put(format_args!("<section><h2>All runs</h2><table><tr><th>parameters<th>seed"));
+    let names: Vec<_> =
+        rows.first().map_or(Vec::new(), |row| row.kpis.iter().map(|kpi| &kpi.name).collect());
+    for name in &names {
+        page.put(format_args!("<th class=\"num\">{}", escape(name)));
+    }
+    page.put(format_args!("<th>checks</tr>"));
+    for row in rows {
+        page.put(format_args!("<tr><td>{}<td>{}", escape(&row.label()), row.seed));
+        for kpi in &row.kpis {
+            page.put(format_args!("<td class=\"num\">{}", kpi.value.map_or("–".to_owned(), short)));
+        }
+        page.put(format_args!("{}</tr>", mark(row.holds)));
+    }
+    page.put(format_args!("</table></section>"));
+    page.finish()
+}

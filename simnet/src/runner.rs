@@ -1,0 +1,73 @@
+//! One run from its scenario to its report, whatever happens on the way.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    panic::{self, AssertUnwindSafe},
+};
+
+use crate::{Progress, RunError, Scenario, SetupError, Simulation, kernel::Time, report::Report};
+
+/// Why a run has no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It could not start.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// It stopped.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A machine or the simulator broke one of its own rules.
+    #[error("the simulated network crashed at {} s: {message}", time.0 / 1_000_000)]
+    Crash {
+        /// What was said, and where in the code.
+        message: String,
+        /// When, in virtual time.
+        time: Time,
+    },
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on a panic is kept for [`run`] instead of being printed; for programs, once at their
+/// start.
+pub fn keep_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or(String::new(), |at| format!(" ({at})"));
+        let text = format!("{}{place}", said(info.payload()));
+        PANIC.with(|kept| *kept.borrow_mut() = Some(text));
+    }));
+}
+
+fn said(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Simulates until the end, or until `goes_on` says no after a block: the report then is partial.
+///
+/// # Errors
+/// [`Failure`] when there is no report, also for a panic anywhere below.
+pub fn run(
+    scenario: &Scenario,
+    goes_on: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<Report, Failure> {
+    let mut time = Time(0);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| -> Result<Report, Failure> {
+        let mut simulation = Simulation::new(scenario.clone())?;
+        while let Some(progress) = simulation.advance()? {
+            time = progress.time;
+            if !goes_on(&progress) {
+                break;
+            }
+        }
+        Ok(simulation.report()?)
+    }));
+    ran.unwrap_or_else(|payload| {
+        let kept = PANIC.with(|kept| kept.borrow_mut().take());
+        let message = kept.unwrap_or_else(|| said(payload.as_ref()).to_owned());
+        Err(Failure::Crash { message, time })
+    })
+}
