@@ -66,12 +66,16 @@ impl Node {
             Stage::Idle => self.start_commit(chain, epoch, head.number),
             Stage::Committed { record, sent } => {
                 let record = Arc::clone(record);
+                let deadline = chain.schedule.commit_deadline(epoch);
                 match anchored_in(chain, &record) {
-                    Some(_) => self.start_open(chain, epoch, record),
+                    Some(at) if at <= deadline => self.start_open(chain, epoch, record),
+                    // Too late to count: an epoch without pay. A proof shown now would be judged
+                    // wrong, and to be late is no fault.
+                    Some(_) => self.proving.stage = Stage::Proven,
                     None => {
                         let is_due = sent
                             .is_none_or(|at| head.number.0 >= at.0.saturating_add(RESUBMIT_BLOCKS));
-                        if is_due && head.number < chain.schedule.commit_deadline(epoch) {
+                        if is_due && head.number < deadline {
                             let root = anchor_root(&record.id());
                             self.submit(Transaction::Anchor { epoch, root });
                             let sent = Some(head.number);
