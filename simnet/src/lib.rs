@@ -26,11 +26,13 @@
 pub mod budget;
 pub mod chain;
 pub mod compare;
+pub mod fuzz;
 pub mod kernel;
 pub mod network;
 pub mod nodes;
 pub mod output;
 pub mod plot;
+pub mod referee;
 pub mod report;
 pub mod runner;
 pub mod scenario;

@@ -31,6 +31,8 @@ enum Command {
     Plot(commands::plot::Plot),
     /// Check a scenario file without running it, or that two runs of it are equal.
     Check(commands::check::Check),
+    /// Search for scenarios that break an invariant.
+    Fuzz(commands::fuzz::Fuzz),
     /// What a key of a scenario file or a key figure means.
     Explain(commands::explain::Explain),
     /// Write a new scenario file with every key and what it means.
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => compare.execute(),
         Command::Plot(plot) => plot.execute(),
         Command::Check(check) => check.execute(),
+        Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Explain(explain) => explain.execute(),
         Command::New(new) => new.execute(),
     };

@@ -275,6 +275,8 @@ pub struct Report {
     pub totals: Totals,
     /// What has to hold.
     pub checks: Vec<Check>,
+    /// Where a check that does not hold was first broken.
+    pub findings: Vec<String>,
     /// Key figures.
     pub kpis: Vec<Kpi>,
     /// What went on over time.

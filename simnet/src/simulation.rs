@@ -3,6 +3,7 @@
 mod jobs;
 mod kpis;
 mod measure;
+mod refereeing;
 mod settling;
 mod setup;
 
@@ -25,6 +26,7 @@ use crate::{
     kernel::{Actor, EventQueue as _, HeapQueue, Streams, Time},
     network::{FSYNC_MICROS, Network},
     nodes::{RecordTable, SharedBlobs, SimNode},
+    referee::Referee,
     report::{BooksRow, EpochRow},
     trace::Trace,
 };
@@ -137,6 +139,7 @@ pub struct Simulation {
     tally: Tally,
     now: Time,
     is_over: bool,
+    referee: Referee,
 }
 
 impl Simulation {
@@ -244,6 +247,7 @@ impl Simulation {
 
     fn mine(&mut self) -> Result<(), RunError> {
         let mined = self.chain.mine(self.now);
+        self.referee_block(&mined.events, mined.number);
         self.tally.transactions += mined.transactions;
         self.tally.reverted += mined.reverted;
         self.tally.gas += mined.gas;
@@ -322,6 +326,7 @@ impl Simulation {
         let domain = &self.chain.view().domain;
         let signed = record.sign(domain, &node.operator).expect("RFC 6979 finds a nonce");
         let verified = signed.verify(domain).expect("a fresh signature recovers its key");
+        self.referee_record(index, &verified);
         let record = self.records.add(verified);
         let durable = self.now.after(FSYNC_MICROS);
         let me = Actor::node(number(index));

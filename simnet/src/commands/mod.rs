@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod explain;
+pub(crate) mod fuzz;
 pub(crate) mod new;
 pub(crate) mod plot;
 mod progress;

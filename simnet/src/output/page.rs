@@ -84,7 +84,11 @@ fn held(page: &mut Page, run: &Saved) {
     for check in &run.checks {
         page.put(format_args!("<tr><td>{}</td>{}</tr>", escape(&check.name), mark(check.holds)));
     }
-    page.put(format_args!("</table></section>"));
+    page.put(format_args!("</table>"));
+    for finding in &run.findings {
+        page.put(format_args!("<p class=\"fail\">{}</p>", escape(finding)));
+    }
+    page.put(format_args!("</section>"));
 }
 
 fn figures(page: &mut Page, run: &Saved) {

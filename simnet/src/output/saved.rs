@@ -82,6 +82,8 @@ pub struct Saved {
     pub kpis: Vec<Named>,
     /// Invariants.
     pub checks: Vec<SavedCheck>,
+    /// Where an invariant that does not hold was first broken.
+    pub findings: Vec<String>,
     /// The scenario's own assertions.
     pub assertions: Vec<SavedAssertion>,
     /// Figures over epochs and time.
@@ -174,6 +176,7 @@ impl Saved {
             time_s: seconds(report.time.0),
             kpis: kpis.collect(),
             checks: checks.collect(),
+            findings: report.findings.clone(),
             assertions: run.judgements.iter().map(Into::into).collect(),
             lines: lines(report),
             distributions: distributions(report),

@@ -23,6 +23,9 @@ pub fn table(report: &Report, judgements: &[Judgement], cost: Cost) -> String {
         let mark = if check.holds { "ok  " } else { "FAIL" };
         line(&mut text, format_args!("  {mark} {}", check.name));
     }
+    for finding in &report.findings {
+        line(&mut text, format_args!("       {finding}"));
+    }
     for judgement in judgements {
         let mark = if judgement.holds { "ok  " } else { "FAIL" };
         line(&mut text, format_args!("  {mark} {judgement}"));

@@ -8,6 +8,7 @@ use super::{RunError, Simulation, kpis, number};
 use crate::{
     chain::Books,
     nodes::Kind,
+    referee::Rule,
     report::{BooksRow, Check, EpochRow, KindRow, NodeRow, PayoutRow, Report, Status, Totals},
     scenario::{AdversaryKind, WARM_UP_EPOCHS},
 };
@@ -110,6 +111,7 @@ impl Simulation {
             final_books: books,
             totals: self.totals(),
             checks,
+            findings: self.referee.broken().values().cloned().collect(),
             kpis,
             series: Vec::new(),
             histograms: Vec::new(),
@@ -199,6 +201,10 @@ impl Simulation {
             Check::new("nobody but adversaries is at fault", epochs.iter().all(innocent)),
             Check::new("no node objected to a settlement", self.tally.wrong_settlements == 0),
         ];
+        checks.extend(
+            Rule::ALL
+                .map(|rule| Check::new(rule.words(), !self.referee.broken().contains_key(&rule))),
+        );
         if self.is_over {
             let wanted = self.scenario.epochs;
             let settled = epochs.iter().filter(|row| is_settled(row)).count() as u64;

@@ -64,6 +64,7 @@ pub(super) fn simulation(scenario: Scenario) -> Result<Simulation, SetupError> {
         tally: Tally::default(),
         now: start,
         is_over: false,
+        referee: crate::referee::Referee::default(),
         scenario,
     })
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod determinism;
+mod fuzz;
 mod outcomes;
 mod results;
 mod scenario;

@@ -1,0 +1,239 @@
+//! Swarm testing: the seed draws a small network with its faults and cheats, the run checks every
+//! invariant, and what fails is made smaller until nothing can be left out.
+
+use std::time::Instant;
+
+use crate::{
+    Scenario,
+    kernel::{Purpose, Stream, Streams},
+    report::Report,
+    runner::{self, Failure},
+    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, WARM_UP_EPOCHS},
+    units::{Size, Span},
+};
+
+/// What a run broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The invariant in words, or the message of the crash. Smaller scenarios are only taken while
+    /// they break the same.
+    pub what: String,
+    /// Where it was first seen.
+    pub detail: String,
+    /// Whether the network crashed.
+    pub is_crash: bool,
+}
+
+/// A scenario that breaks something, as it was drawn and as small as it could be made.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The seed that drew it.
+    pub seed: u64,
+    /// The smallest scenario that still breaks it.
+    pub scenario: Scenario,
+    /// What.
+    pub broken: Broken,
+    /// Runs that making it smaller took.
+    pub tries: u32,
+}
+
+/// Draws a scenario. Some are calm, so that what must work there is tested; the others mix faults
+/// and cheats whose shares the seed draws too.
+pub fn draw(seed: u64) -> Scenario {
+    let draws = &mut Streams::new(seed).stream(0, Purpose::Fuzz);
+    let mut scenario = Scenario { seed, adversaries: Vec::new(), ..Scenario::default() };
+    scenario.name = format!("fuzz-{seed}");
+    scenario.epochs = 1 + draws.below(3);
+    scenario.population.nodes = number(4 + draws.below(36));
+    scenario.population.offline = 0.0;
+    scenario.workload.packs = number(1 + draws.below(40));
+    scenario.workload.contributors = number(1 + draws.below(3)).min(scenario.workload.packs);
+    scenario.workload.pack_min = Size(1 + draws.below(20_000));
+    scenario.workload.pack_max =
+        Size((scenario.workload.pack_min.0 + draws.below(45_000)).min(64 << 10));
+    scenario.holding.replicas = number(1 + draws.below(4)).min(scenario.population.nodes);
+    scenario.holding.auditors = number(1 + draws.below(5));
+    scenario.holding.opened_cells = number(1 + draws.below(60));
+    scenario.net.latency = Span::millis(1 + draws.below(200));
+    scenario.net.jitter = share(draws, 100);
+    scenario.net.loss = share(draws, 2);
+    if draws.below(4) > 0 {
+        trouble(&mut scenario, draws);
+    }
+    possible(scenario)
+}
+
+/// Tight windows, long delays, losses, absences, faults and cheats: each in half of the draws.
+fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
+    if draws.below(2) == 0 {
+        scenario.chain.commit_blocks = 3 + draws.below(17);
+        scenario.net.latency = Span::millis(1 + draws.below(6_000));
+    }
+    if draws.below(2) == 0 {
+        scenario.net.loss = share(draws, 30);
+    }
+    if draws.below(2) == 0 {
+        scenario.population.offline = share(draws, 30);
+    }
+    if draws.below(3) == 0 {
+        let models = [ChurnModel::Exponential, ChurnModel::Weibull, ChurnModel::Pareto];
+        scenario.churn.model = *pick(&models, draws);
+        scenario.churn.share = share(draws, 60);
+        scenario.churn.session = Span::seconds(60 + draws.below(600));
+        scenario.churn.pause = Span::seconds(10 + draws.below(120));
+        scenario.churn.shape = 0.4 + share(draws, 100);
+    }
+    let epoch = scenario.epoch_span().0;
+    if draws.below(2) == 0 {
+        // Faults end an epoch before the last one does, so that all has to heal.
+        let last = WARM_UP_EPOCHS + scenario.epochs - 1;
+        for _ in 0..=draws.below(2) {
+            let kind = *pick(&FaultKind::ALL, draws);
+            let at = draws.below(epoch * last);
+            let lasts = 1 + draws.below(epoch);
+            let mut fault = FaultEvent::new(Span(at), kind, Span(lasts.min(epoch * last - at)));
+            fault.share = share(draws, if kind == FaultKind::BitRot { 20 } else { 60 });
+            scenario.events.push(fault);
+        }
+    }
+    if draws.below(2) == 0 {
+        for _ in 0..=draws.below(2) {
+            let known: Vec<_> =
+                AdversaryKind::ALL.into_iter().filter(|kind| kind.needs().is_none()).collect();
+            let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.02 + share(draws, 25));
+            plan.from = if draws.below(2) == 0 { Span::ZERO } else { Span(draws.below(3 * epoch)) };
+            scenario.adversaries.push(plan);
+        }
+    }
+}
+
+fn pick<'a, T>(all: &'a [T], draws: &mut Stream) -> &'a T {
+    let at = usize::try_from(draws.below(all.len() as u64)).unwrap_or(0);
+    &all[at]
+}
+
+/// A share of up to so many hundredths.
+fn share(draws: &mut Stream, hundredths: u32) -> f64 {
+    f64::from(number(draws.below(u64::from(hundredths) + 1))) / 100.0
+}
+
+fn number(value: u64) -> u32 {
+    u32::try_from(value).expect("draws are small")
+}
+
+/// Leaves out what the scenario is refused for, from the last on.
+fn possible(mut scenario: Scenario) -> Scenario {
+    while scenario.check().is_err() {
+        if scenario.events.pop().is_none() && scenario.adversaries.pop().is_none() {
+            scenario.chain = Scenario::default().chain;
+            scenario.churn = Scenario::default().churn;
+            scenario.population.offline = 0.0;
+            break;
+        }
+    }
+    scenario
+}
+
+/// Runs a scenario; what it broke first, if anything. `None` too when it was stopped.
+pub fn judge(scenario: &Scenario, goes_on: &mut dyn FnMut() -> bool) -> Option<Broken> {
+    match runner::run(scenario, &mut |_| goes_on()) {
+        Ok(report) if report.is_complete => broken(&report),
+        Ok(_) => None,
+        Err(Failure::Setup(_)) => None,
+        Err(failure) => Some(Broken {
+            what: failure.to_string().split(" at ").next().unwrap_or_default().to_owned(),
+            detail: failure.to_string(),
+            is_crash: true,
+        }),
+    }
+}
+
+fn broken(report: &Report) -> Option<Broken> {
+    let check = report.checks.iter().find(|check| !check.holds)?;
+    Some(Broken {
+        what: check.name.to_owned(),
+        detail: report.findings.join("; "),
+        is_crash: false,
+    })
+}
+
+/// Makes a scenario smaller while it breaks the same; stops at a time.
+pub fn shrink(seed: u64, scenario: Scenario, broken: Broken, until: Instant) -> Found {
+    let mut found = Found { seed, scenario, broken, tries: 0 };
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for smaller in smaller(&found.scenario) {
+            if Instant::now() >= until {
+                return found;
+            }
+            if smaller == found.scenario || smaller.check().is_err() {
+                continue;
+            }
+            found.tries += 1;
+            let now = judge(&smaller, &mut || Instant::now() < until);
+            if let Some(now) = now.filter(|now| now.what == found.broken.what) {
+                (found.scenario, found.broken, changed) = (smaller, now, true);
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// Scenarios that are smaller in one way each, the largest steps first.
+fn smaller(of: &Scenario) -> Vec<Scenario> {
+    let calm = Scenario::default();
+    let mut all = Vec::new();
+    let mut with = |change: &dyn Fn(&mut Scenario)| {
+        let mut scenario = of.clone();
+        change(&mut scenario);
+        all.push(scenario);
+    };
+    for at in 0..of.events.len() {
+        with(&|s| drop(s.events.remove(at)));
+    }
+    for at in 0..of.adversaries.len() {
+        with(&|s| drop(s.adversaries.remove(at)));
+    }
+    with(&|s| s.epochs = 1);
+    with(&|s| s.population.nodes = (s.population.nodes / 2).max(2));
+    with(&|s| s.workload.packs = (s.workload.packs / 2).max(1));
+    with(&|s| s.population.nodes = s.population.nodes.saturating_sub(1).max(2));
+    with(&|s| s.workload.packs = s.workload.packs.saturating_sub(1).max(1));
+    with(&|s| s.workload.contributors = 1);
+    with(&|s| s.churn = calm.churn.clone());
+    with(&|s| s.population.offline = 0.0);
+    with(&|s| s.net.loss = 0.0);
+    with(&|s| s.net.jitter = 0.0);
+    with(&|s| s.net.latency = calm.net.latency);
+    with(&|s| s.chain = calm.chain.clone());
+    with(&|s| s.holding = calm.holding.clone());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_draws_a_possible_scenario_and_always_the_same() {
+        let mut troubled = 0;
+        for seed in 0..500 {
+            let scenario = draw(seed);
+            assert_eq!(scenario.check(), Ok(()), "{scenario:?}");
+            assert_eq!(scenario, draw(seed));
+            troubled += usize::from(!scenario.adversaries.is_empty());
+        }
+        assert!((100..400).contains(&troubled), "{troubled}");
+    }
+
+    #[test]
+    fn each_step_of_shrinking_is_another_scenario_at_most_as_large() {
+        let scenario = draw(11);
+        for smaller in smaller(&scenario) {
+            assert!(smaller.population.nodes <= scenario.population.nodes);
+            assert!(smaller.events.len() <= scenario.events.len());
+        }
+    }
+}

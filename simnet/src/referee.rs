@@ -1,0 +1,257 @@
+//! Judges settlements by what really happened, not by what the machines say.
+//!
+//! The simulator knows who had which bytes, when each commitment was anchored and what was shown. The
+//! rules here are written from the design a second time, and share no arithmetic with `protocol`, so
+//! that a wrong rule there is seen although every node follows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{
+    AccountId, Amount, BlockNumber, Digest, Epoch,
+    settle::{Outcome, Source},
+};
+
+/// What a settlement must never do. Each is a check of every run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Payouts of an epoch are within its budget.
+    WithinBudget,
+    /// What an account has earned never shrinks.
+    NeverShrinks,
+    /// Balances grow by exactly what is paid.
+    AddsUp,
+    /// Whoever is paid for storage showed a proof within the epoch.
+    ProofInEpoch,
+    /// Whoever is paid for storage had the bytes when it showed them.
+    HadTheBytes,
+    /// Whoever is paid for storage was committed before the sample was known.
+    CommittedInTime,
+    /// Pay for storage is the pot by bytes proven over bytes assigned.
+    PaidByBytes,
+    /// Whoever is paid for auditing audited.
+    AuditedForPay,
+    /// Without faults and cheats everybody is paid.
+    CalmPays,
+    /// Without faults and cheats settlements are final in time.
+    CalmSettles,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::WithinBudget,
+        Self::NeverShrinks,
+        Self::AddsUp,
+        Self::ProofInEpoch,
+        Self::HadTheBytes,
+        Self::CommittedInTime,
+        Self::PaidByBytes,
+        Self::AuditedForPay,
+        Self::CalmPays,
+        Self::CalmSettles,
+    ];
+
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::WithinBudget => "no epoch pays more than its budget",
+            Self::NeverShrinks => "nobody's earnings shrink",
+            Self::AddsUp => "balances grow by exactly what is paid",
+            Self::ProofInEpoch => "storage is paid only for a proof shown within the epoch",
+            Self::HadTheBytes => "storage is paid only to who had the bytes",
+            Self::CommittedInTime => "storage is paid only for a commitment made before the sample",
+            Self::PaidByBytes => "storage pay is the pot by bytes proven over bytes assigned",
+            Self::AuditedForPay => "audits are paid only to who audited",
+            Self::CalmPays => "in a calm network every holder is paid",
+            Self::CalmSettles => "in a calm network settlements are final in time",
+        }
+    }
+}
+
+/// The rules' numbers, from the scenario and not from the machines.
+#[derive(Debug, Clone, Copy)]
+pub struct Laws {
+    /// First block of epoch 0.
+    pub genesis: u64,
+    /// Blocks of an epoch.
+    pub epoch_blocks: u64,
+    /// Blocks in which a commitment counts.
+    pub commit_blocks: u64,
+    /// Blocks after the end of an epoch in which its settlement is final when all goes well.
+    pub settle_blocks: u64,
+    /// Emission of an epoch.
+    pub budget: Amount,
+    /// Share of it for storage, in basis points.
+    pub storage_bps: u32,
+    /// Whether nothing goes wrong and nobody cheats.
+    pub is_calm: bool,
+}
+
+impl Laws {
+    const fn start(&self, epoch: Epoch) -> u64 {
+        self.genesis + epoch.0 * self.epoch_blocks
+    }
+}
+
+/// A proof as it was shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// The commitment that it opens.
+    pub commit: Digest,
+    /// The newest block then.
+    pub block: BlockNumber,
+    /// Bytes of the assigned packs that the node, or who worked for it, had then.
+    pub had: u64,
+}
+
+/// What happened in the epochs that are not settled yet.
+#[derive(Debug, Default)]
+pub struct Referee {
+    anchored: BTreeMap<(Epoch, Digest), BlockNumber>,
+    /// Root and claimed bytes of each commitment.
+    commits: BTreeMap<(Epoch, Digest), (Digest, u64)>,
+    proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
+    auditors: BTreeSet<(Epoch, AccountId)>,
+    leaves: BTreeMap<AccountId, Amount>,
+    broken: BTreeMap<Rule, String>,
+}
+
+impl Referee {
+    /// A root was anchored.
+    pub fn anchored(&mut self, epoch: Epoch, root: Digest, block: BlockNumber) {
+        self.anchored.entry((epoch, root)).or_insert(block);
+    }
+
+    /// A commitment was signed: its id, the root that anchors it, the bytes it claims.
+    pub fn committed(&mut self, epoch: Epoch, id: Digest, root: Digest, bytes: u64) {
+        self.commits.insert((epoch, id), (root, bytes));
+    }
+
+    /// A proof was signed.
+    pub fn shown(&mut self, epoch: Epoch, account: AccountId, shown: Shown) {
+        self.proofs.entry((epoch, account)).or_default().push(shown);
+    }
+
+    /// An audit was signed.
+    pub fn audited(&mut self, epoch: Epoch, auditor: AccountId) {
+        self.auditors.insert((epoch, auditor));
+    }
+
+    /// What was broken first, by rule.
+    pub const fn broken(&self) -> &BTreeMap<Rule, String> {
+        &self.broken
+    }
+
+    fn find(&mut self, rule: Rule, what: impl FnOnce() -> String) {
+        self.broken.entry(rule).or_insert_with(what);
+    }
+
+    /// Judges a settlement that became final in `block`; `assigned` are the bytes of all replicas.
+    pub fn judge(&mut self, laws: &Laws, outcome: &Outcome, assigned: u128, block: BlockNumber) {
+        let epoch = outcome.settlement.epoch;
+        self.judge_sums(laws, outcome);
+        let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
+        for line in &outcome.lines {
+            match line.source {
+                Source::Storage => {
+                    self.judge_storage(laws, epoch, line.account, line.amount, (pot, assigned));
+                }
+                Source::Audits if !self.auditors.contains(&(epoch, line.account)) => {
+                    let account = line.account;
+                    self.find(Rule::AuditedForPay, || format!("epoch {epoch}, account {account}"));
+                }
+                _ => {}
+            }
+        }
+        if laws.is_calm {
+            if let Some(zero) = outcome.zeros.first() {
+                self.find(Rule::CalmPays, || {
+                    format!("epoch {epoch}, account {}: {}", zero.account, zero.reason)
+                });
+            }
+            let due = laws.start(epoch.next()) + laws.settle_blocks;
+            if block.0 > due {
+                self.find(Rule::CalmSettles, || format!("epoch {epoch}: block {block}, not {due}"));
+            }
+        }
+        self.forget(epoch);
+    }
+
+    fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome) {
+        let epoch = outcome.settlement.epoch;
+        let mut paid = BTreeMap::<AccountId, u128>::new();
+        for line in &outcome.lines {
+            *paid.entry(line.account).or_default() += line.amount.0;
+        }
+        let sum: u128 = paid.values().sum();
+        if sum > laws.budget.0 {
+            self.find(Rule::WithinBudget, || format!("epoch {epoch}: {sum} of {}", laws.budget));
+        }
+        let after: BTreeMap<_, _> = outcome.leaves.iter().copied().collect();
+        for (account, before) in self.leaves.clone() {
+            let now = after.get(&account).copied().unwrap_or(Amount::ZERO);
+            if now < before {
+                self.find(Rule::NeverShrinks, || {
+                    format!("epoch {epoch}, account {account}: {before} became {now}")
+                });
+            }
+        }
+        for (account, now) in &after {
+            let before = self.leaves.get(account).copied().unwrap_or(Amount::ZERO);
+            let gained = paid.get(account).copied().unwrap_or(0);
+            if before.0 + gained != now.0 {
+                self.find(Rule::AddsUp, || {
+                    format!("epoch {epoch}, account {account}: {before} and {gained} is not {now}")
+                });
+            }
+        }
+        self.leaves = after;
+    }
+
+    fn judge_storage(
+        &mut self,
+        laws: &Laws,
+        epoch: Epoch,
+        account: AccountId,
+        amount: Amount,
+        (pot, assigned): (u128, u128),
+    ) {
+        let at = || format!("epoch {epoch}, account {account}");
+        let end = laws.start(epoch.next());
+        let all = self.proofs.get(&(epoch, account)).cloned().unwrap_or_default();
+        let in_epoch = |shown: &&Shown| shown.block.0 < end;
+        if all.iter().find(in_epoch).is_none() {
+            self.find(Rule::ProofInEpoch, at);
+            return;
+        }
+        let pay = |bytes: u64| pot * u128::from(bytes) / assigned.max(1);
+        // One who showed several proofs is paid for one of them.
+        if !all.iter().any(|shown| pay(shown.had) >= amount.0) {
+            let had = all.iter().map(|shown| shown.had).max().unwrap_or(0);
+            self.find(Rule::HadTheBytes, || {
+                format!("{}: {amount} for {had} bytes, worth {}", at(), pay(had))
+            });
+        }
+        let deadline = laws.start(epoch) + laws.commit_blocks;
+        let commits: Vec<_> =
+            all.iter().filter_map(|shown| self.commits.get(&(epoch, shown.commit))).collect();
+        let is_early = |root: &Digest| {
+            self.anchored.get(&(epoch, *root)).is_some_and(|block| block.0 <= deadline)
+        };
+        let late = !commits.iter().any(|(root, _)| is_early(root));
+        let is_exact = commits.iter().any(|(_, bytes)| pay(*bytes) == amount.0);
+        if late {
+            self.find(Rule::CommittedInTime, at);
+        }
+        if !is_exact {
+            self.find(Rule::PaidByBytes, || format!("{}: {amount}", at()));
+        }
+    }
+
+    fn forget(&mut self, settled: Epoch) {
+        self.anchored.retain(|(epoch, _), _| *epoch > settled);
+        self.commits.retain(|(epoch, _), _| *epoch > settled);
+        self.proofs.retain(|(epoch, _), _| *epoch > settled);
+        self.auditors.retain(|(epoch, _)| *epoch > settled);
+    }
+}

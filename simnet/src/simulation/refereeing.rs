@@ -1,0 +1,104 @@
+//! Tells the referee what really happens.
+
+use protocol::{
+    BlockNumber, Epoch,
+    chain::ChainEvent,
+    node::anchor_root,
+    record::{Body, VerifiedRecord},
+};
+
+use super::{Simulation, number};
+use crate::{
+    chain::BUDGET,
+    referee::{Laws, Shown},
+    scenario::{AdversaryKind, ChurnModel},
+};
+
+/// Blocks that a settlement may take beyond its windows when all goes well: the proposal, the last
+/// transaction, and a delay each.
+const SLACK_BLOCKS: u64 = 12;
+
+impl Simulation {
+    /// The scenario's numbers, as the referee needs them.
+    fn laws(&self) -> Laws {
+        let (view, scenario) = (self.chain.view(), &self.scenario);
+        let params = scenario.params();
+        Laws {
+            genesis: view.schedule.genesis_block.0,
+            epoch_blocks: scenario.chain.epoch_blocks,
+            commit_blocks: scenario.chain.commit_blocks,
+            settle_blocks: params.settle_delay_blocks
+                + scenario.chain.challenge_blocks
+                + SLACK_BLOCKS,
+            budget: BUDGET,
+            storage_bps: params.economics.emission_storage_bps,
+            is_calm: self.is_calm(),
+        }
+    }
+
+    /// Whether nothing goes wrong and nobody cheats: then everything has to work.
+    fn is_calm(&self) -> bool {
+        let scenario = &self.scenario;
+        let has_time = scenario.chain.commit_blocks >= 10
+            && scenario.net.latency.0.saturating_mul(8) <= scenario.chain.block.0
+            && scenario.net.jitter <= 1.0;
+        scenario.events.is_empty()
+            && scenario.adversaries.is_empty()
+            && scenario.churn.model == ChurnModel::None
+            && scenario.population.offline <= 0.0
+            && scenario.net.loss <= 0.02
+            && has_time
+    }
+
+    /// What a block says to the referee.
+    pub(super) fn referee_block(&mut self, events: &[ChainEvent], block: BlockNumber) {
+        for event in events {
+            match event {
+                ChainEvent::Anchored { epoch, root } => {
+                    self.referee.anchored(*epoch, *root, block);
+                }
+                ChainEvent::Finalised { epoch, .. } => self.referee_epoch(*epoch, block),
+                _ => {}
+            }
+        }
+    }
+
+    fn referee_epoch(&mut self, epoch: Epoch, block: BlockNumber) {
+        // Nobody recomputed it: a settlement that cannot be is caught by the objections.
+        let Some(settled) = self.settled(epoch).cloned() else { return };
+        let assigned = self.chain.view().placement(epoch).bytes();
+        let laws = self.laws();
+        self.referee.judge(&laws, &settled.outcome, assigned, block);
+    }
+
+    /// What a signed record says to the referee.
+    pub(super) fn referee_record(&mut self, index: usize, record: &VerifiedRecord) {
+        let made = record.record();
+        match &made.body {
+            Body::StorageCommit(body) => {
+                let root = anchor_root(&record.id());
+                self.referee.committed(made.epoch, record.id(), root, body.bytes);
+            }
+            Body::StorageProof(body) => {
+                let placement = self.chain.view().placement(made.epoch);
+                let packs = placement.packs_of(made.account).iter();
+                let had = packs.filter(|(hash, _)| self.had(index, hash)).map(|(_, bytes)| bytes);
+                let shown = Shown { commit: body.commit, block: self.chain.head(), had: had.sum() };
+                self.referee.shown(made.epoch, made.account, shown);
+            }
+            Body::Audit(_) => self.referee.audited(made.epoch, made.account),
+            _ => {}
+        }
+    }
+
+    /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
+    /// has another prove for it, could show them: no rule sees more.
+    fn had(&self, index: usize, hash: &protocol::Hash) -> bool {
+        let borrows = |kind: AdversaryKind| {
+            matches!(kind, AdversaryKind::OnDemand | AdversaryKind::Outsourcing)
+        };
+        let can_borrow = self.nodes[index].kind.is_adverse()
+            && self.scenario.adversaries.iter().any(|plan| borrows(plan.kind));
+        can_borrow || self.blobs.has(number(index), hash)
+    }
+}
