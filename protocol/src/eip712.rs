@@ -103,6 +103,26 @@ impl Signature {
     }
 }
 
+/// Finds out who signed. [`Ecrecover`] is the answer of every real network; a simulation may have
+/// another, at a modelled cost.
+pub trait Recover {
+    /// The signer of a digest.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when nobody signed.
+    fn recover(&self, signature: &Signature, digest: &Digest) -> Result<EvmAddress, BadSignature>;
+}
+
+/// Secp256k1 signatures, as the EVM's `ecrecover` reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct Ecrecover;
+
+impl Recover for Ecrecover {
+    fn recover(&self, signature: &Signature, digest: &Digest) -> Result<EvmAddress, BadSignature> {
+        signature.recover(digest)
+    }
+}
+
 /// A secp256k1 key that signs records or receipts.
 #[derive(Clone)]
 pub struct EvmKey(SigningKey);

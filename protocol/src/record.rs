@@ -15,7 +15,7 @@ pub use body::{
 
 use crate::{
     codec::{DecodeError, Reader, Wire, encode_bytes},
-    eip712::{BadSignature, Domain, EvmKey, Signature, word},
+    eip712::{BadSignature, Domain, Ecrecover, EvmKey, Recover, Signature, word},
     hash::keccak,
     holding,
     ids::{AccountId, Digest, Epoch, EvmAddress},
@@ -150,8 +150,20 @@ impl SignedRecord {
     /// # Errors
     /// [`BadSignature`] when nobody did.
     pub fn verify(self, domain: &Domain) -> Result<VerifiedRecord, BadSignature> {
+        self.verify_with(domain, &Ecrecover)
+    }
+
+    /// [`Self::verify`] with another way to find the signer.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when nobody signed.
+    pub fn verify_with(
+        self,
+        domain: &Domain,
+        signatures: &impl Recover,
+    ) -> Result<VerifiedRecord, BadSignature> {
         let id = self.record.id(domain);
-        let signer = self.signature.recover(&id)?;
+        let signer = signatures.recover(&self.signature, &id)?;
         let is_well_formed = self.record.is_well_formed(domain);
         Ok(VerifiedRecord { id, signer, is_well_formed, signed: self })
     }

@@ -10,7 +10,7 @@ mod log;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-pub use log::{EpochLog, VerifyError, verify};
+pub use log::{EpochLog, VerifyError, verify, verify_with};
 
 use crate::{
     chain::{ChainView, DatanetUse, Settlement},

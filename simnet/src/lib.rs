@@ -23,9 +23,12 @@
 //! - No bytes are copied per node: records and blobs exist once, nodes hold bits and indices.
 //! - No money is modelled: every amount is read from the contracts.
 
+pub mod adversary;
 pub mod budget;
 pub mod chain;
 pub mod compare;
+pub mod data;
+pub mod faults;
 pub mod fuzz;
 pub mod kernel;
 pub mod network;
@@ -43,4 +46,4 @@ mod trace;
 pub mod units;
 
 pub use scenario::{Scenario, ScenarioError};
-pub use simulation::{Progress, RunError, SetupError, Simulation};
+pub use simulation::{Answer, Parts, Progress, RunError, SetupError, Simulation, World};

@@ -217,18 +217,24 @@ pub struct Totals {
     pub refused: u64,
     /// Gas of those that succeeded.
     pub gas: u64,
-    /// Deliveries that gossip tried.
-    pub gossip_sent: u64,
-    /// Those that it lost.
-    pub gossip_lost: u64,
-    /// Records that pull sync brought.
-    pub pulled: u64,
+    /// Records handed to machines.
+    pub delivered: u64,
+    /// Sessions that began after the start.
+    pub sessions: u64,
+    /// Most events that waited at once.
+    pub most_pending: u64,
+    /// What the time quantum added to an event on average, in microseconds.
+    pub quantum_shift: f64,
+    /// Transfers that were given up or that nobody answered.
+    pub lost_transfers: u64,
     /// Bytes that nodes fetched.
     pub fetched_bytes: u64,
     /// Bytes of all blobs.
     pub blob_bytes: u64,
     /// Objections that machines raised.
     pub wrong_settlements: u64,
+    /// Proposals that were defeated.
+    pub defeated: u64,
 }
 
 /// Something that has to hold.

@@ -6,6 +6,7 @@ use super::{Evidence, Outcome, SettleError, settle};
 use crate::{
     chain::{ChainView, Settlement},
     codec::{DecodeError, Reader, Wire, encode_bytes, encode_count, encode_list},
+    eip712::{Ecrecover, Recover},
     hash::blake3,
     ids::{AccountId, Amount, Digest, Epoch, Hash},
     limits::{MAX_LOG_RECORDS, MAX_OPENINGS_BYTES},
@@ -124,7 +125,20 @@ pub fn verify(
     settlement: &Settlement,
     log: &[u8],
 ) -> Result<Outcome, VerifyError> {
-    let outcome = recompute(chain, settlement.epoch, log)?;
+    verify_with(chain, settlement, log, &Ecrecover)
+}
+
+/// [`verify`] with another way to find the signers of records.
+///
+/// # Errors
+/// [`VerifyError`] naming the first thing that does not follow.
+pub fn verify_with(
+    chain: &ChainView,
+    settlement: &Settlement,
+    log: &[u8],
+    signatures: &impl Recover,
+) -> Result<Outcome, VerifyError> {
+    let outcome = recompute(chain, settlement.epoch, log, signatures)?;
     let found = &outcome.settlement;
     if found.records_root != settlement.records_root {
         return Err(VerifyError::RecordsRoot {
@@ -147,15 +161,21 @@ pub fn verify(
 }
 
 /// Settles an epoch from a log's own evidence.
-fn recompute(chain: &ChainView, epoch: Epoch, log: &[u8]) -> Result<Outcome, VerifyError> {
+fn recompute(
+    chain: &ChainView,
+    epoch: Epoch,
+    log: &[u8],
+    signatures: &impl Recover,
+) -> Result<Outcome, VerifyError> {
     let log = EpochLog::from_bytes(log)?;
     if log.epoch != epoch {
         return Err(VerifyError::WrongEpoch { expected: epoch, found: log.epoch });
     }
     let mut evidence = Evidence::default();
     for (index, record) in log.records.into_iter().enumerate() {
-        let verified =
-            record.verify(&chain.domain).map_err(|_| VerifyError::BadSignature(index))?;
+        let verified = record
+            .verify_with(&chain.domain, signatures)
+            .map_err(|_| VerifyError::BadSignature(index))?;
         evidence.records.insert(verified.id(), Arc::new(verified));
     }
     evidence.openings =

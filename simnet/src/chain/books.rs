@@ -39,6 +39,25 @@ impl Books {
 }
 
 impl Chain {
+    /// What does not hold after a block, by a few questions to the contracts; `None` when all is
+    /// well. [`Self::books`] adds up everybody's balance, which takes time, and is asked once an epoch.
+    pub fn broken_law(&mut self) -> Result<Option<&'static str>, ChainError> {
+        let at = self.evm.deployment();
+        let (vault, registry) = (at.vault, at.registry);
+        let state = self.evm.vault()?;
+        let received = state.funded.saturating_add(state.redeemed);
+        if received != self.evm.balance(vault)?.saturating_add(state.paid) {
+            return Ok(Some("the vault does not hold what it received less what it paid"));
+        }
+        if self.evm.balance(registry)? != self.staked {
+            return Ok(Some("the registry does not hold the sum of all stakes"));
+        }
+        if state.paid > received {
+            return Ok(Some("the vault paid more than it received"));
+        }
+        Ok(None)
+    }
+
     /// Reads the books from the contracts.
     pub fn books(&mut self) -> Result<Books, ChainError> {
         let at = self.evm.deployment();

@@ -15,7 +15,7 @@ use contracts_abi::{
 };
 use protocol::{
     AccountId, Amount, BlockNumber, EvmAddress, Timestamp,
-    chain::{ChainEvent, ChainView, Transaction},
+    chain::{BlockHeader, ChainEvent, ChainView, Transaction},
     hash::keccak,
 };
 
@@ -25,8 +25,6 @@ use crate::{Scenario, kernel::Time};
 pub const CHAIN_ID: u64 = 20_260;
 /// Emission of an epoch.
 pub const BUDGET: Amount = Amount(10_000 * Amount::ONE_OPEN.0);
-/// Stake that a sponsor puts behind every node.
-pub const STAKE: Amount = Amount(100 * Amount::ONE_OPEN.0);
 const VAULT: Amount = Amount(500_000_000 * Amount::ONE_OPEN.0);
 const SPONSOR: Amount = Amount(100_000_000 * Amount::ONE_OPEN.0);
 
@@ -78,12 +76,16 @@ pub struct Chain {
     sponsor: EvmAddress,
     treasury: EvmAddress,
     accounts: BTreeMap<AccountId, EvmAddress>,
+    /// Stakes as the registry's events tell them.
+    stakes: BTreeMap<AccountId, Amount>,
+    /// Their sum.
+    staked: Amount,
     refused: u64,
 }
 
 impl Chain {
     /// Deploys the contracts.
-    pub fn deploy(scenario: &Scenario) -> Result<Self, ChainError> {
+    pub fn deploy(scenario: &Scenario, start_after: u64) -> Result<Self, ChainError> {
         let params = scenario.params();
         let (sponsor, treasury) = (named_address(b"sponsor", 0), named_address(b"treasury", 0));
         let bond = Amount::ONE_OPEN;
@@ -95,7 +97,7 @@ impl Chain {
             epoch_blocks: scenario.chain.epoch_blocks,
             commit_blocks: scenario.chain.commit_blocks,
             challenge_blocks: scenario.chain.challenge_blocks,
-            start_after: 0,
+            start_after,
             cell_bytes: params.holding.cell_bytes,
             bonds: Bonds { proposal: bond, objection: bond, dispute: bond, fault: bond },
             min_stake: Amount::ZERO,
@@ -105,7 +107,16 @@ impl Chain {
         let view =
             ChainView::new(at.domain(), at.registry, at.schedule, at.budget, at.treasury, params);
         let accounts = BTreeMap::from([(at.treasury, treasury)]);
-        Ok(Self { evm, view, sponsor, treasury, accounts, refused: 0 })
+        Ok(Self {
+            evm,
+            view,
+            sponsor,
+            treasury,
+            accounts,
+            stakes: BTreeMap::new(),
+            staked: Amount::ZERO,
+            refused: 0,
+        })
     }
 
     /// The chain as nodes see it.
@@ -138,16 +149,7 @@ impl Chain {
     /// Makes the next block.
     pub fn mine(&mut self, at: Time) -> Mined {
         let block = self.evm.mine(Timestamp(at.millis()));
-        self.view.apply(block.header, &block.events);
-        for event in &block.events {
-            match event {
-                ChainEvent::AccountRegistered { account, payout, .. }
-                | ChainEvent::PayoutChanged { account, payout } => {
-                    self.accounts.insert(*account, *payout);
-                }
-                _ => {}
-            }
-        }
+        self.fold(block.header, &block.events);
         let gas = block.results.iter().flatten().map(|executed| executed.gas).sum();
         Mined {
             number: block.header.number,
@@ -171,13 +173,26 @@ impl Chain {
         for result in block.results {
             result.map_err(ChainError::Reverted)?;
         }
-        self.view.apply(block.header, &block.events);
-        for event in &block.events {
-            if let ChainEvent::AccountRegistered { account, payout, .. } = event {
-                self.accounts.insert(*account, *payout);
+        self.fold(block.header, &block.events);
+        Ok(block.events)
+    }
+
+    fn fold(&mut self, header: BlockHeader, events: &[ChainEvent]) {
+        self.view.apply(header, events);
+        for event in events {
+            match event {
+                ChainEvent::AccountRegistered { account, payout, .. }
+                | ChainEvent::PayoutChanged { account, payout } => {
+                    self.accounts.insert(*account, *payout);
+                }
+                ChainEvent::StakeChanged { account, stake } => {
+                    let before = self.stakes.insert(*account, *stake).unwrap_or_default();
+                    let rest = self.staked.saturating_sub(before);
+                    self.staked = rest.saturating_add(*stake);
+                }
+                _ => {}
             }
         }
-        Ok(block.events)
     }
 
     /// What an account was paid so far, as its contract says.

@@ -4,11 +4,13 @@
 //! what an event means.
 
 mod calendar;
+mod draws;
 mod queue;
 mod slab;
 mod streams;
 
 pub use calendar::CalendarQueue;
+pub use draws::{Draws, normal, ratio, scale};
 pub use queue::{EventQueue, HeapQueue, Scheduled};
 pub use slab::Slab;
 pub use streams::{Chance, Purpose, Stream, Streams};

@@ -21,6 +21,22 @@ pub enum Purpose {
     Data = 4,
     /// What a lazy node makes up.
     MadeUp = 5,
+    /// Where nodes are.
+    Place = 6,
+    /// Rates of access lines.
+    Access = 7,
+    /// NAT and hole punching.
+    Nat = 8,
+    /// When blocks and transactions arrive.
+    Chain = 9,
+    /// Whom faults strike.
+    Fault = 10,
+    /// Choices of adversaries.
+    Adversary = 11,
+    /// Costs and choices of operators.
+    Economy = 12,
+    /// How nodes behave.
+    Role = 13,
     /// Resampling of results.
     Bootstrap = 100,
     /// Scenarios that are drawn.

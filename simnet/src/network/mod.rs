@@ -1,97 +1,241 @@
 //! What the network does to messages: the model, and its only numbers.
 //!
-//! - **Delay**: one way `latency`, varied by up to the share `jitter`, uniformly, both ways.
+//! - **Delay** between two nodes: the [`Underlay`]'s, varied by up to the share `jitter`, uniformly,
+//!   both ways. Through a relay it is two delays and a typical one.
 //! - **Gossip** (gossipsub with a mesh of [`MESH`]): a receiver is `h` hops away, where a share
-//!   `MESH · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop costs a delay and
-//!   [`HOP_MICROS`] of validation. A share `loss` of receivers misses a message altogether.
-//! - **Pull sync**: at every block a node asks one random peer that is online for the records that
-//!   it lacks; a share `loss` of questions gets no answer.
-//! - **Transfers**: a round trip, the bytes at the bandwidth, and one more round trip for each lost
-//!   attempt. A provider never refuses for load: bandwidth is not shared between transfers.
-//! - **The chain**: a transaction takes one delay and is in the next block; a block takes one delay
-//!   to each node. Nodes read one shared view, so a node sees at least the block that it was told.
+//!   `MESH · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop leads through a node
+//!   drawn at random, the nearer of [`CHOICES`], since the first copy of a message wins, and costs its
+//!   delay and [`HOP_MICROS`] of validation. A share `loss` of receivers misses a message altogether.
+//!   Messages are small: they take no bandwidth.
+//! - **Pull sync**: what was missed is asked of a random peer, first after [`GRACE_MICROS`] and then
+//!   every `pull`; a share `loss` of questions gets no answer.
+//! - **Transfers**: a round trip, then the bytes over both access lines, first come, first served;
+//!   three delays more for each lost attempt.
+//! - **The chain**: transactions and blocks take a typical delay. Nodes read one shared view, so a
+//!   node sees at least the block that it was told.
+//!
+//! When a message reaches a node is a function of (seed, message, node): it is computed when somebody
+//! asks, and costs nothing where nobody does. Packets, reordering within a transfer, and congestion
+//! inside the underlay are not modelled.
+
+mod access;
+mod underlay;
+
+pub use access::Route;
+pub use underlay::{Coords, Matrix, Trace, Underlay, Uniform, build};
+
+use access::{Lines, Nat};
 
 use crate::{
     Scenario,
-    kernel::{Chance, Stream},
+    faults::Faults,
+    kernel::{Draws, Purpose, Time, ratio},
+    scenario::FaultKind,
 };
 
 /// Neighbours in the gossip mesh: gossipsub's default.
 pub const MESH: u64 = 8;
+/// Peers from which the next hop of a path is the nearest: fitted to a flood over a real mesh of
+/// this degree (`examples/flood.rs`).
+pub const CHOICES: u64 = 3;
 /// Time that a peer takes to validate and forward a message.
 pub const HOP_MICROS: u64 = 500;
+/// After this time without a message, a node asks for it.
+pub const GRACE_MICROS: u64 = 1_000_000;
 /// Time to make a record durable.
 pub const FSYNC_MICROS: u64 = 5_000;
 /// Time to read one cell from a disk that seeks.
 pub const SEEK_MICROS: u64 = 10_000;
 /// Attempts after which a transfer is given up.
 const MAX_ATTEMPTS: u64 = 8;
+/// Questions after which a lost record stays lost: with nine of ten unanswered, one in 800 is.
+const MAX_PULLS: u64 = 64;
 
-/// Delays and losses of one network.
-#[derive(Debug, Clone)]
+/// Delays, losses and lines of one network.
 pub struct Network {
-    latency: u64,
-    jitter: u64,
-    loss: Chance,
-    bits_per_micro: f64,
+    underlay: Box<dyn Underlay>,
+    faults: Faults,
+    lines: Lines,
+    nat: Nat,
+    draws: Draws,
+    nodes: u32,
+    jitter: f64,
+    loss: f64,
+    pull: u64,
+    relay: f64,
     /// Of 2³² draws, how many lie within one hop more each.
     hops: Vec<u64>,
+    /// Share of a victim's peers that withhold; by node, zero for all others.
+    eclipsed: Vec<f32>,
 }
 
 impl Network {
-    /// The network of a scenario.
-    pub fn new(scenario: &Scenario) -> Self {
-        let latency = scenario.net.latency.0;
+    /// The network of a scenario over an underlay.
+    pub fn new(scenario: &Scenario, underlay: Box<dyn Underlay>, faults: Faults) -> Self {
+        let draws = Draws::new(scenario.seed);
+        let nodes = scenario.population.nodes;
         Self {
-            latency,
-            jitter: share_of(latency, scenario.net.jitter),
-            loss: Chance::new(scenario.net.loss),
-            bits_per_micro: scenario.net.down_mbit.min(scenario.net.up_mbit),
-            hops: hop_quantiles(u64::from(scenario.population.nodes)),
+            underlay,
+            faults,
+            lines: Lines::new(&scenario.net, nodes, draws),
+            nat: Nat::new(&scenario.net, draws),
+            draws,
+            nodes,
+            jitter: scenario.net.jitter,
+            loss: scenario.net.loss,
+            pull: scenario.net.pull.0,
+            relay: scenario.net.relay_mbit,
+            hops: hop_quantiles(u64::from(nodes)),
+            eclipsed: Vec::new(),
         }
     }
 
-    /// One way between two peers.
-    pub fn delay(&self, draws: &mut Stream) -> u64 {
-        let spread = self.jitter.saturating_mul(2).saturating_add(1);
-        (self.latency - self.jitter).saturating_add(draws.below(spread))
+    /// What goes wrong, and when.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
     }
 
-    /// When a receiver has a gossip message; `None` when it misses it. One draw gives loss
-    /// and distance, another the jitter.
-    pub fn gossip(&self, draws: &mut Stream) -> Option<u64> {
-        let word = draws.word();
-        if self.loss.takes(word >> 32) {
+    /// Delays and places.
+    pub fn underlay(&self) -> &dyn Underlay {
+        &*self.underlay
+    }
+
+    /// Rates of a node's line (down, up), in Mbit/s.
+    pub fn rates(&self, node: u32) -> (f64, f64) {
+        self.lines.rates(node)
+    }
+
+    /// Puts withholding peers around a node: a share of all that it asks.
+    pub fn eclipse(&mut self, victim: u32, share: f64) {
+        self.eclipsed.resize(self.nodes as usize, 0.0);
+        if let Some(of) = self.eclipsed.get_mut(victim as usize) {
+            #[expect(clippy::cast_possible_truncation, reason = "a share to seven digits")]
+            let share = share as f32;
+            *of = of.max(share);
+        }
+    }
+
+    fn withheld(&self, node: u32) -> f64 {
+        self.eclipsed.get(node as usize).map_or(0.0, |share| f64::from(*share))
+    }
+
+    fn varied(&self, delay: u64, word: u64) -> u64 {
+        share_of(delay, 1.0 - self.jitter + 2.0 * self.jitter * ratio(word))
+    }
+
+    /// One way between a node and what is not a node; `which` tells the messages apart.
+    pub fn to_server(&self, node: u32, which: u64) -> u64 {
+        self.varied(self.underlay.typical(), self.draws.word(Purpose::Chain, node.into(), which))
+    }
+
+    /// When a message that its author sent reaches another node.
+    pub fn arrival(&self, message: u32, (author, sent): (u32, Time), to: u32) -> Time {
+        if author == to {
+            return sent;
+        }
+        let word = |which| self.draws.word(Purpose::Gossip, which, pair(message, to));
+        let loss = self.loss.max(self.faults.loss(sent));
+        let gossiped = sent.after(self.path(author, to, word(0) & u64::from(u32::MAX), word(1)));
+        let withheld = self.withheld(to);
+        let is_lost = ratio(word(2)) < loss || withheld > 0.0;
+        let arrived =
+            if is_lost { self.pulled(sent, loss.max(withheld), to, word(3)) } else { gossiped };
+        let places = ((author, self.region(author)), (to, self.region(to)));
+        match self.faults.separated(arrived, places.0, places.1) {
+            Some(healed) => self.pulled(healed, loss.max(withheld), to, word(4)),
+            None => arrived,
+        }
+    }
+
+    fn region(&self, node: u32) -> usize {
+        self.underlay.region(node)
+    }
+
+    /// The delays of a path of gossip to a node, hop by hop backwards.
+    fn path(&self, author: u32, to: u32, place: u64, word: u64) -> u64 {
+        let further = self.hops.iter().filter(|within| place >= **within).count() as u64;
+        let (mut here, mut sum) = (to, 0u64);
+        for hop in 0..further {
+            let candidate = |choice| {
+                let drawn = self.draws.word(Purpose::Request, word, hop * CHOICES + choice);
+                let peer = crate::kernel::scale(drawn, self.nodes.into());
+                let peer = u32::try_from(peer).expect("a node's number");
+                (self.varied(self.underlay.delay(peer, here), drawn.rotate_left(21)), peer)
+            };
+            let (delay, peer) = (0..CHOICES).map(candidate).min().expect("there are choices");
+            (here, sum) = (peer, sum + delay + HOP_MICROS);
+        }
+        sum + self.varied(self.underlay.delay(author, here), word.rotate_left(13)) + HOP_MICROS
+    }
+
+    /// When a node that asks one peer after the other has what it lacks.
+    fn pulled(&self, since: Time, loss: f64, node: u32, word: u64) -> Time {
+        let draw = |which| ratio(self.draws.word(Purpose::Request, word, which));
+        let lost = (1..MAX_PULLS).take_while(|attempt| draw(*attempt) < loss).count() as u64;
+        let phase = share_of(self.pull, draw(0));
+        let trip =
+            2 * self.varied(self.underlay.typical(), word.rotate_left(u32::from(node as u8)));
+        since.after(GRACE_MICROS + phase).after(lost.saturating_mul(self.pull)).after(trip)
+    }
+
+    /// How long a node that comes back takes to have all records again; `None` while nobody tells it
+    /// of peers.
+    pub fn sync(&self, now: Time, node: u32, which: u64) -> Option<Time> {
+        let region = self.region(node);
+        if let Some(end) = self.faults.until(FaultKind::BootstrapOutage, now, node, region) {
+            return (end.0 < u64::MAX).then_some(end);
+        }
+        let word = self.draws.word(Purpose::Session, which, node.into());
+        Some(self.pulled(now, self.loss.max(self.withheld(node)), node, word))
+    }
+
+    /// Whether one node can ask another now, and how.
+    pub fn reaches(&self, now: Time, from: u32, to: u32) -> Option<Route> {
+        let places = ((from, self.region(from)), (to, self.region(to)));
+        let is_cut = self.faults.separated(now, places.0, places.1).is_some()
+            || self.faults.separated(now, places.1, places.0).is_some();
+        if is_cut {
             return None;
         }
-        let place = word & u64::from(u32::MAX);
-        let further = self.hops.iter().filter(|within| place >= **within).count() as u64;
-        let hops = further + 1;
-        // The sum of the hops' jitters is drawn at once, with its standard deviation.
-        let spread = self.jitter.saturating_mul(hops.isqrt()).min(self.latency * hops);
-        let varied = draws.below(spread.saturating_mul(2).saturating_add(1));
-        Some(hops * (self.latency + HOP_MICROS) - spread + varied)
+        let route = self.nat.route(from, to);
+        let is_down = route == Route::Relayed
+            && self.faults.until(FaultKind::RelayOutage, now, from, places.0.1).is_some();
+        (!is_down).then_some(route)
     }
 
-    /// A question to a peer and its answer; `None` when either is lost.
-    pub fn round_trip(&self, draws: &mut Stream) -> Option<u64> {
-        let is_lost = draws.happens(self.loss);
-        let both = self.delay(draws).saturating_add(self.delay(draws));
-        (!is_lost).then_some(both)
-    }
-
-    /// A transfer of `bytes`; `None` when it was given up.
-    pub fn transfer(&self, bytes: u64, draws: &mut Stream) -> Option<u64> {
-        let sending = micros_of(bytes, self.bits_per_micro);
-        let mut waited = 0u64;
-        for _ in 0..MAX_ATTEMPTS {
-            match self.round_trip(draws) {
-                Some(trip) => return Some(waited + trip + sending),
-                None => waited += 3 * self.latency,
-            }
+    /// When bytes that a node asks another (a server without one) for at `now` are there; `None` when
+    /// the other is not reached or it was given up. `which` tells transfers apart.
+    pub fn transfer(
+        &mut self,
+        now: Time,
+        from: Option<u32>,
+        to: u32,
+        bytes: u64,
+        which: u64,
+    ) -> Option<Time> {
+        let route = match from {
+            Some(from) => self.reaches(now, to, from)?,
+            None => Route::Direct,
+        };
+        let typical = self.underlay.typical();
+        let own = from.map_or(typical, |from| self.underlay.delay(from, to));
+        let (one_way, limit) = match route {
+            Route::Direct => (own, f64::INFINITY),
+            Route::Relayed => (own + typical, self.relay),
+        };
+        let loss = self.loss.max(self.faults.loss(now));
+        let word = |n| self.draws.word(Purpose::Request, pair(to, from.unwrap_or(to)) ^ which, n);
+        let lost = (0..MAX_ATTEMPTS).take_while(|n| ratio(word(*n)) < loss).count() as u64;
+        if lost == MAX_ATTEMPTS {
+            return None;
         }
-        None
+        let asked = now.after(self.varied(one_way, word(90))).after(lost * 3 * one_way);
+        Some(self.lines.send(asked, from, to, bytes, limit, self.varied(one_way, word(91))))
     }
+}
+
+const fn pair(one: u32, other: u32) -> u64 {
+    (one as u64) << 32 | other as u64
 }
 
 #[expect(
@@ -102,17 +246,6 @@ impl Network {
 )]
 fn share_of(value: u64, share: f64) -> u64 {
     ((value as f64) * share) as u64
-}
-
-/// Time of bytes on a line: Mbit/s are bits per microsecond.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "transfers are far below 2^52 bits"
-)]
-fn micros_of(bytes: u64, mbit: f64) -> u64 {
-    (bytes as f64 * 8.0 / mbit) as u64
 }
 
 /// Cumulative shares of receivers within 1, 2, … hops, in units of 2⁻³², without the last.
@@ -130,32 +263,64 @@ fn hop_quantiles(nodes: u64) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Purpose, Streams};
-    use crate::{scenario::Net, units::Span};
+    use crate::{
+        scenario::{FaultEvent, Net},
+        units::Span,
+    };
 
-    fn network(loss: f64) -> Network {
-        let mut scenario = Scenario::default();
-        scenario.net = Net { loss, latency: Span::millis(100), ..Net::default() };
-        Network::new(&scenario)
+    fn network(loss: f64, events: &[FaultEvent]) -> Network {
+        let net = Net { loss, latency: Span::millis(100), ..Net::default() };
+        let scenario = Scenario { net, ..Scenario::default() };
+        let faults = Faults::new(events, &[], Draws::new(7)).unwrap();
+        Network::new(&scenario, Box::new(Uniform(100_000)), faults)
     }
 
     #[test]
-    fn gossip_is_lost_at_the_given_rate_and_takes_the_hops_of_the_mesh() {
-        let mut draws = Streams::new(3).stream(0, Purpose::Gossip);
-        let network = network(0.1);
-        let delays: Vec<_> = (0..10_000).filter_map(|_| network.gossip(&mut draws)).collect();
-        // Expected 9,000; five standard deviations are 150.
-        assert!((8_850..=9_150).contains(&delays.len()), "{}", delays.len());
+    fn gossip_takes_the_hops_of_the_mesh_and_what_is_lost_is_pulled() {
+        let network = network(0.1, &[]);
+        let sent = Time(5_000_000);
+        let delays: Vec<_> =
+            (1..1000).map(|to| network.arrival(9, (0, sent), to).0 - sent.0).collect();
         // A thousand nodes are within 8 + 56 + 392 < 999 <= 8 + 56 + 392 + 2744: four hops.
-        assert!(delays.iter().all(|delay| *delay <= 4 * 100_500 + 2 * 50_000));
-        let mean = delays.iter().sum::<u64>() / delays.len() as u64;
-        assert!((300_000..380_000).contains(&mean), "{mean}");
+        let pulled = delays.iter().filter(|delay| **delay >= GRACE_MICROS).count();
+        // Expected 100; five standard deviations are 48.
+        assert!((52..=148).contains(&pulled), "{pulled}");
+        let gossiped: Vec<_> = delays.iter().filter(|delay| **delay < GRACE_MICROS).collect();
+        assert!(gossiped.iter().all(|delay| **delay <= 4 * 150_500));
+        assert_eq!(network.arrival(9, (0, sent), 0), sent, "the author has it at once");
+        assert_eq!(network.arrival(9, (0, sent), 5), network.arrival(9, (0, sent), 5));
+    }
+
+    #[test]
+    fn a_message_crosses_a_partition_only_after_it_has_healed() {
+        let cut = FaultEvent::new(Span::ZERO, FaultKind::Partition, Span::seconds(60));
+        let network = network(0.0, &[cut]);
+        let side = |node| network.faults().spells()[0].strikes(node, 0);
+        let same = (1..1000).find(|node| side(*node) == side(0)).unwrap();
+        let other = (1..1000).find(|node| side(*node) != side(0)).unwrap();
+        assert!(network.arrival(1, (0, Time(0)), same).0 < 2_000_000);
+        assert!(network.arrival(1, (0, Time(0)), other).0 > 60_000_000);
+        assert_eq!(network.reaches(Time(0), 0, other), None);
+        assert_eq!(network.reaches(Time(0), 0, same), Some(Route::Direct));
+    }
+
+    #[test]
+    fn an_eclipsed_node_hears_only_what_it_pulls() {
+        let mut network = network(0.0, &[]);
+        network.eclipse(5, 0.9);
+        let mean = |to| {
+            let of = |message| network.arrival(message, (0, Time(0)), to).0;
+            (0..500).map(of).sum::<u64>() / 500
+        };
+        // Nine of ten questions of two seconds each are not answered.
+        assert!((14_000_000..26_000_000).contains(&mean(5)), "{}", mean(5));
+        assert!(mean(6) < 1_000_000);
     }
 
     #[test]
     fn a_transfer_costs_a_round_trip_and_its_bytes() {
-        let mut draws = Streams::new(3).stream(0, Purpose::Request);
-        let taken = network(0.0).transfer(250_000, &mut draws).unwrap();
+        let mut network = network(0.0, &[]);
+        let taken = network.transfer(Time(0), Some(1), 2, 250_000, 0).unwrap().0;
         // Two million bits at 20 Mbit/s are 100 ms; two delays of 100 ms, each varied by half.
         assert!((200_000..=400_000).contains(&taken), "{taken}");
     }

@@ -33,6 +33,23 @@ impl SharedBlobs {
         self.holders.entry(hash).or_default().insert(node);
     }
 
+    /// A node has a blob no more: the storage layer checks every byte that it reads, so one that is
+    /// damaged is as good as none.
+    pub fn lose(&mut self, node: u32, hash: &Hash) {
+        if let Some(holders) = self.holders.get_mut(hash) {
+            holders.remove(&node);
+        }
+    }
+
+    /// Forgets a blob that nobody asks for any more.
+    pub fn forget(&mut self, hash: Hash) {
+        if !self.published.contains(&hash) {
+            self.holders.remove(&hash);
+            // A blob that is not there is forgotten as well.
+            let _ = self.bytes.delete(hash);
+        }
+    }
+
     /// Whether a node has a blob.
     pub fn has(&self, node: u32, hash: &Hash) -> bool {
         self.holders.get(hash).is_some_and(|holders| holders.contains(&node))
@@ -43,10 +60,20 @@ impl SharedBlobs {
         self.bytes.get(hash).ok()
     }
 
-    /// Whether anybody who is online has a blob.
-    pub fn is_available(&self, hash: &Hash, is_online: impl Fn(u32) -> bool) -> bool {
+    /// The nodes that have a blob.
+    pub fn holders(&self, hash: &Hash) -> impl Iterator<Item = u32> {
+        self.holders.get(hash).into_iter().flatten().copied()
+    }
+
+    /// The blobs that a node has.
+    pub fn of(&self, node: u32) -> Vec<Hash> {
+        let has = self.holders.iter().filter(|(_, holders)| holders.contains(&node));
+        has.map(|(hash, _)| *hash).collect()
+    }
+
+    /// Whether a contributor serves it for good.
+    pub fn is_published(&self, hash: &Hash) -> bool {
         self.published.contains(hash)
-            || self.holders.get(hash).is_some_and(|nodes| nodes.iter().any(|n| is_online(*n)))
     }
 
     /// Bytes of all blobs.

@@ -4,18 +4,20 @@ mod blobs;
 mod data;
 mod population;
 mod records;
+mod signer;
 
 pub use blobs::SharedBlobs;
 pub use data::{Contributor, contributors};
-pub use population::{Identity, identities, kinds};
-pub use records::{Pool, RecordTable};
+pub use population::{Identity, Role, identities, kinds};
+pub use records::{Entry, RecordTable};
+pub use signer::Signer;
 
 use std::fmt;
 
-use protocol::{AccountId, EvmAddress, eip712::EvmKey, node::Node};
+use protocol::{AccountId, node::Node};
 use serde::Serialize;
 
-use crate::kernel::{Stream, Time};
+use crate::kernel::Time;
 
 /// How a node behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,27 +49,71 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A node and its host.
+/// No gang.
+const HONEST: u8 = u8::MAX;
+
+/// A node and its host. Small: a million of them are in memory.
 #[derive(Debug)]
 pub struct SimNode {
     /// How it behaves.
     pub kind: Kind,
     /// The account it works for.
     pub account: AccountId,
-    /// The key that signs its records.
-    pub operator: EvmKey,
-    /// The address of that key, which sends its transactions.
-    pub address: EvmAddress,
-    /// When it leaves; zero for one that never comes.
-    pub leaves: Option<Time>,
+    /// The number under which it signs and sends.
+    pub identity: u32,
+    /// The decisions, while it is online.
+    pub machine: Option<Box<Node>>,
+    /// From when it has every older record.
+    pub synced: Time,
+    /// When it went offline last.
+    pub left: Time,
+    /// How often it came.
+    pub session: u32,
+    /// How much it has asked the network, which tells its draws apart.
+    pub asked: u32,
+    /// The block that it has to see next; `u32::MAX` for one that stirs.
+    pub wake: u32,
+    /// The newest block that it was told of, or that is on its way to it.
+    pub told: u32,
+    gang: u8,
+}
+
+impl SimNode {
+    /// A node that is not there yet.
+    pub const fn new(kind: Kind, account: AccountId, identity: u32) -> Self {
+        Self {
+            kind,
+            account,
+            identity,
+            machine: None,
+            synced: Time(0),
+            left: Time(0),
+            session: 0,
+            asked: 0,
+            wake: 0,
+            told: 0,
+            gang: HONEST,
+        }
+    }
+
     /// Whether it is there now.
-    pub is_online: bool,
-    /// The decisions.
-    pub machine: Node,
-    /// The records that it has.
-    pub pool: Pool,
-    /// Draws for what reaches it by gossip.
-    pub gossip: Stream,
-    /// Draws for what it asks others.
-    pub request: Stream,
+    pub const fn is_online(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// The adversaries that it belongs to.
+    pub const fn gang(&self) -> Option<usize> {
+        if self.gang == HONEST { None } else { Some(self.gang as usize) }
+    }
+
+    /// Makes it one of some adversaries.
+    pub const fn join(&mut self, gang: u8) {
+        self.gang = gang;
+    }
+
+    /// The next number for a draw.
+    pub const fn ask(&mut self) -> u64 {
+        self.asked = self.asked.wrapping_add(1);
+        self.asked as u64
+    }
 }

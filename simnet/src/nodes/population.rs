@@ -1,89 +1,125 @@
 //! Who takes part: kinds of nodes, their keys, and when they leave.
 
+use std::ops::Range;
+
 use protocol::{EvmAddress, NodeId, eip712::EvmKey, identity::Binding};
 
-use super::Kind;
+use super::{Kind, Signer};
 use crate::{
     Scenario,
     chain::{CHAIN_ID, named_address},
-    kernel::{Purpose, Stream, Streams, Time},
+    kernel::{Draws, Purpose, Stream, Streams, Time},
+    scenario::Signatures,
 };
 
-/// The keys of a node or a contributor, and the binding between them.
-#[derive(Debug, Clone)]
+/// How a node behaves, among which adversaries, and when it leaves for good.
+pub type Role = (Kind, Option<u8>, Option<Time>);
+
+/// What a node registers with.
+#[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// The cold key's address.
     pub owner: EvmAddress,
     /// Where claims pay.
     pub payout: EvmAddress,
-    /// The hot key.
-    pub operator: EvmKey,
+    /// The hot key's address.
+    pub operator: EvmAddress,
     /// The transport identity.
     pub node: NodeId,
     /// The node's signature over owner and operator.
     pub binding: [u8; 64],
 }
 
-/// The identities of all nodes.
-pub fn identities(streams: &Streams, nodes: u32, registry: EvmAddress) -> Vec<Identity> {
-    (0..nodes).map(|index| identity(streams, index, registry)).collect()
+/// The identities of a range of numbers, made on all cores: each depends on its number alone.
+///
+/// # Panics
+/// When a thread panicked, which none does.
+pub fn identities(
+    streams: &Streams,
+    signatures: Signatures,
+    seed: u64,
+    numbers: Range<u32>,
+    registry: EvmAddress,
+) -> Vec<Identity> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let numbers: Vec<u32> = numbers.collect();
+    let part = numbers.len().div_ceil(cores).max(1);
+    let make = |numbers: &[u32]| -> Vec<Identity> {
+        let signer = Signer::new(signatures, *streams, seed);
+        numbers.iter().map(|number| identity(streams, &signer, *number, registry)).collect()
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            numbers.chunks(part).map(|chunk| scope.spawn(|| make(chunk))).collect();
+        threads.into_iter().flat_map(|t| t.join().expect("no identity panics")).collect()
+    })
 }
 
-fn identity(streams: &Streams, index: u32, registry: EvmAddress) -> Identity {
-    let mut draws = streams.stream(index, Purpose::Identity);
-    let operator = secret(&mut draws);
-    let owner = named_address(b"owner", index);
-    let binding = Binding { chain_id: CHAIN_ID, registry, owner, operator: operator.address() };
+fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAddress) -> Identity {
+    let mut draws = streams.stream(number, Purpose::Identity);
+    // The first draws are the operator's, whose address the signer knows.
+    secret(&mut draws);
+    let operator = signer.address(number);
+    let owner = named_address(b"owner", number);
+    let binding = Binding { chain_id: CHAIN_ID, registry, owner, operator };
     let mut transport = [0u8; 32];
     draws.fill(&mut transport);
     let (node, binding) = binding.sign(&transport);
-    Identity { owner, payout: named_address(b"payout", index), operator, node, binding }
+    Identity { owner, payout: named_address(b"payout", number), operator, node, binding }
 }
 
-/// A secp256k1 key; all but some 2¹²⁸ of 2²⁵⁶ draws are one.
-fn secret(draws: &mut Stream) -> EvmKey {
+/// The hot key of an identity.
+pub(super) fn operator_key(streams: &Streams, number: u32) -> EvmKey {
+    let bytes = secret(&mut streams.stream(number, Purpose::Identity));
+    EvmKey::from_bytes(&bytes).expect("it was drawn to be a key")
+}
+
+/// A secp256k1 secret; all but some 2¹²⁸ of 2²⁵⁶ draws are one.
+fn secret(draws: &mut Stream) -> [u8; 32] {
     loop {
         let mut bytes = [0u8; 32];
         draws.fill(&mut bytes);
-        if let Some(key) = EvmKey::from_bytes(&bytes) {
-            return key;
+        // Below 2²⁵⁶ - 2²²⁴ and above zero is surely below the group's order.
+        if bytes[..4] != [0xff; 4] && bytes != [0; 32] {
+            return bytes;
         }
     }
 }
 
-/// The kind of each node, and when it leaves. Kinds go to the lowest of one draw per node, so a
+/// The kind of each node (with the index of its adversaries), and when it leaves. Kinds go to the lowest of one draw per node, so a
 /// further node changes at most one other's.
-pub fn kinds(scenario: &Scenario, streams: &Streams, end: Time) -> Vec<(Kind, Option<Time>)> {
-    let mut sessions: Vec<_> = (0..scenario.population.nodes)
-        .map(|index| streams.stream(index, Purpose::Session))
-        .collect();
-    let mut ranked: Vec<_> =
-        sessions.iter_mut().zip(0usize..).map(|(draws, index)| (draws.word(), index)).collect();
+pub fn kinds(scenario: &Scenario, draws: Draws, end: Time) -> Vec<Role> {
+    let word = |index: u32| draws.word(Purpose::Role, index.into(), 0);
+    let nodes = scenario.population.nodes;
+    let mut ranked: Vec<_> = (0..nodes).map(|index| (word(index), index)).collect();
     ranked.sort_unstable();
-    let offline = part(scenario.population.nodes, scenario.population.offline);
+    let offline = part(nodes, scenario.population.offline);
     let adverse: Vec<_> = scenario
         .adversaries
         .iter()
-        .flat_map(|plan| {
-            let count = part(scenario.population.nodes, plan.share);
-            std::iter::repeat_n(Kind::Adversary(plan.kind.name()), count)
+        .zip(0u8..)
+        .flat_map(|(plan, gang)| {
+            let role = (Kind::Adversary(plan.kind.name()), Some(gang), None);
+            std::iter::repeat_n(role, part(nodes, plan.share))
         })
         .collect();
-    let mut kinds = vec![(Kind::Honest, None); sessions.len()];
+    let mut kinds = vec![(Kind::Honest, None, None); ranked.len()];
     for (place, (_, index)) in ranked.into_iter().enumerate() {
-        let draws = &mut sessions[index];
-        kinds[index] = match place {
-            place if place < adverse.len() => (adverse[place], None),
-            place if place < adverse.len() + offline => (Kind::Offline, Some(leaving(draws, end))),
-            _ => (Kind::Honest, None),
+        kinds[index as usize] = match place {
+            place if place < adverse.len() => adverse[place],
+            place if place < adverse.len() + offline => {
+                (Kind::Offline, None, Some(leaving(draws, index, end)))
+            }
+            _ => (Kind::Honest, None, None),
         };
     }
     kinds
 }
 
 /// Half of those who leave were never there.
-fn leaving(draws: &mut Stream, end: Time) -> Time {
-    if draws.below(2) == 0 { Time(0) } else { Time(draws.below(end.0)) }
+fn leaving(draws: Draws, index: u32, end: Time) -> Time {
+    let is_never = draws.below(Purpose::Role, index.into(), 1, 2) == 0;
+    if is_never { Time(0) } else { Time(draws.below(Purpose::Role, index.into(), 2, end.0)) }
 }
 
 #[expect(
@@ -103,14 +139,14 @@ mod tests {
     #[test]
     fn kinds_have_the_shares_asked_for_and_survive_growth() {
         let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
-        let streams = Streams::new(3);
+        let draws = Draws::new(3);
         let kinds_of = |nodes| {
             let mut scenario = Scenario::default();
             scenario.population = Population { nodes, offline: 0.2 };
-            kinds(&scenario, &streams, Time(9))
+            kinds(&scenario, draws, Time(9))
         };
         let before = kinds_of(200);
-        let count = |kind| before.iter().filter(|(k, _)| *k == kind).count();
+        let count = |kind| before.iter().filter(|(k, ..)| *k == kind).count();
         assert_eq!((count(Kind::Honest), count(Kind::Offline), count(lazy)), (140, 40, 20));
         let changed =
             kinds_of(201).iter().zip(&before).filter(|(after, old)| after.0 != old.0).count();

@@ -1,108 +1,112 @@
-//! All records once, and which node has which.
+//! All records once: who made them, and when they went out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use protocol::{Digest, Epoch, record::VerifiedRecord};
+use protocol::{AccountId, Digest, Epoch, record::VerifiedRecord};
 
-/// Every record of the run, by index.
+use crate::kernel::Time;
+
+/// A record with its author.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The record.
+    pub record: Arc<VerifiedRecord>,
+    /// The node that made it.
+    pub author: u32,
+    /// When it was durable and gossiped; `None` before.
+    pub sent: Option<Time>,
+}
+
+/// The records of the newest epochs, by number. Older ones are forgotten.
 #[derive(Debug, Default)]
 pub struct RecordTable {
-    all: Vec<Arc<VerifiedRecord>>,
-    by_epoch: BTreeMap<Epoch, Vec<u32>>,
+    /// Number of the first slot.
+    first: u32,
+    slots: VecDeque<Option<Entry>>,
+    by_epoch: BTreeMap<Epoch, BTreeMap<AccountId, Vec<u32>>>,
     by_id: BTreeMap<Digest, u32>,
 }
 
 impl RecordTable {
-    /// Adds a record; its index.
-    pub fn add(&mut self, record: VerifiedRecord) -> u32 {
-        let index = u32::try_from(self.all.len()).expect("fewer than four billion records");
-        self.by_epoch.entry(record.record().epoch).or_default().push(index);
-        self.by_id.insert(record.id(), index);
-        self.all.push(Arc::new(record));
-        index
+    /// Adds a record; its number.
+    ///
+    /// # Panics
+    /// After four billion records.
+    pub fn add(&mut self, record: VerifiedRecord, author: u32) -> u32 {
+        let number = self.total();
+        let made = record.record();
+        let by_account = self.by_epoch.entry(made.epoch).or_default();
+        by_account.entry(made.account).or_default().push(number);
+        self.by_id.insert(record.id(), number);
+        self.slots.push_back(Some(Entry { record: Arc::new(record), author, sent: None }));
+        number
     }
 
-    /// A record.
-    pub fn get(&self, index: u32) -> &Arc<VerifiedRecord> {
-        &self.all[index as usize]
+    fn place(&self, number: u32) -> Option<usize> {
+        number.checked_sub(self.first).map(|place| place as usize)
     }
 
-    /// The index of a record.
+    /// A record; `None` when it was forgotten.
+    pub fn get(&self, number: u32) -> Option<&Entry> {
+        self.slots.get(self.place(number)?)?.as_ref()
+    }
+
+    /// Notes that a record went out; whether it had not before.
+    pub fn send(&mut self, number: u32, at: Time) -> bool {
+        let place = self.place(number);
+        let entry = place.and_then(|place| self.slots.get_mut(place)).and_then(Option::as_mut);
+        entry.is_some_and(|entry| {
+            let is_first = entry.sent.is_none();
+            entry.sent.get_or_insert(at);
+            is_first
+        })
+    }
+
+    /// The number of a record.
     pub fn find(&self, id: &Digest) -> Option<u32> {
         self.by_id.get(id).copied()
     }
 
-    /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.all.len()
+    /// How many there ever were.
+    ///
+    /// # Panics
+    /// After four billion records.
+    pub fn total(&self) -> u32 {
+        let kept = u32::try_from(self.slots.len()).expect("fewer than four billion records");
+        self.first.checked_add(kept).expect("fewer than four billion records")
     }
 
-    /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
-        self.all.is_empty()
+    /// The records of an epoch by one account.
+    pub fn by(&self, epoch: Epoch, account: AccountId) -> &[u32] {
+        let found = self.by_epoch.get(&epoch).and_then(|accounts| accounts.get(&account));
+        found.map_or(&[], Vec::as_slice)
     }
 
-    /// Of the records of an epoch and its neighbours, those that a pool has, by id.
-    pub fn around(&self, epoch: Epoch, pool: &Pool) -> BTreeMap<Digest, Arc<VerifiedRecord>> {
-        let first = Epoch(epoch.0.saturating_sub(1));
-        self.by_epoch
-            .range(first..=epoch.next())
-            .flat_map(|(_, indices)| indices)
-            .filter(|index| pool.has(**index))
-            .map(|index| (self.get(*index).id(), Arc::clone(self.get(*index))))
-            .collect()
-    }
-}
-
-/// A set of indices into the table: one bit a record.
-#[derive(Debug, Clone, Default)]
-pub struct Pool(Vec<u64>);
-
-impl Pool {
-    /// Adds a record; whether it was not there.
-    pub fn add(&mut self, index: u32) -> bool {
-        let (word, bit) = (index as usize / 64, 1u64 << (index % 64));
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        let is_new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
-        is_new
+    /// The records of some epochs, in order of epochs and accounts.
+    pub fn of(&self, first: Epoch, last: Epoch) -> impl Iterator<Item = u32> {
+        let epochs = self.by_epoch.range(first..=last);
+        epochs.flat_map(|(_, accounts)| accounts.values().flatten().copied())
     }
 
-    /// Whether a record is there.
-    pub fn has(&self, index: u32) -> bool {
-        self.0.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    /// What `other` has and this has not, in order.
-    pub fn lacks_of(&self, other: &Self) -> Vec<u32> {
-        let mut lacking = Vec::new();
-        for (place, theirs) in (0u32..).zip(&other.0) {
-            let mine = self.0.get(place as usize).copied().unwrap_or(0);
-            let mut rest = theirs & !mine;
-            while rest != 0 {
-                lacking.push(place * 64 + rest.trailing_zeros());
-                rest &= rest - 1;
+    /// Forgets the records of epochs before one; gives them.
+    pub fn forget_before(&mut self, epoch: Epoch) -> Vec<Entry> {
+        let kept = self.by_epoch.split_off(&epoch);
+        let old = std::mem::replace(&mut self.by_epoch, kept);
+        let mut forgotten = Vec::new();
+        for number in old.into_values().flat_map(BTreeMap::into_values).flatten() {
+            let place = self.place(number).expect("a number that is listed is kept");
+            if let Some(entry) = self.slots[place].take() {
+                self.by_id.remove(&entry.record.id());
+                forgotten.push(entry);
             }
         }
-        lacking
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_knows_what_it_lacks() {
-        let (mut mine, mut theirs) = (Pool::default(), Pool::default());
-        for index in [0, 5, 64, 200] {
-            assert!(theirs.add(index) && !theirs.add(index));
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.first += 1;
         }
-        mine.add(5);
-        assert_eq!(mine.lacks_of(&theirs), [0, 64, 200]);
-        assert!(theirs.lacks_of(&mine).is_empty());
-        assert!(mine.has(5) && !mine.has(200));
+        forgotten
     }
 }

@@ -101,15 +101,14 @@ fn totals_table(text: &mut String, report: &Report, cost: Cost) {
     line(
         text,
         format_args!(
-            "\n{} blocks, {} transactions ({} reverted), {} records, {} of {} gossip deliveries lost, \
-             {} records pulled",
+            "\n{} blocks, {} transactions ({} reverted), {} records, {} handed to machines, {} \
+             transfers lost",
             totals.blocks,
             totals.transactions,
             totals.reverted,
             totals.records,
-            totals.gossip_lost,
-            totals.gossip_sent,
-            totals.pulled
+            totals.delivered,
+            totals.lost_transfers
         ),
     );
     line(

@@ -18,12 +18,31 @@ pub struct AdversaryPlan {
     /// Since when; honest before.
     #[serde(default)]
     pub from: Span,
+    /// What the same nodes do as well.
+    #[serde(default)]
+    pub also: Vec<AdversaryKind>,
+    /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`,
+    /// proof audits that are lied about for `colluding-auditor`.
+    #[serde(default = "hard")]
+    pub strength: f64,
+    /// Share of the honest nodes that `eclipse` is aimed at.
+    #[serde(default = "tenth")]
+    pub victims: f64,
+}
+
+const fn hard() -> f64 {
+    0.9
+}
+
+const fn tenth() -> f64 {
+    0.1
 }
 
 impl AdversaryPlan {
     /// A share of nodes that cheat from the start.
     pub const fn new(kind: AdversaryKind, share: f64) -> Self {
-        Self { kind, share, from: Span::ZERO }
+        let (strength, victims) = (hard(), tenth());
+        Self { kind, share, from: Span::ZERO, also: Vec::new(), strength, victims }
     }
 }
 
@@ -125,12 +144,11 @@ impl AdversaryKind {
     /// The part of the network that it needs and that is not simulated yet.
     pub const fn needs(self) -> Option<&'static str> {
         match self {
-            Self::LazyStorage => None,
             Self::ForgedShard | Self::CopiedShard => Some("training shards"),
             Self::LazyJury => Some("juries"),
             Self::DataCopying | Self::DataSplitting => Some("attribution money"),
             Self::SelfDealing => Some("inference"),
-            _ => Some("this adversary"),
+            _ => None,
         }
     }
 }

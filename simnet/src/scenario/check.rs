@@ -1,8 +1,8 @@
 //! Whether a scenario is possible.
 
-use super::{ChurnModel, Scenario, ScenarioError};
+use super::{Scenario, ScenarioError};
 
-const MAX_NODES: u64 = 100_000;
+const MAX_NODES: u64 = 4_000_000;
 const MAX_PACKS: u64 = 100_000;
 const MAX_EPOCHS: u64 = 10_000;
 const MAX_BLOCKS: u64 = 1 << 20;
@@ -33,6 +33,8 @@ impl Scenario {
             ("workload.packs", u64::from(self.workload.packs)),
             ("workload.contributors", u64::from(self.workload.contributors)),
             ("workload.pack_min", self.workload.pack_min.0),
+            ("net.pull", self.net.pull.0),
+            ("quantum", self.quantum.0),
             ("chain.block", self.chain.block.0),
             ("chain.commit_blocks", self.chain.commit_blocks),
             ("chain.challenge_blocks", self.chain.challenge_blocks),
@@ -43,10 +45,22 @@ impl Scenario {
         let positive = [
             ("net.down_mbit", self.net.down_mbit),
             ("net.up_mbit", self.net.up_mbit),
+            ("net.relay_mbit", self.net.relay_mbit),
             ("churn.shape", self.churn.shape),
         ];
-        match positive.into_iter().find(|(_, value)| !value.is_finite() || *value <= 0.0) {
-            Some((name, value)) => Err(ScenarioError::NotPositive { name, value }),
+        if let Some((name, value)) =
+            positive.into_iter().find(|(_, value)| !value.is_finite() || *value <= 0.0)
+        {
+            return Err(ScenarioError::NotPositive { name, value });
+        }
+        let mut bounded = vec![
+            ("chain.inclusion_blocks", self.chain.inclusion_blocks),
+            ("net.spread", self.net.spread),
+        ];
+        bounded.extend(self.events.iter().map(|event| ("event.factor", event.factor)));
+        bounded.extend(self.adversaries.iter().map(|plan| ("adversary.strength", plan.strength)));
+        match bounded.into_iter().find(|(_, value)| !(0.0..=1e6).contains(value)) {
+            Some((name, value)) => Err(ScenarioError::OutOfRange { name, value }),
             None => Ok(()),
         }
     }
@@ -55,11 +69,15 @@ impl Scenario {
         let mut shares = vec![
             ("net.loss", self.net.loss),
             ("net.jitter", self.net.jitter),
+            ("net.nat", self.net.nat),
+            ("net.symmetric", self.net.symmetric),
+            ("net.punched", self.net.punched),
             ("population.offline", self.population.offline),
             ("churn.share", self.churn.share),
             ("churn.diurnal", self.churn.diurnal),
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
+        shares.extend(self.adversaries.iter().map(|plan| ("adversary.victims", plan.victims)));
         shares.extend(self.events.iter().map(|event| ("event.share", event.share)));
         for (name, value) in shares {
             if !(0.0..=1.0).contains(&value) {
@@ -120,16 +138,11 @@ impl Scenario {
 
     /// Parts of the network that the scenario needs and that do not exist yet.
     fn check_parts(&self) -> Checked {
-        for plan in &self.adversaries {
-            if let Some(part) = plan.kind.needs() {
-                return Err(ScenarioError::NotYet { name: plan.kind.name(), part });
+        let kinds = self.adversaries.iter().flat_map(|plan| plan.also.iter().chain([&plan.kind]));
+        for kind in kinds {
+            if let Some(part) = kind.needs() {
+                return Err(ScenarioError::NotYet { name: kind.name(), part });
             }
-        }
-        if let Some(event) = self.events.first() {
-            return Err(ScenarioError::NotYet { name: event.fault.name(), part: "this fault" });
-        }
-        if self.churn.model != ChurnModel::None {
-            return Err(ScenarioError::NotYet { name: "churn.model", part: "sessions" });
         }
         Ok(())
     }

@@ -22,6 +22,14 @@ pub enum ScenarioError {
         /// What it is.
         value: f64,
     },
+    /// Not a number from 0 to a million.
+    #[error("{name} is {value}; it has to be a number from 0 to 1000000")]
+    OutOfRange {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
     /// Certain loss would stop every transfer.
     #[error("a loss of 1 lets nothing through; it has to be below 1")]
     TotalLoss,

@@ -12,7 +12,10 @@ pub use adversaries::{AdversaryKind, AdversaryPlan};
 pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
 
-use protocol::params::{Params, Schedule};
+use protocol::{
+    Amount,
+    params::{Params, Schedule},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +50,10 @@ pub struct Scenario {
     pub chain: ChainRules,
     /// Parameters of Proof of Holding.
     pub holding: HoldingRules,
+    /// How signatures of records are made and checked.
+    pub signatures: Signatures,
+    /// The kernel rounds times up to multiples of this; the mean shift is reported.
+    pub quantum: Span,
     /// Faults at given times.
     #[serde(default, rename = "event")]
     pub events: Vec<FaultEvent>,
@@ -70,16 +77,63 @@ pub struct Population {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Net {
-    /// One-way delay between two nodes.
+    /// What delays are made of.
+    pub underlay: UnderlayKind,
+    /// The data set (or a data file, `*.toml`) of `matrix`; the CSV file of `trace`.
+    pub data: Option<String>,
+    /// One-way delay between two nodes of a `uniform` underlay.
     pub latency: Span,
     /// Delays vary by up to this share of themselves, both ways.
     pub jitter: f64,
     /// Share of gossip deliveries and of single requests that are lost.
     pub loss: f64,
-    /// Bandwidth into a node, in Mbit/s.
+    /// Time between two questions of a node to a random peer for the records that it lacks.
+    pub pull: Span,
+    /// How transfers share lines.
+    pub bandwidth: Bandwidth,
+    /// Bandwidth into a node, in Mbit/s (the median, with a spread).
     pub down_mbit: f64,
-    /// Bandwidth out of a node, in Mbit/s.
+    /// Bandwidth out of a node, in Mbit/s (the median, with a spread).
     pub up_mbit: f64,
+    /// Spread (sigma of the logarithm) of the bandwidths of nodes; 0 for none.
+    pub spread: f64,
+    /// Share of nodes behind NAT.
+    pub nat: f64,
+    /// Share of those behind NAT whose NAT is symmetric: never punched.
+    pub symmetric: f64,
+    /// Share of pairs behind NAT whose hole punching succeeds.
+    pub punched: f64,
+    /// Bandwidth of a transfer through a relay, in Mbit/s.
+    pub relay_mbit: f64,
+    /// Hand every record and block to every machine, also where that changes nothing. Slow, with the
+    /// same outputs: what the short cuts are tested against.
+    pub deliver_all: bool,
+}
+
+/// What delays are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnderlayKind {
+    /// The same delay everywhere.
+    #[default]
+    Uniform,
+    /// Regions with delays between them.
+    Matrix,
+    /// Points whose distance is the delay.
+    Coords,
+    /// Measured round trips between hosts.
+    Trace,
+}
+
+/// How transfers share lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bandwidth {
+    /// Not at all: each has the whole line.
+    None,
+    /// One after the other, up and down.
+    #[default]
+    Fifo,
 }
 
 /// How honest nodes come and go.
@@ -142,6 +196,10 @@ pub struct ChainRules {
     pub commit_blocks: u64,
     /// Blocks of the challenge window of a settlement.
     pub challenge_blocks: u64,
+    /// Blocks that a transaction waits beyond the next one, on average.
+    pub inclusion_blocks: f64,
+    /// Stake that a sponsor puts behind every node, in OPEN.
+    pub stake: u64,
 }
 
 /// Parameters of Proof of Holding.
@@ -154,6 +212,17 @@ pub struct HoldingRules {
     pub auditors: u32,
     /// Cells that a proof opens.
     pub opened_cells: u32,
+}
+
+/// How signatures of records are made and checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signatures {
+    /// Secp256k1, as in the daemon.
+    #[default]
+    Real,
+    /// A keyed hash that costs nothing; simulated time is the same.
+    Modelled,
 }
 
 impl Default for Scenario {
@@ -169,6 +238,8 @@ impl Default for Scenario {
             workload: Workload::default(),
             chain: ChainRules::default(),
             holding: HoldingRules::default(),
+            signatures: Signatures::Real,
+            quantum: Span(1),
             events: Vec::new(),
             adversaries: vec![AdversaryPlan::new(AdversaryKind::LazyStorage, 0.1)],
         }
@@ -183,7 +254,23 @@ impl Default for Population {
 
 impl Default for Net {
     fn default() -> Self {
-        Self { latency: Span::millis(80), jitter: 0.5, loss: 0.01, down_mbit: 20.0, up_mbit: 20.0 }
+        Self {
+            underlay: UnderlayKind::Uniform,
+            data: None,
+            latency: Span::millis(80),
+            jitter: 0.5,
+            loss: 0.01,
+            pull: Span::seconds(2),
+            bandwidth: Bandwidth::Fifo,
+            down_mbit: 20.0,
+            up_mbit: 20.0,
+            spread: 0.0,
+            nat: 0.0,
+            symmetric: 0.1,
+            punched: 0.7,
+            relay_mbit: 4.0,
+            deliver_all: false,
+        }
     }
 }
 
@@ -192,7 +279,7 @@ impl Default for Churn {
         Self {
             model: ChurnModel::None,
             share: 1.0,
-            // The fit to IPFS DHT servers in `data/churn.toml`.
+            // `sessions-ipfs-2022`.
             session: Span::seconds(13_176),
             shape: 0.61,
             pause: Span::hours(2),
@@ -209,7 +296,14 @@ impl Default for Workload {
 
 impl Default for ChainRules {
     fn default() -> Self {
-        Self { block: Span::seconds(2), epoch_blocks: 60, commit_blocks: 20, challenge_blocks: 12 }
+        Self {
+            block: Span::seconds(2),
+            epoch_blocks: 60,
+            commit_blocks: 20,
+            challenge_blocks: 12,
+            inclusion_blocks: 0.0,
+            stake: 100,
+        }
     }
 }
 
@@ -242,6 +336,11 @@ impl Scenario {
             commit_blocks: self.chain.commit_blocks,
             challenge_blocks: self.chain.challenge_blocks,
         }
+    }
+
+    /// Stake behind every node.
+    pub fn stake(&self) -> Amount {
+        Amount(u128::from(self.chain.stake) * Amount::ONE_OPEN.0)
     }
 
     /// Share of nodes that some adversary runs.

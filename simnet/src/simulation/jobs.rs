@@ -1,94 +1,89 @@
-//! What hosts do for their machines: honest ones really, lazy ones as far as it costs nothing.
+//! What honest hosts do for their machines, for real but for its time.
 
 use protocol::{
     AccountId, Digest, Hash,
     codec::Wire as _,
-    hash::keccak,
     holding::{self, Cell, Inventory, Openings, RowKey},
     limits::MAX_ABSENT_PACKS,
-    node::{Done, Failure, Job, judge_storage},
+    node::{Done, Job, judge_storage},
     record::{Body, StorageCommitBody, VerifiedRecord},
-    slice::{self, CHUNK_BYTES, Slice},
+    slice::{self, CHUNK_BYTES},
 };
 
-use super::{Simulation, number};
-use crate::{kernel::Purpose, network::SEEK_MICROS, nodes::Kind};
-
-/// How long a job takes, its answer, and the blob that the node has then.
-pub(super) type Answered = (u64, Done, Option<Hash>);
-
-const fn local() -> Answered {
-    (0, Done::Failed(Failure::Local), None)
-}
-
-const fn unavailable(after: u64) -> Answered {
-    (after, Done::Failed(Failure::Unavailable), None)
-}
+use super::{Answer, Simulation, number};
+use crate::{kernel::Purpose, network::SEEK_MICROS};
 
 impl Simulation {
-    pub(super) fn answer(&mut self, index: usize, job: Job) -> Answered {
-        match (self.nodes[index].kind, job) {
-            (_, Job::Claim { epoch, account }) => self.claim(index, epoch, account),
-            (Kind::Adversary(_), Job::Fetch { .. }) => (0, Done::Fetched, None),
-            (Kind::Adversary(_), Job::Commit { account, packs, s1 }) => {
-                let rows = self.made_up_rows(account, &packs, &s1);
-                let inventory = self.inventory(&packs, &[]);
-                (0, Done::Committed(inventory.commit(&rows, Vec::new())), None)
-            }
-            (Kind::Adversary(_), Job::Open { account, packs, commit, s1, s2 }) => {
-                self.open_garbage(index, account, &packs, &commit, (s1, s2))
-            }
-            (Kind::Adversary(_), _) => local(),
-            (_, Job::Fetch { blob, length }) => self.fetch(index, blob, length),
-            (_, Job::Commit { account, packs, s1 }) => self.commit(index, account, &packs, &s1),
-            (_, Job::Open { account, packs, commit, s1, s2 }) => {
+    pub(super) fn answer(&mut self, index: usize, job: Job) -> Answer {
+        match job {
+            Job::Claim { epoch, account } => self.claim(index, epoch, account),
+            Job::Fetch { blob, length } => self.fetch(index, blob, length),
+            Job::Commit { account, packs, s1 } => self.commit(index, account, &packs, &s1),
+            Job::Open { account, packs, commit, s1, s2 } => {
                 self.open(index, account, &packs, &commit, (s1, s2))
             }
-            (_, Job::AuditStorage { proof }) => self.audit(index, &proof),
-            (_, Job::Settle { epoch }) => self.settle(index, epoch),
-            (_, Job::Verify { settlement }) => self.verify(index, &settlement),
+            Job::AuditStorage { proof } => self.audit(index, &proof),
+            Job::Settle { epoch } => self.settle(index, epoch, |_| true),
+            Job::Verify { settlement } => self.verify(index, &settlement),
             // No model is ordered in this version, so no machine asks for these.
-            (
-                _,
-                Job::Prepare { .. }
-                | Job::Compute { .. }
-                | Job::Replay { .. }
-                | Job::Aggregate { .. }
-                | Job::Infer { .. }
-                | Job::AuditAttribution { .. },
-            ) => local(),
+            Job::Prepare { .. }
+            | Job::Compute { .. }
+            | Job::Replay { .. }
+            | Job::Aggregate { .. }
+            | Job::Infer { .. }
+            | Job::AuditAttribution { .. } => Answer::local(),
         }
     }
 
-    fn inventory(&self, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
+    pub(super) fn inventory(&self, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
         Inventory::owed(packs, absent, self.chain.view().params().holding.cell_bytes)
     }
 
-    pub(super) fn is_available(&self, hash: &Hash) -> bool {
-        self.blobs.is_available(hash, |node| self.nodes[node as usize].is_online)
+    /// Who gives a blob to a node: one of those that have it, drawn; its contributor otherwise.
+    fn source(&self, index: usize, hash: &Hash, draw: u64) -> Option<Option<usize>> {
+        let me = number(index);
+        let gives = |holder: &u32| {
+            let from = *holder as usize;
+            *holder != me
+                && self.nodes[from].is_online()
+                && self.network.reaches(self.now, me, *holder).is_some()
+                && self.gives(from, index, hash)
+        };
+        let holders: Vec<_> = self.blobs.holders(hash).filter(gives).collect();
+        if holders.is_empty() {
+            return self.blobs.is_published(hash).then_some(None);
+        }
+        let place = draw % holders.len() as u64;
+        let place = usize::try_from(place).expect("one of those in memory");
+        Some(Some(holders[place] as usize))
     }
 
-    /// The time of a transfer to a node; `None` when nobody has the blob or it was given up.
+    /// The time of a transfer to a node; `None` when nobody gives the blob or it was given up.
     pub(super) fn transfer(&mut self, index: usize, hash: &Hash, bytes: u64) -> Option<u64> {
-        if self.blobs.has(number(index), hash) {
+        let me = number(index);
+        if self.blobs.has(me, hash) {
             return Some(0);
         }
-        if !self.is_available(hash) {
-            return None;
+        let which = self.nodes[index].ask();
+        let source = self.source(index, hash, self.draws.word(Purpose::Request, me.into(), which));
+        let from = source?.map(number);
+        let there = self.network.transfer(self.now, from, me, bytes, which);
+        match there {
+            Some(_) => self.tally.fetched_bytes += bytes,
+            None => self.tally.lost_transfers += 1,
         }
-        self.tally.fetched_bytes += bytes;
-        self.network.transfer(bytes, &mut self.nodes[index].request)
+        there.map(|at| at.0.saturating_sub(self.now.0))
     }
 
-    fn fetch(&mut self, index: usize, blob: Hash, length: u64) -> Answered {
+    fn fetch(&mut self, index: usize, blob: Hash, length: u64) -> Answer {
         match self.transfer(index, &blob, length) {
-            Some(taken) => (taken, Done::Fetched, Some(blob)),
-            None => unavailable(0),
+            Some(taken) => Answer { taken, done: Done::Fetched, gains: Some(blob) },
+            None => Answer::unavailable(0),
         }
     }
 
-    /// The chunk of each cell that the seed picks.
-    fn rows(&self, cells: &[Cell], key: &RowKey) -> Vec<Digest> {
+    /// The row of the chunk of each cell that the seed picks.
+    pub(super) fn rows(&self, cells: &[Cell], key: &RowKey) -> Vec<Digest> {
         let row = |cell: &Cell| {
             let blob = self.blobs.get(cell.pack);
             let bytes = blob.as_ref().map_or(&[][..], AsRef::as_ref);
@@ -99,27 +94,23 @@ impl Simulation {
         cells.iter().map(row).collect()
     }
 
-    fn absent(&self, index: usize, packs: &[(Hash, u64)]) -> Vec<Hash> {
-        let is_missing = |hash: &Hash| !self.blobs.has(number(index), hash);
-        packs.iter().map(|(hash, _)| *hash).filter(is_missing).collect()
-    }
-
     fn commit(
         &self,
         index: usize,
         account: AccountId,
         packs: &[(Hash, u64)],
         s1: &Digest,
-    ) -> Answered {
-        let absent = self.absent(index, packs);
+    ) -> Answer {
+        let is_missing = |hash: &Hash| !self.blobs.has(number(index), hash);
+        let absent: Vec<_> = packs.iter().map(|(hash, _)| *hash).filter(is_missing).collect();
         if absent.len() > MAX_ABSENT_PACKS {
-            return local();
+            return Answer::local();
         }
         let inventory = self.inventory(packs, &absent);
         let key = RowKey::new(s1, account);
         let rows = self.rows(&inventory.chosen(&key), &key);
-        let taken = rows.len() as u64 * SEEK_MICROS;
-        (taken, Done::Committed(inventory.commit(&rows, absent)), None)
+        let taken = self.disk(index, rows.len() as u64 * SEEK_MICROS);
+        Answer::after(taken, Done::Committed(inventory.commit(&rows, absent)))
     }
 
     fn open(
@@ -129,8 +120,11 @@ impl Simulation {
         packs: &[(Hash, u64)],
         commit: &StorageCommitBody,
         (s1, s2): (Digest, Digest),
-    ) -> Answered {
+    ) -> Answer {
         let inventory = self.inventory(packs, &commit.absent);
+        if inventory.packs().iter().any(|(hash, _)| !self.blobs.has(number(index), hash)) {
+            return Answer::local();
+        }
         let key = RowKey::new(&s1, account);
         let cells = inventory.chosen(&key);
         let rows = self.rows(&cells, &key);
@@ -140,65 +134,37 @@ impl Simulation {
             let blob = self.blobs.get(cell.pack)?;
             slice::prove(blob.as_ref(), cell.chunk)
         });
-        let taken = picked.len() as u64 * SEEK_MICROS;
+        let taken = self.disk(index, picked.len() as u64 * SEEK_MICROS);
         self.show(index, taken, &openings)
     }
 
-    fn show(&mut self, index: usize, taken: u64, openings: &Openings) -> Answered {
+    /// Stores openings and names them.
+    pub(crate) fn show(&mut self, index: usize, taken: u64, openings: &Openings) -> Answer {
         let bytes = openings.to_bytes();
-        let Ok(length) = u32::try_from(bytes.len()) else { return local() };
+        let Ok(length) = u32::try_from(bytes.len()) else { return Answer::local() };
         match self.blobs.put(number(index), bytes) {
-            Ok(hash) => (taken, Done::Opened(hash, length), None),
-            Err(_) => local(),
+            Ok(hash) => Answer::after(taken, Done::Opened(hash, length)),
+            Err(_) => Answer::local(),
         }
     }
 
-    fn audit(&mut self, index: usize, proof: &VerifiedRecord) -> Answered {
-        let Body::StorageProof(shown) = &proof.record().body else { return local() };
+    fn audit(&mut self, index: usize, proof: &VerifiedRecord) -> Answer {
+        let Body::StorageProof(shown) = &proof.record().body else { return Answer::local() };
         let commit = self.records.find(&shown.commit);
-        let commit = commit.filter(|commit| self.nodes[index].pool.has(*commit));
-        let Some(commit) = commit else { return unavailable(0) };
+        let commit = commit.filter(|commit| self.has_record(index, *commit));
+        let Some(commit) = commit else { return Answer::unavailable(0) };
         let length = u64::from(shown.length);
         let Some(taken) = self.transfer(index, &shown.openings, length) else {
-            return unavailable(0);
+            return Answer::unavailable(0);
         };
-        let Some(openings) = self.blobs.get(shown.openings) else { return unavailable(taken) };
-        let commit = self.records.get(commit);
-        let verdict = judge_storage(self.chain.view(), commit, proof, openings.as_ref());
-        (taken, Done::Judged(verdict), Some(shown.openings))
-    }
-
-    /// Rows of nothing: as many as the packs would have.
-    fn made_up_rows(&self, account: AccountId, packs: &[(Hash, u64)], s1: &Digest) -> Vec<Digest> {
-        let account = account.0.to_be_bytes();
-        (0..self.inventory(packs, &[]).cells())
-            .map(|cell| keccak(&[b"made up", &s1.0, &account, &cell.to_be_bytes()]))
-            .collect()
-    }
-
-    /// Opens what was committed to, with chunks and siblings of the right shape and wrong bytes.
-    fn open_garbage(
-        &mut self,
-        index: usize,
-        account: AccountId,
-        packs: &[(Hash, u64)],
-        commit: &StorageCommitBody,
-        (s1, s2): (Digest, Digest),
-    ) -> Answered {
-        let rows = self.made_up_rows(account, packs, &s1);
-        let cells = self.inventory(packs, &[]).chosen(&RowKey::new(&s1, account));
-        let k = self.chain.view().params().holding.opened_cells;
-        let picked = holding::sample(&s2, account, commit.cells, k);
-        let mut draws = self.streams.stream(number(index), Purpose::MadeUp);
-        let openings = Openings::open(&rows, &cells, &picked, |cell| {
-            let left = cell.pack_length.saturating_sub(cell.chunk * CHUNK_BYTES);
-            let mut chunk = vec![0; usize::try_from(left.min(CHUNK_BYTES)).unwrap_or(0)];
-            draws.fill(&mut chunk);
-            let height = slice::chunks(cell.pack_length).next_power_of_two().trailing_zeros();
-            let siblings =
-                (0..height).map(|level: u32| keccak(&[&chunk, &level.to_be_bytes()])).collect();
-            Some(Slice { index: cell.chunk, chunk, siblings })
+        let Some(openings) = self.blobs.get(shown.openings) else {
+            return Answer::unavailable(taken);
+        };
+        let Some(commit) = self.records.get(commit) else { return Answer::unavailable(taken) };
+        // A pure function of what is the same for all auditors: judged once.
+        let verdict = *self.judged.entry(proof.id()).or_insert_with(|| {
+            judge_storage(self.chain.view(), &commit.record, proof, openings.as_ref())
         });
-        self.show(index, 0, &openings)
+        Answer { taken, done: Done::Judged(verdict), gains: Some(shown.openings) }
     }
 }

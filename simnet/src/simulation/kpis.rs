@@ -2,15 +2,17 @@
 
 use protocol::Amount;
 
-use crate::report::{EpochRow, KindRow, Kpi, NodeRow, Status, Totals};
+use super::Simulation;
+use crate::report::{EpochRow, KindRow, Kpi, NodeRow, Status};
 
 /// All key figures.
 pub(super) fn all(
+    simulation: &Simulation,
     epochs: &[EpochRow],
     kinds: &[KindRow],
     nodes: &[NodeRow],
-    totals: &Totals,
 ) -> Vec<Kpi> {
+    let totals = simulation.totals();
     let mut kpis = storage(epochs).to_vec();
     kpis.extend(detection(epochs));
     kpis.extend(pay(kinds, nodes));

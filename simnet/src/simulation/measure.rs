@@ -1,17 +1,25 @@
 //! Looks at the network at the end of each epoch, and reports at the end of the run.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use protocol::{Amount, BlockNumber, Epoch, Hash, settle::Unpaid};
 
-use super::{RunError, Simulation, kpis, number};
+use super::{RunError, Settled, Simulation, gossip::bin_bound, kpis, number};
 use crate::{
     chain::Books,
     nodes::Kind,
     referee::Rule,
-    report::{BooksRow, Check, EpochRow, KindRow, NodeRow, PayoutRow, Report, Status, Totals},
+    report::{
+        BooksRow, Check, EpochRow, Histogram, KindRow, NodeRow, PayoutRow, Report, Series, Status,
+        Totals,
+    },
     scenario::{AdversaryKind, WARM_UP_EPOCHS},
 };
+
+/// Reasons of payments that are kept for the report; further ones are only summed.
+const MAX_PAYOUTS: usize = 1_000_000;
+/// Accounts up to which every balance is added up after every epoch.
+const BALANCES_EACH_EPOCH: u32 = 20_000;
 
 impl Simulation {
     /// At the first block of an epoch: what the one before left behind.
@@ -22,12 +30,17 @@ impl Simulation {
         if block != schedule.start(now) {
             return Ok(());
         }
-        let books = self.chain.books()?;
-        self.books.push(BooksRow { epoch: over, books });
+        if self.scenario.population.nodes <= BALANCES_EACH_EPOCH {
+            let books = self.chain.books()?;
+            self.books.push(BooksRow { epoch: over, books });
+        }
+        let online = self.nodes.iter().filter(|node| node.is_online()).count() as u64;
+        self.online.push((self.now, online));
         if over.0 >= WARM_UP_EPOCHS && over <= self.last_epoch() {
             let row = self.measure_epoch(over);
             self.epochs.push(row);
         }
+        self.forget(now);
         Ok(())
     }
 
@@ -36,12 +49,12 @@ impl Simulation {
         let mut alive = BTreeSet::<Hash>::new();
         let mut row = EpochRow::new(epoch, self.packs.len() as u64, placement.replicas());
         for (account, packs) in placement.holders() {
-            let Some(index) = self.by_account.get(&account) else { continue };
-            let node = &self.nodes[*index as usize];
+            let Some(index) = self.index_of(account) else { continue };
+            let node = &self.nodes[index];
             row.holders += 1;
             row.adverse_holders += u64::from(node.kind.is_adverse());
             for (hash, _) in packs {
-                if node.is_online && self.blobs.has(*index, hash) {
+                if node.is_online() && self.blobs.has(number(index), hash) {
                     row.replicas_live += 1;
                     alive.insert(*hash);
                 }
@@ -51,40 +64,54 @@ impl Simulation {
         row
     }
 
-    /// What the chain says of the epochs that were measured.
-    fn settle_rows(&self) -> Vec<EpochRow> {
-        let mut rows = self.epochs.clone();
-        for row in &mut rows {
-            let epoch = row.epoch;
-            let Some(state) = self.chain.view().settlement(epoch) else { continue };
-            row.status = if state.is_final { Status::Final } else { Status::Proposed };
-            row.proposed_block = Some(state.proposed);
-            row.final_block = self.final_at.get(&epoch).copied();
-            row.replicas_proven = state.settlement.replicas_proven;
-            row.storage_faults = state.settlement.storage_faults;
-            row.total = state.settlement.total;
-            row.adverse_caught = self.caught_of(epoch, true);
-            row.others_caught = self.caught_of(epoch, false);
-            let Some(settled) = self.settled(epoch) else { continue };
-            for zero in &settled.outcome.zeros {
-                let Some(index) = self.by_account.get(&zero.account) else { continue };
-                if self.nodes[*index as usize].kind == Kind::Honest {
-                    row.count_unpaid(zero.reason);
-                } else if zero.reason == Unpaid::WrongProof {
-                    let is_adverse = self.nodes[*index as usize].kind.is_adverse();
-                    row.adverse_faults += u64::from(is_adverse);
-                }
+    /// An epoch has its final settlement: counts what it says, of which only sums are kept.
+    pub(super) fn fold_epoch(&mut self, epoch: Epoch) {
+        let settled = self.settled(epoch).cloned();
+        if let Some(place) = self.epochs.iter().position(|row| row.epoch == epoch) {
+            let mut row = self.epochs[place].clone();
+            self.fill_row(&mut row, settled.as_deref());
+            self.epochs[place] = row;
+        }
+        let Some(settled) = settled else { return };
+        for line in &settled.outcome.lines {
+            let Some(index) = self.index_of(line.account) else { continue };
+            if self.payouts.len() < MAX_PAYOUTS {
+                let kind = self.nodes[index].kind;
+                self.payouts.push(PayoutRow { epoch, account: line.account, kind, line: *line });
             }
         }
-        rows
+    }
+
+    /// What the chain says of an epoch that was measured.
+    fn fill_row(&self, row: &mut EpochRow, settled: Option<&Settled>) {
+        let epoch = row.epoch;
+        let Some(state) = self.chain.view().settlement(epoch) else { return };
+        row.status = if state.is_final { Status::Final } else { Status::Proposed };
+        row.proposed_block = Some(state.proposed);
+        row.final_block = self.final_at.get(&epoch).copied();
+        row.replicas_proven = state.settlement.replicas_proven;
+        row.storage_faults = state.settlement.storage_faults;
+        row.total = state.settlement.total;
+        row.adverse_caught = self.caught_of(epoch, true);
+        row.others_caught = self.caught_of(epoch, false);
+        let Some(settled) = settled else { return };
+        for zero in &settled.outcome.zeros {
+            let Some(index) = self.index_of(zero.account) else { continue };
+            let kind = self.nodes[index].kind;
+            if kind == Kind::Honest {
+                row.count_unpaid(zero.reason);
+            } else if zero.reason == Unpaid::WrongProof {
+                row.adverse_faults += u64::from(kind.is_adverse());
+            }
+        }
     }
 
     fn caught_of(&self, epoch: Epoch, is_adverse: bool) -> u64 {
-        let of_kind = |account| {
-            let index = self.by_account.get(account);
-            index.is_some_and(|i| self.nodes[*i as usize].kind.is_adverse() == is_adverse)
-        };
-        self.caught.iter().filter(|(e, account)| *e == epoch && of_kind(account)).count() as u64
+        let first = (epoch, protocol::AccountId(0));
+        let last = (epoch.next(), protocol::AccountId(0));
+        let accounts = self.caught.range(first..last).map(|((_, account), _)| *account);
+        let indices = accounts.filter_map(|account| self.index_of(account));
+        indices.filter(|i| self.nodes[*i].kind.is_adverse() == is_adverse).count() as u64
     }
 
     /// The result of the run so far.
@@ -92,48 +119,93 @@ impl Simulation {
     /// # Errors
     /// [`RunError`] when the contracts cannot be read.
     pub fn report(&mut self) -> Result<Report, RunError> {
-        let epochs = self.settle_rows();
+        let mut epochs = self.epochs.clone();
+        for row in epochs.iter_mut().filter(|row| row.status != Status::Final) {
+            let settled = self.settled(row.epoch).map(Arc::clone);
+            self.fill_row(row, settled.as_deref());
+        }
         let nodes = self.node_rows()?;
         let books = self.chain.books()?;
         let kinds = KindRow::all(&nodes);
         let checks = self.checks(&epochs, &kinds, &books);
-        let kpis = kpis::all(&epochs, &kinds, &nodes, &self.totals());
+        let kpis = kpis::all(self, &epochs, &kinds, &nodes);
         Ok(Report {
             scenario: self.scenario.clone(),
             trace: self.trace_hash(),
             is_complete: self.is_over,
             time: self.now,
+            series: self.series(&epochs),
+            histograms: self.histograms(),
+            totals: self.totals(),
             epochs,
             kinds,
-            payouts: self.payout_rows(),
+            payouts: self.payouts.clone(),
             nodes,
             books: self.books.clone(),
             final_books: books,
-            totals: self.totals(),
             checks,
             findings: self.referee.broken().values().cloned().collect(),
             kpis,
-            series: Vec::new(),
-            histograms: Vec::new(),
         })
     }
 
-    fn totals(&self) -> Totals {
+    #[expect(clippy::cast_precision_loss, reason = "figures for plots")]
+    fn series(&self, epochs: &[EpochRow]) -> Vec<Series> {
+        let schedule = self.chain.view().schedule;
+        let end = |row: &EpochRow| {
+            let block = schedule.start(row.epoch.next()).0;
+            crate::kernel::Time(self.scenario.chain.block.0.saturating_mul(block))
+        };
+        let by_epoch = |name, unit, of: fn(&EpochRow) -> f64| Series {
+            name,
+            unit,
+            points: epochs.iter().map(|row| (end(row), of(row))).collect(),
+        };
+        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        vec![
+            Series {
+                name: "nodes_online",
+                unit: "nodes",
+                points: self.online.iter().map(|(at, count)| (*at, *count as f64)).collect(),
+            },
+            by_epoch("packs_alive", "packs", |row| row.packs_alive as f64),
+            by_epoch("replicas_live", "replicas", |row| row.replicas_live as f64),
+            by_epoch("replicas_proven", "replicas", |row| f64::from(row.replicas_proven)),
+            by_epoch("storage_faults", "holders", |row| f64::from(row.storage_faults)),
+            Series {
+                name: "availability",
+                unit: "share of packs",
+                points: epochs.iter().map(|r| (end(r), share(r.packs_alive, r.packs))).collect(),
+            },
+        ]
+    }
+
+    fn histograms(&self) -> Vec<Histogram> {
+        let bins = self.delays.iter().map(|(bin, count)| (bin_bound(*bin), *count)).collect();
+        vec![Histogram { name: "delivery_time", unit: "ms", bins }]
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+    pub(super) fn totals(&self) -> Totals {
+        let (added, events) = self.tally.rounded;
         Totals {
             events: self.tally.events,
             outputs: self.trace.outputs(),
-            records: self.records.len() as u64,
+            records: u64::from(self.records.total()),
             blocks: self.chain.head().0,
             transactions: self.tally.transactions,
             reverted: self.tally.reverted,
             refused: self.chain.refused(),
             gas: self.tally.gas,
-            gossip_sent: self.tally.gossip_sent,
-            gossip_lost: self.tally.gossip_lost,
-            pulled: self.tally.pulled,
+            delivered: self.tally.delivered,
+            sessions: self.tally.sessions,
+            most_pending: self.tally.most_pending as u64,
+            quantum_shift: added as f64 / events.max(1) as f64,
+            lost_transfers: self.tally.lost_transfers,
             fetched_bytes: self.tally.fetched_bytes,
             blob_bytes: self.blobs.used(),
             wrong_settlements: self.tally.wrong_settlements,
+            defeated: self.tally.defeated,
         }
     }
 
@@ -144,39 +216,33 @@ impl Simulation {
         let mut rows = Vec::new();
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            let earned = settled.as_ref().and_then(|settled| {
-                let leaves = &settled.outcome.leaves;
-                let found = leaves.binary_search_by_key(&node.account, |(id, _)| *id).ok()?;
+            let (kind, account, is_online) = (node.kind, node.account, node.is_online());
+            let mut accounts = self.former.get(&number(index)).cloned().unwrap_or_default();
+            accounts.push(account);
+            let earned = |of: &protocol::AccountId| {
+                let leaves = &settled.as_ref()?.outcome.leaves;
+                let found = leaves.binary_search_by_key(of, |(id, _)| *id).ok()?;
                 Some(leaves[found].1)
-            });
-            let (kind, account, is_online) = (node.kind, node.account, node.is_online);
+            };
+            let sum = |sum: Amount, more: Amount| sum.saturating_add(more);
+            let earned = accounts.iter().filter_map(earned).fold(Amount::ZERO, sum);
             let packs = placement.packs_of(account);
             let held = packs.iter().filter(|(hash, _)| self.blobs.has(number(index), hash)).count();
+            let assigned = packs.len() as u64;
+            // Folded from the contract's own events; the totals are read from the contract.
+            let paid = accounts.iter().map(|id| self.chain.view().claimed(*id));
             rows.push(NodeRow {
                 node: number(index),
                 account,
                 kind,
                 is_online,
-                assigned: packs.len() as u64,
+                assigned,
                 held: held as u64,
-                earned: earned.unwrap_or(Amount::ZERO),
-                paid: self.chain.claimed(account)?,
+                earned,
+                paid: paid.fold(Amount::ZERO, sum),
             });
         }
         Ok(rows)
-    }
-
-    fn payout_rows(&self) -> Vec<PayoutRow> {
-        let mut rows = Vec::new();
-        for epoch in (WARM_UP_EPOCHS..=self.last_epoch().0).map(Epoch) {
-            let Some(settled) = self.settled(epoch) else { continue };
-            for line in &settled.outcome.lines {
-                let Some(index) = self.by_account.get(&line.account) else { continue };
-                let kind = self.nodes[*index as usize].kind;
-                rows.push(PayoutRow { epoch, account: line.account, kind, line: *line });
-            }
-        }
-        rows
     }
 
     fn checks(&self, epochs: &[EpochRow], kinds: &[KindRow], books: &Books) -> Vec<Check> {
@@ -184,6 +250,7 @@ impl Simulation {
         let is_settled = |row: &EpochRow| row.status == Status::Final;
         let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
         let mut lazy = kinds.iter().filter(|row| row.kind == lazy);
+        let is_early = self.scenario.adversaries.iter().all(|plan| plan.from.0 == 0);
         let is_unpaid = lazy.all(|row| row.earned == Amount::ZERO && row.paid == Amount::ZERO);
         let innocent = |row: &EpochRow| {
             row.others_caught == 0 && u64::from(row.storage_faults) == row.adverse_faults
@@ -194,17 +261,27 @@ impl Simulation {
                 all_books().all(Books::supply_holds),
             ),
             Check::new(
-                "the vault's books balance after every epoch",
+                "the vault's books balance after every block",
                 all_books().all(Books::vault_holds),
             ),
-            Check::new("lazy nodes are unpaid", is_unpaid),
             Check::new("nobody but adversaries is at fault", epochs.iter().all(innocent)),
-            Check::new("no node objected to a settlement", self.tally.wrong_settlements == 0),
         ];
         checks.extend(
             Rule::ALL
                 .map(|rule| Check::new(rule.words(), !self.referee.broken().contains_key(&rule))),
         );
+        if is_early {
+            checks.push(Check::new("lazy nodes are unpaid", is_unpaid));
+        }
+        let lies = [AdversaryKind::FalseSettlement, AdversaryKind::CensoringProposer];
+        let has_liar =
+            self.scenario.adversaries.iter().any(|plan| {
+                lies.contains(&plan.kind) || plan.also.iter().any(|k| lies.contains(k))
+            });
+        if !has_liar {
+            let name = "no node objected to a settlement";
+            checks.push(Check::new(name, self.tally.wrong_settlements == 0));
+        }
         if self.is_over {
             let wanted = self.scenario.epochs;
             let settled = epochs.iter().filter(|row| is_settled(row)).count() as u64;

@@ -1,25 +1,30 @@
 //! Settling, verifying and claiming, by the protocol's own functions.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use protocol::{
     AccountId, Amount, Digest, Epoch,
     chain::{Settlement, Transaction},
     merkle::SumTree,
     node::{Done, Failure},
-    record::{Body, Verdict},
+    record::{Body, Verdict, VerifiedRecord},
     settle::{self, Evidence, Outcome, payout_tree},
 };
 
-use super::{Simulation, jobs::Answered, number};
+use super::{Answer, Simulation, number};
 
 /// Time of a host for the arithmetic of one settlement.
 const SETTLE_MICROS: u64 = 500_000;
+/// Settlements whose reasons are kept at once: older ones have been counted.
+const KEPT: usize = 8;
 
 /// A settlement that somebody computed, with the tree that claims need.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
+    /// The records that it was computed from, and its log.
+    evidence: Digest,
+    log: Arc<Vec<u8>>,
     tree: SumTree,
 }
 
@@ -35,84 +40,154 @@ impl Settled {
 }
 
 impl Simulation {
-    /// What a settlement on chain pays, once somebody recomputed it.
+    /// What a settlement on chain pays, once somebody computed it.
     pub(crate) fn settled(&self, epoch: Epoch) -> Option<&Arc<Settled>> {
         let state = self.chain.view().settlement(epoch)?;
         self.settled.get(&state.settlement.id())
     }
 
-    fn keep(&mut self, outcome: Outcome) {
-        let id: Digest = outcome.settlement.id();
+    fn keep(&mut self, outcome: Outcome, evidence: Digest, log: Arc<Vec<u8>>) -> Arc<Settled> {
         let tree = payout_tree(&outcome.leaves);
-        self.settled.entry(id).or_insert_with(|| Arc::new(Settled { outcome, tree }));
+        let id = outcome.settlement.id();
+        let settled = Settled { outcome, evidence, log, tree };
+        let known = self.settled.get(&id).filter(|known| !known.log.is_empty());
+        let kept = known.cloned().unwrap_or_else(|| Arc::new(settled));
+        self.settled.insert(id, Arc::clone(&kept));
+        if self.settled.len() > KEPT {
+            let oldest =
+                self.settled.values().map(|settled| settled.outcome.settlement.epoch).min();
+            self.settled.retain(|_, settled| Some(settled.outcome.settlement.epoch) != oldest);
+        }
+        kept
     }
 
-    pub(super) fn settle(&mut self, index: usize, epoch: Epoch) -> Answered {
+    /// Settles an epoch from what a node has, of which `takes` may leave something out.
+    pub(super) fn settle(
+        &mut self,
+        index: usize,
+        epoch: Epoch,
+        takes: impl Fn(&VerifiedRecord) -> bool,
+    ) -> Answer {
         let parent = match epoch.0.checked_sub(1) {
             None => Vec::new(),
             Some(before) => match self.settled(Epoch(before)) {
                 Some(settled) => settled.outcome.leaves.clone(),
-                None => return (0, Done::Failed(Failure::Unavailable), None),
+                None => return Answer::unavailable(0),
             },
         };
-        let (evidence, fetching) = self.evidence(index, epoch);
-        match settle::settle(self.chain.view(), epoch, &parent, &evidence) {
-            Ok((outcome, log)) => {
-                let done = Done::Settled(outcome.settlement, outcome.uses.clone());
-                self.keep(outcome);
-                match self.blobs.put(number(index), log) {
-                    Ok(_) => (fetching + SETTLE_MICROS, done, None),
-                    Err(_) => (fetching, Done::Failed(Failure::Local), None),
-                }
-            }
-            Err(_) => (fetching, Done::Failed(Failure::Local), None),
+        let (evidence, fetching) = self.evidence(index, epoch, takes);
+        let from = digest_of(&evidence);
+        let known = self.settled.values();
+        let known =
+            known.into_iter().find(|s| s.outcome.settlement.epoch == epoch && s.evidence == from);
+        let settled = match known.cloned() {
+            Some(settled) => settled,
+            None => match settle::settle(self.chain.view(), epoch, &parent, &evidence) {
+                Ok((outcome, log)) => self.keep(outcome, from, Arc::new(log)),
+                Err(_) => return Answer::after(fetching, Done::Failed(Failure::Local)),
+            },
+        };
+        let done = Done::Settled(settled.outcome.settlement, settled.outcome.uses.clone());
+        match self.blobs.put(number(index), settled.log.to_vec()) {
+            Ok(_) => Answer::after(fetching + SETTLE_MICROS, done),
+            Err(_) => Answer::after(fetching, Done::Failed(Failure::Local)),
         }
     }
 
     /// The records that a node has, the openings it can get, and how long that takes.
-    fn evidence(&mut self, index: usize, epoch: Epoch) -> (Evidence, u64) {
-        let records = self.records.around(epoch, &self.nodes[index].pool);
+    fn evidence(
+        &mut self,
+        index: usize,
+        epoch: Epoch,
+        takes: impl Fn(&VerifiedRecord) -> bool,
+    ) -> (Evidence, u64) {
+        let mut records = self.records_around(index, epoch);
+        records.retain(|_, record| takes(record));
         let mut evidence = Evidence { records, ..Evidence::default() };
         let mut slowest = 0;
         let proofs: Vec<_> = evidence.records.values().cloned().collect();
         for record in proofs {
             let Body::StorageProof(body) = &record.record().body else { continue };
+            if record.record().epoch != epoch {
+                continue;
+            }
             let taken = self.transfer(index, &body.openings, u64::from(body.length));
             if let (Some(taken), Some(bytes)) = (taken, self.blobs.get(body.openings)) {
                 slowest = slowest.max(taken);
                 evidence.openings.insert(body.openings, bytes.as_ref().to_vec());
+                self.blobs.hold(number(index), body.openings);
             }
         }
         (evidence, slowest)
     }
 
-    pub(super) fn verify(&mut self, index: usize, settlement: &Settlement) -> Answered {
+    pub(super) fn verify(&mut self, index: usize, settlement: &Settlement) -> Answer {
         let taken = self.transfer(index, &settlement.log, settlement.log_length);
         let (Some(taken), Some(log)) = (taken, self.blobs.get(settlement.log)) else {
-            return (0, Done::Failed(Failure::Unavailable), None);
+            return Answer::unavailable(0);
         };
-        let verdict = match settle::verify(self.chain.view(), settlement, log.as_ref()) {
-            Ok(outcome) => {
-                self.keep(outcome);
-                Verdict::Pass
+        let id = settlement.id();
+        // A pure function of what is the same for all watchers: recomputed once.
+        let verdict = match self.verified.get(&id) {
+            Some(verdict) => *verdict,
+            None => {
+                let log = log.as_ref();
+                let checked = settle::verify_with(self.chain.view(), settlement, log, &self.signer);
+                let verdict = if let Ok(outcome) = checked {
+                    self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
+                    Verdict::Pass
+                } else {
+                    Verdict::Fail
+                };
+                self.verified.insert(id, verdict);
+                verdict
             }
-            Err(_) => Verdict::Fail,
         };
-        (taken + SETTLE_MICROS, Done::Judged(verdict), Some(settlement.log))
+        let done = Done::Judged(verdict);
+        Answer { taken: taken + SETTLE_MICROS, done, gains: Some(settlement.log) }
     }
 
-    pub(super) fn claim(&mut self, index: usize, epoch: Epoch, account: AccountId) -> Answered {
+    pub(super) fn claim(&mut self, index: usize, epoch: Epoch, account: AccountId) -> Answer {
         let Some(settled) = self.settled(epoch).cloned() else {
-            return (0, Done::Failed(Failure::Unavailable), None);
+            return Answer::unavailable(0);
         };
         if let Some(claim) = settled.claim(account) {
             let paid: Amount = self.chain.view().claimed(account);
             let is_owed =
                 matches!(&claim, Transaction::Claim { cumulative, .. } if *cumulative > paid);
             if is_owed {
-                self.submit(index, claim);
+                self.submit_through_gang(index, claim);
             }
         }
-        (0, Done::Fetched, None)
+        Answer::after(0, Done::Fetched)
     }
+
+    /// Forgets what nobody asks for any more: records, openings and logs of epochs long settled.
+    pub(super) fn forget(&mut self, epoch: Epoch) {
+        let needed = self.chain.view().next_to_settle().min(epoch);
+        let first = Epoch(needed.0.saturating_sub(2));
+        for entry in self.records.forget_before(first) {
+            self.judged.remove(&entry.record.id());
+            if let Body::StorageProof(body) = &entry.record.record().body {
+                self.blobs.forget(body.openings);
+            }
+        }
+        let logs: BTreeSet<_> = self
+            .settled
+            .values()
+            .filter(|settled| settled.outcome.settlement.epoch < first)
+            .map(|settled| settled.outcome.settlement.log)
+            .collect();
+        logs.into_iter().for_each(|log| self.blobs.forget(log));
+        let last = self.chain.view().last_final().map_or(Epoch(0), |s| s.settlement.epoch);
+        let first = first.min(last);
+        self.settled.retain(|_, settled| settled.outcome.settlement.epoch >= first);
+    }
+}
+
+fn digest_of(evidence: &Evidence) -> Digest {
+    let mut bytes = Vec::new();
+    evidence.records.keys().for_each(|id| bytes.extend(id.0));
+    evidence.openings.keys().for_each(|hash| bytes.extend(hash.0));
+    protocol::hash::keccak(&[&bytes])
 }

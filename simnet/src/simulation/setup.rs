@@ -5,72 +5,198 @@ use std::collections::BTreeMap;
 use protocol::{
     AccountId, DatanetId, EvmAddress, Hash, NodeId,
     chain::{ChainEvent, Contribution, Transaction},
-    node::{Node, NodeConfig},
 };
 
-use super::{Event, SetupError, Simulation, Tally};
+use super::{Event, SetupError, Simulation, Tally, number};
 use crate::{
     Scenario,
-    chain::{Chain, ChainError, STAKE, named_address},
-    kernel::{Actor, EventQueue as _, HeapQueue, Purpose, Streams, Time},
-    network::Network,
+    adversary::{Adversary, Gang},
+    chain::{Chain, ChainError, named_address},
+    faults::{Faults, Sessions},
+    kernel::{Actor, CalendarQueue, Draws, Slab, Streams, Time},
+    network::{self, Network, Underlay},
     nodes::{
-        Contributor, Identity, Kind, Pool, RecordTable, SharedBlobs, SimNode, contributors,
-        identities, kinds,
+        Contributor, Identity, RecordTable, SharedBlobs, Signer, SimNode, contributors, identities,
+        kinds,
     },
+    scenario::AdversaryKind,
     trace::Trace,
 };
 
-/// Blocks of the setting before time runs by itself: registrations, stakes, contributions.
-const SETUP_BLOCKS: u64 = 4;
+/// Accounts that are registered in one block.
+const BATCH: usize = 50_000;
 
-pub(super) fn simulation(scenario: Scenario) -> Result<Simulation, SetupError> {
+/// What a researcher brings beside the scenario.
+#[derive(Default)]
+pub struct Parts {
+    /// Delays between nodes, in place of the scenario's.
+    pub underlay: Option<Box<dyn Underlay>>,
+    /// Behaviours that the nodes of the scenario's first adversaries, second ones, … have as well.
+    pub adversaries: Vec<Box<dyn Adversary>>,
+}
+
+pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation, SetupError> {
     scenario.check()?;
-    let streams = Streams::new(scenario.seed);
-    let mut chain = Chain::deploy(&scenario)?;
+    let (streams, draws) = (Streams::new(scenario.seed), Draws::new(scenario.seed));
+    let count = scenario.population.nodes;
+    let network = network(&scenario, parts.underlay, draws)?;
+    let mut chain = Chain::deploy(&scenario, setup_blocks(count))?;
     let mut blobs = SharedBlobs::default();
     let data = contributors(&scenario, &streams, &mut blobs)?;
-    let ids = identities(&streams, scenario.population.nodes, chain.view().registry);
-    let accounts = register(&mut chain, &scenario, &ids)?;
+    let registry = chain.view().registry;
+    let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
+    let last = chain
+        .view()
+        .schedule
+        .start(protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS));
+    let roles = kinds(&scenario, draws, block_time(&scenario, last.0));
+    let mut gangs = gangs(&scenario, parts.adversaries);
+    let is_staked = |index: usize| {
+        let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
+        plan.is_none_or(|plan| plan.kind != AdversaryKind::SybilUnstaked)
+    };
+    let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
-    let nodes = nodes(&scenario, &streams, &chain, &ids, &accounts)?;
-    let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
-    let parts = data.iter().flat_map(|contributor| &contributor.parts);
-    let packs: Vec<(Hash, u64)> = parts.flat_map(|part| part.packs.iter().copied()).collect();
-    let mut queue = HeapQueue::new(scenario.population.nodes);
-    let start = block_time(&scenario, SETUP_BLOCKS + 1);
-    queue.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);
-    for (index, node) in (0u32..).zip(&nodes) {
-        if let Some(at) = node.leaves.filter(|at| *at > Time(0)) {
-            queue.push(at.max(start), Actor::node(index), Actor::CHAIN, Event::Leave);
+    let packs = data.iter().flat_map(|contributor| &contributor.parts);
+    let packs: Vec<(Hash, u64)> = packs.flat_map(|part| part.packs.iter().copied()).collect();
+    let start = block_time(&scenario, chain.head().0 + 1);
+    let mut nodes = Vec::with_capacity(ids.len());
+    for (index, (id, (kind, gang, _))) in (0u32..).zip(ids.iter().zip(&roles)) {
+        let mut node = SimNode::new(*kind, account_of(&accounts, id.owner)?, index);
+        if let Some(gang) = gang {
+            node.join(*gang);
+            gangs[usize::from(*gang)].members.push(index);
         }
+        nodes.push(node);
     }
-    Ok(Simulation {
-        network: Network::new(&scenario),
+    let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
+    let mut simulation = Simulation {
+        sessions: Sessions::new(scenario.churn, draws),
+        signer: Signer::new(scenario.signatures, streams, scenario.seed),
+        network,
         streams,
-        queue,
+        draws,
+        queue: CalendarQueue::new(count),
+        transactions: Slab::default(),
+        finished: Slab::default(),
         chain,
         nodes,
         by_account,
+        gangs,
         packs,
         blobs,
         records: RecordTable::default(),
         settled: BTreeMap::new(),
+        judged: BTreeMap::new(),
+        verified: BTreeMap::new(),
         final_at: BTreeMap::new(),
-        caught: std::collections::BTreeSet::new(),
+        caught: BTreeMap::new(),
         epochs: Vec::new(),
         books: Vec::new(),
+        payouts: Vec::new(),
+        delays: BTreeMap::new(),
+        online: Vec::new(),
+        renames: BTreeMap::new(),
+        former: BTreeMap::new(),
         trace: Trace::default(),
         tally: Tally::default(),
         now: start,
+        head: (0, Time(0)),
         is_over: false,
         referee: crate::referee::Referee::default(),
         scenario,
-    })
+    };
+    simulation.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);
+    simulation.plan_faults();
+    for (index, (_, _, leaves)) in roles.into_iter().enumerate() {
+        simulation.begin(index, leaves);
+    }
+    Ok(simulation)
+}
+
+impl Simulation {
+    /// A node is there at the start, or not.
+    fn begin(&mut self, index: usize, leaves: Option<Time>) {
+        if leaves == Some(Time(0)) {
+            return;
+        }
+        self.start_machine(index);
+        if let Some(at) = leaves {
+            self.push_own(at.max(self.now), index, Event::Leave(0));
+        }
+        self.plan_leave(index);
+    }
+
+    /// Has a node register again, under the next identity that nobody has.
+    pub(super) fn rename(&mut self, index: usize) {
+        let identity = number(self.nodes.len() + self.renames.len());
+        let registry = self.chain.view().registry;
+        let range = identity..identity + 1;
+        let (kind, seed) = (self.scenario.signatures, self.scenario.seed);
+        for id in identities(&self.streams, kind, seed, range, registry) {
+            self.renames.insert(id.owner, (index, identity));
+            let sponsor = self.chain.sponsor();
+            self.chain.submit(sponsor, &registration(&id));
+        }
+    }
+
+    /// A node that registered again works for its new account from now on.
+    pub(super) fn adopt(&mut self, owner: EvmAddress, account: AccountId) {
+        let Some((index, identity)) = self.renames.get(&owner).copied() else { return };
+        let node = &mut self.nodes[index];
+        self.former.entry(number(index)).or_default().push(node.account);
+        (node.account, node.identity) = (account, identity);
+        self.by_account.push((account, number(index)));
+        if self.nodes[index].machine.take().is_some() {
+            self.start_machine(index);
+        }
+        let (sponsor, amount) = (self.chain.sponsor(), self.scenario.stake());
+        if amount > protocol::Amount::ZERO {
+            self.chain.submit(sponsor, &Transaction::StakeFor { account, amount });
+        }
+    }
+}
+
+fn network(
+    scenario: &Scenario,
+    own: Option<Box<dyn Underlay>>,
+    draws: Draws,
+) -> Result<Network, SetupError> {
+    let underlay = match own {
+        Some(underlay) => underlay,
+        None => network::build(&scenario.net, scenario.population.nodes, draws)?,
+    };
+    let faults = Faults::new(&scenario.events, underlay.regions(), draws)?;
+    Ok(Network::new(scenario, underlay, faults))
+}
+
+fn gangs(scenario: &Scenario, own: Vec<Box<dyn Adversary>>) -> Vec<Gang> {
+    let mut gangs: Vec<_> =
+        scenario.adversaries.iter().zip(0usize..).map(|(plan, i)| Gang::new(plan, i)).collect();
+    for (gang, behaviour) in gangs.iter_mut().zip(own) {
+        gang.behaviours.insert(0, behaviour);
+    }
+    gangs
 }
 
 const fn block_time(scenario: &Scenario, block: u64) -> Time {
     Time(scenario.chain.block.0.saturating_mul(block))
+}
+
+/// Blocks that registering many nodes takes before the first epoch; few fit into the first epoch.
+fn setup_blocks(nodes: u32) -> u64 {
+    let batches = (nodes as usize).div_ceil(BATCH) as u64;
+    if batches > 1 { 2 * batches + 2 } else { 0 }
+}
+
+fn registration(id: &Identity) -> Transaction {
+    Transaction::Register {
+        owner: id.owner,
+        operator: id.operator,
+        payout: id.payout,
+        node: id.node,
+        binding: id.binding,
+    }
 }
 
 /// Registers nodes and contributors, and stakes for the nodes; accounts by owner.
@@ -78,44 +204,45 @@ fn register(
     chain: &mut Chain,
     scenario: &Scenario,
     ids: &[Identity],
+    is_staked: impl Fn(usize) -> bool,
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
-    let mut transactions: Vec<_> = ids
-        .iter()
-        .map(|id| Transaction::Register {
-            owner: id.owner,
-            operator: id.operator.address(),
-            payout: id.payout,
-            node: id.node,
-            binding: id.binding,
-        })
-        .collect();
+    let mut transactions: Vec<_> = ids.iter().map(|id| (sponsor, registration(id))).collect();
     transactions.extend((0..scenario.workload.contributors).map(|index| {
         let owner = named_address(b"contributor", index);
-        Transaction::Register {
+        let register = Transaction::Register {
             owner,
             operator: owner,
             payout: owner,
             node: NodeId::ZERO,
             binding: [0; 64],
-        }
+        };
+        (sponsor, register)
     }));
-    let transactions: Vec<_> = transactions.into_iter().map(|tx| (sponsor, tx)).collect();
-    let events = chain.set_up(block_time(scenario, 2), &transactions)?;
     let mut accounts = BTreeMap::new();
-    for event in events {
-        if let ChainEvent::AccountRegistered { account, owner, .. } = event {
-            accounts.insert(owner, account);
+    for batch in transactions.chunks(BATCH) {
+        for event in chain.set_up(block_time(scenario, chain.head().0 + 1), batch)? {
+            if let ChainEvent::AccountRegistered { account, owner, .. } = event {
+                accounts.insert(owner, account);
+            }
         }
     }
-    let stakes: Vec<_> = ids
-        .iter()
-        .map(|id| {
-            let account = account_of(&accounts, id.owner)?;
-            Ok((sponsor, Transaction::StakeFor { account, amount: STAKE }))
-        })
-        .collect::<Result<_, ChainError>>()?;
-    chain.set_up(block_time(scenario, 3), &stakes)?;
+    drop(transactions);
+    let amount = scenario.stake();
+    if amount == protocol::Amount::ZERO {
+        return Ok(accounts);
+    }
+    let staked: Vec<_> = ids.iter().enumerate().filter(|(index, _)| is_staked(*index)).collect();
+    for batch in staked.chunks(BATCH) {
+        let stakes = batch
+            .iter()
+            .map(|(_, id)| {
+                let account = account_of(&accounts, id.owner)?;
+                Ok((sponsor, Transaction::StakeFor { account, amount }))
+            })
+            .collect::<Result<Vec<_>, ChainError>>()?;
+        chain.set_up(block_time(scenario, chain.head().0 + 1), &stakes)?;
+    }
     Ok(accounts)
 }
 
@@ -156,37 +283,6 @@ fn contribute(
             transactions.push((owner, Transaction::Contribute(contribution)));
         }
     }
-    chain.set_up(block_time(scenario, SETUP_BLOCKS), &transactions)?;
+    chain.set_up(block_time(scenario, chain.head().0 + 1), &transactions)?;
     Ok(())
-}
-
-fn nodes(
-    scenario: &Scenario,
-    streams: &Streams,
-    chain: &Chain,
-    ids: &[Identity],
-    accounts: &BTreeMap<EvmAddress, AccountId>,
-) -> Result<Vec<SimNode>, ChainError> {
-    let epochs = scenario.epochs + crate::scenario::WARM_UP_EPOCHS;
-    let last = chain.view().schedule.start(protocol::Epoch(epochs));
-    let kinds = kinds(scenario, streams, block_time(scenario, last.0));
-    let config = NodeConfig { computes: false, auto_claim: true };
-    (0u32..)
-        .zip(ids.iter().zip(kinds))
-        .map(|(index, (id, (kind, leaves)))| {
-            let account = account_of(accounts, id.owner)?;
-            Ok(SimNode {
-                kind,
-                account,
-                operator: id.operator.clone(),
-                address: id.operator.address(),
-                leaves,
-                is_online: kind != Kind::Offline || leaves != Some(Time(0)),
-                machine: Node::new(account, config),
-                pool: Pool::default(),
-                gossip: streams.stream(index, Purpose::Gossip),
-                request: streams.stream(index, Purpose::Request),
-            })
-        })
-        .collect()
 }

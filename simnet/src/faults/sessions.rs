@@ -1,0 +1,121 @@
+//! How nodes come and go.
+
+use crate::{
+    kernel::{Draws, Purpose, Time, ratio},
+    scenario::{Churn, ChurnModel},
+    units::Span,
+};
+
+const HOUR: u64 = Span::hours(1).0;
+/// Hours after midnight at which most nodes are there.
+const BUSIEST_HOUR: f64 = 20.0;
+
+/// The sessions of all nodes that come and go.
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions {
+    churn: Churn,
+    draws: Draws,
+}
+
+impl Sessions {
+    /// The sessions of a scenario.
+    pub const fn new(churn: Churn, draws: Draws) -> Self {
+        Self { churn, draws }
+    }
+
+    /// Whether a node comes and goes.
+    pub fn is_restless(&self, node: u32) -> bool {
+        self.churn.model != ChurnModel::None
+            && self.draws.share(Purpose::Session, node.into(), u64::MAX) < self.churn.share
+    }
+
+    /// How long the `which`th session of a node lasts, in microseconds: by inversion of the
+    /// distribution function.
+    pub fn session(&self, node: u32, which: u64) -> u64 {
+        let rest = 1.0 - ratio(self.draws.word(Purpose::Session, node.into(), which * 2));
+        let (unit, shape) = (micros(self.churn.session), self.churn.shape);
+        whole(match self.churn.model {
+            ChurnModel::None => return u64::MAX,
+            ChurnModel::Exponential => -rest.ln() * unit,
+            ChurnModel::Weibull => unit * (-rest.ln()).powf(1.0 / shape),
+            ChurnModel::Pareto => unit * rest.powf(-1.0 / shape),
+        })
+        .max(1)
+    }
+
+    /// When a node that leaves at `now` comes back. At the quiet hours of its day it thinks better of
+    /// it and tries again an hour later.
+    pub fn returns(&self, node: u32, which: u64, now: Time, ahead_of_utc: f64) -> Time {
+        let word = self.draws.word(Purpose::Session, node.into(), which * 2 + 1);
+        let pause = -(1.0 - ratio(word)).ln() * micros(self.churn.pause);
+        let mut back = now.after(whole(pause).max(1));
+        if self.churn.diurnal > 0.0 {
+            for attempt in 0..24 {
+                let quiet = self.churn.diurnal * quietness(back, ahead_of_utc);
+                let about = u64::from(node) << 32 | which;
+                if self.draws.share(Purpose::Session, about, attempt) >= quiet {
+                    break;
+                }
+                back = back.after(HOUR);
+            }
+        }
+        back
+    }
+}
+
+/// 0 at the busiest hour of a place, 1 twelve hours later. A run starts at midnight UTC.
+fn quietness(at: Time, ahead_of_utc: f64) -> f64 {
+    let hour = micros(Span(at.0 % (24 * HOUR))) / micros(Span(HOUR)) + ahead_of_utc;
+    (1.0 - ((hour - BUSIEST_HOUR) / 24.0 * std::f64::consts::TAU).cos()) / 2.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "52 bits of microseconds are a century")]
+const fn micros(span: Span) -> f64 {
+    span.0 as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
+const fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(model: ChurnModel, shape: f64) -> f64 {
+        let session = Span::hours(1);
+        let churn = Churn { model, shape, session, ..Churn::default() };
+        let sessions = Sessions::new(churn, Draws::new(5));
+        let sum: f64 = (0..40_000).map(|node| micros(Span(sessions.session(node, 0)))).sum();
+        sum / 40_000.0 / micros(session)
+    }
+
+    #[test]
+    fn sessions_have_the_means_of_their_distributions() {
+        // 1; Γ(1 + 1/2) = √π/2; α/(α-1) = 1.5: each within five standard deviations of the mean.
+        assert!((mean(ChurnModel::Exponential, 1.0) - 1.0).abs() < 0.025);
+        assert!((mean(ChurnModel::Weibull, 2.0) - 0.886).abs() < 0.012);
+        assert!((mean(ChurnModel::Pareto, 3.0) - 1.5).abs() < 0.022);
+    }
+
+    #[test]
+    fn nodes_come_back_at_the_busy_hours_of_their_own_place() {
+        let churn = Churn {
+            model: ChurnModel::Exponential,
+            pause: Span::hours(1),
+            diurnal: 1.0,
+            ..Churn::default()
+        };
+        let sessions = Sessions::new(churn, Draws::new(5));
+        let returns = |ahead: f64, from: u64| {
+            let back = (0..4_000).map(|node| {
+                sessions.returns(node, 0, Time(u64::from(node) * HOUR), ahead).0 / HOUR % 24
+            });
+            back.filter(|hour| (from..from + 6).contains(hour)).count()
+        };
+        // Around 20:00 and around 8:00, here and half a day ahead.
+        assert!(returns(0.0, 17) > 3 * returns(0.0, 5));
+        assert!(returns(12.0, 5) > 3 * returns(12.0, 17));
+    }
+}
