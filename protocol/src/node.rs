@@ -123,7 +123,12 @@ impl Node {
 
     /// The next thing to do; `None` when there is nothing until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if self.outputs.is_empty() {
+            // A node that rests holds no buffers: a simulator has a million of them.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// Takes one input.
@@ -133,6 +138,9 @@ impl Node {
             Input::Record(record) => self.on_record(chain, &record),
             Input::Done(op, done) => {
                 if let Some(pending) = self.pending.remove(&op) {
+                    if self.pending.is_empty() {
+                        self.pending = BTreeMap::new();
+                    }
                     self.on_done(chain, pending, done);
                 }
             }

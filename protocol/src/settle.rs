@@ -259,24 +259,29 @@ impl<'a> Ledger<'a> {
         Ok(ledger)
     }
 
+    /// Of two records with the same key in an epoch, the one of the lowest id counts, and the other
+    /// for nothing at all: it is not in the log, so nobody could recompute what it did.
     fn sort_records(&mut self) {
+        let mut counted = BTreeMap::new();
         for record in self.evidence.records.values() {
             let made = record.record();
             if !self.has_authority(record) {
                 continue;
             }
+            let first: &mut Digest = counted.entry((made.epoch, made.key())).or_insert(record.id());
+            if *first != record.id() {
+                continue;
+            }
             if made.epoch == self.epoch {
-                // In order of ids, so the lowest of two with the same key is the one that counts.
-                self.records.entry(made.key()).or_insert_with(|| Arc::clone(record));
+                self.records.insert(made.key(), Arc::clone(record));
             }
             if let Body::Audit(body) = &made.body
                 && let Some(verdict) = body.verdict()
             {
                 if body.record == Digest::ZERO {
-                    // By the lowest id, like every record that occurs twice.
                     if made.epoch == self.epoch {
                         let work = (made.account, body.work);
-                        self.missing.entry(work).or_insert_with(|| Arc::clone(record));
+                        self.missing.insert(work, Arc::clone(record));
                     }
                 } else {
                     let verdicts = self.audits.entry(body.record).or_default();
