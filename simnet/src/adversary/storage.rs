@@ -94,7 +94,10 @@ pub(super) struct OnDemand;
 impl Adversary for OnDemand {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         match job {
-            Job::Fetch { .. } => Some(Answer::after(0, Done::Fetched)),
+            Job::Fetch { blob, .. } => {
+                world.delete(node, blob);
+                Some(Answer::after(0, Done::Fetched))
+            }
             Job::Commit { packs, .. } => {
                 let fetched = fetch_all(world, node, packs);
                 let mut answer = world.honest(node, job.clone());

@@ -65,8 +65,12 @@ pub struct SimNode {
     pub machine: Option<Box<Node>>,
     /// From when it has every older record.
     pub synced: Time,
+    /// When it came last.
+    pub since: Time,
     /// When it went offline last.
     pub left: Time,
+    /// Time that it was online in all sessions before, in microseconds.
+    pub online: u64,
     /// How often it came.
     pub session: u32,
     /// How much it has asked the network, which tells its draws apart.
@@ -87,7 +91,9 @@ impl SimNode {
             identity,
             machine: None,
             synced: Time(0),
+            since: Time(0),
             left: Time(0),
+            online: 0,
             session: 0,
             asked: 0,
             wake: 0,

@@ -46,6 +46,8 @@ impl Scenario {
             ("net.down_mbit", self.net.down_mbit),
             ("net.up_mbit", self.net.up_mbit),
             ("net.relay_mbit", self.net.relay_mbit),
+            ("economics.disk_years", self.economics.disk_years),
+            ("economics.hardware_years", self.economics.hardware_years),
             ("churn.shape", self.churn.shape),
         ];
         if let Some((name, value)) =
@@ -56,7 +58,14 @@ impl Scenario {
         let mut bounded = vec![
             ("chain.inclusion_blocks", self.chain.inclusion_blocks),
             ("net.spread", self.net.spread),
+            ("economics.watt", self.economics.watt),
+            ("economics.electricity", self.economics.electricity),
+            ("economics.upload", self.economics.upload),
+            ("economics.disk", self.economics.disk),
+            ("economics.hardware", self.economics.hardware),
         ];
+        let prices = self.economics.price.iter();
+        bounded.extend(prices.map(|point| ("economics.price", point.usd)));
         bounded.extend(self.events.iter().map(|event| ("event.factor", event.factor)));
         bounded.extend(self.adversaries.iter().map(|plan| ("adversary.strength", plan.strength)));
         match bounded.into_iter().find(|(_, value)| !(0.0..=1e6).contains(value)) {
@@ -74,6 +83,7 @@ impl Scenario {
             ("net.punched", self.net.punched),
             ("population.offline", self.population.offline),
             ("churn.share", self.churn.share),
+            ("economics.rejoin", self.economics.rejoin),
             ("churn.diurnal", self.churn.diurnal),
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));

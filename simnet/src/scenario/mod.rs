@@ -5,10 +5,12 @@
 
 mod adversaries;
 mod check;
+mod economics;
 mod error;
 mod events;
 
 pub use adversaries::{AdversaryKind, AdversaryPlan};
+pub use economics::{Economics, PricePoint};
 pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
 
@@ -50,6 +52,8 @@ pub struct Scenario {
     pub chain: ChainRules,
     /// Parameters of Proof of Holding.
     pub holding: HoldingRules,
+    /// Costs, prices, and what operators make of them.
+    pub economics: Economics,
     /// How signatures of records are made and checked.
     pub signatures: Signatures,
     /// The kernel rounds times up to multiples of this; the mean shift is reported.
@@ -238,6 +242,7 @@ impl Default for Scenario {
             workload: Workload::default(),
             chain: ChainRules::default(),
             holding: HoldingRules::default(),
+            economics: Economics::default(),
             signatures: Signatures::Real,
             quantum: Span(1),
             events: Vec::new(),

@@ -1,9 +1,19 @@
 //! The key figures of a run, under stable names.
 
-use protocol::Amount;
+use std::collections::BTreeMap;
+
+use protocol::{
+    Amount, Epoch,
+    hash::{keccak, leading_u64},
+};
 
 use super::Simulation;
-use crate::report::{EpochRow, KindRow, Kpi, NodeRow, Status};
+use crate::{
+    chain::BUDGET,
+    nodes::Kind,
+    report::{EpochRow, KindRow, Kpi, NodeRow, Status},
+    scenario::WARM_UP_EPOCHS,
+};
 
 /// All key figures.
 pub(super) fn all(
@@ -15,7 +25,11 @@ pub(super) fn all(
     let totals = simulation.totals();
     let mut kpis = storage(epochs).to_vec();
     kpis.extend(detection(epochs));
+    kpis.extend(detection_time(simulation));
     kpis.extend(pay(kinds, nodes));
+    kpis.push(concentration(nodes));
+    kpis.extend(simulation.money());
+    kpis.push(emission(simulation));
     kpis.push(ratio("bytes_fetched_per_node", "B", totals.fetched_bytes, nodes.len() as u64));
     kpis.push(ratio("gas_per_transaction", "gas", totals.gas, totals.transactions));
     kpis
@@ -78,6 +92,63 @@ fn pay(kinds: &[KindRow], nodes: &[NodeRow]) -> [Kpi; 3] {
         Kpi { name: "pay_adverse_mean", unit: "OPEN", value: mean_of(true) },
         Kpi { name: "reward_gini", unit: "1", value: gini(&mut paid) },
     ]
+}
+
+/// From when an adverse node first owed a proof until an honest auditor caught it.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn detection_time(simulation: &Simulation) -> [Kpi; 2] {
+    let mut first = BTreeMap::new();
+    for ((_, account), at) in &simulation.caught {
+        let index = simulation.index_of(*account);
+        let Some(index) = index.filter(|i| simulation.nodes[*i].kind.is_adverse()) else {
+            continue;
+        };
+        let earliest = first.entry(index).or_insert(*at);
+        *earliest = (*earliest).min(*at);
+    }
+    let schedule = simulation.chain.view().schedule;
+    let block = schedule.start(Epoch(WARM_UP_EPOCHS)).0;
+    let start = simulation.scenario.chain.block.0.saturating_mul(block);
+    let since = |index: usize| {
+        let gang = simulation.nodes[index].gang().and_then(|gang| simulation.gangs.get(gang));
+        gang.map_or(start, |gang| gang.from.0.max(start))
+    };
+    let times: Vec<_> =
+        first.iter().map(|(index, at)| at.0.saturating_sub(since(*index)) as f64 / 1e6).collect();
+    let mean = (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64);
+    let all = simulation.nodes.iter().filter(|node| node.kind.is_adverse()).count() as u64;
+    [
+        Kpi { name: "detection_time_mean", unit: "s", value: mean },
+        ratio("adverse_nodes_caught", "share of adverse nodes", times.len() as u64, all),
+    ]
+}
+
+/// The Herfindahl-Hirschman index of pay over operators: one for a monopoly. The nodes of a kind of
+/// adversary count as one operator.
+fn concentration(nodes: &[NodeRow]) -> Kpi {
+    let mut by_operator = BTreeMap::<(bool, u64), f64>::new();
+    for node in nodes {
+        let operator = match node.kind {
+            Kind::Adversary(name) => (true, leading_u64(&keccak(&[name.as_bytes()]))),
+            _ => (false, node.node.into()),
+        };
+        *by_operator.entry(operator).or_default() += open(node.paid);
+    }
+    let total: f64 = by_operator.values().sum();
+    let index = by_operator.values().map(|paid| (paid / total).powi(2)).sum();
+    Kpi { name: "pay_concentration", unit: "HHI", value: (total > 0.0).then_some(index) }
+}
+
+/// The part of the emission of the settled epochs that somebody earned; fees are none while nothing
+/// is sold.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn emission(simulation: &Simulation) -> Kpi {
+    let settled = simulation.final_at.keys().filter(|epoch| epoch.0 >= WARM_UP_EPOCHS).count();
+    let budget = open(BUDGET) * settled as f64;
+    let last = simulation.chain.view().last_final();
+    let total = last.map_or(0.0, |state| open(state.settlement.total));
+    let value = (budget > 0.0).then(|| total / budget);
+    Kpi { name: "emission_earned", unit: "share of budget", value }
 }
 
 fn ratio(name: &'static str, unit: &'static str, part: u64, whole: u64) -> Kpi {

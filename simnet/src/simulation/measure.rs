@@ -73,6 +73,7 @@ impl Simulation {
             self.epochs[place] = row;
         }
         let Some(settled) = settled else { return };
+        self.operate(&settled.outcome.lines, epoch);
         for line in &settled.outcome.lines {
             let Some(index) = self.index_of(line.account) else { continue };
             if self.payouts.len() < MAX_PAYOUTS {

@@ -4,6 +4,7 @@
 //! [`Node::next_block`](protocol::node::Node::next_block)), so a node that rests costs nothing.
 //! `net.deliver_all` gives everybody everything, with the same trace.
 
+mod economy;
 mod event;
 mod gossip;
 mod jobs;
@@ -15,7 +16,10 @@ mod settling;
 mod setup;
 mod world;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use protocol::{
     AccountId, BlockNumber, Digest, Epoch, EvmAddress, Hash,
@@ -40,6 +44,7 @@ use crate::{
     trace::Trace,
 };
 
+use economy::Economy;
 use event::Event;
 use settling::Settled;
 
@@ -177,6 +182,7 @@ pub struct Simulation {
     head: (u32, Time),
     is_over: bool,
     referee: Referee,
+    economy: Economy,
 }
 
 impl Simulation {
@@ -406,16 +412,33 @@ impl Simulation {
 
     /// Gives an input to a machine and carries out what comes out of it.
     fn input(&mut self, index: usize, input: Input) {
-        let Some(machine) = self.nodes[index].machine.as_mut() else { return };
-        machine.handle(self.chain.view(), input);
+        let mut next = Some(input);
+        let mut answered = VecDeque::new();
+        while let Some(input) = next {
+            let Some(machine) = self.nodes[index].machine.as_mut() else { return };
+            machine.handle(self.chain.view(), input);
+            self.carry_out(index, &mut answered);
+            next = answered.pop_front().map(|(op, done)| Input::Done(op, done));
+        }
+        self.plan_wake(index);
+    }
+
+    /// Carries out what a machine wants. Jobs that take no time are answered when all is done.
+    fn carry_out(&mut self, index: usize, answered: &mut VecDeque<(OpId, Done)>) {
         while let Some(output) = self.nodes[index].machine.as_mut().and_then(|m| m.poll_output()) {
             self.trace.add(self.now, Actor::node(number(index)), &output);
             match output {
                 Output::Sign(record) => self.sign(index, record),
                 Output::Submit(transaction) => self.submit_through_gang(index, transaction),
                 Output::Job(op, job) => {
-                    let answer = self.answer_through_gang(index, job);
-                    let Answer { taken, done, gains } = answer;
+                    let Answer { taken, done, gains } = self.answer_through_gang(index, job);
+                    if taken == 0 {
+                        if let Some(hash) = gains {
+                            self.blobs.hold(number(index), hash);
+                        }
+                        answered.push_back((op, done));
+                        continue;
+                    }
                     let session = self.nodes[index].session;
                     let number = self.finished.put(Finished { op, done, gains, session });
                     self.push_own(self.now.after(taken), index, Event::Done(number));
@@ -423,7 +446,6 @@ impl Simulation {
                 Output::Event(event) => self.note(index, &event),
             }
         }
-        self.plan_wake(index);
     }
 
     fn note(&mut self, index: usize, event: &NodeEvent) {

@@ -16,10 +16,10 @@ const RESTART_MICROS: u64 = 10_000_000;
 impl Simulation {
     /// A node starts: at first, or again with what its disk has.
     pub(super) fn come(&mut self, index: usize) {
-        if self.nodes[index].is_online() {
+        let me = number(index);
+        if self.nodes[index].is_online() || self.economy.has_quit(me) {
             return;
         }
-        let me = number(index);
         self.start_machine(index);
         let node = &mut self.nodes[index];
         node.session = node.session.wrapping_add(1);
@@ -42,6 +42,7 @@ impl Simulation {
         let node = &mut self.nodes[index];
         node.machine = Some(Box::new(Node::new(node.account, config)));
         node.wake = 0;
+        node.since = self.now;
     }
 
     /// A node that comes and goes will leave at the end of this session.
@@ -64,10 +65,11 @@ impl Simulation {
         }
     }
 
-    fn go(&mut self, index: usize) {
+    pub(super) fn go(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         if node.machine.take().is_some() {
             node.left = self.now;
+            node.online += self.now.0.saturating_sub(node.since.0);
             node.wake = ASLEEP;
         }
     }

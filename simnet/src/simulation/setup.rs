@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Accounts that are registered in one block.
-const BATCH: usize = 50_000;
+const BATCH: usize = 20_000;
 
 /// What a researcher brings beside the scenario.
 #[derive(Default)]
@@ -104,6 +104,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         head: (0, Time(0)),
         is_over: false,
         referee: crate::referee::Referee::default(),
+        economy: super::Economy::default(),
         scenario,
     };
     simulation.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);
@@ -147,7 +148,8 @@ impl Simulation {
         self.former.entry(number(index)).or_default().push(node.account);
         (node.account, node.identity) = (account, identity);
         self.by_account.push((account, number(index)));
-        if self.nodes[index].machine.take().is_some() {
+        if self.nodes[index].is_online() {
+            self.go(index);
             self.start_machine(index);
         }
         let (sponsor, amount) = (self.chain.sponsor(), self.scenario.stake());
@@ -207,27 +209,30 @@ fn register(
     is_staked: impl Fn(usize) -> bool,
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
-    let mut transactions: Vec<_> = ids.iter().map(|id| (sponsor, registration(id))).collect();
-    transactions.extend((0..scenario.workload.contributors).map(|index| {
+    let nodes = ids.iter().map(registration);
+    let contributors = (0..scenario.workload.contributors).map(|index| {
         let owner = named_address(b"contributor", index);
-        let register = Transaction::Register {
+        Transaction::Register {
             owner,
             operator: owner,
             payout: owner,
             node: NodeId::ZERO,
             binding: [0; 64],
-        };
-        (sponsor, register)
-    }));
+        }
+    });
+    let mut transactions = nodes.chain(contributors).map(|register| (sponsor, register));
     let mut accounts = BTreeMap::new();
-    for batch in transactions.chunks(BATCH) {
-        for event in chain.set_up(block_time(scenario, chain.head().0 + 1), batch)? {
+    loop {
+        let batch: Vec<_> = transactions.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            break;
+        }
+        for event in chain.set_up(block_time(scenario, chain.head().0 + 1), &batch)? {
             if let ChainEvent::AccountRegistered { account, owner, .. } = event {
                 accounts.insert(owner, account);
             }
         }
     }
-    drop(transactions);
     let amount = scenario.stake();
     if amount == protocol::Amount::ZERO {
         return Ok(accounts);

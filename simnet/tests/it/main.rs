@@ -1,12 +1,14 @@
 //! Whole runs of small networks.
 #![allow(missing_docs)]
 
+mod closed_forms;
 mod determinism;
 mod fuzz;
 mod outcomes;
 mod results;
 mod scenario;
 mod scenario_file;
+mod trouble;
 
 use simnet::{Scenario, Simulation, report::Report};
 

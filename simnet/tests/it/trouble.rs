@@ -1,0 +1,118 @@
+//! Faults, adversaries and operators in whole runs.
+
+use simnet::{
+    Scenario,
+    report::Report,
+    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, PricePoint},
+    units::Span,
+};
+
+use crate::{faultless, run, sized, with};
+
+fn kpi(report: &Report, name: &str) -> f64 {
+    let kpi = report.kpis.iter().find(|kpi| kpi.name == name).unwrap();
+    kpi.value.unwrap_or_else(|| panic!("nothing to take {name} from"))
+}
+
+fn failed(report: &Report) -> Vec<&'static str> {
+    report.checks.iter().filter(|check| !check.holds).map(|check| check.name).collect()
+}
+
+fn calm() -> Scenario {
+    with(sized(30, 2, 24, 2), faultless)
+}
+
+fn against(plan: AdversaryPlan) -> Report {
+    run(with(calm(), |s| s.adversaries = vec![plan]))
+}
+
+#[test]
+fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
+    for kind in AdversaryKind::ALL.into_iter().filter(|kind| kind.needs().is_none()) {
+        let report = against(AdversaryPlan::new(kind, 0.2));
+        let broken = failed(&report);
+        assert!(broken.is_empty(), "{kind}: {broken:?} {:?}", report.findings);
+        assert!(kpi(&report, "honest_unpaid") < 0.2, "{kind}");
+    }
+}
+
+#[test]
+fn whoever_stores_nothing_is_caught_again_and_again_under_every_name() {
+    let report = run(with(calm(), |s| {
+        s.epochs = 4;
+        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::Whitewashing, 0.2)];
+    }));
+    assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0);
+    assert!(kpi(&report, "adverse_nodes_caught") > 0.5);
+    assert!(kpi(&report, "detection_time_mean") < 120.0, "within the first epoch");
+}
+
+#[test]
+fn fetching_on_demand_pays_only_on_a_fast_line() {
+    let paid = |mbit| {
+        let report = run(with(calm(), |s| {
+            (s.net.down_mbit, s.net.up_mbit) = (mbit, mbit);
+            s.adversaries = vec![AdversaryPlan::new(AdversaryKind::OnDemand, 0.2)];
+        }));
+        kpi(&report, "pay_adverse_mean")
+    };
+    // The commit window is 40 s; two packs of 40 KiB take half a minute at 0.01 Mbit/s each.
+    // Audits are paid on any line.
+    assert!(paid(20.0) > 4.0 * paid(0.01));
+}
+
+#[test]
+fn a_false_settlement_is_objected_to_and_never_final() {
+    let report = run(with(calm(), |s| {
+        s.epochs = 4;
+        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::FalseSettlement, 0.5)];
+    }));
+    assert!(report.totals.wrong_settlements > 0, "half of the proposers lie");
+    assert!(report.final_books.vault_holds() && report.final_books.supply_holds());
+    assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn churn_lowers_what_is_proven_and_returning_nodes_prove_again() {
+    let report = run(with(calm(), |s| {
+        s.churn.model = ChurnModel::Weibull;
+        s.churn.session = Span::seconds(200);
+        s.churn.pause = Span::seconds(60);
+    }));
+    assert!(report.totals.sessions > 30);
+    let proven = kpi(&report, "replicas_proven");
+    assert!((0.2..1.0).contains(&proven), "{proven}");
+    assert!(failed(&report).iter().all(|name| !name.contains("fault")), "{:?}", failed(&report));
+}
+
+#[test]
+fn every_fault_passes_and_what_it_cost_comes_back() {
+    for fault in FaultKind::ALL {
+        let mut event = FaultEvent::new(Span::seconds(250), fault, Span::seconds(20));
+        event.share = 0.3;
+        let report = run(with(calm(), |s| {
+            s.epochs = 3;
+            s.events = vec![event];
+        }));
+        let last = report.epochs.last().unwrap();
+        assert_eq!(u64::from(last.replicas_proven), last.replicas_assigned, "{fault}");
+        let broken = failed(&report);
+        assert!(broken.is_empty(), "{fault}: {broken:?}");
+    }
+}
+
+#[test]
+fn operators_quit_when_the_token_is_worth_nothing_and_stay_when_it_pays() {
+    let operators = |usd| {
+        run(with(calm(), |s| {
+            s.epochs = 4;
+            s.economics.price = vec![PricePoint { at: Span::ZERO, usd }];
+            s.economics.patience = 2;
+        }))
+    };
+    let (dear, worthless) = (operators(1_000.0), operators(0.0));
+    assert!(kpi(&worthless, "operators_quit") > 25.0, "all lose");
+    assert!(kpi(&dear, "operators_quit") < 10.0);
+    assert!(kpi(&dear, "cost_per_gib_month") > 0.0);
+}
