@@ -6,10 +6,12 @@ use crate::{Scenario, units::Size};
 
 /// Contracts, program and tables that every run has.
 const BASE: u64 = 40 << 20;
-/// A machine with its host, without what it holds.
-const NODE: u64 = 20 << 10;
-/// A record that exists once, and a bit of it in every node's pool.
+/// A machine with its host, its account in the view, and its state in the contracts.
+const NODE: u64 = 3 << 10;
+/// A record of the newest epochs, with its openings' share of the log.
 const RECORD: u64 = 1_200;
+/// Epochs whose records and openings are kept.
+const KEPT_EPOCHS: u64 = 4;
 /// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
 const RECORDS_PER_NODE: u64 = 3;
 /// A delivery that is under way.
@@ -22,19 +24,15 @@ pub fn estimate(scenario: &Scenario) -> Size {
     let packs = u64::from(scenario.workload.packs);
     let epochs = scenario.epochs.saturating_add(crate::scenario::WARM_UP_EPOCHS);
     let made = nodes.min(packs.saturating_mul(u64::from(scenario.holding.replicas)));
+    let epochs = epochs.min(KEPT_EPOCHS);
     let records = made.saturating_mul(RECORDS_PER_NODE).saturating_mul(epochs);
     let opened = u64::from(scenario.holding.opened_cells).saturating_mul(2_000);
     let proofs = made.saturating_mul(epochs).saturating_mul(opened);
     let data = packs.saturating_mul(scenario.workload.pack_max.bytes());
-    let in_flight = made.saturating_mul(nodes).saturating_mul(EVENT) / 4;
-    let parts = [
-        BASE,
-        nodes.saturating_mul(NODE),
-        records.saturating_mul(RECORD + nodes / 8),
-        proofs,
-        data,
-        in_flight,
-    ];
+    let receivers = if scenario.net.deliver_all { nodes } else { 8 };
+    let in_flight = (made.saturating_mul(receivers) / 4).max(nodes).saturating_mul(EVENT);
+    let parts =
+        [BASE, nodes.saturating_mul(NODE), records.saturating_mul(RECORD), proofs, data, in_flight];
     Size(parts.into_iter().fold(0, u64::saturating_add))
 }
 

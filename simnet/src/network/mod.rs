@@ -4,8 +4,8 @@
 //!   both ways. Through a relay it is two delays and a typical one.
 //! - **Gossip** (gossipsub with a mesh of [`MESH`]): a receiver is `h` hops away, where a share
 //!   `MESH · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop leads through a node
-//!   drawn at random, the nearer of [`CHOICES`], since the first copy of a message wins, and costs its
-//!   delay and [`HOP_MICROS`] of validation. A share `loss` of receivers misses a message altogether.
+//!   drawn at random, the nearer of [`CHOICES`] (the last one of all [`MESH`] neighbours), since the
+//!   first copy of a message wins, and costs its delay and [`HOP_MICROS`] of validation. A share `loss` of receivers misses a message altogether.
 //!   Messages are small: they take no bandwidth.
 //! - **Pull sync**: what was missed is asked of a random peer, first after [`GRACE_MICROS`] and then
 //!   every `pull`; a share `loss` of questions gets no answer.
@@ -37,7 +37,7 @@ use crate::{
 pub const MESH: u64 = 8;
 /// Peers from which the next hop of a path is the nearest: fitted to a flood over a real mesh of
 /// this degree (`examples/flood.rs`).
-pub const CHOICES: u64 = 3;
+pub const CHOICES: u64 = 2;
 /// Time that a peer takes to validate and forward a message.
 pub const HOP_MICROS: u64 = 500;
 /// After this time without a message, a node asks for it.
@@ -157,12 +157,13 @@ impl Network {
         let (mut here, mut sum) = (to, 0u64);
         for hop in 0..further {
             let candidate = |choice| {
-                let drawn = self.draws.word(Purpose::Request, word, hop * CHOICES + choice);
+                let drawn = self.draws.word(Purpose::Request, word, hop * MESH + choice);
                 let peer = crate::kernel::scale(drawn, self.nodes.into());
                 let peer = u32::try_from(peer).expect("a node's number");
                 (self.varied(self.underlay.delay(peer, here), drawn.rotate_left(21)), peer)
             };
-            let (delay, peer) = (0..CHOICES).map(candidate).min().expect("there are choices");
+            let choices = if hop == 0 { MESH } else { CHOICES };
+            let (delay, peer) = (0..choices).map(candidate).min().expect("there are choices");
             (here, sum) = (peer, sum + delay + HOP_MICROS);
         }
         sum + self.varied(self.underlay.delay(author, here), word.rotate_left(13)) + HOP_MICROS
