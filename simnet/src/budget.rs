@@ -10,6 +10,8 @@ const BASE: u64 = 40 << 20;
 const NODE: u64 = 3 << 10;
 /// A record of the newest epochs, with its openings' share of the log.
 const RECORD: u64 = 1_200;
+/// An opening: a chunk with its paths.
+const OPENING: u64 = 2_000;
 /// Epochs whose records and openings are kept.
 const KEPT_EPOCHS: u64 = 4;
 /// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
@@ -26,8 +28,12 @@ pub fn estimate(scenario: &Scenario) -> Size {
     let made = nodes.min(packs.saturating_mul(u64::from(scenario.holding.replicas)));
     let epochs = epochs.min(KEPT_EPOCHS);
     let records = made.saturating_mul(RECORDS_PER_NODE).saturating_mul(epochs);
-    let opened = u64::from(scenario.holding.opened_cells).saturating_mul(2_000);
-    let proofs = made.saturating_mul(epochs).saturating_mul(opened);
+    let cells = scenario.workload.pack_max.bytes().div_ceil(scenario.params().holding.cell_bytes);
+    let replicas = packs.saturating_mul(u64::from(scenario.holding.replicas));
+    let sampled = made.saturating_mul(u64::from(scenario.holding.opened_cells));
+    let opened = replicas.saturating_mul(cells).min(sampled);
+    // Once as the holder showed them, and once in the log of the epoch.
+    let proofs = opened.saturating_mul(2 * OPENING).saturating_mul(epochs);
     let data = packs.saturating_mul(scenario.workload.pack_max.bytes());
     let receivers = if scenario.net.deliver_all { nodes } else { 8 };
     let in_flight = (made.saturating_mul(receivers) / 4).max(nodes).saturating_mul(EVENT);

@@ -202,7 +202,7 @@ fn smaller(of: &Scenario) -> Vec<Scenario> {
     with(&|s| s.population.nodes = s.population.nodes.saturating_sub(1).max(2));
     with(&|s| s.workload.packs = s.workload.packs.saturating_sub(1).max(1));
     with(&|s| s.workload.contributors = 1);
-    with(&|s| s.churn = calm.churn.clone());
+    with(&|s| s.churn = calm.churn);
     with(&|s| s.population.offline = 0.0);
     with(&|s| s.net.loss = 0.0);
     with(&|s| s.net.jitter = 0.0);

@@ -16,8 +16,8 @@ use crate::{
     kernel::{Actor, CalendarQueue, Draws, Slab, Streams, Time},
     network::{self, Network, Underlay},
     nodes::{
-        Contributor, Identity, RecordTable, SharedBlobs, Signer, SimNode, contributors, identities,
-        kinds,
+        Contributor, Identity, RecordTable, Role, SharedBlobs, Signer, SimNode, contributors,
+        identities, kinds,
     },
     scenario::AdversaryKind,
     trace::Trace,
@@ -60,15 +60,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let packs = data.iter().flat_map(|contributor| &contributor.parts);
     let packs: Vec<(Hash, u64)> = packs.flat_map(|part| part.packs.iter().copied()).collect();
     let start = block_time(&scenario, chain.head().0 + 1);
-    let mut nodes = Vec::with_capacity(ids.len());
-    for (index, (id, (kind, gang, _))) in (0u32..).zip(ids.iter().zip(&roles)) {
-        let mut node = SimNode::new(*kind, account_of(&accounts, id.owner)?, index);
-        if let Some(gang) = gang {
-            node.join(*gang);
-            gangs[usize::from(*gang)].members.push(index);
-        }
-        nodes.push(node);
-    }
+    let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
     let mut simulation = Simulation {
         sessions: Sessions::new(scenario.churn, draws),
@@ -113,6 +105,24 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         simulation.begin(index, leaves);
     }
     Ok(simulation)
+}
+
+fn nodes(
+    ids: &[Identity],
+    roles: &[Role],
+    accounts: &BTreeMap<EvmAddress, AccountId>,
+    gangs: &mut [Gang],
+) -> Result<Vec<SimNode>, ChainError> {
+    let mut nodes = Vec::with_capacity(ids.len());
+    for (index, (id, (kind, gang, _))) in (0u32..).zip(ids.iter().zip(roles)) {
+        let mut node = SimNode::new(*kind, account_of(accounts, id.owner)?, index);
+        if let Some(gang) = gang {
+            node.join(*gang);
+            gangs[usize::from(*gang)].members.push(index);
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
 }
 
 impl Simulation {
