@@ -25,6 +25,8 @@ enum Command {
     Run(Box<commands::run::Run>),
     /// Simulate every point of a scenario's grid with every seed.
     Sweep(commands::sweep::Sweep),
+    /// Repeat a run, and show what one node saw and did.
+    Replay(commands::replay::Replay),
     /// How much two runs or sweeps differ, with confidence intervals over seeds.
     Compare(commands::compare::Compare),
     /// Draw a result folder again: report.html and one SVG file per plot.
@@ -35,6 +37,8 @@ enum Command {
     Fuzz(commands::fuzz::Fuzz),
     /// What a key of a scenario file or a key figure means.
     Explain(commands::explain::Explain),
+    /// The figures from outside that simulations use, and their sources.
+    Data(commands::data::Data),
     /// Write a new scenario file with every key and what it means.
     New(commands::new::New),
 }
@@ -44,11 +48,13 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Sweep(sweep) => sweep.execute(),
+        Command::Replay(replay) => replay.execute(),
         Command::Compare(compare) => compare.execute(),
         Command::Plot(plot) => plot.execute(),
         Command::Check(check) => check.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Explain(explain) => explain.execute(),
+        Command::Data(data) => data.execute(),
         Command::New(new) => new.execute(),
     };
     match done {

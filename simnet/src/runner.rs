@@ -6,7 +6,9 @@ use std::{
     panic::{self, AssertUnwindSafe},
 };
 
-use crate::{Progress, RunError, Scenario, SetupError, Simulation, kernel::Time, report::Report};
+use crate::{
+    Progress, RunError, Scenario, Seen, SetupError, Simulation, kernel::Time, report::Report,
+};
 
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +56,27 @@ pub fn run(
     scenario: &Scenario,
     goes_on: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<Report, Failure> {
+    watch(scenario, None, &mut |progress, _| goes_on(progress))
+}
+
+/// [`run`] with one node under watch: after each block, what went into and out of its machine.
+///
+/// # Errors
+/// [`Failure`], as for [`run`].
+pub fn watch(
+    scenario: &Scenario,
+    node: Option<u32>,
+    goes_on: &mut dyn FnMut(&Progress, Vec<Seen>) -> bool,
+) -> Result<Report, Failure> {
     let mut time = Time(0);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| -> Result<Report, Failure> {
         let mut simulation = Simulation::new(scenario.clone())?;
+        if let Some(node) = node {
+            simulation.watch(node);
+        }
         while let Some(progress) = simulation.advance()? {
             time = progress.time;
-            if !goes_on(&progress) {
+            if !goes_on(&progress, simulation.seen()) {
                 break;
             }
         }

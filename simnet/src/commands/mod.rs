@@ -2,11 +2,13 @@
 
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod data;
 pub(crate) mod explain;
 pub(crate) mod fuzz;
 pub(crate) mod new;
 pub(crate) mod plot;
 mod progress;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod sweep;
 

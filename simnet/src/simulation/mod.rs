@@ -14,6 +14,7 @@ mod presence;
 mod refereeing;
 mod settling;
 mod setup;
+mod watch;
 mod world;
 
 use std::{
@@ -49,6 +50,7 @@ use event::Event;
 use settling::Settled;
 
 pub use setup::Parts;
+pub use watch::Seen;
 pub use world::{Answer, World};
 
 /// Blocks that claims have after the last settlement is final.
@@ -183,6 +185,7 @@ pub struct Simulation {
     is_over: bool,
     referee: Referee,
     economy: Economy,
+    watch: Option<watch::Watch>,
 }
 
 impl Simulation {
@@ -415,6 +418,7 @@ impl Simulation {
         let mut next = Some(input);
         let mut answered = VecDeque::new();
         while let Some(input) = next {
+            self.see_input(index, &input);
             let Some(machine) = self.nodes[index].machine.as_mut() else { return };
             machine.handle(self.chain.view(), input);
             self.carry_out(index, &mut answered);
@@ -427,6 +431,7 @@ impl Simulation {
     fn carry_out(&mut self, index: usize, answered: &mut VecDeque<(OpId, Done)>) {
         while let Some(output) = self.nodes[index].machine.as_mut().and_then(|m| m.poll_output()) {
             self.trace.add(self.now, Actor::node(number(index)), &output);
+            self.see_output(index, &output);
             match output {
                 Output::Sign(record) => self.sign(index, record),
                 Output::Submit(transaction) => self.submit_through_gang(index, transaction),

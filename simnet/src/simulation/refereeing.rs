@@ -11,7 +11,7 @@ use super::{Simulation, number};
 use crate::{
     chain::BUDGET,
     referee::{Laws, Shown},
-    scenario::{AdversaryKind, ChurnModel},
+    scenario::{AdversaryKind, ChurnModel, UnderlayKind},
 };
 
 /// Blocks that a settlement may take beyond its windows when all goes well: the proposal, the last
@@ -41,12 +41,18 @@ impl Simulation {
         let scenario = &self.scenario;
         let has_time = scenario.chain.commit_blocks >= 10
             && scenario.net.latency.0.saturating_mul(8) <= scenario.chain.block.0
-            && scenario.net.jitter <= 1.0;
+            && scenario.net.jitter <= 1.0
+            && scenario.chain.inclusion_blocks <= 0.0;
+        let has_lines = scenario.net.underlay == UnderlayKind::Uniform
+            && scenario.net.nat <= 0.0
+            && scenario.net.spread <= 0.0
+            && scenario.net.up_mbit.min(scenario.net.down_mbit) >= 10.0;
         scenario.events.is_empty()
             && scenario.adversaries.is_empty()
             && scenario.churn.model == ChurnModel::None
             && scenario.population.offline <= 0.0
             && scenario.net.loss <= 0.02
+            && has_lines
             && has_time
     }
 

@@ -97,6 +97,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         is_over: false,
         referee: crate::referee::Referee::default(),
         economy: super::Economy::default(),
+        watch: None,
         scenario,
     };
     simulation.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);

@@ -4,6 +4,7 @@ use simnet::{
     Scenario,
     report::KPIS,
     scenario_file::{ScenarioFile, keys, published, setting, template},
+    sweep::plan,
     units::Span,
 };
 
@@ -142,4 +143,22 @@ fn the_figures_of_a_run_are_those_that_are_explained() {
     let given: Vec<_> = report.kpis.iter().map(|kpi| (kpi.name, kpi.unit)).collect();
     let explained: Vec<_> = KPIS.iter().map(|kpi| (kpi.name, kpi.unit)).collect();
     assert_eq!(given, explained);
+}
+
+#[test]
+fn every_shipped_scenario_is_possible_and_asks_its_question_in_its_first_line() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut shipped = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = ScenarioFile::read(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let question = text.lines().next().unwrap().strip_prefix("# ").unwrap();
+        assert_eq!(question, file.scenario.question, "{}", path.display());
+        assert!(question.ends_with('?'), "{}", path.display());
+        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), file.scenario.name);
+        plan(&file).unwrap();
+        shipped += 1;
+    }
+    assert!(shipped >= 10);
 }
