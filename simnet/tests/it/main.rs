@@ -1,11 +1,8 @@
 //! Whole runs of small networks.
 #![allow(missing_docs)]
 
-<<<<<<< HEAD
 mod closed_forms;
-=======
 mod cli;
->>>>>>> ba7382c (simnet: replay shows one node's view; scenarios, a reader in Python, tests of the program)
 mod determinism;
 mod fuzz;
 mod outcomes;
