@@ -70,6 +70,8 @@ pub struct Saved {
     pub seed: u64,
     /// BLAKE3 of `scenario.toml`.
     pub scenario_hash: String,
+    /// BLAKE3 of the figures from outside that this version has.
+    pub data_hash: String,
     /// What was simulated.
     pub scenario: Scenario,
     /// The hash over every output of every node.
@@ -170,6 +172,7 @@ impl Saved {
             commit: option_env!("SIMNET_COMMIT").map(str::to_owned),
             seed: report.scenario.seed,
             scenario_hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            data_hash: crate::data::hash().to_string(),
             scenario: report.scenario.clone(),
             trace: report.trace.to_string(),
             is_complete: report.is_complete,

@@ -1,8 +1,8 @@
 //! Whole runs of small networks.
 #![allow(missing_docs)]
 
-mod closed_forms;
 mod cli;
+mod closed_forms;
 mod determinism;
 mod fuzz;
 mod outcomes;
