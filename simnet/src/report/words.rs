@@ -55,17 +55,6 @@ pub const KPIS: &[KpiWords] = &[
         "share of adverse nodes",
         "Cheating nodes that an honest auditor caught at least once.",
     ),
-    kpi(
-        "detection_time_mean",
-        "s",
-        "From when an adversary's node first owed a proof until an honest auditor caught it, on \
-         average over those that were caught.",
-    ),
-    kpi(
-        "adverse_nodes_caught",
-        "share of adverse nodes",
-        "Adversaries' nodes that an honest auditor caught at least once.",
-    ),
     kpi("pay_honest_mean", "OPEN", "Paid to a node that is no adversary's, on average."),
     kpi("pay_adverse_mean", "OPEN", "Paid to an adversary's node, on average."),
     kpi(
@@ -97,25 +86,6 @@ pub const KPIS: &[KpiWords] = &[
         "share of budget",
         "Emission of the settled epochs that somebody earned; the rest stays in the vault.",
     ),
-    kpi(
-        "pay_concentration",
-        "HHI",
-        "Herfindahl-Hirschman index of pay over operators; the nodes of one kind of adversary are \
-         one operator. 1 for a monopoly.",
-    ),
-    kpi(
-        "cost_per_gib_month",
-        "USD",
-        "What all nodes spent for power, disks and hardware, by the bytes proven and the time.",
-    ),
-    kpi(
-        "attack_profit",
-        "USD per node",
-        "What an adversary's node earned less what it spent; only with a price of the token.",
-    ),
-    kpi("operators_quit", "operators", "Times that an operator gave up after too many losses."),
-    kpi("operators_back", "operators", "Times that one of them came back."),
-    kpi("emission_earned", "share of budget", "Emission of settled epochs that somebody earned."),
     kpi("bytes_fetched_per_node", "B", "Bytes that a node fetched, on average."),
     kpi("gas_per_transaction", "gas", "Gas of a transaction that succeeded, on average."),
 ];
