@@ -155,7 +155,7 @@ fn parse(
 
 /// In the largest unit that divides it.
 fn write(f: &mut fmt::Formatter<'_>, value: u64, units: Units) -> fmt::Result {
-    let divides = |(_, factor): &&(&str, u64)| value != 0 && value % factor == 0;
+    let divides = |(_, factor): &&(&str, u64)| value != 0 && value.is_multiple_of(*factor);
     let (unit, factor) = units.iter().rev().find(divides).unwrap_or(&units[0]);
     f.pad(&format!("{}{unit}", value / factor))
 }

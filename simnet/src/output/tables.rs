@@ -24,6 +24,7 @@ pub fn tables(report: &Report) -> Vec<(&'static str, Table)> {
 }
 
 fn epochs(report: &Report) -> Table {
+    type Count = (&'static str, fn(&EpochRow) -> u64);
     let count = |table: Table, name: &str, of: fn(&EpochRow) -> u64| {
         table.int(name, report.epochs.iter().map(of))
     };
@@ -31,7 +32,7 @@ fn epochs(report: &Report) -> Table {
         report.epochs.iter().map(move |row| of(row).map(|block| block.0))
     };
     let mut table = Table::new().int("epoch", report.epochs.iter().map(|row| row.epoch.0));
-    let counts: [(&str, fn(&EpochRow) -> u64); 15] = [
+    let counts: [Count; 15] = [
         ("packs", |row| row.packs),
         ("packs_alive", |row| row.packs_alive),
         ("replicas_assigned", |row| row.replicas_assigned),
