@@ -5,7 +5,7 @@ use std::fs;
 use crate::{Scenario, units::Size};
 
 /// Contracts, program and tables that every run has.
-const BASE: u64 = 24 << 20;
+const BASE: u64 = 40 << 20;
 /// A machine with its host, its account in the view, and its state in the contracts.
 const NODE: u64 = 3 << 10;
 /// A record of the newest epochs, with its openings' share of the log.
@@ -14,10 +14,15 @@ const RECORD: u64 = 1_200;
 const OPENING: u64 = 2_000;
 /// Epochs whose records and openings are kept.
 const KEPT_EPOCHS: u64 = 4;
+/// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
+const RECORDS_PER_NODE: u64 = 3;
+/// A delivery that is under way.
+const EVENT: u64 = 48;
 
-/// About what a run holds at its worst, from its sizes: data, nodes, and the proofs of a few
-/// epochs. It is meant to lie a little above; `simnet run` prints the true peak.
+/// About what a run will hold at its worst, from its sizes. It is meant to be above what is needed
+/// by less than half; `simnet run` prints the true peak.
 pub fn estimate(scenario: &Scenario) -> Size {
+    let nodes = u64::from(scenario.population.nodes);
     let packs = u64::from(scenario.workload.packs);
     let epochs = scenario.epochs.saturating_add(crate::scenario::WARM_UP_EPOCHS);
     let made = nodes.min(packs.saturating_mul(u64::from(scenario.holding.replicas)));
