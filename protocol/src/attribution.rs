@@ -21,6 +21,7 @@
 //! Integers throughout; every list of shares sums to exactly [`PPM`].
 
 mod confidence;
+mod units;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,6 +29,8 @@ use alloc::vec::Vec;
 use crate::ids::{AccountId, Hash};
 use crate::limits::MAX_SHARES;
 use crate::math::{PPM, split};
+
+pub use units::{UnitShare, unit_shares};
 
 /// What is known about one unit and one output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,13 @@ pub struct UnitEvidence {
     pub score: i64,
     /// Evidence of the verbatim spans of the output that it owns, in thousandths of a bit.
     pub span_millibits: u64,
+}
+
+impl UnitEvidence {
+    /// Takes over the span evidence of a copy.
+    const fn absorb(&mut self, copy: &Self) {
+        self.span_millibits = self.span_millibits.saturating_add(copy.span_millibits);
+    }
 }
 
 /// The constants of the rule.
@@ -212,12 +222,7 @@ fn check(units: &[UnitEvidence], params: WeighParams) -> Result<(), WeighError> 
 fn clusters(units: &[UnitEvidence]) -> Vec<UnitEvidence> {
     let mut canonical: BTreeMap<u64, UnitEvidence> = BTreeMap::new();
     for unit in units {
-        canonical
-            .entry(unit.cluster)
-            .and_modify(|first| {
-                first.span_millibits = first.span_millibits.saturating_add(unit.span_millibits);
-            })
-            .or_insert(*unit);
+        canonical.entry(unit.cluster).and_modify(|first| first.absorb(unit)).or_insert(*unit);
     }
     canonical.into_values().collect()
 }
@@ -233,15 +238,19 @@ struct Tally {
 fn tally(clusters: &[UnitEvidence], floor_per_token: u64) -> BTreeMap<AccountId, Tally> {
     let mut tallies: BTreeMap<AccountId, Tally> = BTreeMap::new();
     for cluster in clusters {
-        let floor = u128::from(floor_per_token).saturating_mul(u128::from(cluster.tokens));
-        let gain = u128::try_from(cluster.score).unwrap_or(0).saturating_sub(floor);
         let tally = tallies.entry(cluster.owner).or_default();
-        tally.influence = tally.influence.saturating_add(gain);
+        tally.influence = tally.influence.saturating_add(gain(cluster, floor_per_token));
         tally.span_millibits =
             tally.span_millibits.saturating_add(u128::from(cluster.span_millibits));
         tally.tokens = tally.tokens.saturating_add(u128::from(cluster.tokens));
     }
     tallies
+}
+
+/// The positive part of a cluster's score above the noise floor.
+fn gain(cluster: &UnitEvidence, floor_per_token: u64) -> u128 {
+    let floor = u128::from(floor_per_token).saturating_mul(u128::from(cluster.tokens));
+    u128::try_from(cluster.score).unwrap_or(0).saturating_sub(floor)
 }
 
 /// Shares in proportion to `weight`; empty when every weight is zero.

@@ -17,7 +17,7 @@ pub enum EvidenceKind {
     Both,
     /// Nothing stands out anywhere, so that it is paid for its length.
     Pool,
-    /// Nothing.
+    /// Nothing that is worth a millionth of the output.
     None,
 }
 

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::attribution::{UnitEvidence, WeighParams, Weights};
+use protocol::Hash;
+use protocol::attribution::{UnitEvidence, UnitShare, WeighParams, unit_shares};
 use protocol::codec::Wire;
 use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::manifest::Manifest;
-use protocol::math::{PPM, split};
-use protocol::{AccountId, Hash};
 
+use super::AttributeRequest;
 use super::record::{EvidenceKind, Place, UnitLine};
-use super::{AttributeRequest, part};
 use crate::node::attributor::Evidence;
 use crate::node::blobs::Blobs;
 use crate::node::run_data::RunData;
@@ -24,8 +23,8 @@ pub(super) fn unit_lines(
     request: &AttributeRequest,
     evidence: &Evidence,
 ) -> Vec<UnitLine> {
-    let shares = unit_shares(&evidence.units, &evidence.weights);
-    let line = |(rank, (unit, (share_ppm, kind))): (usize, (&UnitEvidence, _))| UnitLine {
+    let shares = unit_shares(&evidence.units, &evidence.weights, WeighParams::DEFAULT);
+    let line = |(rank, (unit, share)): (usize, (&UnitEvidence, UnitShare))| UnitLine {
         unit: unit.unit,
         rank: u32::try_from(rank).unwrap_or(u32::MAX),
         owner: unit.owner,
@@ -33,8 +32,8 @@ pub(super) fn unit_lines(
         cluster: unit.cluster,
         score: unit.score,
         span_millibits: unit.span_millibits,
-        kind,
-        share_ppm,
+        kind: kind_of(&share),
+        share_ppm: share.ppm(),
         document: None,
         text: None,
         places: Vec::new(),
@@ -63,52 +62,15 @@ pub(super) fn unit_lines(
     lines
 }
 
-/// What of its owner's share each unit earned, and by what: every owner's share is divided among
-/// its clusters as the rule weighed them, to the last part per million.
-fn unit_shares(units: &[UnitEvidence], weights: &Weights) -> Vec<(u32, EvidenceKind)> {
-    let mut first = BTreeMap::<u64, usize>::new();
-    let mut bits = vec![0u128; units.len()];
-    for (rank, unit) in units.iter().enumerate() {
-        // The earliest of a cluster stands for all of it.
-        let canonical = *first.entry(unit.cluster).or_insert(rank);
-        bits[canonical] = bits[canonical].saturating_add(u128::from(unit.span_millibits));
+/// What speaks for a unit.
+fn kind_of(share: &UnitShare) -> EvidenceKind {
+    match (share.pool_ppm > 0, share.gradient_ppm > 0, share.span_ppm > 0) {
+        (true, ..) => EvidenceKind::Pool,
+        (_, true, true) => EvidenceKind::Both,
+        (_, true, false) => EvidenceKind::Gradient,
+        (_, false, true) => EvidenceKind::Span,
+        (_, false, false) => EvidenceKind::None,
     }
-    let mut owned = BTreeMap::<AccountId, Vec<usize>>::new();
-    for rank in first.into_values() {
-        owned.entry(units[rank].owner).or_default().push(rank);
-    }
-    let floor = u128::from(WeighParams::DEFAULT.floor_per_token);
-    let gain = |rank: usize| {
-        let noise = floor.saturating_mul(u128::from(units[rank].tokens));
-        u128::try_from(units[rank].score).unwrap_or(0).saturating_sub(noise)
-    };
-    let mut shares = vec![(0u32, EvidenceKind::None); units.len()];
-    for (owner, ranks) in owned {
-        let share = u128::from(part(&weights.shares, owner));
-        let of = |ppm: u32, weight: u32| u128::from(ppm) * u128::from(weight);
-        let gradient = of(part(&weights.gradient, owner), PPM - weights.lambda_ppm.min(PPM));
-        let spans = of(part(&weights.spans, owner), weights.lambda_ppm);
-        let halves = split(share, &[gradient, spans]).unwrap_or_else(|| vec![0, 0]);
-        let divide = |total: u128, weight: &dyn Fn(usize) -> u128| {
-            let weights: Vec<u128> = ranks.iter().map(|rank| weight(*rank)).collect();
-            split(total, &weights).unwrap_or_else(|| vec![0; ranks.len()])
-        };
-        let parts = match weights.pool {
-            true => [divide(share, &|rank| u128::from(units[rank].tokens)), vec![0; ranks.len()]],
-            false => [divide(halves[0], &gain), divide(halves[1], &|rank| bits[rank])],
-        };
-        for ((rank, a), b) in ranks.iter().zip(&parts[0]).zip(&parts[1]) {
-            let kind = match (weights.pool, gain(*rank) > 0, bits[*rank] > 0) {
-                (true, ..) => EvidenceKind::Pool,
-                (_, true, true) => EvidenceKind::Both,
-                (_, true, false) => EvidenceKind::Gradient,
-                (_, false, true) => EvidenceKind::Span,
-                (_, false, false) => EvidenceKind::None,
-            };
-            shares[*rank] = (u32::try_from(a + b).unwrap_or(PPM), kind);
-        }
-    }
-    shares
 }
 
 /// Says of each unit that is shown which document it begins in.
@@ -175,60 +137,7 @@ fn common(head: &str, text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use protocol::attribution::weigh;
-
     use super::*;
-
-    fn unit(rank: u16, owner: u64, score: i64, span_millibits: u64) -> UnitEvidence {
-        let mut hash = [0; 32];
-        hash[..2].copy_from_slice(&rank.to_be_bytes());
-        UnitEvidence {
-            unit: Hash(hash),
-            owner: AccountId(owner),
-            cluster: u64::from(rank),
-            tokens: 100 + u32::from(rank),
-            score,
-            span_millibits,
-        }
-    }
-
-    fn shares(units: &[UnitEvidence]) -> (Weights, Vec<(u32, EvidenceKind)>) {
-        let weights = weigh(units, 100_000, WeighParams::DEFAULT).unwrap();
-        let shares = unit_shares(units, &weights);
-        (weights, shares)
-    }
-
-    #[test]
-    fn units_divide_their_owners_shares_to_the_last_part() {
-        let mut copy = unit(5, 2, 900, 7_000);
-        copy.cluster = 1;
-        let units = [
-            unit(0, 1, 301, 0),
-            unit(1, 1, 77, 20_000),
-            unit(2, 2, 130, 33_000),
-            unit(3, 3, -50, 17_000),
-            unit(4, 3, -9, 0),
-            copy,
-        ];
-        let (weights, shares) = shares(&units);
-        for share in &weights.shares {
-            let own = units.iter().zip(&shares).filter(|(unit, _)| unit.owner == share.account);
-            assert_eq!(own.map(|(_, (ppm, _))| ppm).sum::<u32>(), share.ppm);
-        }
-        let kinds: Vec<_> = shares.iter().map(|(_, kind)| *kind).collect();
-        use EvidenceKind::{Both, Gradient, None, Span};
-        assert_eq!(kinds, [Gradient, Both, Both, Span, None, None]);
-        assert_eq!(shares[5].0, 0, "a copy is paid through the first of its cluster");
-        assert!(shares[0].0 > shares[1].0 / 2 && shares[4].0 == 0);
-    }
-
-    #[test]
-    fn a_pool_pays_units_for_their_length() {
-        let (weights, shares) = shares(&[unit(0, 1, -1, 0), unit(1, 1, 0, 0), unit(2, 2, -5, 0)]);
-        assert!(weights.pool);
-        assert!(shares.iter().all(|(ppm, kind)| *ppm > 0 && *kind == EvidenceKind::Pool));
-        assert_eq!(shares.iter().map(|(ppm, _)| ppm).sum::<u32>(), PPM);
-    }
 
     #[test]
     fn a_cut_through_a_character_falls_before_it() {
