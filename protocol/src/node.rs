@@ -12,6 +12,7 @@
 //! `on_*`/`advance_*` of the parts: `replicate`, `prove`, `audit`, `train`, `serve`, `settle`.
 
 mod audit;
+mod enrol;
 mod io;
 mod prove;
 mod rest;
@@ -22,6 +23,7 @@ mod train;
 use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc, vec::Vec};
 
 pub use audit::judge_storage;
+pub use enrol::{Enrol, Enrolment};
 pub use io::{Done, Event, Failure, Input, Job, OpId, Output, Refusal, ServeRequest, Waiting};
 pub use rest::{Audience, audience};
 pub(crate) use serve::attribution_auditors;

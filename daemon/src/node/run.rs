@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contracts_abi::TxError;
@@ -13,10 +12,12 @@ use protocol::chain::{ChainView, Transaction};
 use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::message::{Answer, Gossip, Request, Topic};
-use protocol::node::{Done, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest};
+use protocol::node::{
+    Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest,
+};
 use protocol::record::VerifiedRecord;
-use protocol::{AccountId, BlockNumber, Digest, EvmAddress, Hash, NodeId};
-use tokio::sync::{mpsc, oneshot, watch};
+use protocol::{AccountId, Digest, EvmAddress, Hash, NodeId};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Blocks;
@@ -32,8 +33,6 @@ const SYNC: Duration = Duration::from_secs(2);
 const PAGE: usize = 32;
 /// Epochs before the current one that pull sync asks for; training needs all of a run.
 const SYNC_DEPTH: u64 = 2;
-/// Blocks between two tries to register.
-const REGISTER_RETRY_BLOCKS: u64 = 10;
 
 /// What the API asks of the loop.
 pub(crate) enum Command {
@@ -55,10 +54,9 @@ pub(crate) struct Loop {
     pub(crate) net: NetworkHandle,
     /// The transaction by which this node registers itself.
     pub(crate) registration: Transaction,
-    /// When it was sent last.
-    pub(crate) asked_at: Option<BlockNumber>,
-    /// Whether none was sent, or the last one was refused for certain.
-    pub(crate) may_register: Arc<AtomicBool>,
+    pub(crate) enrolment: Enrolment,
+    /// Rings when a registration was refused for certain.
+    pub(crate) refused: Arc<Notify>,
     pub(crate) health: Health,
     pub(crate) machine: Option<Node>,
     pub(crate) seen: Seen,
@@ -97,6 +95,7 @@ impl Loop {
                     records.into_iter().for_each(|record| self.on_record(Arc::new(record)));
                 }
                 Some(command) = feeds.commands.recv() => self.on_command(command).await,
+                () = self.refused.notified() => self.enrolment.on_refused(),
                 _ = sync.tick() => self.sync(&record_out),
             }
             self.drain(&done_out).await;
@@ -118,43 +117,37 @@ impl Loop {
         }
         if blocks.is_head {
             self.enrol();
-            self.register();
             self.input(Input::Block);
         }
     }
 
-    /// Starts the machine once the chain knows this node's account.
+    /// Gets an account, and starts the machine once the chain knows it.
     fn enrol(&mut self) {
-        let account = self.chain.account_of(&self.node_id);
-        let Some(account) = account.filter(|_| self.machine.is_none()) else { return };
-        tracing::info!(%account, "this node has an account");
-        let mut machine = Node::new(account, self.config);
-        // What was signed before a restart must not be signed again.
-        for record in self.workshop.pool.all() {
-            machine.handle(&self.chain, Input::Record(record));
+        if self.machine.is_some() {
+            return;
         }
-        self.machine = Some(machine);
+        match self.enrolment.on_block(&self.chain) {
+            Enrol::Start(account) => {
+                tracing::info!(%account, "this node has an account");
+                let mut machine = Node::new(account, self.config);
+                // What was signed before a restart must not be signed again.
+                for record in self.workshop.pool.all() {
+                    machine.handle(&self.chain, Input::Record(record));
+                }
+                self.machine = Some(machine);
+            }
+            Enrol::Register => self.register(),
+            Enrol::Wait => {}
+        }
     }
 
-    /// Asks for an account when the whole chain was read and names none (a node that starts again
-    /// finds its own in the blocks), and again from time to time: gas may come later.
-    fn register(&mut self) {
-        let Some(now) = self.chain.head().map(|head| head.number) else { return };
-        let is_due = |asked: BlockNumber| now.0 >= asked.0.saturating_add(REGISTER_RETRY_BLOCKS);
-        if self.machine.is_some() || !self.asked_at.is_none_or(is_due) {
-            return;
-        }
-        // One that is under way, or was mined and not read yet, must not make a second account.
-        if !self.may_register.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        self.asked_at = Some(now);
+    fn register(&self) {
         let (sender, register) = (self.workshop.sender.clone(), self.registration.clone());
-        let may_register = Arc::clone(&self.may_register);
+        let refused = Arc::clone(&self.refused);
         tokio::spawn(async move {
             let sent = sender.send(register).await;
             if let Some(Err(TxError::Funds { .. } | TxError::Revert { .. })) = sent {
-                may_register.store(true, Ordering::Relaxed);
+                refused.notify_one();
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Starting a node, step by step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use protocol::AccountId;
 use protocol::chain::Transaction;
 use protocol::identity::Binding;
 use protocol::message::Topic;
-use protocol::node::NodeConfig;
+use protocol::node::{Enrolment, NodeConfig};
 use storage::store::StoreConfig;
 use storage::{Store, durable};
 use tokio::sync::{mpsc, watch};
@@ -76,8 +76,8 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
     let main = Loop {
         node_id: net.node(),
         registration: registration(&options),
-        asked_at: None,
-        may_register: Arc::new(AtomicBool::new(true)),
+        enrolment: Enrolment::new(net.node()),
+        refused: Arc::default(),
         health: health.clone(),
         operator: options.keys.operator.clone(),
         config: NodeConfig { computes: true, auto_claim: options.auto_claim },

@@ -2,6 +2,7 @@
 //! golden vectors, and the rules of the workspace.
 
 mod chain;
+mod enrol;
 mod golden;
 mod hostile;
 mod jobs;
