@@ -159,6 +159,25 @@ pub fn training_units(round_seed: &Digest, slot: u32, per_shard: u32, total: u32
         .collect()
 }
 
+/// Of the units that a slot reads, those that it trains on: repeated ones are left out, unless the
+/// rest does not fill one window of `context` tokens and the token after it, for a shard of nothing but
+/// copies still has to be computed. `length` is a unit's tokens, if there is such a unit.
+pub fn trained_units(
+    read: &[u32],
+    context: u32,
+    length: impl Fn(u32) -> Option<usize>,
+    is_repeated: impl Fn(u32) -> bool,
+) -> Vec<u32> {
+    let known = || read.iter().copied().filter(|unit| length(*unit).is_some());
+    let first: Vec<u32> = known().filter(|unit| !is_repeated(*unit)).collect();
+    let tokens = first.iter().filter_map(|unit| length(*unit)).fold(0, usize::saturating_add);
+    if u32::try_from(tokens).is_ok_and(|tokens| tokens <= context) {
+        known().collect()
+    } else {
+        first
+    }
+}
+
 /// The units whose sketches a slot captures: the slot's part of the snapshot in order.
 pub fn sketch_units(slot: u32, slots: u32, total: u32) -> core::ops::Range<u32> {
     let bound = |s: u32| {
@@ -242,6 +261,20 @@ mod tests {
         assert_eq!(seen.len(), 100);
         assert!(training_units(&seed, 0, 20, 5).len() == 5);
         assert!(training_units(&seed, 0, 20, 0).is_empty());
+    }
+
+    #[test]
+    fn copies_are_trained_on_only_where_nothing_else_fills_a_window() {
+        let lengths = [30usize, 40, 50];
+        let length = |unit: u32| lengths.get(unit as usize).copied();
+        let trained = |read: &[u32], context, repeated: &[u32]| {
+            trained_units(read, context, length, |unit| repeated.contains(&unit))
+        };
+        assert_eq!(trained(&[2, 0, 1], 64, &[1]), [2, 0]);
+        assert_eq!(trained(&[2, 0, 1], 80, &[1]), [2, 0, 1], "80 tokens make no window of 80");
+        assert_eq!(trained(&[2, 0, 1], 64, &[0, 1, 2]), [2, 0, 1]);
+        assert_eq!(trained(&[2, 9, 0], 64, &[]), [2, 0], "there is no unit 9");
+        assert_eq!(trained(&[], 64, &[]), []);
     }
 
     #[test]

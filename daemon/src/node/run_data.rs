@@ -11,7 +11,7 @@ use protocol::hash::blake3;
 use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::manifest::Manifest;
 use protocol::node::Failure;
-use protocol::training::RunConfig;
+use protocol::training::{RunConfig, trained_units};
 use protocol::{AccountId, DatanetId, Hash, ModelId};
 
 use super::blobs::Blobs;
@@ -54,17 +54,13 @@ impl RunData {
         Ok(Self { config, shape, tokenizer, units, clusters })
     }
 
-    /// Token ids of some units for training. Repeated units are left out, unless the rest does not
-    /// fill one window: a shard of nothing but copies still has to be computed.
-    pub(crate) fn tokens_of(&self, units: &[u32]) -> Vec<Vec<u32>> {
-        let tokens = |rank: &u32| self.units.get(*rank as usize).map(|unit| unit.tokens.clone());
-        let is_canonical = |rank: &&u32| self.clusters.is_canonical(**rank);
-        let canonical: Vec<_> = units.iter().filter(is_canonical).filter_map(tokens).collect();
-        let count: usize = canonical.iter().map(Vec::len).sum();
-        if count > self.config.context as usize {
-            return canonical;
-        }
-        units.iter().filter_map(tokens).collect()
+    /// Token ids of the units that are trained on, of those that a slot reads.
+    pub(crate) fn tokens_of(&self, read: &[u32]) -> Vec<Vec<u32>> {
+        let unit = |rank: u32| self.units.get(rank as usize);
+        let length = |rank| unit(rank).map(|unit| unit.tokens.len());
+        let is_repeated = |rank| !self.clusters.is_canonical(rank);
+        let trained = trained_units(read, self.config.context, length, is_repeated);
+        trained.into_iter().filter_map(unit).map(|unit| unit.tokens.clone()).collect()
     }
 }
 
