@@ -112,7 +112,7 @@ impl NodeHandle {
         let workshop = &self.inner.workshop;
         let run = workshop.run_data(model).ok_or(AttributeError::NotHeld(model))?;
         let ready = self.model_ready(model).ok_or(AttributeError::NotReady(model))?;
-        let (prompt, output) = tokens(&run, &request)?;
+        let (prompt, output) = tokens(model, &run, &request)?;
         let broken = |failure| AttributeError::Broken { model, failure };
         let checkpoint = workshop.load(model).await.map_err(broken)?;
         let sampling = Sampling {
@@ -141,6 +141,7 @@ impl NodeHandle {
 
 /// The tokens of what was asked, within bounds.
 fn tokens(
+    model: ModelId,
     run: &RunData,
     request: &AttributeRequest,
 ) -> Result<(Vec<u32>, Option<Vec<u32>>), AttributeError> {
@@ -159,14 +160,18 @@ fn tokens(
     if length > MAX_GENERATED_TOKENS as usize * if output.is_some() { 64 } else { 1 } {
         return Err(AttributeError::LongOutput);
     }
-    // A valid tokenizer encodes every text.
-    let encode = |text: &str| run.tokenizer.encode(text).unwrap_or_default();
-    let output = output.as_deref().map(encode);
+    let encode = |text: &str| {
+        run.tokenizer.encode(text).map_err(|error| {
+            tracing::error!(%error, %model, "the tokenizer does not encode a text");
+            AttributeError::Broken { model, failure: Failure::Invalid }
+        })
+    };
+    let output = output.as_deref().map(encode).transpose()?;
     match &output {
         Some(output) if output.len() > MAX_GENERATED_TOKENS as usize => {
             Err(AttributeError::LongOutput)
         }
-        _ => Ok((encode(prompt), output)),
+        _ => Ok((encode(prompt)?, output)),
     }
 }
 
