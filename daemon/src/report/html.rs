@@ -279,7 +279,7 @@ impl Page<'_> {
         let cut = excerpt(text, &marks, UNIT_BYTES);
         let dots = |is_cut| if is_cut { "…" } else { "" };
         write!(out, "<div class=\"unit-text\"><bdi>{}", dots(cut.is_cut_before))?;
-        for piece in pieces(cut.text.trim_end(), &clipped(&cut.marks, cut.text.trim_end().len())) {
+        for piece in pieces(cut.text, &cut.marks) {
             self.piece(out, piece, false)?;
         }
         let spans = match unit.span_millibits {
@@ -361,11 +361,6 @@ impl Page<'_> {
         }
         writeln!(out, "</dl>\n</section>")
     }
-}
-
-/// Marks that end where the text does.
-fn clipped(marks: &[Mark], length: usize) -> Vec<Mark> {
-    marks.iter().map(|(number, from, to)| (*number, *from, (*to).min(length))).collect()
 }
 
 #[cfg(test)]

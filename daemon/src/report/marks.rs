@@ -50,19 +50,21 @@ pub(super) struct Excerpt<'a> {
     pub(super) is_cut_after: bool,
 }
 
-/// At most `max` bytes and a little: a quarter of them before the first mark.
+/// At most `max` bytes and a little, a quarter of them before the first mark; without white space at
+/// its end.
 pub(super) fn excerpt<'a>(text: &'a str, marks: &[Mark], max: usize) -> Excerpt<'a> {
     let first = marks.iter().map(|(_, from, _)| *from).min().unwrap_or(0);
     let fits = text.len() <= max;
     let lead = if fits { 0 } else { first.min(text.len()).saturating_sub(max / 4) };
     let start = word(text, lead);
     let end = if fits { text.len() } else { word(text, (start + max).min(text.len())) };
+    let shown = text.get(start..end).unwrap_or_default().trim_end();
     let inside = |(number, from, to): &Mark| {
-        let (from, to) = ((*from).max(start), (*to).min(end));
+        let (from, to) = ((*from).max(start), (*to).min(start + shown.len()));
         (from < to).then(|| (*number, from - start, to - start))
     };
     Excerpt {
-        text: text.get(start..end).unwrap_or_default(),
+        text: shown,
         marks: marks.iter().filter_map(inside).collect(),
         is_cut_before: start > 0,
         is_cut_after: end < text.len(),
@@ -139,8 +141,9 @@ mod tests {
         assert!(cut.text.starts_with("word ") && cut.text.len() <= 125, "{cut:?}");
         let (number, from, to) = cut.marks[0];
         assert_eq!((number, &cut.text[from..to]), (7, "marked words"));
-        let whole = excerpt("short", &[(0, 1, 3)], 100);
+        let whole = excerpt("short \n", &[(0, 1, 6)], 100);
         assert_eq!((whole.text, whole.is_cut_before, whole.is_cut_after), ("short", false, false));
+        assert_eq!(whole.marks, [(0, 1, 5)]);
     }
 
     #[test]

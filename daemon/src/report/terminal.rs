@@ -211,7 +211,7 @@ impl View<'_> {
         let same_length = flat.len() == cut.text.len();
         let (flat, marks) =
             if same_length { (flat.as_str(), cut.marks.as_slice()) } else { (cut.text, &[][..]) };
-        let shown = self.marked(flat.trim_end(), &clip(marks, flat.trim_end().len()), plain);
+        let shown = self.marked(flat, marks, plain);
         let shown = format!("{}{shown}{}", dots(cut.is_cut_before), dots(cut.is_cut_after));
         for line in wrapped(&shown, WIDTH - 14) {
             writeln!(out, "              {line}")?;
@@ -243,10 +243,6 @@ impl View<'_> {
         }
         Ok(())
     }
-}
-
-fn clip(marks: &[Mark], length: usize) -> Vec<Mark> {
-    marks.iter().map(|(number, from, to)| (*number, *from, (*to).min(length))).collect()
 }
 
 /// A bar of eighths of a column.
