@@ -25,3 +25,4 @@ pub mod shard;
 pub mod spans;
 pub mod tokenizer;
 pub mod update;
+pub mod weights;

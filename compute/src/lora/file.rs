@@ -1,26 +1,21 @@
 //! Adapter weights: what nodes agree on by hash.
 //!
 //! An adapter is a shape, the identity of its base, and the parameters as one flat `Vec<f32>` in
-//! the order of [`LoraConfig::tensors`]. Its bytes are a safetensors file with exactly one metadata
-//! entry, canonical as a checkpoint's are; since the entry names the base, so does the hash. All
-//! values are finite.
-
-use std::collections::HashMap;
+//! the order of [`LoraConfig::tensors`]. Its bytes are a canonical file of [`weights`] whose metadata
+//! names the base; so does the hash, therefore.
 
 use protocol::Hash;
-use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::config::{LoraConfig, LoraConfigError, MAX_PARAMETERS};
-use crate::checkpoint::{Checkpoint, CheckpointError, Values};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::ModelConfig;
 use crate::model::layout::{self, Role};
 use crate::seed::Stream;
+use crate::weights::{self, WeightsError};
 
 /// The key of the one metadata entry.
 const METADATA_KEY: &str = "openledger-adapter";
-/// Room for the header of an adapter beside its values.
-const MAX_HEADER: u64 = 1 << 20;
 
 /// The base that an adapter adds to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,46 +51,12 @@ pub struct Adapter {
 /// Why bytes or values are no adapter, or not one of the expected base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdapterError {
-    /// The file is larger than an adapter can be.
-    #[error("the adapter has {0} bytes, more than any accepted adapter")]
-    TooLarge(u64),
-    /// The bytes are no safetensors file.
-    #[error("not a safetensors file: {reason}")]
-    Format {
-        /// What the parser said.
-        reason: String,
-    },
-    /// The file lacks the metadata that names its base.
-    #[error("the file has no readable `{METADATA_KEY}` metadata: it is not an openledger adapter")]
-    Metadata,
+    /// The bytes are no canonical file of weights, or the values don't make one.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The shape that the file states is refused.
     #[error(transparent)]
     Config(#[from] LoraConfigError),
-    /// A tensor is missing, has another type or another shape than the adapter says.
-    #[error("tensor {name} is missing or is not f32 of shape {shape:?}")]
-    Tensor {
-        /// The tensor's name.
-        name: String,
-        /// The shape that the adapter needs.
-        shape: Vec<usize>,
-    },
-    /// The number of values is not that of the shape.
-    #[error("the adapter has {expected} parameters, {found} values were given")]
-    Length {
-        /// Parameters of the shape.
-        expected: u64,
-        /// Values that were given.
-        found: u64,
-    },
-    /// A value is not a number or infinite.
-    #[error("value {index} is not finite")]
-    NotFinite {
-        /// Its place in the flat order.
-        index: usize,
-    },
-    /// The file holds the right values in another arrangement, thus has another hash.
-    #[error("the file is not in the canonical form")]
-    NotCanonical,
     /// The adapter belongs to another tokenizer.
     #[error("the adapter belongs to tokenizer {found}, not {expected}")]
     OtherTokenizer {
@@ -150,68 +111,24 @@ impl Adapter {
         values: Vec<f32>,
     ) -> Result<Self, AdapterError> {
         config.validate(&base.model)?;
-        let (expected, found) = (config.parameters(&base.model), values.len() as u64);
-        if expected != found {
-            return Err(AdapterError::Length { expected, found });
-        }
-        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-            return Err(AdapterError::NotFinite { index });
-        }
+        weights::check(config.parameters(&base.model), &values)?;
         Ok(Self { base: base.clone(), config: config.clone(), values })
     }
 
     /// Reads an adapter from the bytes of its safetensors file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AdapterError> {
-        let size = bytes.len() as u64;
-        if size > MAX_PARAMETERS * 4 + MAX_HEADER {
-            return Err(AdapterError::TooLarge(size));
-        }
-        let format =
-            |e: safetensors::SafeTensorError| AdapterError::Format { reason: e.to_string() };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
-        let text = header.metadata().as_ref().and_then(|m| m.get(METADATA_KEY));
-        let Metadata { base, config } =
-            text.and_then(|text| serde_json::from_str(text).ok()).ok_or(AdapterError::Metadata)?;
-        config.validate(&base.model)?;
-        let expected = config.parameters(&base.model);
-        if expected * 4 > size {
-            return Err(AdapterError::Length { expected, found: size / 4 });
-        }
-        let file = SafeTensors::deserialize(bytes).map_err(format)?;
-        let mut values = Vec::with_capacity(expected as usize);
-        for spec in config.tensors(&base.model) {
-            let view = file.tensor(&spec.name).ok();
-            let view = view.filter(|v| v.dtype() == Dtype::F32 && v.shape() == spec.shape());
-            let Some(view) = view else {
-                return Err(AdapterError::Tensor { shape: spec.shape(), name: spec.name });
-            };
-            let words = view.data().as_chunks::<4>().0;
-            values.extend(words.iter().map(|b| f32::from_le_bytes(*b)));
-        }
-        let adapter = Self::from_values(&base, &config, values)?;
-        if adapter.to_bytes() != bytes {
-            return Err(AdapterError::NotCanonical);
-        }
-        Ok(adapter)
+        let metadata: Metadata = weights::metadata(bytes, METADATA_KEY, MAX_PARAMETERS)?;
+        metadata.config.validate(&metadata.base.model)?;
+        let tensors = metadata.config.tensors(&metadata.base.model);
+        let values = weights::read(bytes, METADATA_KEY, &metadata, &tensors)?;
+        Ok(Self { base: metadata.base, config: metadata.config, values })
     }
 
     /// The safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let metadata = Metadata { base: self.base.clone(), config: self.config.clone() };
-        let text = serde_json::to_string(&metadata).expect("plain structs serialise");
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), text)]);
-        let mut rest = &self.values[..];
-        let tensors: Vec<(String, Values<'_>)> = self
-            .config
-            .tensors(&self.base.model)
-            .into_iter()
-            .map(|spec| {
-                let (values, tail) = rest.split_at(spec.len());
-                rest = tail;
-                (spec.name.clone(), Values { shape: spec.shape(), values })
-            })
-            .collect();
-        safetensors::serialize(tensors, Some(metadata)).expect("names are unique, shapes fit")
+        let tensors = self.config.tensors(&self.base.model);
+        weights::write(METADATA_KEY, &metadata, &tensors, &self.values)
     }
 
     /// BLAKE3 of the safetensors file.

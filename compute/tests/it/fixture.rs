@@ -110,3 +110,12 @@ pub(crate) fn slice(part: &SketchPart, from: u32, to: u32) -> SketchPart {
     let sketches = part.sketches[from as usize..to as usize].to_vec();
     SketchPart { spec: part.spec, first: from, sketches }
 }
+
+/// Replaces the first occurrence of a text of the same length in a file's header.
+pub(crate) fn edit(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+    let mut out = bytes.to_vec();
+    out[at..at + to.len()].copy_from_slice(to.as_bytes());
+    out
+}

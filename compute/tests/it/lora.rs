@@ -11,10 +11,10 @@ use compute::lora::{
 };
 use compute::model::{Cache, Decoder, ModelConfig};
 use compute::shard::{self, ShardHyper, ShardInput};
-use proptest::prelude::*;
+use compute::weights::WeightsError;
 use protocol::Hash;
 
-use crate::fixture;
+use crate::fixture::{self, edit};
 
 mod influence;
 mod share;
@@ -218,7 +218,7 @@ fn an_adapter_of_another_base_is_refused() {
 }
 
 /// An identity that depends on no training.
-fn plain() -> Adapter {
+pub(crate) fn plain() -> Adapter {
     let model = ModelConfig::tiny();
     let base = BaseId { checkpoint: Hash([3; 32]), tokenizer: Hash([9; 32]), model };
     Adapter::init(&base, &LoraConfig::standard(2, &ModelConfig::tiny()), 7).unwrap()
@@ -234,26 +234,11 @@ fn the_initial_adapter_is_the_same_bits_everywhere() {
     assert_ne!(other.hash(), plain().hash());
 }
 
-/// Replaces the first occurrence of a text of the same length in a file's header.
-fn edit(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
-    let mut out = bytes.to_vec();
-    out[at..at + to.len()].copy_from_slice(to.as_bytes());
-    out
-}
-
 #[test]
 fn each_wrong_file_has_its_error() {
     let good = plain().to_bytes();
     assert_eq!(Adapter::from_bytes(&good).as_ref(), Ok(&plain()));
     let error = |bytes: &[u8]| Adapter::from_bytes(bytes).unwrap_err();
-    assert!(matches!(error(&good[..good.len() - 4]), AdapterError::Format { .. }));
-    assert!(matches!(error(&[]), AdapterError::Format { .. }));
-    let bad = edit(&good, "\"openledger-adapter\"", "\"openledger-adopter\"");
-    assert_eq!(error(&bad), AdapterError::Metadata);
-    let checkpoint = Checkpoint::init(&ModelConfig::tiny(), Hash([9; 32]), 7).unwrap();
-    assert_eq!(error(&checkpoint.to_bytes()), AdapterError::Metadata);
     let shape = |from, to| match error(&edit(&good, from, to)) {
         AdapterError::Config(error) => error,
         other => panic!("{other}"),
@@ -265,34 +250,19 @@ fn each_wrong_file_has_its_error() {
     let heads = shape("\\\"heads\\\":2", "\\\"heads\\\":3");
     assert!(matches!(heads, LoraConfigError::Model(_)));
     let bad = edit(&good, "\\\"rank\\\":2", "\\\"rank\\\":8");
-    assert!(matches!(error(&bad), AdapterError::Length { .. }));
+    assert!(matches!(error(&bad), AdapterError::Weights(WeightsError::Length { .. })));
     let bad = edit(&good, "[0,2,7,9]", "[0,2,7,8]");
-    assert!(matches!(error(&bad), AdapterError::Tensor { .. }));
+    assert!(matches!(error(&bad), AdapterError::Weights(WeightsError::Tensor { .. })));
     let bad = edit(&good, "[0,2,7,9]", "[0,2, 7 ]");
-    assert_eq!(error(&bad), AdapterError::NotCanonical);
-    let mut bad = good;
-    let end = bad.len();
-    for wrong in [f32::NAN, f32::INFINITY] {
-        bad[end - 4..].copy_from_slice(&wrong.to_le_bytes());
-        assert!(matches!(error(&bad), AdapterError::NotFinite { .. }));
-    }
-    let huge = vec![0; (4 << 26) + (1 << 20) + 1];
-    assert_eq!(error(&huge), AdapterError::TooLarge(huge.len() as u64));
+    assert_eq!(error(&bad), AdapterError::Weights(WeightsError::NotCanonical));
+    let limit = (4 << 26) + (1 << 20);
+    let huge = vec![0; limit as usize + 1];
+    let large = WeightsError::TooLarge { limit, found: limit + 1 };
+    assert_eq!(error(&huge), AdapterError::Weights(large));
     let short = Adapter::from_values(plain().base(), plain().config(), vec![0.0; 3]);
-    assert!(matches!(short, Err(AdapterError::Length { found: 3, .. })));
+    assert!(matches!(short, Err(AdapterError::Weights(WeightsError::Length { found: 3, .. }))));
     let mut values = plain().values().to_vec();
     values[1] = f32::NAN;
     let broken = Adapter::from_values(plain().base(), plain().config(), values);
-    assert_eq!(broken, Err(AdapterError::NotFinite { index: 1 }));
-}
-
-proptest! {
-    #[test]
-    fn a_flipped_byte_never_panics_and_never_keeps_the_hash(at in 0usize..2000, bit in 0u8..8) {
-        let mut bad = plain().to_bytes();
-        bad[at] ^= 1 << bit;
-        if let Ok(read) = Adapter::from_bytes(&bad) {
-            prop_assert_ne!(read.hash(), plain().hash());
-        }
-    }
+    assert_eq!(broken, Err(AdapterError::Weights(WeightsError::NotFinite { index: 1 })));
 }

@@ -16,3 +16,4 @@ mod spans_proof;
 mod tokenizer;
 mod training;
 mod update;
+mod weights;
