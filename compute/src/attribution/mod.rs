@@ -59,8 +59,8 @@ pub use gpu::{GpuKernel, GpuRows, KernelError};
 pub use gram::{Gram, GramError, GramPart};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
 pub use kernel::Rows;
-pub(crate) use network::sampled;
 pub use network::{Captured, Gradient, Network, Targets};
+pub(crate) use network::{captured, row_sums, sampled, weighted};
 pub use part::{PartError, SketchPart};
 pub use quantise::{Difference, Sketch};
 pub use recompute::{
@@ -73,5 +73,4 @@ pub(crate) use spec::projections;
 pub use spec::{SketchSpec, SpecError};
 pub(crate) use streamed::batches;
 pub use streamed::{Direction, products};
-pub(crate) use text::row_sums;
 pub use text::{TextError, TextNetwork};

@@ -9,6 +9,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::engine::DeviceFault;
+use crate::model::Probe;
 use crate::seed::Stream;
 
 /// What a batch says at one point of the parameter space.
@@ -71,6 +72,38 @@ pub trait Network: Sync {
         batch: &[usize],
         targets: Targets,
     ) -> Result<Vec<Captured>, DeviceFault>;
+}
+
+/// The gradient by `leaves`, one after the other, of the losses `[samples, time]`, each sample by its
+/// weight.
+pub(crate) fn weighted(losses: Tensor<2>, weights: &[f32], leaves: &[Tensor<2>]) -> Gradient {
+    let own = losses.clone().inner();
+    let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
+    let weights = Tensor::<2>::from_data(weights, &own.device()).autodiff();
+    let gradients = (losses * weights).sum().backward();
+    let values = leaves.iter().flat_map(|leaf| {
+        let part = leaf.grad(&gradients).expect("every parameter is part of the loss");
+        part.try_into_vec_as::<f32>().expect("an unreadable device is caught by the caller")
+    });
+    Gradient { values: values.collect(), losses: row_sums(own) }
+}
+
+/// What `probes` saw in the backward pass over the sum of `losses`.
+pub(crate) fn captured(losses: Tensor<2>, probes: Vec<Probe>) -> Vec<Captured> {
+    let gradients = losses.sum().backward();
+    let captured = probes.into_iter().map(|probe| Captured {
+        gradient: probe.leaf.grad(&gradients).expect("every probe is part of the loss").inner(),
+        input: probe.input,
+    });
+    captured.collect()
+}
+
+/// The sum of every row, in double precision.
+pub(crate) fn row_sums(losses: Tensor<2>) -> Vec<f64> {
+    let time = losses.dims()[1].max(1);
+    let values: Vec<f32> =
+        losses.try_into_vec_as().expect("a device that can't be read is caught by the caller");
+    values.chunks(time).map(|row| row.iter().map(|&loss| f64::from(loss)).sum()).collect()
 }
 
 /// Targets drawn from the model's own prediction, one per position of `logits`.

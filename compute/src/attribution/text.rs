@@ -1,9 +1,9 @@
 //! A decoder and its sequences as a [`Network`].
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::capture::padded;
-use super::network::{Captured, Gradient, Network, Targets, sampled};
+use super::network::{Captured, Gradient, Network, Targets, captured, row_sums, sampled, weighted};
 use super::window::Window;
 use crate::engine::{DeviceFault, Engine, guarded};
 use crate::model::{Decoder, ModelConfig, layout, token_losses};
@@ -84,14 +84,6 @@ fn longest(windows: &[(usize, Window<'_>)]) -> usize {
     windows.iter().map(|(_, window)| window.inputs.len()).max().unwrap_or(0)
 }
 
-/// The sum of every row, in double precision.
-pub(crate) fn row_sums(losses: Tensor<2>) -> Vec<f64> {
-    let time = losses.dims()[1].max(1);
-    let values: Vec<f32> =
-        losses.try_into_vec_as().expect("a device that can't be read is caught by the caller");
-    values.chunks(time).map(|row| row.iter().map(|&loss| f64::from(loss)).sum()).collect()
-}
-
 impl Network for TextNetwork {
     fn parameters(&self) -> usize {
         self.config.parameters() as usize
@@ -117,18 +109,7 @@ impl Network for TextNetwork {
     ) -> Result<Gradient, DeviceFault> {
         guarded(|| {
             let twin = self.decoder(parameters).tracked();
-            let losses = self.token_losses(&twin, batch, true);
-            let weights = TensorData::new(weights.to_vec(), [batch.len(), 1]);
-            let weights = Tensor::<2>::from_data(weights, &self.device).autodiff();
-            let gradients = (losses.clone() * weights).sum().backward();
-            let mut values = Vec::with_capacity(parameters.len());
-            for param in twin.params() {
-                let part = param.grad(&gradients).expect("every parameter is part of the loss");
-                let part: Vec<f32> =
-                    part.try_into_vec_as().expect("an unreadable device is caught by guarded");
-                values.extend(part);
-            }
-            Gradient { losses: row_sums(losses.inner()), values }
+            weighted(self.token_losses(&twin, batch, true), weights, twin.params())
         })
     }
 
@@ -151,14 +132,7 @@ impl Network for TextNetwork {
                 Targets::Given => given,
                 Targets::Sampled(seed) => sampled(logits.clone().inner(), seed),
             };
-            let gradients = (token_losses(logits, targets) * mask.autodiff()).sum().backward();
-            probes
-                .into_iter()
-                .map(|probe| Captured {
-                    gradient: probe.leaf.grad(&gradients).expect("part of the loss").inner(),
-                    input: probe.input,
-                })
-                .collect()
+            captured(token_losses(logits, targets) * mask.autodiff(), probes)
         })
     }
 }

@@ -3,16 +3,16 @@
 //! 64 pixels, 32 tanh units, 10 classes, 2,410 parameters. The contributors hold equal parts of the
 //! training set, and a tenth of them label theirs at random.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
 
-use super::methods::{Methods, QualityError, Scores, Tuning};
+use super::methods::{Lds, Methods, QualityError, Scores, Tuning};
 use super::stats::{mean, spearman};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribution::{Captured, Gradient, Network, Targets, row_sums, sampled};
+use crate::attribution::{
+    Captured, Gradient, Network, Targets, captured, row_sums, sampled, weighted,
+};
 use crate::engine::{DeviceFault, Engine, guarded};
 use crate::model::{Probe, token_losses};
 use crate::seed::Stream;
@@ -44,16 +44,11 @@ pub struct Setting {
 /// Scores of one measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Linear datamodelling score of tier 1.
-    pub t1: f64,
-    /// Of tier 2.
-    pub t2: f64,
-    /// Of tier 3.
-    pub t3: f64,
+    /// Linear datamodelling scores.
+    #[serde(flatten)]
+    pub lds: Lds,
     /// Mean over queries of Spearman's correlation of tier 3 with leaving out one contributor.
     pub t3_loo: f64,
-    /// The baselines.
-    pub baselines: BTreeMap<&'static str, f64>,
     /// Part of the queries that the model classifies right.
     pub accuracy: f64,
 }
@@ -192,15 +187,7 @@ impl Network for Digits {
         guarded(|| {
             let leaves = self.weights(parameters).map(|w| w.autodiff().require_grad());
             let logits = self.forward(leaves.clone(), self.inputs(batch).autodiff(), |_, o| o);
-            let losses = token_losses(logits, self.labels(batch));
-            let weights = TensorData::new(weights.to_vec(), [batch.len(), 1]);
-            let weights = Tensor::<2>::from_data(weights, &self.device).autodiff();
-            let gradients = (losses.clone() * weights).sum().backward();
-            let values = leaves.iter().flat_map(|leaf| {
-                let part = leaf.grad(&gradients).expect("every weight is part of the loss");
-                part.try_into_vec_as::<f32>().expect("the CPU can be read")
-            });
-            Gradient { values: values.collect(), losses: row_sums(losses.inner()) }
+            weighted(token_losses(logits, self.labels(batch)), weights, &leaves)
         })
     }
 
@@ -230,14 +217,22 @@ impl Network for Digits {
                 Targets::Given => self.labels(batch),
                 Targets::Sampled(seed) => sampled(logits.clone().inner(), seed),
             };
-            let gradients = token_losses(logits, labels).sum().backward();
-            let captured = probes.into_iter().map(|probe| Captured {
-                gradient: probe.leaf.grad(&gradients).expect("part of the loss").inner(),
-                input: probe.input,
-            });
-            captured.collect()
+            captured(token_losses(logits, labels), probes)
         })
     }
+}
+
+/// Trains on all data and hands over what every method needs, with the parameters it began from.
+fn trained<T>(
+    setting: &Setting,
+    then: impl FnOnce(&Methods<'_, Digits>, &[f32]) -> Result<T, QualityError>,
+) -> Result<T, QualityError> {
+    let (network, owners) = Digits::new(setting)?;
+    let queries: Vec<usize> = (setting.training..network.samples()).collect();
+    let start = network.start(setting.seed);
+    let run = Run::record(&network, &start, setting.recipe, &vec![1.0; owners.len()])?;
+    let (contributors, queries) = (setting.contributors, &queries[..]);
+    then(&Methods { network: &network, run: &run, owners: &owners, contributors, queries }, &start)
 }
 
 /// Measures all methods against real retraining.
@@ -245,16 +240,19 @@ pub fn measure(
     setting: &Setting,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Report, QualityError> {
-    let (network, owners) = Digits::new(setting)?;
-    let queries: Vec<usize> = (setting.training..network.samples()).collect();
-    let start = network.start(setting.seed);
-    let run = Run::record(&network, &start, setting.recipe, &vec![1.0; owners.len()])?;
-    let contributors = setting.contributors;
-    let methods =
-        Methods { network: &network, run: &run, owners: &owners, contributors, queries: &queries };
+    trained(setting, |methods, start| measure_with(setting, methods, start, progress))
+}
+
+fn measure_with(
+    setting: &Setting,
+    methods: &Methods<'_, Digits>,
+    start: &[f32],
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Report, QualityError> {
+    let &Methods { network, run, owners, contributors, queries } = methods;
     progress("digits: retraining");
     let retrain =
-        |masks| Truth::retrain(&network, &start, setting.recipe, &owners, &queries, masks, &|_| ());
+        |masks| Truth::retrain(network, start, setting.recipe, owners, queries, masks, &|_| ());
     let truth = retrain(draw_masks(contributors, setting.masks, setting.seed))?;
     let all_but = |left_out: usize| (0..contributors).map(|c| c != left_out).collect();
     let single = retrain((0..contributors).map(all_but).collect())?;
@@ -265,19 +263,10 @@ pub fn measure(
         spearman(scores, &lost)
     };
     let t3_loo = mean(&exact.iter().enumerate().map(against_single).collect::<Vec<_>>());
-    let right = network.right(run.parameters(), &queries);
+    let right = network.right(run.parameters(), queries);
     Ok(Report {
-        t1: truth.lds(&methods.sketches(setting.tuning)?),
-        t2: truth.lds(&methods.ekfac(&[setting.tuning.ekfac_ppm])?[0]),
-        t3: truth.lds(&exact),
+        lds: methods.lds(&truth, setting.tuning, &exact, setting.seed)?,
         t3_loo,
-        baselines: BTreeMap::from([
-            ("grad_dot", truth.lds(&methods.grad_dot()?)),
-            ("tracin", truth.lds(&methods.tracin()?)),
-            ("embedding", truth.lds(&methods.embedding()?)),
-            ("random", truth.lds(&methods.random(setting.seed))),
-            ("equal_split", truth.lds(&methods.equal_split())),
-        ]),
         accuracy: right.iter().filter(|right| **right).count() as f64 / right.len() as f64,
     })
 }
@@ -305,26 +294,21 @@ pub struct Reference {
 
 /// Runs a setting and writes down all that a second implementation needs to check it.
 pub fn reference(setting: &Setting) -> Result<Reference, QualityError> {
-    let (network, owners) = Digits::new(setting)?;
-    let queries: Vec<usize> = (setting.training..network.samples()).collect();
-    let start = network.start(setting.seed);
-    let run = Run::record(&network, &start, setting.recipe, &vec![1.0; owners.len()])?;
-    let contributors = setting.contributors;
-    let methods =
-        Methods { network: &network, run: &run, owners: &owners, contributors, queries: &queries };
-    let (images, labels) = network.images.iter().cloned().unzip();
-    Ok(Reference {
-        images,
-        labels,
-        recipe: setting.recipe,
-        tuning: setting.tuning,
-        start,
-        end: run.parameters().to_vec(),
-        order: run.order().to_vec(),
-        signs: methods.signs(setting.tuning)?,
-        t1: methods.sketches(setting.tuning)?,
-        t2: methods.ekfac(&[setting.tuning.ekfac_ppm])?.swap_remove(0),
-        t3: methods.unrolled(Difference::DEFAULT, &|_| ())?,
-        owners,
+    trained(setting, |methods, start| {
+        let (images, labels) = methods.network.images.iter().cloned().unzip();
+        Ok(Reference {
+            images,
+            labels,
+            owners: methods.owners.to_vec(),
+            recipe: setting.recipe,
+            tuning: setting.tuning,
+            start: start.to_vec(),
+            end: methods.run.parameters().to_vec(),
+            order: methods.run.order().to_vec(),
+            signs: methods.signs(setting.tuning)?,
+            t1: methods.sketches(setting.tuning)?,
+            t2: methods.ekfac(&[setting.tuning.ekfac_ppm])?.swap_remove(0),
+            t3: methods.unrolled(Difference::DEFAULT, &|_| ())?,
+        })
     })
 }

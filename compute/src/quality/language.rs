@@ -4,13 +4,12 @@
 //! The base is trained by AdamW shards on text that nobody is paid for; the attributed run goes on
 //! from it by stochastic gradient descent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::baselines::bm25;
-use super::methods::{Methods, QualityError, Tuning};
+use super::methods::{Lds, Methods, QualityError, Tuning};
 use super::provenance::{self, Provenance, continuations};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
@@ -66,14 +65,9 @@ pub struct Setting {
 /// Scores of one measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Linear datamodelling score of tier 1, by contributor.
-    pub t1: f64,
-    /// Of tier 2.
-    pub t2: f64,
-    /// Of tier 3.
-    pub t3: f64,
-    /// The baselines.
-    pub baselines: BTreeMap<&'static str, f64>,
+    /// Linear datamodelling scores, by contributor.
+    #[serde(flatten)]
+    pub lds: Lds,
     /// Contributors.
     pub contributors: usize,
     /// Retrainings.
@@ -258,24 +252,10 @@ pub fn measure(
     let told = |done: usize| progress(&format!("language: retrained {done}/{}", setting.masks));
     let truth = Truth::retrain(&network, start, setting.recipe, owners, &queries, masks, &told)?;
     let told = |query: usize| progress(&format!("language: unrolled for query {query}"));
-    Ok(Report {
-        t1: truth.lds(&methods.sketches(setting.tuning)?),
-        t2: truth.lds(&methods.ekfac(&[setting.tuning.ekfac_ppm])?[0]),
-        t3: truth.lds(&methods.unrolled(Difference::DEFAULT, &told)?),
-        baselines: BTreeMap::from([
-            ("grad_dot", truth.lds(&methods.grad_dot()?)),
-            ("tracin", truth.lds(&methods.tracin()?)),
-            ("bm25", truth.lds(&methods.by_contributor(&corpus.bm25(&asked)?))),
-            ("embedding", truth.lds(&methods.embedding()?)),
-            ("random", truth.lds(&methods.random(setting.seed))),
-            ("equal_split", truth.lds(&methods.equal_split())),
-        ]),
-        contributors,
-        masks: setting.masks,
-        loss,
-        plain,
-        quoted,
-    })
+    let exact = methods.unrolled(Difference::DEFAULT, &told)?;
+    let mut lds = methods.lds(&truth, setting.tuning, &exact, setting.seed)?;
+    lds.baselines.insert("bm25", truth.lds(&methods.by_contributor(&corpus.bm25(&asked)?)));
+    Ok(Report { lds, contributors, masks: setting.masks, loss, plain, quoted })
 }
 
 /// Linear datamodelling scores of tiers 1 and 2 over a grid of dampings, on queries and masks that

@@ -1,10 +1,13 @@
 //! Every method on one trained network, by contributor.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 use protocol::Hash;
 use protocol::attribution::WeighError;
 use serde::Serialize;
 
+use super::truth::Truth;
 use crate::attribution::unrolled::{Difference, Run, UnrollError};
 use crate::attribution::{
     AssembleError, Direction, EkFac, EkFacError, FitError, Network, OutputSketch, Preconditioner,
@@ -71,6 +74,19 @@ pub enum QualityError {
     Setting(&'static str),
 }
 
+/// Linear datamodelling scores of the tiers and of what they are compared with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lds {
+    /// Tier 1.
+    pub t1: f64,
+    /// Tier 2.
+    pub t2: f64,
+    /// Tier 3.
+    pub t3: f64,
+    /// The baselines.
+    pub baselines: BTreeMap<&'static str, f64>,
+}
+
 /// A trained network, its training set and its queries.
 pub struct Methods<'a, N: Network> {
     /// The network.
@@ -101,6 +117,28 @@ impl<N: Network> Methods<'_, N> {
             sums
         };
         scores.iter().map(sum).collect()
+    }
+
+    /// Every method that needs nothing but the network against `truth`; `exact` is tier 3.
+    pub(super) fn lds(
+        &self,
+        truth: &Truth,
+        tuning: Tuning,
+        exact: &Scores,
+        seed: u64,
+    ) -> Result<Lds, QualityError> {
+        Ok(Lds {
+            t1: truth.lds(&self.sketches(tuning)?),
+            t2: truth.lds(&self.ekfac(&[tuning.ekfac_ppm])?[0]),
+            t3: truth.lds(exact),
+            baselines: BTreeMap::from([
+                ("grad_dot", truth.lds(&self.grad_dot()?)),
+                ("tracin", truth.lds(&self.tracin()?)),
+                ("embedding", truth.lds(&self.embedding()?)),
+                ("random", truth.lds(&self.random(seed))),
+                ("equal_split", truth.lds(&self.equal_split())),
+            ]),
+        })
     }
 
     /// Tier 1: the integer scores of int8 sketches and int16 queries.

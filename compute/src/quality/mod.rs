@@ -18,7 +18,7 @@ mod provenance;
 mod stats;
 mod truth;
 
-pub use methods::{Methods, QualityError, Scores, Tuning};
+pub use methods::{Lds, Methods, QualityError, Scores, Tuning};
 pub use provenance::Provenance;
 pub use stats::{mean, spearman};
 pub use truth::{Truth, draw_masks};

@@ -133,9 +133,9 @@ fn texts_of_another_model_are_refused() {
 #[test]
 fn better_tiers_predict_retraining_better_on_digits() {
     let report = digits::measure(&digits::Setting::small(), &|_| ()).unwrap();
-    assert!(report.t1 > 0.4 && report.t2 > 0.5, "{report:?}");
-    assert!(report.t3 > 0.8 && report.t3_loo > 0.95, "{report:?}");
-    assert!(report.baselines["random"].abs() < 0.4, "{report:?}");
+    assert!(report.lds.t1 > 0.4 && report.lds.t2 > 0.5, "{report:?}");
+    assert!(report.lds.t3 > 0.8 && report.t3_loo > 0.95, "{report:?}");
+    assert!(report.lds.baselines["random"].abs() < 0.4, "{report:?}");
 }
 
 #[test]
@@ -156,6 +156,6 @@ fn the_unrolled_run_predicts_retraining_on_text() {
         .collect();
     let report = language::measure(&language::Setting::small(), &sources, &|_| ()).unwrap();
     assert!(report.loss.1 < report.loss.0, "{report:?}");
-    assert!(report.t3 > 0.8 && report.t3 > report.t1, "{report:?}");
+    assert!(report.lds.t3 > 0.8 && report.lds.t3 > report.lds.t1, "{report:?}");
     assert!(report.quoted.both >= report.plain.both, "{report:?}");
 }
