@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use compute::spans::proof::{Prover, Side, verify_lookup};
-use compute::spans::{Attributed, FileBytes, MaximalSpan, SpanIndex, SpanParams, SpanUnit};
+use compute::spans::{Attributed, FileBytes, MaximalSpan, SpanIndex, SpanParams, SpanUnit, Spans};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, Throughput};
 use protocol::Hash;

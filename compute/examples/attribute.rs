@@ -18,7 +18,7 @@ use compute::engine::Engine;
 use compute::infer::{Generator, Sampling};
 use compute::preset::TrainingPreset;
 use compute::shard::{self, ShardInput};
-use compute::spans::{SpanIndex, SpanParams, SpanUnit};
+use compute::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
 use compute::tokenizer::Tokenizer;
 use compute::{eval, outer};
 use protocol::attribution::{

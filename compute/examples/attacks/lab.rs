@@ -15,7 +15,7 @@ use compute::infer::{Generator, Sampling};
 use compute::model::ModelConfig;
 use compute::outer;
 use compute::shard::{self, ShardHyper, ShardInput};
-use compute::spans::{SpanIndex, SpanParams, SpanUnit};
+use compute::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
 use compute::tokenizer::Tokenizer;
 use protocol::Hash;
 use protocol::hash::blake3;

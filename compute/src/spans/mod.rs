@@ -2,7 +2,7 @@
 //!
 //! [`SpanIndex`] is a suffix array over the token ids of units, in the order of their commitment; it
 //! is a file that is read in place, from memory or mapped. [`SpanSet`] is a snapshot in parts.
-//! Either finds the maximal spans that an output shares with a unit, weighs each by information, and
+//! [`Spans`], of either, finds the maximal spans that an output shares with a unit, weighs each by information, and
 //! credits every token of the output once, to the earliest unit that holds the span.
 //! [`proof`] shows a match, a count and an owner to somebody who has only a [`proof::Commitment`].
 //!
@@ -28,4 +28,4 @@ pub use format::{FORMAT_VERSION, FormatError};
 pub use index::SpanIndex;
 pub use ints::Width;
 pub use map::FileBytes;
-pub use set::{SetError, SpanSet};
+pub use set::{SetError, SpanSet, Spans};

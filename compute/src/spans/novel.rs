@@ -8,22 +8,24 @@ use super::index::SpanIndex;
 /// turn of phrase that stands in prompt and output belongs to what both are about.
 const MARGIN: u64 = 4;
 
-impl<B: AsRef<[u8]>> SpanIndex<B> {
-    /// The output without long runs that its prompt holds too, for capturing the influence on an
-    /// exchange: a passage that was put into the prompt to be repeated counts once, not twice. Of an
-    /// output that is nothing but an echo the last token stays.
-    pub fn without_echo(&self, prompt: &[u32], output: &[u32], params: SpanParams) -> Vec<u32> {
-        let snapshot = Snapshot::new(std::slice::from_ref(self));
-        let millibits: Vec<u64> = output.iter().map(|&t| snapshot.token_millibits(t)).collect();
-        let least = params.echo_millibits.saturating_mul(MARGIN);
-        let echo = Echo::new(prompt).mark(output, &millibits, least);
-        let mut novel: Vec<u32> =
-            output.iter().zip(echo).filter(|(_, echo)| !echo).map(|(&token, _)| token).collect();
-        if novel.is_empty() {
-            novel.extend(output.last());
-        }
-        novel
+/// The output without the runs that its prompt holds too, if they are long enough; its last token if
+/// nothing else is left.
+pub(super) fn novel<B: AsRef<[u8]>>(
+    parts: &[SpanIndex<B>],
+    prompt: &[u32],
+    output: &[u32],
+    params: SpanParams,
+) -> Vec<u32> {
+    let snapshot = Snapshot::new(parts);
+    let millibits: Vec<u64> = output.iter().map(|&t| snapshot.token_millibits(t)).collect();
+    let least = params.echo_millibits.saturating_mul(MARGIN);
+    let echo = Echo::new(prompt).mark(output, &millibits, least);
+    let mut novel: Vec<u32> =
+        output.iter().zip(echo).filter(|(_, echo)| !echo).map(|(&token, _)| token).collect();
+    if novel.is_empty() {
+        novel.extend(output.last());
     }
+    novel
 }
 
 #[cfg(test)]
@@ -31,7 +33,7 @@ mod tests {
     use protocol::Hash;
 
     use super::*;
-    use crate::spans::SpanUnit;
+    use crate::spans::{SpanUnit, Spans};
 
     #[test]
     fn long_echoes_are_left_out_and_short_ones_stay() {

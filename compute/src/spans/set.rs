@@ -5,6 +5,7 @@ use protocol::Hash;
 use super::build::snapshot;
 use super::evidence::{Attributed, MaximalSpan, QueryError, SpanParams, attribute, maximal};
 use super::index::SpanIndex;
+use super::novel::novel;
 
 /// The parts of a snapshot, each an index of its own, asked as one.
 ///
@@ -67,11 +68,6 @@ impl<B: AsRef<[u8]>> SpanSet<B> {
         }
     }
 
-    /// The parts, in the order of commitment.
-    pub fn parts(&self) -> &[SpanIndex<B>] {
-        &self.parts
-    }
-
     /// Number of indexed units.
     pub fn units(&self) -> usize {
         self.parts.iter().map(SpanIndex::units).sum()
@@ -81,49 +77,57 @@ impl<B: AsRef<[u8]>> SpanSet<B> {
     pub fn tokens(&self) -> usize {
         self.parts.iter().map(SpanIndex::tokens).sum()
     }
+}
+
+/// What a snapshot answers about outputs, whether its index is one or in parts.
+pub trait Spans {
+    /// What keeps the bytes of an index.
+    type Bytes: AsRef<[u8]>;
+
+    /// The parts, in the order of commitment; at least one.
+    fn parts(&self) -> &[SpanIndex<Self::Bytes>];
 
     /// The verbatim evidence of `output`, written after `prompt` with the tokenizer of that hash.
-    pub fn attribute(
+    fn attribute(
         &self,
         tokenizer: Hash,
         prompt: &[u32],
         output: &[u32],
         params: SpanParams,
     ) -> Result<Attributed, QueryError> {
-        attribute(&self.parts, tokenizer, prompt, output, params)
+        attribute(self.parts(), tokenizer, prompt, output, params)
     }
 
     /// All maximal spans of `output` that occur at most `max_count` times, in its order.
-    pub fn maximal(
+    fn maximal(
         &self,
         tokenizer: Hash,
         output: &[u32],
         max_count: u32,
     ) -> Result<Vec<MaximalSpan>, QueryError> {
-        maximal(&self.parts, tokenizer, output, max_count)
+        maximal(self.parts(), tokenizer, output, max_count)
+    }
+
+    /// The output without long runs that its prompt holds too, for capturing the influence on an
+    /// exchange: a passage that was put into the prompt to be repeated counts once, not twice. Of an
+    /// output that is nothing but an echo the last token stays.
+    fn without_echo(&self, prompt: &[u32], output: &[u32], params: SpanParams) -> Vec<u32> {
+        novel(self.parts(), prompt, output, params)
     }
 }
 
-impl<B: AsRef<[u8]>> SpanIndex<B> {
-    /// The verbatim evidence of `output`, written after `prompt` with the tokenizer of that hash,
-    /// when this index is the whole snapshot.
-    pub fn attribute(
-        &self,
-        tokenizer: Hash,
-        prompt: &[u32],
-        output: &[u32],
-        params: SpanParams,
-    ) -> Result<Attributed, QueryError> {
-        attribute(std::slice::from_ref(self), tokenizer, prompt, output, params)
-    }
+impl<B: AsRef<[u8]>> Spans for SpanSet<B> {
+    type Bytes = B;
 
-    /// All maximal spans of `output` that occur at most `max_count` times, in its order.
-    pub fn maximal(
-        &self,
-        tokenizer: Hash,
-        output: &[u32],
-        max_count: u32,
-    ) -> Result<Vec<MaximalSpan>, QueryError> {
-        maximal(std::slice::from_ref(self), tokenizer, output, max_count)
+    fn parts(&self) -> &[SpanIndex<B>] {
+        &self.parts
+    }
+}
+
+impl<B: AsRef<[u8]>> Spans for SpanIndex<B> {
+    type Bytes = B;
+
+    fn parts(&self) -> &[Self] {
+        std::slice::from_ref(self)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use compute::spans::{
     Attributed, BuildError, FileBytes, FormatError, Layout, QueryError, SetError, SpanIndex,
-    SpanParams, SpanSet, SpanUnit, Width,
+    SpanParams, SpanSet, SpanUnit, Spans, Width,
 };
 use proptest::prelude::*;
 use protocol::Hash;
@@ -144,6 +144,8 @@ proptest! {
                 let params = SpanParams { echo_millibits: 3000, ..params };
                 let found = set.attribute(TOKENIZER, prompt, &output, params).unwrap();
                 prop_assert_eq!(found, attribute(&whole, prompt, &output, params));
+                let novel = set.without_echo(prompt, &output, params);
+                prop_assert_eq!(novel, whole.without_echo(prompt, &output, params));
             }
         }
         let spans = whole.maximal(TOKENIZER, &output, 3).unwrap();

@@ -9,7 +9,7 @@ use compute::attribution::{
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
 use compute::infer::{Generator, Sampling};
-use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit};
+use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit, Spans};
 use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};
 use protocol::math::PPM;
 use protocol::node::Failure;
