@@ -4,6 +4,7 @@ use protocol::hash::keccak;
 use protocol::merkle::{self, Tree};
 use protocol::{Digest, Hash};
 
+use super::cover::{CoverError, cover};
 use super::part::SketchPart;
 use super::quantise::Sketch;
 use super::spec::SketchSpec;
@@ -18,23 +19,9 @@ pub struct SketchSet {
 /// Why parts don't make up the sketches of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssembleError {
-    /// The snapshot has no units.
-    #[error("the snapshot holds no units: there is nothing to attribute to")]
-    NoUnits,
-    /// A part was captured under another spec.
-    #[error("a part was captured under spec {found}, not {expected}")]
-    Spec {
-        /// The spec asked for.
-        expected: Hash,
-        /// The part's spec.
-        found: Hash,
-    },
-    /// No part covers a unit.
-    #[error("no part covers unit {0}")]
-    Missing(u32),
-    /// Two parts cover a unit, or a part reaches beyond the snapshot.
-    #[error("unit {0} is covered twice or is not part of the snapshot")]
-    Surplus(u32),
+    /// The parts don't cover the snapshot, or belong to something else.
+    #[error(transparent)]
+    Cover(#[from] CoverError),
     /// A sketch is of another unit, length or shape than its rank asks for.
     #[error("sketch {rank} is not of unit {unit}")]
     WrongUnit {
@@ -61,26 +48,15 @@ impl SketchSet {
         units: &[(Hash, u32)],
         mut parts: Vec<SketchPart>,
     ) -> Result<Self, AssembleError> {
-        if units.is_empty() {
-            return Err(AssembleError::NoUnits);
-        }
         let expected = spec.id();
         if let Some(part) = parts.iter().find(|part| part.spec != expected) {
-            return Err(AssembleError::Spec { expected, found: part.spec });
+            return Err(CoverError::Spec { expected, found: part.spec }.into());
         }
-        parts.sort_by_key(|part| part.first);
-        let mut sketches: Vec<Sketch> = Vec::with_capacity(units.len());
-        for part in parts.into_iter().filter(|part| !part.sketches.is_empty()) {
-            let next = sketches.len() as u32;
-            if part.first > next {
-                return Err(AssembleError::Missing(next));
-            }
-            if part.first < next {
-                return Err(AssembleError::Surplus(part.first));
-            }
-            sketches.extend(part.sketches);
-        }
-        check_units(&spec, units, &sketches)?;
+        parts.iter().try_for_each(|part| check_units(&spec, units, part))?;
+        parts.sort_by_key(|part| (part.first, part.sketches.len()));
+        let ranges = parts.iter().map(|part| (part.first, part.sketches.len() as u32));
+        cover(units.len() as u32, ranges)?;
+        let sketches = parts.into_iter().flat_map(|part| part.sketches).collect();
         Ok(Self { spec, sketches })
     }
 
@@ -140,25 +116,21 @@ fn commit(spec: &SketchSpec, root: &Digest) -> Digest {
     keccak(&[b"openledger/sketches/v1", &spec.id().0, &root.0])
 }
 
+/// Checks that a part's sketches are of the units of its ranks, as far as there are such units.
 fn check_units(
     spec: &SketchSpec,
     units: &[(Hash, u32)],
-    sketches: &[Sketch],
+    part: &SketchPart,
 ) -> Result<(), AssembleError> {
-    for (rank, (unit, tokens)) in units.iter().enumerate() {
-        let Some(sketch) = sketches.get(rank) else {
-            return Err(AssembleError::Missing(rank as u32));
-        };
+    let ranked = (0u32..).zip(units).skip(part.first as usize);
+    for ((rank, (unit, tokens)), sketch) in ranked.zip(&part.sketches) {
         let is_right = sketch.unit == *unit
             && sketch.tokens == *tokens
             && sketch.exponents.len() == spec.blocks()
             && sketch.values.len() == spec.dims();
         if !is_right {
-            return Err(AssembleError::WrongUnit { rank: rank as u32, unit: *unit });
+            return Err(AssembleError::WrongUnit { rank, unit: *unit });
         }
-    }
-    if sketches.len() > units.len() {
-        return Err(AssembleError::Surplus(units.len() as u32));
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use burn::tensor::Device;
 use compute::attribution::{
-    AssembleError, CaptureError, CaptureUnit, Capturer, FitError, OutputSketch, PartError,
-    Preconditioner, Query, QueryError, Scope, ScoreError, SketchPart, SketchSet, SketchSpec,
-    SpecError, verify_leaf,
+    AssembleError, CaptureError, CaptureUnit, Capturer, CoverError, FitError, OutputSketch,
+    PartError, Preconditioner, Query, QueryError, Scope, ScoreError, SketchPart, SketchSet,
+    SketchSpec, SpecError, verify_leaf,
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
@@ -194,19 +194,19 @@ fn parts_must_cover_the_snapshot_exactly() {
     };
     let assemble = |parts| SketchSet::assemble(set.spec().clone(), &shape(&units), parts);
     assert_eq!(assemble(vec![part(4, 6), part(0, 4)]).as_ref(), Ok(&set));
-    assert_eq!(assemble(vec![part(0, 2), part(4, 6)]), Err(AssembleError::Missing(2)));
-    assert_eq!(assemble(vec![part(0, 4)]), Err(AssembleError::Missing(4)));
-    assert_eq!(assemble(vec![part(0, 4), part(3, 6)]), Err(AssembleError::Surplus(3)));
+    assert_eq!(assemble(vec![part(0, 2), part(4, 6)]), Err(CoverError::Missing(2).into()));
+    assert_eq!(assemble(vec![part(0, 4)]), Err(CoverError::Missing(4).into()));
+    assert_eq!(assemble(vec![part(0, 4), part(3, 6)]), Err(CoverError::Surplus(3).into()));
     let shifted = SketchPart { first: 0, ..part(1, 6) };
     let wrong = AssembleError::WrongUnit { rank: 0, unit: name(0) };
     assert_eq!(assemble(vec![shifted]), Err(wrong));
     let mut foreign = part(0, 6);
     foreign.spec = Hash::ZERO;
-    assert!(matches!(assemble(vec![foreign]), Err(AssembleError::Spec { .. })));
+    assert!(matches!(assemble(vec![foreign]), Err(AssembleError::Cover(CoverError::Spec { .. }))));
     let none = SketchSet::assemble(set.spec().clone(), &[], vec![]);
-    assert_eq!(none, Err(AssembleError::NoUnits));
+    assert_eq!(none, Err(CoverError::NoUnits.into()));
     let short = SketchSet::assemble(set.spec().clone(), &shape(&units)[..5], vec![part(0, 6)]);
-    assert_eq!(short, Err(AssembleError::Surplus(5)));
+    assert_eq!(short, Err(CoverError::Surplus(5).into()));
 }
 
 #[test]
