@@ -208,25 +208,34 @@ pub(crate) fn starts(units: usize, counts: &[u64]) -> Vec<u64> {
 fn sort(out: &mut Vec<u8>, position: Width, vocab: u32, units: &[SpanUnit<'_>], symbols: usize) {
     let alphabet = units.len() + vocab as usize;
     let free = FREE_SPACE * alphabet;
-    let code = if position == Width::Four {
+    if position == Width::Four {
         let free = free.min(i32::MAX as usize - symbols);
-        let mut order = vec![0i32; symbols + free];
-        let mut text: Vec<i32> = distinct(units, symbols);
-        let code = libsais_int(&mut text, &mut order, alphabet as i32, free as i32);
-        drop(text);
-        order.truncate(symbols);
-        write(out, position, order.into_iter().map(|position| position as u64));
-        i64::from(code)
+        sort_as(out, position, units, (symbols, free), |text, order| {
+            libsais_int(text, order, alphabet as i32, free as i32).into()
+        });
     } else {
-        let mut order = vec![0i64; symbols + free];
-        let mut text: Vec<i64> = distinct(units, symbols);
-        let code = libsais64_int(&mut text, &mut order, alphabet as i64, free as i64);
-        drop(text);
-        order.truncate(symbols);
-        write(out, position, order.into_iter().map(|position| position as u64));
-        code
-    };
+        sort_as(out, position, units, (symbols, free), |text, order| {
+            libsais64_int(text, order, alphabet as i64, free as i64)
+        });
+    }
+}
+
+/// Sorts with integers of one width, with so much free space behind the symbols; `sorter` returns zero
+/// when it has succeeded.
+fn sort_as<T: TryFrom<usize> + Into<i64> + Copy + Default>(
+    out: &mut Vec<u8>,
+    position: Width,
+    units: &[SpanUnit<'_>],
+    (symbols, free): (usize, usize),
+    sorter: impl FnOnce(&mut [T], &mut [T]) -> i64,
+) {
+    let mut order = vec![T::default(); symbols + free];
+    let mut text: Vec<T> = distinct(units, symbols);
+    let code = sorter(&mut text, &mut order);
     assert_eq!(code, 0, "sizes were checked, and nothing else can fail");
+    drop(text);
+    order.truncate(symbols);
+    write(out, position, order.into_iter().map(|position| position.into() as u64));
 }
 
 /// Appends the text: ids plus one, and the separator 0 after each unit.
