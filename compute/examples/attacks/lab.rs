@@ -83,7 +83,9 @@ pub(crate) struct Evidence {
     pub(crate) ruled: Vec<u64>,
     /// Every span, whoever holds it.
     pub(crate) plain: Vec<Held>,
-    pub(crate) output_millibits: u64,
+    /// Information of the output under the rule, and of all of it.
+    pub(crate) ruled_millibits: u64,
+    pub(crate) plain_millibits: u64,
 }
 
 /// A trained model with everything that attribution needs.
@@ -230,7 +232,8 @@ impl Lab {
             echoed: scores(answer)?,
             ruled: ruled.by_unit(world.tokens.len()),
             plain: held.collect(),
-            output_millibits: ruled.output_millibits,
+            ruled_millibits: ruled.output_millibits,
+            plain_millibits: plain.output_millibits,
         })
     }
 

@@ -77,7 +77,7 @@ fn quotient(lab: &Lab, units: &[&Unit], evidence: &Evidence) -> Result<BTreeMap<
             span_millibits: evidence.ruled[rank],
         });
     }
-    let weights = weigh(&known, evidence.output_millibits, WeighParams::DEFAULT)?;
+    let weights = weigh(&known, evidence.ruled_millibits, WeighParams::DEFAULT)?;
     let part = |ppm: u32| f64::from(ppm) / f64::from(PPM);
     Ok(weights.shares.iter().map(|share| (share.account.0, part(share.ppm))).collect())
 }
@@ -103,7 +103,7 @@ fn per_identity(units: &[&Unit], evidence: &Evidence, is_first: bool) -> BTreeMa
     let lambda = match (total > 0.0, matched > 0.0) {
         (_, false) => 0.0,
         (false, true) => 1.0,
-        _ => cap * (matched / evidence.output_millibits as f64).min(1.0),
+        _ => cap * (matched / evidence.plain_millibits as f64).min(1.0),
     };
     let mut shares: BTreeMap<u64, f64> = BTreeMap::new();
     for (name, score) in gradient.iter().filter(|_| total > 0.0) {

@@ -65,7 +65,8 @@ pub struct MaximalSpan {
 pub struct Attributed {
     /// Disjoint spans in the order of the output.
     pub spans: Vec<Span>,
-    /// Information of the whole output under the unigram model, in thousandths of a bit.
+    /// Information of the output under the unigram model, in thousandths of a bit; like the spans,
+    /// without echoes of the prompt: what is repeated dilutes nobody's evidence.
     pub output_millibits: u64,
 }
 
@@ -132,7 +133,7 @@ pub(crate) fn attribute<B: AsRef<[u8]>>(
         }
     }
     spans.sort_unstable_by_key(|span| span.start);
-    Ok(Attributed { spans, output_millibits: query.output_millibits })
+    Ok(Attributed { spans, output_millibits: query.output_millibits() })
 }
 
 /// All maximal spans of `output` that occur at most `max_count` times, however little they say.
@@ -237,7 +238,6 @@ struct Query<'a, B> {
     longest: Vec<usize>,
     /// Running sums of the information of tokens that are no echo.
     information: Vec<u64>,
-    output_millibits: u64,
 }
 
 impl<'a, B: AsRef<[u8]>> Query<'a, B> {
@@ -255,8 +255,11 @@ impl<'a, B: AsRef<[u8]>> Query<'a, B> {
             let sum = information[information.len() - 1];
             information.push(if echo { sum } else { sum + bits });
         }
-        let output_millibits = millibits.iter().sum();
-        Self { snapshot, output, params, longest, information, output_millibits }
+        Self { snapshot, output, params, longest, information }
+    }
+
+    fn output_millibits(&self) -> u64 {
+        self.information[self.output.len()]
     }
 
     /// The maximal span inside `part` with the most evidence; the earliest of equals.

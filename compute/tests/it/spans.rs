@@ -227,6 +227,20 @@ fn an_echo_of_the_prompt_earns_nothing_but_its_continuation_does() {
     let half = attribute(&index, &texts[0][190..220], output, SpanParams::DEFAULT);
     assert!(half.spans[0].millibits < all.spans[0].millibits * 6 / 10);
     assert!(half.spans[0].millibits > all.spans[0].millibits * 4 / 10);
+    assert_eq!(none.output_millibits, 0, "nothing of it is the output's own");
+    assert!((4..=6).contains(&(half.output_millibits * 10 / all.output_millibits)));
+}
+
+#[test]
+fn repeating_the_prompt_first_changes_no_evidence() {
+    let texts = corpus();
+    let index = build(512, &texts);
+    let (passage, own) = (&texts[1][10..34], &texts[0][200..240]);
+    let before = attribute(&index, passage, own, SpanParams::DEFAULT);
+    let after = attribute(&index, passage, &[passage, own].concat(), SpanParams::DEFAULT);
+    assert!(!before.spans.is_empty());
+    assert_eq!(after.by_unit(texts.len()), before.by_unit(texts.len()));
+    assert_eq!(after.output_millibits, before.output_millibits);
 }
 
 #[test]
