@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p openledger-compute --example lds -- [--json] [--small] [--only digits|lm]
 //! [--tune] [--reference FILE] [FOLDER]`. The folder has one text file per contributor, in any depth;
-//! by default the demo's 24. `--tune` prints a grid of dampings over other masks and queries than are
-//! reported; `--reference` writes one run on digits for `tests/reference/digits.py`.
+//! by default the demo's 24. `--tune` prints grids of dampings and of the rule's constants over other masks,
+//! queries and continuations than are reported; `--reference` writes one run on digits for `tests/reference/digits.py`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -62,8 +62,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let sources = sources(options.folder.as_deref().unwrap_or(Path::new(TEXTS)))?;
     if options.tune {
-        for (name, damping, lds) in language::tune(&text_setting, &sources, &progress)? {
-            println!("{name:>8} damping {damping:>10} ppm: LDS {lds:.3}");
+        let (dampings, rules) = language::tune(&text_setting, &sources, &progress)?;
+        for language::Damped { tier, damping_ppm, lds } in dampings {
+            println!("{tier:>10} damping {damping_ppm:>10} ppm: LDS {lds:.3}");
+        }
+        for language::Ruled { tail_ppm, lambda_max_ppm, lds, plain, quoted } in rules {
+            println!(
+                "floor by the lowest {tail_ppm:>7} ppm, lambda {lambda_max_ppm:>7} ppm: LDS of shares \
+                 {lds:.3}, right {plain:.3} plain, {quoted:.3} quoted"
+            );
         }
         return Ok(());
     }

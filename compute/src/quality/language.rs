@@ -6,17 +6,19 @@
 
 use std::sync::Arc;
 
+use protocol::attribution::WeighParams;
 use serde::Serialize;
 
 use super::baselines::bm25;
 use super::methods::{Lds, Methods, QualityError, Tuning};
-use super::provenance::{self, Provenance, continuations};
+use super::provenance::{self, Continuations, Evidence, Provenance};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
 use crate::attribution::{Network, TextNetwork};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::model::ModelConfig;
+use crate::model::layout::LINEARS_PER_LAYER;
 use crate::outer;
 use crate::preset::TrainingPreset;
 use crate::shard::{self, ShardHyper, ShardInput};
@@ -46,7 +48,7 @@ pub struct Setting {
     pub queries: usize,
     /// Held-out units of each contributor; what follows them is the base model's.
     pub held_out: usize,
-    /// First of the contributors' held-out units to draw queries from: tuning uses others.
+    /// Queries and continuations to pass over, in multiples of their numbers: tuning uses others.
     pub skip: usize,
     /// Held-out units whose contributor is to be named.
     pub continuations: usize,
@@ -211,84 +213,198 @@ impl Corpus {
     }
 }
 
+/// A corpus with everything that is asked about it, as one network.
+struct World {
+    corpus: Corpus,
+    asked: Vec<Vec<u32>>,
+    plain: Continuations,
+    quoted: Continuations,
+    network: TextNetwork,
+    /// The base model's parameters.
+    start: Vec<f32>,
+}
+
+/// What the samples of the network are for.
+#[derive(Clone, Copy)]
+enum Set {
+    Queries,
+    Plain,
+    Quoted,
+}
+
+impl World {
+    fn new(setting: &Setting, sources: &[Source]) -> Result<Self, QualityError> {
+        let corpus = Corpus::new(setting, sources)?;
+        let asked = corpus.queries(setting)?;
+        let plain = Continuations::new(&corpus, setting, false)?;
+        let quoted = Continuations::new(&corpus, setting, true)?;
+        let sequences = [&corpus.training[..], &asked, &plain.units, &quoted.units].concat();
+        let network = TextNetwork::new(&Engine::cpu(), &setting.model, sequences)?;
+        let start = corpus.base(setting)?;
+        Ok(Self { corpus, asked, plain, quoted, network, start })
+    }
+
+    /// The samples of a set.
+    fn samples(&self, set: Set) -> Vec<usize> {
+        let queries = self.corpus.training.len();
+        let plain = queries + self.asked.len();
+        let quoted = plain + self.plain.units.len();
+        match set {
+            Set::Queries => queries..plain,
+            Set::Plain => plain..quoted,
+            Set::Quoted => quoted..quoted + self.quoted.units.len(),
+        }
+        .collect()
+    }
+
+    /// The attributed run, on all data.
+    fn train(&self, setting: &Setting) -> Result<Run<'_, TextNetwork>, QualityError> {
+        let weights = vec![1.0; self.corpus.owners.len()];
+        Ok(Run::record(&self.network, &self.start, setting.recipe, &weights)?)
+    }
+
+    /// The methods on such a run, asked about `queries`.
+    fn methods<'a>(
+        &'a self,
+        run: &'a Run<'a, TextNetwork>,
+        queries: &'a [usize],
+    ) -> Methods<'a, TextNetwork> {
+        let (owners, contributors) = (&self.corpus.owners[..], self.corpus.held_out.len());
+        Methods { network: &self.network, run, owners, contributors, queries }
+    }
+
+    /// The queries' losses after retraining without half of the contributors, many times.
+    fn truth(
+        &self,
+        setting: &Setting,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> Result<Truth, QualityError> {
+        let (owners, queries) = (&self.corpus.owners, self.samples(Set::Queries));
+        let masks = draw_masks(self.corpus.held_out.len(), setting.masks, setting.seed);
+        let told = |done: usize| progress(&format!("text: retrained {done}/{}", setting.masks));
+        let (network, start, recipe) = (&self.network, &self.start, setting.recipe);
+        Ok(Truth::retrain(network, start, recipe, owners, &queries, masks, &told)?)
+    }
+}
+
 /// Measures all methods against real retraining.
 pub fn measure(
     setting: &Setting,
     sources: &[Source],
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Report, QualityError> {
-    let corpus = Corpus::new(setting, sources)?;
-    let asked = corpus.queries(setting)?;
-    let (plain, plain_owners) = continuations(&corpus, setting, false)?;
-    let (quoted, quoted_owners) = continuations(&corpus, setting, true)?;
-    let sets = [corpus.training.clone(), asked.clone(), plain.clone(), quoted.clone()];
-    let ends: Vec<usize> = sets
-        .iter()
-        .scan(0, |end, set| {
-            *end += set.len();
-            Some(*end)
-        })
-        .collect();
-    let samples = |set: usize| (ends[set - 1]..ends[set]).collect::<Vec<usize>>();
-    let network = TextNetwork::new(&Engine::cpu(), &setting.model, sets.concat())?;
-    let (owners, contributors, queries) = (&corpus.owners, sources.len(), samples(1));
-    let start = &corpus.base(setting)?;
-    let run = Run::record(&network, start, setting.recipe, &vec![1.0; owners.len()])?;
-    let methods = Methods { network: &network, run: &run, owners, contributors, queries: &queries };
+    let world = World::new(setting, sources)?;
+    let (run, queries) = (world.train(setting)?, world.samples(Set::Queries));
     let loss = |parameters: &[f32]| -> Result<f64, QualityError> {
-        let sum: f64 = network.losses(parameters, &queries)?.iter().sum();
+        let sum: f64 = world.network.losses(parameters, &queries)?.iter().sum();
         Ok(sum / (queries.len() * setting.unit) as f64)
     };
-    let loss = (loss(start)?, loss(run.parameters())?);
-    progress(&format!("language: trained, loss {:.3} -> {:.3}", loss.0, loss.1));
-    let named = |set: usize, units: &[Vec<u32>], owners: &[usize]| {
-        let methods = Methods { queries: &samples(set), ..methods };
-        provenance::measure(&methods, &corpus, setting, (units, owners))
+    let loss = (loss(&world.start)?, loss(run.parameters())?);
+    progress(&format!("text: trained, loss {:.3} -> {:.3}", loss.0, loss.1));
+    let named = |set: Set, asked: &Continuations| {
+        let samples = world.samples(set);
+        provenance::measure(&world.methods(&run, &samples), &world.corpus, setting, asked)
     };
-    let plain = named(2, &plain, &plain_owners)?;
-    let quoted = named(3, &quoted, &quoted_owners)?;
-    progress("language: continuations named");
-    let masks = draw_masks(contributors, setting.masks, setting.seed);
-    let told = |done: usize| progress(&format!("language: retrained {done}/{}", setting.masks));
-    let truth = Truth::retrain(&network, start, setting.recipe, owners, &queries, masks, &told)?;
-    let told = |query: usize| progress(&format!("language: unrolled for query {query}"));
+    let plain = named(Set::Plain, &world.plain)?;
+    let quoted = named(Set::Quoted, &world.quoted)?;
+    progress("text: continuations named");
+    let truth = world.truth(setting, progress)?;
+    let methods = world.methods(&run, &queries);
+    let told = |query: usize| progress(&format!("text: unrolled for query {query}"));
     let exact = methods.unrolled(Difference::DEFAULT, &told)?;
     let mut lds = methods.lds(&truth, setting.tuning, &exact, setting.seed)?;
-    lds.baselines.insert("bm25", truth.lds(&methods.by_contributor(&corpus.bm25(&asked)?)));
-    Ok(Report { lds, contributors, masks: setting.masks, loss, plain, quoted })
+    let words = methods.by_contributor(&world.corpus.bm25(&world.asked)?);
+    lds.baselines.insert("bm25", truth.lds(&words));
+    let (contributors, masks) = (sources.len(), setting.masks);
+    Ok(Report { lds, contributors, masks, loss, plain, quoted })
 }
 
-/// Linear datamodelling scores of tiers 1 and 2 over a grid of dampings, on queries and masks that
-/// [`measure`] does not use: (tier, damping in parts per million, score).
+/// What a damping is worth.
+#[derive(Clone, Debug, Serialize)]
+pub struct Damped {
+    /// The tier, and for tier 1 the first linear map that is sketched.
+    pub tier: String,
+    /// Damping in parts per million of the mean eigenvalue.
+    pub damping_ppm: u32,
+    /// Linear datamodelling score.
+    pub lds: f64,
+}
+
+/// What constants of the rule that pays are worth.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ruled {
+    /// Lower part of the scores that sets the noise floor, in parts per million; all of them for none.
+    pub tail_ppm: u32,
+    /// Most weight of spans.
+    pub lambda_max_ppm: u32,
+    /// Linear datamodelling score of the shares.
+    pub lds: f64,
+    /// Part of the continuations named right, without overlap and with a quotation.
+    pub plain: f64,
+    /// With a quotation.
+    pub quoted: f64,
+}
+
+/// Dampings of tiers 1 and 2 and constants of the rule over grids, on queries, masks, continuations and
+/// a base model that [`measure`] does not use.
 pub fn tune(
     setting: &Setting,
     sources: &[Source],
     progress: &(dyn Fn(&str) + Sync),
-) -> Result<Vec<(String, u32, f64)>, QualityError> {
+) -> Result<(Vec<Damped>, Vec<Ruled>), QualityError> {
     const GRID: [u32; 6] = [1_000, 10_000, 100_000, 300_000, 1_000_000, 10_000_000];
     let setting = Setting { skip: 1, seed: setting.seed + 1000, ..setting.clone() };
-    let corpus = Corpus::new(&setting, sources)?;
-    let sequences = [corpus.training.clone(), corpus.queries(&setting)?].concat();
-    let network = TextNetwork::new(&Engine::cpu(), &setting.model, sequences)?;
-    let (owners, contributors) = (&corpus.owners, sources.len());
-    let queries: Vec<usize> = (corpus.training.len()..network.samples()).collect();
-    let start = &corpus.base(&setting)?;
-    let run = Run::record(&network, start, setting.recipe, &vec![1.0; owners.len()])?;
-    let methods = Methods { network: &network, run: &run, owners, contributors, queries: &queries };
-    let masks = draw_masks(contributors, setting.masks, setting.seed);
-    let told = |done: usize| progress(&format!("tuning: retrained {done}/{}", setting.masks));
-    let recipe = setting.recipe;
-    let truth = Truth::retrain(&network, start, recipe, owners, &queries, masks, &told)?;
-    let mut found = Vec::new();
-    for sketch_ppm in GRID {
-        for skipped in [0, network.linears().len() as u16 - 7] {
-            let tuning = Tuning { sketch_ppm, skipped, ..setting.tuning };
-            let name = format!("t1 from {skipped}");
-            found.push((name, sketch_ppm, truth.lds(&methods.sketches(tuning)?)));
+    let world = World::new(&setting, sources)?;
+    let (run, queries) = (world.train(&setting)?, world.samples(Set::Queries));
+    let methods = world.methods(&run, &queries);
+    let truth = world.truth(&setting, progress)?;
+    let mut dampings = Vec::new();
+    let layers = world.network.linears().len() / LINEARS_PER_LAYER;
+    for damping_ppm in GRID {
+        for skipped in (0..layers).map(|layer| (layer * LINEARS_PER_LAYER) as u16) {
+            let tuning = Tuning { sketch_ppm: damping_ppm, skipped, ..setting.tuning };
+            let lds = truth.lds(&methods.sketches(tuning)?);
+            dampings.push(Damped { tier: format!("t1 from {skipped}"), damping_ppm, lds });
         }
     }
-    for (damping, scores) in GRID.into_iter().zip(methods.ekfac(&GRID)?) {
-        found.push(("t2".to_owned(), damping, truth.lds(&scores)));
+    for (damping_ppm, scores) in GRID.into_iter().zip(methods.ekfac(&GRID)?) {
+        dampings.push(Damped { tier: "t2".into(), damping_ppm, lds: truth.lds(&scores) });
+    }
+    Ok((dampings, tune_rule(&setting, &world, &run, &truth)?))
+}
+
+fn tune_rule(
+    setting: &Setting,
+    world: &World,
+    run: &Run<'_, TextNetwork>,
+    truth: &Truth,
+) -> Result<Vec<Ruled>, QualityError> {
+    const TAILS: [u32; 5] = [1_000_000, 250_000, 100_000, 50_000, 10_000];
+    const LAMBDAS: [u32; 5] = [0, 250_000, 500_000, 750_000, 1_000_000];
+    let evidence = |set: Set, units: &[Vec<u32>]| {
+        let samples = world.samples(set);
+        Evidence::of(&world.methods(run, &samples), &world.corpus, setting, units)
+    };
+    let asked = evidence(Set::Queries, &world.asked)?;
+    let plain = evidence(Set::Plain, &world.plain.units)?;
+    let quoted = evidence(Set::Quoted, &world.quoted.units)?;
+    let mut found = Vec::new();
+    for (tail_ppm, lambda_max_ppm) in TAILS.iter().flat_map(|&t| LAMBDAS.map(|l| (t, l))) {
+        let shares = asked.iter().map(|one| {
+            let params = WeighParams { floor_per_token: one.floor(tail_ppm), lambda_max_ppm };
+            let mut shares = vec![0.0; world.corpus.held_out.len()];
+            for share in one.weigh(params)?.shares {
+                shares[share.account.0 as usize - 1] = f64::from(share.ppm);
+            }
+            Ok(shares)
+        });
+        found.push(Ruled {
+            tail_ppm,
+            lambda_max_ppm,
+            lds: truth.lds(&shares.collect::<Result<Vec<_>, QualityError>>()?),
+            plain: provenance::ruled(&world.plain, &plain, tail_ppm, lambda_max_ppm)?,
+            quoted: provenance::ruled(&world.quoted, &quoted, tail_ppm, lambda_max_ppm)?,
+        });
     }
     Ok(found)
 }
