@@ -256,9 +256,19 @@ impl<'a> Index<'a> {
         let own = Runs::new(symbols, self.params.run, self.params.drift, self.minhash.key());
         let covered = |rank| (rank, own.covered_by(&normalise(self.texts[rank as usize])));
         let all: Vec<(u32, Vec<bool>)> = self.candidates(bands).into_iter().map(covered).collect();
-        let is_canonical = |rank: u32| self.members[rank as usize].0 == rank;
-        let (canonical, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(rank, _)| is_canonical(*rank));
+        let is_canonical =
+            |rank: &u32| self.members.get(*rank as usize).map(|m| m.0) == Some(*rank);
+        let (mut canonical, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(rank, _)| is_canonical(rank));
+        // A copy that is cut elsewhere goes on in the unit beside the one that it shares most with.
+        if let Some((most, _)) = best(&canonical, symbols.len()) {
+            let beside = [most.checked_sub(1), most.checked_add(1)].into_iter().flatten();
+            let beside = beside.filter(is_canonical).map(covered);
+            let known = |rank: u32| canonical.iter().any(|(known, _)| *known == rank);
+            let beside: Vec<_> = beside.filter(|(rank, _)| !known(*rank)).collect();
+            canonical.extend(beside);
+            canonical.sort_unstable_by_key(|(rank, _)| *rank);
+        }
         near_canonical(&canonical, symbols.len())
             .filter(|(_, near)| *near >= self.params.near_ppm)
             .map(|(rank, near)| (rank, Kind::Near(near)))

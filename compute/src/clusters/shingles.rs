@@ -78,8 +78,8 @@ impl Runs {
     }
 
     /// Which symbols stand in a run that `other` holds too, **in step**: of all ways to lay the texts
-    /// over each other, give or take the drift, that under which most runs meet. Phrases that two
-    /// texts share by chance meet out of step.
+    /// over each other, give or take the drift, that under which most runs meet; of equals that which
+    /// lays `other` furthest back. Phrases that two texts share by chance meet out of step.
     pub(super) fn covered_by(&self, other: &[char]) -> Vec<bool> {
         let mut held: Vec<(u64, i64)> =
             windows(other, self.run, self.key).into_iter().zip(0..).collect();
