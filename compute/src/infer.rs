@@ -1,11 +1,12 @@
 //! Sampling from a model, token by token, with the keys and values of past tokens kept.
 
+use burn::tensor::Tensor;
 use protocol::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Cache, Decoder};
+use crate::model::{Cache, Decoder, Watch};
 use crate::seed::Stream;
 
 /// The most tokens of one answer.
@@ -46,6 +47,15 @@ pub enum InferError {
     Device(#[from] DeviceFault),
 }
 
+/// What a model computed while it answered and whoever attributes the answer would compute again.
+pub struct Trace {
+    /// What was read: prompt and output, without the output's last token.
+    pub(crate) tokens: Vec<u32>,
+    /// What entered layer `layer`, `[tokens, width]`.
+    pub(crate) hidden: Tensor<2>,
+    pub(crate) layer: usize,
+}
+
 /// A model loaded for answering.
 pub struct Generator {
     model: Decoder,
@@ -66,6 +76,22 @@ impl Generator {
 
     /// The tokens that follow a prompt; of a prompt longer than the context, its end counts.
     pub fn generate(&self, prompt: &[u32], sampling: &Sampling) -> Result<Vec<u32>, InferError> {
+        Ok(self.generate_traced(prompt, sampling, None)?.0)
+    }
+
+    /// The same, with a trace of what entered the model's layer of that number; none without a layer,
+    /// and when prompt and output are more than the model reads at once.
+    pub fn generate_traced(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        layer: Option<usize>,
+    ) -> Result<(Vec<u32>, Option<Trace>), InferError> {
+        self.check(prompt, sampling)?;
+        Ok(guarded(|| self.sample(prompt, sampling, layer))?)
+    }
+
+    fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<(), InferError> {
         let vocab = self.model.config().vocab;
         if prompt.is_empty() {
             return Err(InferError::EmptyPrompt);
@@ -73,17 +99,23 @@ impl Generator {
         if sampling.tokens > MAX_NEW_TOKENS {
             return Err(InferError::TooManyTokens(sampling.tokens));
         }
-        if let Some(&id) = prompt.iter().find(|id| **id >= vocab) {
-            return Err(InferError::UnknownId { id, vocab });
+        match prompt.iter().find(|id| **id >= vocab) {
+            Some(&id) => Err(InferError::UnknownId { id, vocab }),
+            None => Ok(()),
         }
-        Ok(guarded(|| self.sample(prompt, sampling))?)
     }
 
-    fn sample(&self, prompt: &[u32], sampling: &Sampling) -> Vec<u32> {
+    fn sample(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        layer: Option<usize>,
+    ) -> (Vec<u32>, Option<Trace>) {
         let context = self.model.config().context as usize;
         let mut random = Stream::new("sampling", &sampling.seed.to_be_bytes());
         let mut tokens = prompt.to_vec();
         let mut cache = Cache::default();
+        let mut keeper = Keeper { layer, rows: Vec::new() };
         let mut fresh = context.min(tokens.len());
         for _ in 0..sampling.tokens {
             if cache.len() + fresh > context {
@@ -92,14 +124,42 @@ impl Generator {
                 fresh = (context / 2).max(1);
             }
             let input = &tokens[tokens.len() - fresh..];
-            let logits = self.model.forward_cached(self.model.tokens(&[input]), &mut cache);
+            let input = self.model.tokens(&[input]);
+            let logits = self.model.run(input, Some(&mut cache), &mut keeper);
             let vocab = logits.dims()[2];
             let last = logits.slice([0..1, fresh - 1..fresh, 0..vocab]).into_data();
             let last = last.as_slice::<f32>().expect("logits are f32");
             tokens.push(choose(last, sampling, &mut random));
             fresh = 1;
         }
-        tokens.split_off(prompt.len())
+        let output = tokens.split_off(prompt.len());
+        let read = prompt.len() + output.len().saturating_sub(1);
+        // After a new start, and of an empty output, not everything was read in one go.
+        let layer = keeper.layer.filter(|_| cache.len() == read && !keeper.rows.is_empty());
+        let trace = layer.map(|layer| Trace {
+            tokens: prompt.iter().chain(&output).copied().take(read).collect(),
+            hidden: Tensor::cat(keeper.rows, 0),
+            layer,
+        });
+        (output, trace)
+    }
+}
+
+/// Keeps what enters one layer, token by token.
+struct Keeper {
+    layer: Option<usize>,
+    rows: Vec<Tensor<2>>,
+}
+
+impl Watch for Keeper {
+    fn linear(&mut self, _: Tensor<2>, output: Tensor<2>) -> Tensor<2> {
+        output
+    }
+
+    fn entered(&mut self, layer: usize, rows: &Tensor<2>) {
+        if self.layer == Some(layer) {
+            self.rows.push(rows.clone());
+        }
     }
 }
 

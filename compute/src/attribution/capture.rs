@@ -1,8 +1,8 @@
 //! Sketches from one backward pass per batch.
 //!
-//! A zero leaf added to a linear map's output receives exactly the gradient `D` of the loss by that
-//! output; with the map's input `X` the projected gradient is `(X P)ᵀ (D Q)` of every sample, by
-//! batched products alone: no per-sample weight gradient is ever formed.
+//! With a linear map's input `X` and the gradient `D` of the loss by its output the projected gradient
+//! is `(X P)ᵀ (D Q)` of every sample, by batched products alone: no per-sample weight gradient is ever
+//! formed.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use protocol::Hash;
@@ -14,7 +14,9 @@ use super::spec::{Projection, SketchSpec, SpecError, projections};
 use super::window::{self, Window};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Decoder, ModelConfig, layout, token_losses};
+use crate::infer::Trace;
+use crate::model::layout::LINEARS_PER_LAYER;
+use crate::model::{Decoder, Entry, ModelConfig, layout};
 
 /// Tokens of one batch, padding included.
 const BATCH_TOKENS: usize = 512;
@@ -122,7 +124,7 @@ impl Subject {
     /// Per block of the spec the values of all windows, one window after the other.
     fn sketch(&self, batch: &[(usize, Window<'_>)]) -> Vec<Vec<f32>> {
         match self {
-            Self::Model(decoder, projections) => sketch_batch(decoder, projections, batch),
+            Self::Model(decoder, projections) => sketch_batch(decoder, projections, batch, None),
             Self::Adapter(sketcher) => sketcher.sketch(batch),
         }
     }
@@ -143,7 +145,7 @@ impl Capturer {
         spec.validate(config)?;
         guarded(|| {
             let device = engine.device();
-            let decoder = Decoder::new(config, checkpoint.values(), device).probing();
+            let decoder = Decoder::new(config, checkpoint.values(), device);
             let projections = projections(spec, &layout::linears(config), device);
             Self { spec: spec.clone(), subject: Subject::Model(decoder, projections) }
         })
@@ -176,12 +178,34 @@ impl Capturer {
         Ok(SketchPart { spec: self.spec.id(), first, sketches })
     }
 
+    /// The layer that a generator's trace has to begin at to be of use here; none for an adapter, whose
+    /// outputs are always read again.
+    pub fn traced_layer(&self) -> Option<usize> {
+        let lowest = self.spec.linears.first().map(|&linear| usize::from(linear));
+        match self.subject {
+            Subject::Model(..) => lowest.map(|linear| linear / LINEARS_PER_LAYER),
+            Subject::Adapter(_) => None,
+        }
+    }
+
     /// Sketches an output, given its prompt.
     pub fn output(
         &self,
         prompt: &[u32],
         output: &[u32],
         scope: Scope,
+    ) -> Result<OutputSketch, CaptureError> {
+        self.output_traced(prompt, output, scope, None)
+    }
+
+    /// The same, up to the rounding of floats, sooner: what a generator of the same checkpoint computed
+    /// for exactly these tokens is not computed again. A trace of anything else is not used.
+    pub fn output_traced(
+        &self,
+        prompt: &[u32],
+        output: &[u32],
+        scope: Scope,
+        trace: Option<&Trace>,
     ) -> Result<OutputSketch, CaptureError> {
         let context = self.subject.config().context as usize;
         let sequence = [prompt, output].concat();
@@ -195,7 +219,17 @@ impl Capturer {
         };
         let windows: Vec<_> =
             window::output(&sequence, given, context).into_iter().map(|w| (0, w)).collect();
-        let values = self.accumulate(&windows, 1)?;
+        let trace = trace.filter(|trace| {
+            windows.len() == 1
+                && sequence.split_last().is_some_and(|(_, read)| read == trace.tokens)
+                && self.traced_layer() == Some(trace.layer)
+        });
+        let values = match (trace, &self.subject) {
+            (Some(_), Subject::Model(decoder, projections)) => {
+                guarded(|| sketch_batch(decoder, projections, &windows, trace))?.concat()
+            }
+            _ => self.accumulate(&windows, 1)?,
+        };
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(OutputSketch { spec: self.spec.id(), values }),
             false => Err(CaptureError::NotFinite),
@@ -258,26 +292,27 @@ pub(crate) fn batch_size(windows: &[(usize, Window<'_>)]) -> usize {
     fits.count().max(1)
 }
 
-/// The projected gradients of each window: per linear map the values of `[windows, side, side]`.
+/// The projected gradients of each window: per linear map the values of `[windows, side, side]`. Of a
+/// single window that a generator has read, what entered the lowest layer is known from its trace.
 fn sketch_batch(
-    probing: &Decoder,
+    decoder: &Decoder,
     projections: &[Projection],
     batch: &[(usize, Window<'_>)],
+    trace: Option<&Trace>,
 ) -> Vec<Vec<f32>> {
     let time = batch.iter().map(|(_, w)| w.inputs.len()).max().unwrap_or(0);
-    let (inputs, targets, mask) = padded(batch, time, probing.device());
+    let (inputs, targets, mask) = padded(batch, time, decoder.device());
+    let entry = match trace {
+        Some(trace) => Entry::Hidden(trace.hidden.clone().to_device(decoder.device())),
+        None => Entry::Tokens(inputs),
+    };
     let lowest = projections.first().map_or(0, |projection| projection.linear);
-    let (logits, probes) = probing.forward_probed_from(lowest, inputs);
-    let losses = token_losses(logits, targets);
-    let gradients = (losses * mask.autodiff()).sum().backward();
-    projections
-        .iter()
-        .map(|projection| {
-            let probe = &probes[projection.linear - lowest];
-            let gradient = probe.leaf.grad(&gradients).expect("every probe is part of the loss");
-            projection.sketch(probe.input.clone(), gradient.inner())
-        })
-        .collect()
+    let captured = decoder.capture(lowest, entry, |_| targets, mask);
+    let sketch = |projection: &Projection| {
+        let linear = &captured[projection.linear - lowest];
+        projection.sketch(linear.input.clone(), linear.gradient.clone())
+    };
+    projections.iter().map(sketch).collect()
 }
 
 impl Projection {

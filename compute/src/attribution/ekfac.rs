@@ -10,9 +10,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::network::{Captured, Network, Targets};
+use super::network::{Network, Targets};
 use super::streamed::{Direction, batches};
 use crate::engine::{DeviceFault, guarded};
+use crate::model::Captured;
 
 /// A fitted preconditioner.
 pub struct EkFac {

@@ -59,8 +59,8 @@ pub use gpu::{GpuKernel, GpuRows, KernelError};
 pub use gram::{Gram, GramError, GramPart};
 pub use influence::{Aggregate, FitError, Preconditioner, Query, QueryError, ScoreError};
 pub use kernel::Rows;
-pub use network::{Captured, Gradient, Network, Targets};
-pub(crate) use network::{captured, row_sums, sampled, weighted};
+pub use network::{Gradient, Network, Targets};
+pub(crate) use network::{row_sums, sampled, weighted};
 pub use part::{PartError, SketchPart};
 pub use quantise::{Difference, Sketch};
 pub use recompute::{
@@ -74,3 +74,5 @@ pub use spec::{SketchSpec, SpecError};
 pub(crate) use streamed::batches;
 pub use streamed::{Direction, products};
 pub use text::{TextError, TextNetwork};
+
+pub use crate::model::Captured;

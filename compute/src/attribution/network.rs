@@ -9,7 +9,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::engine::DeviceFault;
-use crate::model::Probe;
+use crate::model::Captured;
 use crate::seed::Stream;
 
 /// What a batch says at one point of the parameter space.
@@ -19,15 +19,6 @@ pub struct Gradient {
     pub losses: Vec<f64>,
     /// Gradient of the weighted sum of the losses, in the order of the parameters.
     pub values: Vec<f32>,
-}
-
-/// One linear map in one backward pass over a sum of losses.
-pub struct Captured {
-    /// Its input `X`, `[samples, time, inputs]`.
-    pub input: Tensor<3>,
-    /// Gradient `D` of the loss by its output, `[samples, time, outputs]`; zero where a sample has
-    /// ended. The gradient of sample `i` by the weight is `D_iᵀ X_i`, `[outputs, inputs]`.
-    pub gradient: Tensor<3>,
 }
 
 /// Which targets the loss of a capture asks for.
@@ -86,16 +77,6 @@ pub(crate) fn weighted(losses: Tensor<2>, weights: &[f32], leaves: &[Tensor<2>])
         part.try_into_vec_as::<f32>().expect("an unreadable device is caught by the caller")
     });
     Gradient { values: values.collect(), losses: row_sums(own) }
-}
-
-/// What `probes` saw in the backward pass over the sum of `losses`.
-pub(crate) fn captured(losses: Tensor<2>, probes: Vec<Probe>) -> Vec<Captured> {
-    let gradients = losses.sum().backward();
-    let captured = probes.into_iter().map(|probe| Captured {
-        gradient: probe.leaf.grad(&gradients).expect("every probe is part of the loss").inner(),
-        input: probe.input,
-    });
-    captured.collect()
 }
 
 /// The sum of every row, in double precision.

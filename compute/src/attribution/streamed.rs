@@ -6,8 +6,9 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::network::{Captured, Network, Targets};
+use super::network::{Network, Targets};
 use crate::engine::{DeviceFault, guarded};
+use crate::model::Captured;
 
 /// Targets of one captured batch.
 const BATCH_TARGETS: usize = 1024;

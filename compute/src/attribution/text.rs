@@ -1,19 +1,24 @@
 //! A decoder and its sequences as a [`Network`].
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::capture::padded;
-use super::network::{Captured, Gradient, Network, Targets, captured, row_sums, sampled, weighted};
+use super::network::{Gradient, Network, Targets, row_sums, sampled, weighted};
 use super::window::Window;
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Decoder, ModelConfig, layout, token_losses};
+use crate::model::{Captured, Decoder, Entry, ModelConfig, layout, token_losses};
 
 /// A decoder's shape and the sequences that it may be asked about: training units and outputs alike.
 /// The parameters are given anew with each call.
 pub struct TextNetwork {
     config: ModelConfig,
+    samples: Sequences,
+}
+
+/// Sequences of tokens as samples, each of which is read in one window.
+pub(super) struct Sequences {
+    tokens: Vec<Vec<u32>>,
     device: Device,
-    sequences: Vec<Vec<u32>>,
 }
 
 /// Why a text can't be a sample.
@@ -39,15 +44,14 @@ pub enum TextError {
     },
 }
 
-impl TextNetwork {
-    /// A network over `sequences`, each of which is read in one window.
-    pub fn new(
+impl Sequences {
+    pub(super) fn new(
         engine: &Engine,
         config: &ModelConfig,
-        sequences: Vec<Vec<u32>>,
+        tokens: Vec<Vec<u32>>,
     ) -> Result<Self, TextError> {
         let (limit, vocab) = (config.context as usize + 1, config.vocab);
-        for (sample, tokens) in sequences.iter().enumerate() {
+        for (sample, tokens) in tokens.iter().enumerate() {
             if !(2..=limit).contains(&tokens.len()) {
                 return Err(TextError::Length { sample, found: tokens.len(), limit });
             }
@@ -55,33 +59,44 @@ impl TextNetwork {
                 return Err(TextError::Token { token, vocab });
             }
         }
-        Ok(Self { config: config.clone(), device: engine.device().clone(), sequences })
+        Ok(Self { tokens, device: engine.device().clone() })
     }
 
-    fn windows(&self, batch: &[usize]) -> Vec<(usize, Window<'_>)> {
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Targets of a sample.
+    pub(super) fn size(&self, sample: usize) -> usize {
+        self.tokens[sample].len() - 1
+    }
+
+    /// Inputs, targets and mask of a batch, `[samples, time]`; zero where a sample has ended.
+    pub(super) fn batch(&self, batch: &[usize]) -> (Tensor<2, Int>, Tensor<2, Int>, Tensor<2>) {
         let window = |&sample: &usize| {
-            let tokens = &self.sequences[sample];
+            let tokens = &self.tokens[sample];
             let (inputs, targets) = (&tokens[..tokens.len() - 1], &tokens[1..]);
             (sample, Window { inputs, targets, counted: targets.len() })
         };
-        batch.iter().map(window).collect()
-    }
-
-    fn decoder(&self, parameters: &[f32]) -> Decoder {
-        Decoder::new(&self.config, parameters, &self.device)
-    }
-
-    /// Losses `[samples, time]`, zero where a sample has ended.
-    fn token_losses(&self, model: &Decoder, batch: &[usize], tracked: bool) -> Tensor<2> {
-        let windows = self.windows(batch);
-        let (inputs, targets, mask) = padded(&windows, longest(&windows), &self.device);
-        let mask = if tracked { mask.autodiff() } else { mask };
-        token_losses(model.forward(inputs), targets) * mask
+        let windows: Vec<_> = batch.iter().map(window).collect();
+        let longest = batch.iter().map(|&sample| self.size(sample)).max().unwrap_or(0);
+        padded(&windows, longest, &self.device)
     }
 }
 
-fn longest(windows: &[(usize, Window<'_>)]) -> usize {
-    windows.iter().map(|(_, window)| window.inputs.len()).max().unwrap_or(0)
+impl TextNetwork {
+    /// A network over `sequences`, each of which is read in one window.
+    pub fn new(
+        engine: &Engine,
+        config: &ModelConfig,
+        sequences: Vec<Vec<u32>>,
+    ) -> Result<Self, TextError> {
+        Ok(Self { config: config.clone(), samples: Sequences::new(engine, config, sequences)? })
+    }
+
+    fn decoder(&self, parameters: &[f32]) -> Decoder {
+        Decoder::new(&self.config, parameters, &self.samples.device)
+    }
 }
 
 impl Network for TextNetwork {
@@ -90,11 +105,11 @@ impl Network for TextNetwork {
     }
 
     fn samples(&self) -> usize {
-        self.sequences.len()
+        self.samples.len()
     }
 
     fn size(&self, sample: usize) -> usize {
-        self.sequences[sample].len() - 1
+        self.samples.size(sample)
     }
 
     fn linears(&self) -> Vec<(usize, usize)> {
@@ -109,12 +124,17 @@ impl Network for TextNetwork {
     ) -> Result<Gradient, DeviceFault> {
         guarded(|| {
             let twin = self.decoder(parameters).tracked();
-            weighted(self.token_losses(&twin, batch, true), weights, twin.params())
+            let (inputs, targets, mask) = self.samples.batch(batch);
+            let losses = token_losses(twin.forward(inputs), targets) * mask.autodiff();
+            weighted(losses, weights, twin.params())
         })
     }
 
     fn losses(&self, parameters: &[f32], batch: &[usize]) -> Result<Vec<f64>, DeviceFault> {
-        guarded(|| row_sums(self.token_losses(&self.decoder(parameters), batch, false)))
+        guarded(|| {
+            let (inputs, targets, mask) = self.samples.batch(batch);
+            row_sums(token_losses(self.decoder(parameters).forward(inputs), targets) * mask)
+        })
     }
 
     fn capture(
@@ -124,15 +144,12 @@ impl Network for TextNetwork {
         targets: Targets,
     ) -> Result<Vec<Captured>, DeviceFault> {
         guarded(|| {
-            let decoder = self.decoder(parameters);
-            let windows = self.windows(batch);
-            let (inputs, given, mask) = padded(&windows, longest(&windows), &self.device);
-            let (logits, probes) = decoder.probing().forward_probed(inputs);
-            let targets = match targets {
+            let (inputs, given, mask) = self.samples.batch(batch);
+            let targets = |logits: &Tensor<3>| match targets {
                 Targets::Given => given,
-                Targets::Sampled(seed) => sampled(logits.clone().inner(), seed),
+                Targets::Sampled(seed) => sampled(logits.clone(), seed),
             };
-            captured(token_losses(logits, targets) * mask.autodiff(), probes)
+            self.decoder(parameters).capture(0, Entry::Tokens(inputs), targets, mask)
         })
     }
 }

@@ -13,9 +13,10 @@ use super::layout::{self, TENSORS_PER_LAYER};
 /// Added to scores of positions that a token must not see.
 const MASKED: f32 = -1.0e9;
 /// Keeps the root of a zero mean square away from zero.
-const NORM_EPSILON: f32 = 1.0e-5;
+pub(super) const NORM_EPSILON: f32 = 1.0e-5;
 
 /// A decoder on a device.
+#[derive(Clone)]
 pub struct Decoder {
     config: ModelConfig,
     params: Vec<Tensor<2>>,
@@ -23,7 +24,7 @@ pub struct Decoder {
     device: Device,
 }
 
-/// What a probed linear saw: its input, and a zero leaf that was added to its output, whose
+/// What a probed linear map saw: its input, and a zero leaf that was added to its output, whose
 /// gradient after `backward` is exactly the gradient of the loss by that output.
 pub struct Probe {
     /// Input activations, detached, `[batch, time, inputs]`.
@@ -69,8 +70,29 @@ impl Cache {
     }
 }
 
-/// Sees `(input, output)` of each linear, both `[batch * time, width]`, and may replace the output.
-pub(crate) type Tap<'a> = dyn FnMut(Tensor<2>, Tensor<2>) -> Tensor<2> + 'a;
+/// Looks on while a model runs.
+pub(crate) trait Watch {
+    /// Sees input and output of each linear map, both `[batch * time, width]`, in the order of
+    /// [`layout::linears`], and may replace the output.
+    fn linear(&mut self, input: Tensor<2>, output: Tensor<2>) -> Tensor<2>;
+
+    /// Sees what enters a layer, `[batch * time, width]`; under the number of a further layer, what
+    /// leaves the last.
+    fn entered(&mut self, _layer: usize, _rows: &Tensor<2>) {}
+
+    /// Sees queries (scaled; those that share keys as further rows), keys and values of a layer,
+    /// `[batch, kv_heads, rows, head]`.
+    fn heads(&mut self, _heads: [&Tensor<4>; 3]) {}
+
+    /// Sees where a layer attends to, `[batch, kv_heads, rows, keys]`.
+    fn attention(&mut self, _attention: &Tensor<4>) {}
+}
+
+impl<F: FnMut(Tensor<2>, Tensor<2>) -> Tensor<2>> Watch for F {
+    fn linear(&mut self, input: Tensor<2>, output: Tensor<2>) -> Tensor<2> {
+        self(input, output)
+    }
+}
 
 impl Decoder {
     /// Puts flat parameters, in the order of [`layout::tensors`], on a device without autodiff.
@@ -151,68 +173,74 @@ impl Decoder {
 
     /// Logits `[batch, time, vocab]` of token ids `[batch, time]`, time at most the context.
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        self.run(tokens, None, &mut |_, output| output)
+        self.run(tokens, None, &mut |_: Tensor<2>, output: Tensor<2>| output)
     }
 
     /// Logits of the next tokens after those in the cache, which grows by them.
     pub fn forward_cached(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
-        self.run(tokens, Some(cache), &mut |_, output| output)
-    }
-
-    /// Logits, and one [`Probe`] per linear in the order of [`layout::linears`]. Call it on
-    /// [`tracked`](Self::tracked) or [`probing`](Self::probing) and let the loss be the *sum* over
-    /// samples.
-    pub fn forward_probed(&self, tokens: Tensor<2, Int>) -> (Tensor<3>, Vec<Probe>) {
-        self.forward_probed_from(0, tokens)
-    }
-
-    /// As [`forward_probed`](Self::forward_probed), without probes for the first `skipped` linears:
-    /// on [`probing`](Self::probing) the backward pass ends at the first probe.
-    pub fn forward_probed_from(
-        &self,
-        mut skipped: usize,
-        tokens: Tensor<2, Int>,
-    ) -> (Tensor<3>, Vec<Probe>) {
-        let [batch, _] = tokens.dims();
-        let device = self.device.clone().autodiff();
-        let mut probes = Vec::new();
-        let logits = self.run(tokens, None, &mut |input, output| {
-            if skipped > 0 {
-                skipped -= 1;
-                return output;
-            }
-            let (probe, output) = Probe::attach(input, output, batch, &device);
-            probes.push(probe);
-            output
-        });
-        (logits, probes)
+        self.run(tokens, Some(cache), &mut |_: Tensor<2>, output: Tensor<2>| output)
     }
 
     /// Logits as [`forward`](Self::forward) or, with a cache, [`forward_cached`](Self::forward_cached)
-    /// gives them; every linear passes through `tap`, in the order of [`layout::linears`].
+    /// gives them; `watch` looks on.
     pub(crate) fn run(
         &self,
         tokens: Tensor<2, Int>,
-        mut cache: Option<&mut Cache>,
-        tap: &mut Tap<'_>,
+        cache: Option<&mut Cache>,
+        watch: &mut dyn Watch,
     ) -> Tensor<3> {
         let [batch, time] = tokens.dims();
+        self.run_from(0, self.embed(tokens), [batch, time], cache, watch)
+    }
+
+    /// What enters the first layer, `[batch * time, width]`.
+    pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, time] = tokens.dims();
+        self.params[0].clone().select(0, tokens.reshape([batch * time]))
+    }
+
+    /// The nine tensors of a layer.
+    pub(super) fn layer_weights(&self, layer: usize) -> &[Tensor<2>] {
+        let at = 1 + layer * TENSORS_PER_LAYER;
+        &self.params[at..at + TENSORS_PER_LAYER]
+    }
+
+    /// The sizes and constants of a pass over `[batch, time]` tokens after `start` others.
+    pub(super) fn frame(&self, [batch, time]: [usize; 2], start: usize) -> Frame {
+        let config = &self.config;
+        let head = config.head_width() as usize;
+        let (heads, kv_heads) = (config.heads as usize, config.kv_heads as usize);
+        let slice =
+            |t: &Tensor<2>| t.clone().slice_dim(0, start..start + time).reshape([1, time, 1, head]);
+        let (cos, sin, turn) =
+            (slice(&self.rope.cos), slice(&self.rope.sin), self.rope.turn.clone());
+        let mask = (time > 1).then(|| causal_mask(heads / kv_heads, time, start, &self.device));
+        Frame { batch, time, heads, kv_heads, head, cos, sin, turn, mask }
+    }
+
+    /// As [`run`](Self::run), from layer `first` on, which `x`, `[batch * time, width]`, enters.
+    pub(super) fn run_from(
+        &self,
+        first: usize,
+        mut x: Tensor<2>,
+        [batch, time]: [usize; 2],
+        mut cache: Option<&mut Cache>,
+        watch: &mut dyn Watch,
+    ) -> Tensor<3> {
         let start = cache.as_ref().map_or(0, |c| c.length);
         assert!(start + time <= self.config.context as usize, "callers cut to the context");
-        let frame = Frame::new(&self.config, &self.rope, batch, time, start, &self.device);
-        let embedding = self.params[0].clone();
-        let mut x = embedding.clone().select(0, tokens.reshape([batch * time]));
-        for layer in 0..self.config.layers as usize {
-            let at = 1 + layer * TENSORS_PER_LAYER;
-            let weights = &self.params[at..at + TENSORS_PER_LAYER];
+        let frame = self.frame([batch, time], start);
+        for layer in first..self.config.layers as usize {
+            watch.entered(layer, &x);
             let slot = cache.as_deref_mut().map(|c| (&mut c.layers, layer));
-            x = frame.layer(weights, x, slot, tap);
+            x = frame.layer(self.layer_weights(layer), x, slot, watch);
         }
+        watch.entered(self.config.layers as usize, &x);
         if let Some(cache) = cache {
             cache.length += time;
         }
         let last = self.params[self.params.len() - 1].clone();
-        let logits = rms_norm(x, last).matmul(embedding.transpose());
+        let logits = rms_norm(x, last).matmul(self.params[0].clone().transpose());
         logits.reshape([batch, time, self.config.vocab as usize])
     }
 }
@@ -225,7 +253,7 @@ pub(crate) fn token_losses(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor
 }
 
 /// The sizes and constants of one forward pass.
-struct Frame {
+pub(super) struct Frame {
     batch: usize,
     time: usize,
     heads: usize,
@@ -239,45 +267,20 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(
-        config: &ModelConfig,
-        rope: &Rope,
-        batch: usize,
-        time: usize,
-        start: usize,
-        device: &Device,
-    ) -> Self {
-        let head = config.head_width() as usize;
-        let (heads, kv_heads) = (config.heads as usize, config.kv_heads as usize);
-        let slice =
-            |t: &Tensor<2>| t.clone().slice_dim(0, start..start + time).reshape([1, time, 1, head]);
-        Self {
-            batch,
-            time,
-            heads,
-            kv_heads,
-            head,
-            cos: slice(&rope.cos),
-            sin: slice(&rope.sin),
-            turn: rope.turn.clone(),
-            mask: (time > 1).then(|| causal_mask(heads / kv_heads, time, start, device)),
-        }
-    }
-
     fn layer(
         &self,
         weights: &[Tensor<2>],
         x: Tensor<2>,
         cache: Option<(&mut Vec<(Tensor<4>, Tensor<4>)>, usize)>,
-        tap: &mut Tap<'_>,
+        watch: &mut dyn Watch,
     ) -> Tensor<2> {
         let normed = rms_norm(x.clone(), weights[0].clone());
-        let attended = self.attention(&weights[1..5], normed, cache, tap);
+        let attended = self.attention(&weights[1..5], normed, cache, watch);
         let x = x + attended;
         let normed = rms_norm(x.clone(), weights[5].clone());
-        let gate = linear(normed.clone(), &weights[6], tap);
-        let up = linear(normed, &weights[7], tap);
-        x + linear(silu(gate) * up, &weights[8], tap)
+        let gate = linear(normed.clone(), &weights[6], watch);
+        let up = linear(normed, &weights[7], watch);
+        x + linear(silu(gate) * up, &weights[8], watch)
     }
 
     fn attention(
@@ -285,16 +288,20 @@ impl Frame {
         weights: &[Tensor<2>],
         x: Tensor<2>,
         cache: Option<(&mut Vec<(Tensor<4>, Tensor<4>)>, usize)>,
-        tap: &mut Tap<'_>,
+        watch: &mut dyn Watch,
     ) -> Tensor<2> {
         let (b, t, kv, d) = (self.batch, self.time, self.kv_heads, self.head);
         let group = self.heads / kv;
-        let q = linear(x.clone(), &weights[0], tap);
-        let k = linear(x.clone(), &weights[1], tap);
-        let v = linear(x, &weights[2], tap);
-        let scale = 1.0 / (d as f32).sqrt();
+        let q = linear(x.clone(), &weights[0], watch);
+        let k = linear(x.clone(), &weights[1], watch);
+        let v = linear(x, &weights[2], watch);
         // Query heads that share keys become further rows of one product.
-        let q = self.rotate(q, self.heads).mul_scalar(scale).reshape([b, kv, group * t, d]);
+        let q = self.rotate(q, self.heads).mul_scalar(self.query_scale()).reshape([
+            b,
+            kv,
+            group * t,
+            d,
+        ]);
         let mut k = self.rotate(k, kv);
         let mut v = v.reshape([b, t, kv, d]).swap_dims(1, 2);
         if let Some((layers, index)) = cache {
@@ -306,13 +313,21 @@ impl Frame {
                 layers.push((k.clone(), v.clone()));
             }
         }
+        watch.heads([&q, &k, &v]);
         let mut scores = q.matmul(k.swap_dims(2, 3));
         if let Some(mask) = &self.mask {
             scores = scores + mask.clone();
         }
-        let mixed = softmax(scores, 3).matmul(v);
+        let attention = softmax(scores, 3);
+        watch.attention(&attention);
+        let mixed = attention.matmul(v);
         let mixed = mixed.reshape([b, self.heads, t, d]).swap_dims(1, 2);
-        linear(mixed.reshape([b * t, self.heads * d]), &weights[3], tap)
+        linear(mixed.reshape([b * t, self.heads * d]), &weights[3], watch)
+    }
+
+    /// What queries are multiplied with.
+    pub(super) fn query_scale(&self) -> f32 {
+        1.0 / (self.head as f32).sqrt()
     }
 
     /// `[batch * time, heads * head]` to rotated `[batch, heads, time, head]`.
@@ -323,14 +338,24 @@ impl Frame {
         let x = rows.reshape(shape) * self.cos.clone() + turned * self.sin.clone();
         x.swap_dims(1, 2)
     }
+
+    /// The gradient by what [`rotate`](Self::rotate) was given, from that by what it gave.
+    pub(super) fn unrotate(&self, by_rotated: Tensor<4>) -> Tensor<2> {
+        let by_rotated = by_rotated.swap_dims(1, 2);
+        let [batch, time, heads, head] = by_rotated.dims();
+        let turned = (by_rotated.clone() * self.sin.clone()).reshape([batch * time * heads, head]);
+        let straight = (by_rotated * self.cos.clone()).reshape([batch * time, heads * head]);
+        straight
+            + turned.matmul(self.turn.clone().transpose()).reshape([batch * time, heads * head])
+    }
 }
 
-fn linear(x: Tensor<2>, weight: &Tensor<2>, tap: &mut Tap<'_>) -> Tensor<2> {
+fn linear(x: Tensor<2>, weight: &Tensor<2>, watch: &mut dyn Watch) -> Tensor<2> {
     let output = x.clone().matmul(weight.clone().transpose());
-    tap(x, output)
+    watch.linear(x, output)
 }
 
-fn rms_norm(x: Tensor<2>, gain: Tensor<2>) -> Tensor<2> {
+pub(super) fn rms_norm(x: Tensor<2>, gain: Tensor<2>) -> Tensor<2> {
     let scale = x.clone().square().mean_dim(1).add_scalar(NORM_EPSILON).sqrt().recip();
     x * scale * gain
 }

@@ -91,8 +91,7 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
     out
 }
 
-/// `(inputs, outputs)` of every linear map, layer by layer, in the order in which
-/// [`Decoder::forward_probed`](super::Decoder::forward_probed) returns its probes.
+/// `(inputs, outputs)` of every linear map, layer by layer: q, k, v, o, gate, up, down.
 pub fn linears(config: &ModelConfig) -> Vec<(usize, usize)> {
     tensors(config)
         .iter()

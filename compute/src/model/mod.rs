@@ -7,9 +7,12 @@
 
 mod config;
 mod decoder;
+mod gradients;
 pub mod layout;
 
 pub(crate) use config::MAX_PARAMETERS;
 pub use config::{ConfigError, ModelConfig};
-pub(crate) use decoder::token_losses;
 pub use decoder::{Cache, Decoder, Probe};
+pub(crate) use decoder::{Watch, token_losses};
+pub use gradients::Captured;
+pub(crate) use gradients::Entry;

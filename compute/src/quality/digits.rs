@@ -10,11 +10,9 @@ use super::methods::{Lds, Methods, QualityError, Scores, Tuning};
 use super::stats::{mean, spearman};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribution::{
-    Captured, Gradient, Network, Targets, captured, row_sums, sampled, weighted,
-};
+use crate::attribution::{Gradient, Network, Targets, row_sums, sampled, weighted};
 use crate::engine::{DeviceFault, Engine, guarded};
-use crate::model::{Probe, token_losses};
+use crate::model::{Captured, Probe, token_losses};
 use crate::seed::Stream;
 
 const PIXELS: usize = 64;
@@ -217,7 +215,12 @@ impl Network for Digits {
                 Targets::Given => self.labels(batch),
                 Targets::Sampled(seed) => sampled(logits.clone().inner(), seed),
             };
-            captured(token_losses(logits, labels), probes)
+            let gradients = token_losses(logits, labels).sum().backward();
+            let captured = probes.into_iter().map(|probe| Captured {
+                gradient: probe.leaf.grad(&gradients).expect("part of the loss").inner(),
+                input: probe.input,
+            });
+            captured.collect()
         })
     }
 }

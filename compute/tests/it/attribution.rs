@@ -8,6 +8,7 @@ use compute::attribution::{
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
+use compute::infer::{Generator, Sampling, Trace};
 use compute::model::{Decoder, ModelConfig};
 use proptest::prelude::*;
 use protocol::{Digest, Hash};
@@ -151,6 +152,45 @@ fn an_exchange_differentiates_the_prompt_too() {
     let whole = sketch(&units[0][..1], &units[0][1..], Scope::Output);
     assert_eq!(sketch(prompt, output, Scope::Exchange), whole);
     assert_ne!(sketch(prompt, output, Scope::Output), whole);
+}
+
+#[test]
+fn what_a_generator_has_read_is_not_read_again() {
+    let checkpoint = fixture::checkpoint();
+    let spec = SketchSpec::standard(checkpoint.hash(), 7, checkpoint.config());
+    let capturer = Capturer::new(&Engine::cpu(), &checkpoint, &spec).unwrap();
+    let generator = Generator::new(&Engine::cpu(), &checkpoint).unwrap();
+    let unit = &fixture::units(1, 2)[1];
+    let generate = |tokens| {
+        let sampling = Sampling { tokens, temperature_ppm: 800_000, top: 0, seed: 3 };
+        let plain = generator.generate(&unit[..9], &sampling).unwrap();
+        let layer = capturer.traced_layer();
+        let (output, trace) = generator.generate_traced(&unit[..9], &sampling, layer).unwrap();
+        assert_eq!(output, plain);
+        (output, trace)
+    };
+    let sketch = |prompt: &[u32], output: &[u32], trace: Option<&Trace>| {
+        capturer.output_traced(prompt, output, Scope::default(), trace).unwrap().values
+    };
+    // The model reads 32 tokens at once, and the last is not read.
+    for tokens in [1, 12, 24] {
+        let (output, trace) = generate(tokens);
+        let again = sketch(&unit[..9], &output, None);
+        let largest = again.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+        let traced = sketch(&unit[..9], &output, trace.as_ref());
+        assert!(trace.is_some() && traced.iter().any(|value| *value != 0.0));
+        for (traced, again) in traced.iter().zip(&again) {
+            assert!((traced - again).abs() <= 1e-4 * largest, "{traced} is not {again}");
+        }
+        // Of anything else the trace says nothing.
+        let other = [&output[..], &[5]].concat();
+        let again = sketch(&unit[..9], &other, None);
+        assert_eq!(sketch(&unit[..9], &other, trace.as_ref()), again);
+        let again = sketch(&unit[1..9], &output, None);
+        assert_eq!(sketch(&unit[1..9], &output, trace.as_ref()), again);
+    }
+    assert!(generate(25).1.is_none(), "the generator started again");
+    assert!(generate(0).1.is_none(), "nothing was read");
 }
 
 #[test]

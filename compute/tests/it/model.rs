@@ -1,4 +1,4 @@
-//! The decoder: causality, the cache, and gradients at the probes.
+//! The decoder: causality and the cache.
 
 use burn::tensor::Device;
 use compute::model::{Cache, Decoder, ModelConfig, layout};
@@ -53,38 +53,4 @@ fn the_cache_gives_the_logits_of_the_whole_pass() {
     }
     assert_eq!(cache.len(), 6);
     close(&whole, &parts, 1e-5);
-}
-
-#[test]
-fn probes_hold_each_sample_s_own_gradient() {
-    let model = decoder();
-    let (a, b) = ([3u32, 4, 5, 6, 7], [8u32, 9, 10, 11, 12]);
-    let capture = |rows: &[&[u32]]| -> Vec<Vec<f32>> {
-        let twin = model.probing();
-        let inputs: Vec<&[u32]> = rows.iter().map(|r| &r[..4]).collect();
-        let (logits, probes) = twin.forward_probed(model.tokens(&inputs));
-        assert_eq!(probes.len(), layout::linears(model.config()).len());
-        let grads = logits.square().sum().backward();
-        let read = |p: &compute::model::Probe| p.leaf.grad(&grads).unwrap();
-        probes.iter().map(|p| read(p).try_into_vec_as().unwrap()).collect()
-    };
-    let (both, one, two) = (capture(&[&a, &b]), capture(&[&a]), capture(&[&b]));
-    for ((both, one), two) in both.iter().zip(&one).zip(&two) {
-        close(&both[..one.len()], one, 1e-4);
-        close(&both[one.len()..], two, 1e-4);
-        assert!(one.iter().any(|g| *g != 0.0));
-    }
-}
-
-#[test]
-fn a_linear_s_weight_gradient_is_the_product_of_probe_and_input() {
-    let model = decoder();
-    let twin = model.tracked();
-    let (logits, probes) = twin.forward_probed(model.tokens(&[&[3u32, 4, 5, 6]]));
-    let grads = logits.square().sum().backward();
-    // Parameter 2 is the first layer's q_proj, its first linear.
-    let expected: Vec<f32> = twin.params()[2].grad(&grads).unwrap().try_into_vec_as().unwrap();
-    let outer =
-        probes[0].leaf.grad(&grads).unwrap().swap_dims(1, 2).matmul(probes[0].input.clone());
-    close(&outer.try_into_vec_as::<f32>().unwrap(), &expected, 1e-3);
 }

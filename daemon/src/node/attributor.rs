@@ -8,7 +8,7 @@ use compute::attribution::{
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
-use compute::infer::{Generator, Sampling};
+use compute::infer::{Generator, Sampling, Trace};
 use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit, Spans};
 use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};
 use protocol::math::PPM;
@@ -155,8 +155,12 @@ impl Attributor {
         prompt: &[u32],
         sampling: &Sampling,
     ) -> Result<(Transcript, Evidence), Failure> {
-        let output = self.generate(prompt, sampling)?;
-        let query = self.query(prompt, &output)?;
+        let layer = self.capturer.traced_layer();
+        let (output, trace) = self
+            .generator
+            .generate_traced(prompt, sampling, layer)
+            .map_err(|error| invalid(&error))?;
+        let query = self.query(prompt, &output, trace.as_ref())?;
         let evidence = self.evidence(prompt, &output, &query)?;
         let transcript = Transcript {
             prompt: prompt.to_vec(),
@@ -178,7 +182,7 @@ impl Attributor {
 
     /// The evidence for a text that anyone may have written.
     pub(crate) fn attribute(&self, prompt: &[u32], output: &[u32]) -> Result<Evidence, Failure> {
-        self.evidence(prompt, output, &self.query(prompt, output)?)
+        self.evidence(prompt, output, &self.query(prompt, output, None)?)
     }
 
     /// Binds the units that the evidence is drawn from, and their order.
@@ -191,18 +195,23 @@ impl Attributor {
     pub(crate) fn confirms(&self, transcript: &Transcript) -> Result<bool, Failure> {
         let published =
             Query::decode(&transcript.query, &self.spec).map_err(|error| invalid(&error))?;
-        let own = self.query(&transcript.prompt, &transcript.output)?;
+        let own = self.query(&transcript.prompt, &transcript.output, None)?;
         let is_same_query =
             own.cosine_ppm(&published).is_some_and(|cosine| cosine >= MIN_QUERY_COSINE);
         let evidence = self.evidence(&transcript.prompt, &transcript.output, &published)?;
         Ok(is_same_query && pairs(&evidence.weights.shares) == transcript.shares)
     }
 
-    fn query(&self, prompt: &[u32], output: &[u32]) -> Result<Query, Failure> {
+    fn query(
+        &self,
+        prompt: &[u32],
+        output: &[u32],
+        trace: Option<&Trace>,
+    ) -> Result<Query, Failure> {
         let novel = self.spans.without_echo(prompt, output, SpanParams::DEFAULT);
         let sketch = self
             .capturer
-            .output(prompt, &novel, Scope::default())
+            .output_traced(prompt, &novel, Scope::default(), trace)
             .map_err(|error| invalid(&error))?;
         self.preconditioner.query(&sketch).map_err(|error| invalid(&error))
     }
