@@ -12,7 +12,8 @@
 //! [`protocol::attribution`].
 //!
 //! A sketch is of a model's own linear maps ([`Capturer::new`]) or of the factors of an adapter beside
-//! it ([`Capturer::adapter`]); everything after the capture is the same.
+//! it ([`Capturer::adapter`]); everything after the capture is the same. The offline tiers ask a
+//! [`Network`], which [`TextNetwork`] is of a model and [`AdapterNetwork`] of an adapter.
 //!
 //! Every heavy step is split by ranges of units over nodes that need not be trusted, and each has its
 //! check: captured leaves are **recomputed** at random ([`LeafRule`]), Gram matrices and products are
@@ -28,6 +29,7 @@
 //! ```
 
 mod adapter;
+mod adapter_network;
 mod capture;
 mod cover;
 mod ekfac;
@@ -50,6 +52,7 @@ pub mod unrolled;
 pub(crate) mod window;
 
 pub use adapter::AdapterCaptureError;
+pub use adapter_network::{AdapterNetwork, AdapterNetworkError};
 pub use capture::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
 pub(crate) use capture::{batch_size, padded};
 pub use cover::CoverError;

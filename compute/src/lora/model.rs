@@ -118,6 +118,12 @@ impl AdaptedModel {
         &self.factors
     }
 
+    /// The same base with other factors of the same shapes, given in the one order of tensors.
+    pub(crate) fn with_factors(&self, tensors: Vec<Tensor<2>>) -> Self {
+        let (decoder, slots) = (self.decoder.clone(), self.slots.clone());
+        Self { decoder, factors: Factors::pairs(tensors), slots, scale: self.scale }
+    }
+
     /// Replaces the factors by others of the same shapes, given in the one order of tensors.
     pub(crate) fn set_factors(&mut self, tensors: Vec<Tensor<2>>) {
         self.factors = Factors::pairs(tensors);
@@ -135,7 +141,7 @@ impl AdaptedModel {
         see: &mut dyn FnMut(usize, Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<3> {
         let mut slots = self.slots.iter();
-        self.decoder.run(tokens, cache, &mut |input, output| {
+        self.decoder.run(tokens, cache, &mut |input: Tensor<2>, output: Tensor<2>| {
             let Some(&Some(slot)) = slots.next() else { return output };
             let added = self.factors[slot].apply(input.clone()).mul_scalar(self.scale);
             see(slot, input, output + added)

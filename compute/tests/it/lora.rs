@@ -17,6 +17,7 @@ use protocol::Hash;
 use crate::fixture::{self, edit};
 
 mod influence;
+mod network;
 mod share;
 
 /// A base that has learned the fixture's grammar, and its identity.
