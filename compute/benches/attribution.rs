@@ -16,7 +16,7 @@ use compute::attribution::{
 use compute::checkpoint::Checkpoint;
 use compute::device::list_gpus;
 use compute::engine::Engine;
-use compute::infer::{Generator, Sampling};
+use compute::infer::{Generator, Sampling, Trace};
 use compute::model::{Decoder, ModelConfig};
 use criterion::Criterion;
 use protocol::Hash;
@@ -24,9 +24,9 @@ use protocol::Hash;
 /// Contributors and values of the scoring goal.
 const CONTRIBUTORS: u32 = 1000;
 const DIMS: usize = 8192;
-/// Tokens that are generated, and those given.
+/// Tokens that are generated; after the longer prompt they outgrow what the model reads at once.
 const GENERATED: u32 = 128;
-const PROMPT: usize = 32;
+const PROMPTS: [usize; 2] = [1, 32];
 /// Alternating runs behind each median of the table.
 const ROUNDS: usize = 21;
 
@@ -40,8 +40,11 @@ fn main() {
     criterion.bench_function("score/1000x8192", |b| b.iter(|| scoring.run()));
     criterion.bench_function("capture/nano-4x128", |b| b.iter(|| model.capture()));
     criterion.bench_function("step/nano-4x128", |b| b.iter(|| model.train_step()));
-    criterion.bench_function("attribute/nano-128", |b| b.iter(|| model.attribute()));
-    criterion.bench_function("decode/nano-128", |b| b.iter(|| model.decode()));
+    for answer in &model.answers {
+        let name = |what| format!("{what}/nano-{}+{GENERATED}", answer.prompt.len());
+        criterion.bench_function(&name("attribute"), |b| b.iter(|| model.attribute(answer)));
+        criterion.bench_function(&name("decode"), |b| b.iter(|| model.decode(answer.prompt.len())));
+    }
     criterion.final_summary();
     if !std::env::args().any(|arg| arg == "--test") {
         table(&scoring, &model);
@@ -90,8 +93,16 @@ impl Scoring {
     }
 }
 
+/// An exchange, with what the generator kept of it.
+struct Answer {
+    prompt: Vec<u32>,
+    output: Vec<u32>,
+    trace: Option<Trace>,
+}
+
 /// The model `nano` with everything that answers and attributes.
 struct Nano {
+    answers: Vec<Answer>,
     capturer: Capturer,
     generator: Generator,
     tracked: Decoder,
@@ -118,8 +129,16 @@ impl Nano {
         let preconditioner =
             Preconditioner::fit(&set, Preconditioner::DAMPING_PPM).expect("damped");
         let decoder = Decoder::new(&config, checkpoint.values(), engine.device());
+        let generator = Generator::new(&engine, &checkpoint).expect("the CPU is there");
+        let answer = |prompt: usize| {
+            let (prompt, layer) = (texts[0][..prompt].to_vec(), capturer.traced_layer());
+            let generated = generator.generate_traced(&prompt, &sampling(0), layer);
+            let (output, trace) = generated.expect("a valid prompt");
+            Answer { prompt, output, trace }
+        };
         Self {
-            generator: Generator::new(&engine, &checkpoint).expect("the CPU is there"),
+            answers: PROMPTS.into_iter().map(answer).collect(),
+            generator,
             sums: (0..16).map(|c| set.aggregate(&[c, c + 16, c + 32, c + 48])).collect(),
             tracked: decoder.tracked(),
             capturer,
@@ -151,18 +170,19 @@ impl Nano {
         loss.inner().into_scalar::<f32>()
     }
 
-    fn decode(&self) -> Vec<u32> {
+    /// Decodes, and keeps what attribution can use.
+    fn decode(&self, prompt: usize) -> (Vec<u32>, Option<Trace>) {
         self.seed.set(self.seed.get() + 1);
-        let seed = self.seed.get();
-        let sampling = Sampling { tokens: GENERATED, temperature_ppm: 800_000, top: 0, seed };
-        self.generator.generate(&self.texts[0][..PROMPT], &sampling).expect("a valid prompt")
+        let (prompt, layer) = (&self.texts[0][..prompt], self.capturer.traced_layer());
+        let answer = self.generator.generate_traced(prompt, &sampling(self.seed.get()), layer);
+        answer.expect("a valid prompt")
     }
 
     /// All that T1 adds to an answer: sketch, query, and the scores of units and contributors.
-    fn attribute(&self) -> (Vec<i64>, Vec<i64>) {
-        let (prompt, output) = (&self.texts[0][..PROMPT], &self.texts[1][..GENERATED as usize]);
-        let sketch = self.capturer.output(prompt, output, Scope::default()).expect("tokens");
-        let query = self.preconditioner.query(&sketch).expect("finite");
+    fn attribute(&self, answer: &Answer) -> (Vec<i64>, Vec<i64>) {
+        let Answer { prompt, output, trace } = answer;
+        let sketch = self.capturer.output_traced(prompt, output, Scope::default(), trace.as_ref());
+        let query = self.preconditioner.query(&sketch.expect("tokens")).expect("finite");
         let units = self.set.scores(&query).expect("of one spec");
         (units, self.set.score_contributors(&self.sums, &query).expect("of one spec"))
     }
@@ -176,6 +196,10 @@ impl Nano {
     }
 }
 
+fn sampling(seed: u64) -> Sampling {
+    Sampling { tokens: GENERATED, temperature_ppm: 800_000, top: 0, seed }
+}
+
 fn units(texts: &[Vec<u32>]) -> Vec<CaptureUnit<'_>> {
     let name = |i: usize| protocol::hash::blake3(&i.to_be_bytes());
     texts.iter().enumerate().map(|(i, t)| CaptureUnit { hash: name(i), tokens: t }).collect()
@@ -185,9 +209,6 @@ fn table(scoring: &Scoring, model: &Nano) {
     let [score] = timed([&mut || drop(black_box(scoring.run()))]);
     let [capture, step] = timed([&mut || drop(black_box(model.capture())), &mut || {
         black_box(model.train_step());
-    }]);
-    let [attribute, decode] = timed([&mut || drop(black_box(model.attribute())), &mut || {
-        drop(black_box(model.decode()));
     }]);
     println!("\n| what | median | fastest | goal |\n|---|---|---|---|");
     let row = |what: &str, median: String, fastest: String, goal: &str| {
@@ -199,8 +220,16 @@ fn table(scoring: &Scoring, model: &Nano) {
     let pair = |a: &Timed, b: &Timed| (ratio(a.median, b.median), ratio(a.fastest, b.fastest));
     let (median, fastest) = pair(&capture, &step);
     row("T1 capture / training step, nano, 4 x 128", median, fastest, "1.50");
-    let (median, fastest) = pair(&attribute, &decode);
-    row("T1 of an output / decoding its 128 tokens, nano", median, fastest, "0.30");
+    for answer in &model.answers {
+        let prompt = answer.prompt.len();
+        let [attribute, decode] =
+            timed([&mut || drop(black_box(model.attribute(answer))), &mut || {
+                drop(black_box(model.decode(prompt)));
+            }]);
+        let (median, fastest) = pair(&attribute, &decode);
+        let what = format!("T1 / decoding {GENERATED} tokens after {prompt}, nano");
+        row(&what, median, fastest, "0.30");
+    }
     let bytes = model.bytes_per_unit().to_string();
     row("bytes per unit, nano", bytes.clone(), bytes, "8,000");
 }

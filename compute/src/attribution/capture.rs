@@ -178,12 +178,12 @@ impl Capturer {
         Ok(SketchPart { spec: self.spec.id(), first, sketches })
     }
 
-    /// The layer that a generator's trace has to begin at to be of use here; none for an adapter, whose
-    /// outputs are always read again.
+    /// The layer that a generator's trace has to begin at to be of use here; none where all layers are
+    /// sketched, and for an adapter, whose outputs are always read again.
     pub fn traced_layer(&self) -> Option<usize> {
-        let lowest = self.spec.linears.first().map(|&linear| usize::from(linear));
+        let lowest = usize::from(*self.spec.linears.first()?) / LINEARS_PER_LAYER;
         match self.subject {
-            Subject::Model(..) => lowest.map(|linear| linear / LINEARS_PER_LAYER),
+            Subject::Model(..) => (lowest > 0).then_some(lowest),
             Subject::Adapter(_) => None,
         }
     }

@@ -104,8 +104,9 @@ pub struct Aggregate {
 }
 
 impl Preconditioner {
-    /// Damping that did best on held-out prompts of the demo's texts.
-    pub const DAMPING_PPM: u32 = 10_000;
+    /// Three tenths of the mean eigenvalue. With a thirtieth of that the right contributor is named as
+    /// often and retraining predicted worse; with three times as much it is the other way round.
+    pub const DAMPING_PPM: u32 = 300_000;
 
     /// Fits to the sketches of a snapshot; `damping_ppm` is relative to the mean eigenvalue of each
     /// block. The Gram matrices are exact integers, so equal sketches give equal factors on every

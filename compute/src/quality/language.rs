@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use protocol::Hash;
 use protocol::attribution::WeighParams;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use super::methods::{Lds, Methods, QualityError, Tuning};
 use super::provenance::{self, Continuations, Evidence, Provenance};
 use super::truth::{Truth, draw_masks};
 use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribution::{Network, TextNetwork};
+use crate::attribution::{Network, Preconditioner, SketchSpec, TextNetwork};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::model::ModelConfig;
@@ -70,6 +71,8 @@ pub struct Report {
     /// Linear datamodelling scores, by contributor.
     #[serde(flatten)]
     pub lds: Lds,
+    /// The score of tier 1 as nodes serve it: the last layer alone, damped by their constant.
+    pub t1_served: f64,
     /// Contributors.
     pub contributors: usize,
     /// Retrainings.
@@ -106,8 +109,20 @@ impl Setting {
                 clip_milli: 0,
                 seed: 1,
             },
-            tuning: Tuning { sketch_ppm: 100_000, ekfac_ppm: 100_000, side: 16, skipped: 0 },
+            // By `tune`.
+            tuning: Tuning { sketch_ppm: 10_000_000, ekfac_ppm: 1_000_000, side: 16, skipped: 0 },
             seed: 1,
+        }
+    }
+
+    /// The constants of tier 1 as nodes serve it.
+    pub(super) fn served(&self) -> Tuning {
+        let standard = SketchSpec::standard(Hash::ZERO, 0, &self.model);
+        Tuning {
+            sketch_ppm: Preconditioner::DAMPING_PPM,
+            side: standard.side,
+            skipped: standard.linears.first().copied().unwrap_or(0),
+            ..self.tuning
         }
     }
 
@@ -315,8 +330,9 @@ pub fn measure(
     let mut lds = methods.lds(&truth, setting.tuning, &exact, setting.seed)?;
     let words = methods.by_contributor(&world.corpus.bm25(&world.asked)?);
     lds.baselines.insert("bm25", truth.lds(&words));
+    let t1_served = truth.lds(&methods.sketches(setting.served())?);
     let (contributors, masks) = (sources.len(), setting.masks);
-    Ok(Report { lds, contributors, masks, loss, plain, quoted })
+    Ok(Report { lds, t1_served, contributors, masks, loss, plain, quoted })
 }
 
 /// What a damping is worth.

@@ -96,7 +96,7 @@ impl Evidence {
         let indexed: Vec<_> = indexed.map(|(&hash, tokens)| SpanUnit { hash, tokens }).collect();
         let tokenizer = corpus.tokenizer.hash();
         let index = SpanIndex::build(tokenizer, corpus.tokenizer.vocab(), &indexed)?;
-        let scores = methods.sketch_scores(setting.tuning)?;
+        let scores = methods.sketch_scores(setting.served())?;
         let of_one = |(unit, scores): (&Vec<u32>, Vec<i64>)| {
             let (prompt, output) = unit.split_at(setting.unit / 4);
             let found = index.attribute(tokenizer, prompt, output, SpanParams::DEFAULT)?;

@@ -74,6 +74,6 @@ fn a_fee_never_comes_back_whole() {
 fn what_repeats_the_prompt_is_paid_once() {
     let lab = lab();
     let outcome = attempt(&lab).run(Attack::Echo).unwrap();
-    assert!((outcome.with - 1.0).abs() < 0.05, "{outcome:?}");
-    assert!(outcome.without > outcome.with + 0.05, "{outcome:?}");
+    assert!((outcome.with - 1.0).abs() < ROUNDING, "{outcome:?}");
+    assert!(outcome.without > 1.02, "{outcome:?}");
 }
