@@ -170,7 +170,7 @@ impl LayerRecord<'_> {
         let by_active = left.clone().matmul(weight(8));
         let (gate, up) = (output(4), output(5));
         let sigma = sigmoid(gate.clone());
-        let silu = gate.clone() * sigma.clone();
+        let silu = gate * sigma.clone();
         // silu' = σ (1 + x (1 − σ)) = σ + silu (1 − σ)
         let slope = sigma.clone() + silu.clone() * (sigma.neg().add_scalar(1.0));
         let by_up = by_active.clone() * silu;

@@ -8,8 +8,11 @@ use proptest::prelude::*;
 use crate::fixture::edit;
 use crate::{checkpoint, lora};
 
-/// A file of each kind, with what refuses it.
-fn kinds() -> [(Vec<u8>, fn(&[u8]) -> WeightsError); 2] {
+/// Why bytes are refused.
+type Refusal = fn(&[u8]) -> WeightsError;
+
+/// A file of each kind, with what refuses damaged ones.
+fn kinds() -> [(Vec<u8>, Refusal); 2] {
     let refused_checkpoint = |bytes: &[u8]| match Checkpoint::from_bytes(bytes).unwrap_err() {
         CheckpointError::Weights(error) => error,
         other => panic!("{other}"),
