@@ -157,11 +157,9 @@ fn an_exchange_differentiates_the_prompt_too() {
 #[test]
 fn what_a_generator_has_read_is_not_read_again() {
     let checkpoint = fixture::checkpoint();
-    let standard = SketchSpec::standard(checkpoint.hash(), 7, checkpoint.config());
-    let all = Capturer::new(&Engine::cpu(), &checkpoint, &standard).unwrap();
-    assert_eq!(all.traced_layer(), None, "nothing lies below the first layer");
-    let spec = SketchSpec { linears: (9..14).collect(), ..standard };
-    let capturer = Capturer::new(&Engine::cpu(), &checkpoint, &spec).unwrap();
+    let new = |spec| Capturer::new(&Engine::cpu(), &checkpoint, &spec).unwrap();
+    assert_eq!(new(spec(&checkpoint)).traced_layer(), None, "nothing lies below the first layer");
+    let capturer = new(SketchSpec::standard(checkpoint.hash(), 7, checkpoint.config()));
     let generator = Generator::new(&Engine::cpu(), &checkpoint).unwrap();
     let unit = &fixture::units(1, 2)[1];
     let generate = |tokens| {
