@@ -53,12 +53,12 @@ impl Serving {
         }
     }
 
-    /// An audit of this node, perhaps from the log after a restart: it is not made twice.
     /// Whether it waits for anything that a block may bring.
     pub(super) fn has_work(&self) -> bool {
         !(self.unanchored.is_empty() && self.waiting.is_empty() && self.audited.is_empty())
     }
 
+    /// An audit of this node, perhaps from the log after a restart: it is not made twice.
     pub(super) fn on_own_audit(&mut self, record: &VerifiedRecord) {
         if let Body::Audit(body) = &record.record().body
             && body.judged == Kind::Attribution.tag()

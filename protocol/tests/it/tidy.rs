@@ -151,6 +151,15 @@ fn each_outer_library_has_one_home() {
 }
 
 #[test]
+fn only_simulations_choose_how_signatures_are_checked() {
+    let is_bad = |source: &Source, code: &str| {
+        let chooses = code.contains("verify_with(") || code.contains("Recover for");
+        chooses && !source.is_in(&["protocol/src/", "simnet/"])
+    };
+    assert_none(&violations(is_bad));
+}
+
+#[test]
 fn sled_is_known_to_one_file_of_storage() {
     let files: std::collections::BTreeSet<_> = sources()
         .into_iter()
