@@ -181,11 +181,17 @@ fn find(
     output: Option<Vec<u32>>,
     sampling: &Sampling,
 ) -> Result<Found, Failure> {
-    let output = match output {
-        Some(output) => output,
-        None => attributor.generate(&prompt, sampling)?,
+    let (output, evidence) = match output {
+        Some(output) => {
+            let evidence = attributor.attribute(&prompt, &output)?;
+            (output, evidence)
+        }
+        // As a paid use is answered, to the last part per million.
+        None => {
+            let (transcript, evidence) = attributor.answer(&prompt, sampling)?;
+            (transcript.output, evidence)
+        }
     };
-    let evidence = attributor.attribute(&prompt, &output)?;
     Ok(Found { prompt, output, evidence, snapshot: attributor.snapshot() })
 }
 

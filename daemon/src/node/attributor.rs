@@ -171,15 +171,6 @@ impl Attributor {
         Ok((transcript, evidence))
     }
 
-    /// Answers without attributing.
-    pub(crate) fn generate(
-        &self,
-        prompt: &[u32],
-        sampling: &Sampling,
-    ) -> Result<Vec<u32>, Failure> {
-        self.generator.generate(prompt, sampling).map_err(|error| invalid(&error))
-    }
-
     /// The evidence for a text that anyone may have written.
     pub(crate) fn attribute(&self, prompt: &[u32], output: &[u32]) -> Result<Evidence, Failure> {
         self.evidence(prompt, output, &self.query(prompt, output, None)?)
