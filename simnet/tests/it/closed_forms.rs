@@ -28,7 +28,7 @@ fn asking_everybody_at_random_is_the_coupon_collectors_problem() {
     let peers = 100u64;
     let questions = |seed| {
         let draws = Draws::new(seed);
-        let mut asked = vec![false; 100];
+        let mut asked = [false; 100];
         let mut left = 100;
         (1..)
             .find(|question| {
