@@ -77,7 +77,7 @@ fn main() {
     let reached: u32 = seen.iter().map(|messages| messages.count_ones()).sum();
     println!("{nodes} nodes, mesh of {MESH}, {messages} messages: {reached} deliveries");
     println!("{events} events in {seconds:.1} s: {:.2} M events/s", events as f64 / seconds / 1e6);
-    println!("most pending: {most}, {} MiB of events", most * 24 >> 20);
+    println!("most pending: {most}, {} MiB of events", (most * 24) >> 20);
     let mut scenario = Scenario::default();
     scenario.population.nodes = nodes;
     scenario.net.loss = 0.0;
