@@ -104,8 +104,8 @@ pub struct Aggregate {
 }
 
 impl Preconditioner {
-    /// Three tenths of the mean eigenvalue. With a thirtieth of that the right contributor is named as
-    /// often and retraining predicted worse; with three times as much it is the other way round.
+    /// Three tenths of the mean eigenvalue. A thirtieth of that names the right contributor as often or
+    /// a little more often, and predicts retraining worse; three times as much, the other way round.
     pub const DAMPING_PPM: u32 = 300_000;
 
     /// Fits to the sketches of a snapshot; `damping_ppm` is relative to the mean eigenvalue of each
