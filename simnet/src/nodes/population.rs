@@ -141,8 +141,8 @@ mod tests {
         let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
         let draws = Draws::new(3);
         let kinds_of = |nodes| {
-            let mut scenario = Scenario::default();
-            scenario.population = Population { nodes, offline: 0.2 };
+            let population = Population { nodes, offline: 0.2 };
+            let scenario = Scenario { population, ..Scenario::default() };
             kinds(&scenario, draws, Time(9))
         };
         let before = kinds_of(200);
