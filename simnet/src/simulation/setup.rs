@@ -45,10 +45,8 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let data = contributors(&scenario, &streams, &mut blobs)?;
     let registry = chain.view().registry;
     let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
-    let last = chain
-        .view()
-        .schedule
-        .start(protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS));
+    let over = protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS);
+    let last = chain.view().schedule.start(over);
     let roles = kinds(&scenario, draws, block_time(&scenario, last.0));
     let mut gangs = gangs(&scenario, parts.adversaries);
     let is_staked = |index: usize| {
@@ -57,8 +55,6 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     };
     let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
-    let packs = data.iter().flat_map(|contributor| &contributor.parts);
-    let packs: Vec<(Hash, u64)> = packs.flat_map(|part| part.packs.iter().copied()).collect();
     let start = block_time(&scenario, chain.head().0 + 1);
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
@@ -75,7 +71,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         nodes,
         by_account,
         gangs,
-        packs,
+        packs: all_packs(&data),
         blobs,
         records: RecordTable::default(),
         settled: BTreeMap::new(),
@@ -106,6 +102,11 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         simulation.begin(index, leaves);
     }
     Ok(simulation)
+}
+
+fn all_packs(data: &[Contributor]) -> Vec<(Hash, u64)> {
+    let parts = data.iter().flat_map(|contributor| &contributor.parts);
+    parts.flat_map(|part| part.packs.iter().copied()).collect()
 }
 
 fn nodes(
