@@ -135,7 +135,8 @@ impl Run {
             run.write(dir)?;
         }
         if self.json {
-            print(&Saved::new(&run).json());
+            // One line, as every command's object: the last line of a pipe is all of it.
+            print(&format!("{}\n", serde_json::to_string(&Saved::new(&run))?));
         } else {
             print(&output::table(&report, &judgements, cost));
         }

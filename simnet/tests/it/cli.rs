@@ -36,6 +36,15 @@ fn a_run_ends_with_0_and_a_failed_check_with_3() {
 }
 
 #[test]
+fn an_object_for_programs_is_one_line() {
+    let dir = with(TINY);
+    let (code, out, _) = simnet(dir.path(), &["run", "a.toml", "--json"]);
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}");
+    let run: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(run["trace"].as_str().map(str::len), Some(64), "{run}");
+}
+
+#[test]
 fn bad_input_ends_with_2_and_says_what_is_right() {
     let dir = with("[net]\nlos = 1\n");
     let (code, _, error) = simnet(dir.path(), &["run", "a.toml"]);
