@@ -82,6 +82,27 @@ fn what_an_attacker_adds_never_raises_what_it_earns() {
 }
 
 #[test]
+fn of_two_verdicts_of_one_auditor_the_one_in_the_log_counts() {
+    let net = settled();
+    let (epoch, mut evidence) = (Epoch(2), net.evidence(0));
+    let parent = net.parent(epoch);
+    let honest = settle(&net.chain.view, epoch, &parent, &evidence).unwrap().0;
+    let records: Vec<_> = evidence.records.values().cloned().collect();
+    for record in records {
+        let Body::Audit(body) = &record.record().body else { continue };
+        let body = AuditBody { verdict: 1 - body.verdict, ..body.clone() };
+        let contrary = Record { body: Body::Audit(body), ..record.record().clone() };
+        let auditor = contrary.account.0;
+        let signed = contrary.sign(&domain(), &key(auditor)).unwrap();
+        let contrary = Arc::new(signed.verify(&domain()).unwrap());
+        evidence.records.insert(contrary.id(), contrary);
+    }
+    let (outcome, log) = settle(&net.chain.view, epoch, &parent, &evidence).unwrap();
+    assert_ne!(outcome.settlement, honest.settlement, "half of the contrary ones count");
+    assert_eq!(verify(&net.chain.view, &outcome.settlement, &log).unwrap(), outcome);
+}
+
+#[test]
 fn the_log_alone_gives_the_settlement_again() {
     let net = settled();
     for epoch in 0..3 {
