@@ -281,26 +281,25 @@ fn lambda(tallies: &BTreeMap<AccountId, Tally>, output_millibits: u64, max_ppm: 
         .unwrap_or(max_ppm)
 }
 
+/// An account's part, in ppm, of shares that are sorted by account; zero where it has none.
+fn part(shares: &[Share], account: AccountId) -> u128 {
+    let found = shares.binary_search_by_key(&account, |share| share.account).ok();
+    found.and_then(|index| shares.get(index)).map_or(0, |share| share.ppm.into())
+}
+
 fn mix(
     tallies: &BTreeMap<AccountId, Tally>,
     gradient: &[Share],
     spans: &[Share],
     lambda_ppm: u32,
 ) -> Vec<Share> {
-    let part = |shares: &[Share], account: &AccountId| {
-        shares
-            .binary_search_by_key(account, |share| share.account)
-            .ok()
-            .and_then(|index| shares.get(index))
-            .map_or(0, |share| u128::from(share.ppm))
-    };
     let (of_spans, of_gradient) =
         (u128::from(lambda_ppm), u128::from(PPM.saturating_sub(lambda_ppm)));
     let weights: Vec<u128> = tallies
         .keys()
         .map(|account| {
-            let from_spans = part(spans, account).saturating_mul(of_spans);
-            from_spans.saturating_add(part(gradient, account).saturating_mul(of_gradient))
+            let from_spans = part(spans, *account).saturating_mul(of_spans);
+            from_spans.saturating_add(part(gradient, *account).saturating_mul(of_gradient))
         })
         .collect();
     apportion(tallies, &weights)

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Share, UnitEvidence, WeighParams, Weights, gain};
+use super::{Share, UnitEvidence, WeighParams, Weights, gain, part};
 use crate::ids::AccountId;
 use crate::math::{PPM, split};
 
@@ -37,7 +37,7 @@ pub fn unit_shares(
 ) -> Vec<UnitShare> {
     let mut shares = vec![UnitShare::default(); units.len()];
     for (owner, clusters) in by_owner(units) {
-        let total = u128::from(part(&weights.shares, owner));
+        let total = part(&weights.shares, owner);
         let divide = |total: u128, weight: &dyn Fn(&UnitEvidence) -> u128| {
             let weights: Vec<u128> = clusters.iter().map(|(_, cluster)| weight(cluster)).collect();
             split(total, &weights).unwrap_or_else(|| vec![0; clusters.len()])
@@ -49,9 +49,7 @@ pub fn unit_shares(
             }
             continue;
         }
-        let of = |list: &[Share], weight: u32| {
-            u128::from(part(list, owner)).saturating_mul(u128::from(weight))
-        };
+        let of = |list: &[Share], weight: u32| part(list, owner).saturating_mul(u128::from(weight));
         let spans = of(&weights.spans, weights.lambda_ppm);
         let gradient = of(&weights.gradient, PPM.saturating_sub(weights.lambda_ppm));
         let mut halves = split(total, &[gradient, spans]).unwrap_or_default().into_iter();
@@ -84,10 +82,6 @@ fn by_owner(units: &[UnitEvidence]) -> BTreeMap<AccountId, Vec<(usize, UnitEvide
         owned.entry(cluster.owner).or_default().push((rank, cluster));
     }
     owned
-}
-
-fn part(shares: &[Share], account: AccountId) -> u32 {
-    shares.iter().find(|share| share.account == account).map_or(0, |share| share.ppm)
 }
 
 fn set(shares: &mut [UnitShare], rank: usize, change: impl FnOnce(&mut UnitShare)) {
