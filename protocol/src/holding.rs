@@ -143,6 +143,16 @@ fn rows_tree(rows: &[Digest]) -> Tree {
     Tree::new(&payloads)
 }
 
+/// One part in this many of a node's room is not filled with packs: proofs, logs and checkpoints are
+/// blobs too, and a node that cannot keep them earns nothing for its packs.
+const WORK_SHARE: u64 = 8;
+
+/// Whether a node that gives `room` bytes, of which `used` are taken, takes one more assigned pack:
+/// only if that leaves room for the work on those that it has.
+pub const fn takes_pack(room: u64, used: u64, pack: u64) -> bool {
+    used.saturating_add(pack) <= room.saturating_sub(room / WORK_SHARE)
+}
+
 /// The numbers of the cells that S2 picks: `k` draws, or all cells when there are no more than `k`.
 pub fn sample(s2: &Digest, account: AccountId, cells: u32, k: u32) -> Vec<u32> {
     if cells <= k {
@@ -308,6 +318,12 @@ mod tests {
     struct Holder {
         packs: BTreeMap<Hash, Vec<u8>>,
         assigned: Vec<(Hash, u64)>,
+    }
+
+    #[test]
+    fn an_eighth_of_the_room_stays_free_of_packs() {
+        assert!(takes_pack(800, 600, 100) && !takes_pack(800, 600, 101));
+        assert!(!takes_pack(800, u64::MAX, 1) && !takes_pack(0, 0, 1));
     }
 
     const S1: Digest = Digest([1; 32]);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use protocol::holding::takes_pack;
 use protocol::node::Failure;
 use protocol::{Hash, NodeId};
 use storage::Store;
@@ -17,9 +18,6 @@ use crate::net::{FetchError, NetworkHandle};
 const MAX_KNOWN: usize = 1 << 16;
 /// Most holders that are remembered per blob.
 const MAX_HOLDERS: usize = 16;
-/// One part in this many of `--max-disk` is not filled with packs: proofs, logs and checkpoints are
-/// blobs too, and a node that cannot keep them earns nothing for its packs.
-const WORK_SHARE: u64 = 8;
 /// How long it is remembered that there was no room for a blob.
 const LATELY: Duration = Duration::from_secs(60);
 /// For how many blobs that is remembered.
@@ -128,8 +126,7 @@ impl Blobs {
     /// Whether one more pack leaves room for the work on those that are here.
     fn fits(&self, length: u64) -> bool {
         let blobs = self.store.blobs();
-        let Some(limit) = blobs.quota().0 else { return true };
-        blobs.used().saturating_add(length) <= limit - limit / WORK_SHARE
+        blobs.quota().0.is_none_or(|room| takes_pack(room, blobs.used(), length))
     }
 
     /// What is not here for want of room: some of the packs that were assigned, and blobs that the
