@@ -302,6 +302,17 @@ pub struct Kpi {
     pub value: Option<f64>,
 }
 
+impl Kpi {
+    /// The figure of a name in [`KPIS`], in the unit that is written there.
+    ///
+    /// # Panics
+    /// For any other name.
+    pub fn new(name: &'static str, value: Option<f64>) -> Self {
+        let known = KPIS.iter().find(|known| known.name == name);
+        Self { name, unit: known.expect("KPIS lists every figure").unit, value }
+    }
+}
+
 /// A figure over time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Series {

@@ -135,18 +135,10 @@ impl Simulation {
         let per_gib = (proven_gib_hours > 0.0).then(|| spent / proven_gib_hours * month);
         let profit = (has_price && members > 0).then(|| adverse / f64::from(members));
         vec![
-            Kpi { name: "cost_per_gib_month", unit: "USD", value: per_gib },
-            Kpi { name: "attack_profit", unit: "USD per node", value: profit },
-            Kpi {
-                name: "operators_quit",
-                unit: "operators",
-                value: Some(self.economy.quits as f64),
-            },
-            Kpi {
-                name: "operators_back",
-                unit: "operators",
-                value: Some(self.economy.rejoins as f64),
-            },
+            Kpi::new("cost_per_gib_month", per_gib),
+            Kpi::new("attack_profit", profit),
+            Kpi::new("operators_quit", Some(self.economy.quits as f64)),
+            Kpi::new("operators_back", Some(self.economy.rejoins as f64)),
         ]
     }
 }

@@ -30,8 +30,8 @@ pub(super) fn all(
     kpis.push(concentration(nodes));
     kpis.extend(simulation.money());
     kpis.push(emission(simulation));
-    kpis.push(ratio("bytes_fetched_per_node", "B", totals.fetched_bytes, nodes.len() as u64));
-    kpis.push(ratio("gas_per_transaction", "gas", totals.gas, totals.transactions));
+    kpis.push(ratio("bytes_fetched_per_node", totals.fetched_bytes, nodes.len() as u64));
+    kpis.push(ratio("gas_per_transaction", totals.gas, totals.transactions));
     kpis
 }
 
@@ -41,20 +41,14 @@ fn storage(epochs: &[EpochRow]) -> [Kpi; 4] {
     let worst = epochs.iter().filter(|row| row.packs > 0);
     let worst = worst.map(|row| quotient(row.packs_alive, row.packs)).reduce(f64::min);
     [
-        Kpi { name: "durability", unit: "share of packs", value: worst },
-        ratio(
-            "replicas_live",
-            "share of assigned",
-            sum(|row| row.replicas_live),
-            sum(|row| row.replicas_assigned),
-        ),
+        Kpi::new("durability", worst),
+        ratio("replicas_live", sum(|row| row.replicas_live), sum(|row| row.replicas_assigned)),
         ratio(
             "replicas_proven",
-            "share of assigned",
             sum(|row| u64::from(row.replicas_proven)),
             sum(|row| row.replicas_assigned),
         ),
-        ratio("epochs_settled", "share of epochs", settled, epochs.len() as u64),
+        ratio("epochs_settled", settled, epochs.len() as u64),
     ]
 }
 
@@ -64,15 +58,9 @@ fn detection(epochs: &[EpochRow]) -> [Kpi; 2] {
         row.honest_not_committed + row.honest_not_opened + row.honest_wrong + row.honest_no_quorum
     };
     [
-        ratio(
-            "adverse_caught",
-            "share of adverse holders",
-            sum(|row| row.adverse_caught),
-            sum(|row| row.adverse_holders),
-        ),
+        ratio("adverse_caught", sum(|row| row.adverse_caught), sum(|row| row.adverse_holders)),
         ratio(
             "honest_unpaid",
-            "share of honest holders",
             epochs.iter().map(honest).sum(),
             sum(|row| row.holders - row.adverse_holders),
         ),
@@ -88,9 +76,9 @@ fn pay(kinds: &[KindRow], nodes: &[NodeRow]) -> [Kpi; 3] {
     };
     let mut paid: Vec<_> = nodes.iter().map(|node| open(node.paid)).collect();
     [
-        Kpi { name: "pay_honest_mean", unit: "OPEN", value: mean_of(false) },
-        Kpi { name: "pay_adverse_mean", unit: "OPEN", value: mean_of(true) },
-        Kpi { name: "reward_gini", unit: "1", value: gini(&mut paid) },
+        Kpi::new("pay_honest_mean", mean_of(false)),
+        Kpi::new("pay_adverse_mean", mean_of(true)),
+        Kpi::new("reward_gini", gini(&mut paid)),
     ]
 }
 
@@ -117,10 +105,7 @@ fn detection_time(simulation: &Simulation) -> [Kpi; 2] {
         first.iter().map(|(index, at)| at.0.saturating_sub(since(*index)) as f64 / 1e6).collect();
     let mean = (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64);
     let all = simulation.nodes.iter().filter(|node| node.kind.is_adverse()).count() as u64;
-    [
-        Kpi { name: "detection_time_mean", unit: "s", value: mean },
-        ratio("adverse_nodes_caught", "share of adverse nodes", times.len() as u64, all),
-    ]
+    [Kpi::new("detection_time_mean", mean), ratio("adverse_nodes_caught", times.len() as u64, all)]
 }
 
 /// The Herfindahl-Hirschman index of pay over operators: one for a monopoly. The nodes of a kind of
@@ -136,7 +121,7 @@ fn concentration(nodes: &[NodeRow]) -> Kpi {
     }
     let total: f64 = by_operator.values().sum();
     let index = by_operator.values().map(|paid| (paid / total).powi(2)).sum();
-    Kpi { name: "pay_concentration", unit: "HHI", value: (total > 0.0).then_some(index) }
+    Kpi::new("pay_concentration", (total > 0.0).then_some(index))
 }
 
 /// The part of the emission of the settled epochs that somebody earned; fees are none while nothing
@@ -148,11 +133,11 @@ fn emission(simulation: &Simulation) -> Kpi {
     let last = simulation.chain.view().last_final();
     let total = last.map_or(0.0, |state| open(state.settlement.total));
     let value = (budget > 0.0).then(|| total / budget);
-    Kpi { name: "emission_earned", unit: "share of budget", value }
+    Kpi::new("emission_earned", value)
 }
 
-fn ratio(name: &'static str, unit: &'static str, part: u64, whole: u64) -> Kpi {
-    Kpi { name, unit, value: (whole > 0).then(|| quotient(part, whole)) }
+fn ratio(name: &'static str, part: u64, whole: u64) -> Kpi {
+    Kpi::new(name, (whole > 0).then(|| quotient(part, whole)))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
