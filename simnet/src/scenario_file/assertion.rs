@@ -99,31 +99,63 @@ impl fmt::Display for Judgement {
     }
 }
 
+/// A `[check]` that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadAssertion {
+    /// `check` is no table.
+    #[error("check has to be a table, [check]")]
+    NoTable,
+    /// A figure's condition is no text.
+    #[error("{0} needs a condition in quotes, like \">= 0.9\"")]
+    NoText(String),
+    /// There is no such figure.
+    #[error("there is no key figure `{name}`; did you mean `{nearest}`?")]
+    UnknownKpi {
+        /// What was written.
+        name: String,
+        /// The nearest that there is.
+        nearest: &'static str,
+    },
+    /// A condition that compares with nothing.
+    #[error("`{0}` does not begin with <=, >=, <, >, == or !=")]
+    NoSign(String),
+    /// What stands behind the sign is neither a number nor a quantity of the figure's unit.
+    #[error("`{text}` is not a number (the figure is in: {unit})")]
+    NotANumber {
+        /// What was written.
+        text: String,
+        /// In what the figure is.
+        unit: &'static str,
+    },
+}
+
 impl Assertion {
     pub(super) fn all(
         checks: Value,
         place: &dyn Fn(&str) -> Place,
     ) -> Result<Vec<Self>, FileError> {
-        let wrong = |key: &str, message: String| FileError::Value { place: place(key), message };
+        let wrong = |key: &str, error: BadAssertion| FileError::Value {
+            place: place(key),
+            message: error.to_string(),
+        };
         let Value::Table(checks) = checks else {
-            return Err(wrong("check", "check has to be a table, [check]".to_owned()));
+            return Err(wrong("check", BadAssertion::NoTable));
         };
         let read = |(kpi, wanted): (String, Value)| {
             let Value::String(text) = wanted else {
-                let message = format!("{kpi} needs a condition in quotes, like \">= 0.9\"");
-                return Err(wrong(&kpi, message));
+                return Err(wrong(&kpi, BadAssertion::NoText(kpi.clone())));
             };
-            Self::read(&kpi, &text).map_err(|message| wrong(&kpi, message))
+            Self::read(&kpi, &text).map_err(|error| wrong(&kpi, error))
         };
         checks.into_iter().map(read).collect()
     }
 
-    fn read(kpi: &str, text: &str) -> Result<Self, String> {
+    fn read(kpi: &str, text: &str) -> Result<Self, BadAssertion> {
         let Some(known) = KPIS.iter().find(|known| known.name == kpi) else {
             let near = |name: &str| strsim::jaro_winkler(name, kpi);
             let nearest = KPIS.iter().max_by(|a, b| near(a.name).total_cmp(&near(b.name)));
             let nearest = nearest.map_or("", |nearest| nearest.name);
-            return Err(format!("there is no key figure `{kpi}`; did you mean `{nearest}`?"));
+            return Err(BadAssertion::UnknownKpi { name: kpi.to_owned(), nearest });
         };
         let conditions = text.split(',').map(|part| condition(part.trim(), known.unit));
         let conditions = conditions.collect::<Result<_, _>>()?;
@@ -138,17 +170,17 @@ impl Assertion {
     }
 }
 
-fn condition(text: &str, unit: &str) -> Result<Condition, String> {
+fn condition(text: &str, unit: &'static str) -> Result<Condition, BadAssertion> {
     let sign = SIGNS.iter().find_map(|(sign, comparison)| {
         text.strip_prefix(sign).map(|limit| (*comparison, limit.trim()))
     });
     let Some((comparison, limit)) = sign else {
-        return Err(format!("`{text}` does not begin with <=, >=, <, >, == or !="));
+        return Err(BadAssertion::NoSign(text.to_owned()));
     };
     let number = limit.parse::<f64>().ok().filter(|number| number.is_finite());
     let limit = number
         .or_else(|| quantity(limit, unit))
-        .ok_or_else(|| format!("`{limit}` is not a number (the figure is in: {unit})"))?;
+        .ok_or_else(|| BadAssertion::NotANumber { text: limit.to_owned(), unit })?;
     Ok(Condition { comparison, limit })
 }
 
@@ -171,12 +203,12 @@ fn quantity(text: &str, unit: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Assertion, String> {
+    fn read(text: &str) -> Result<Assertion, BadAssertion> {
         Assertion::read("durability", text)
     }
 
     fn judged(text: &str, value: Option<f64>) -> bool {
-        let kpi = Kpi { name: "durability", unit: "share of packs", value };
+        let kpi = Kpi::new("durability", value);
         read(text).unwrap().judge(&[kpi]).holds
     }
 
@@ -197,11 +229,16 @@ mod tests {
 
     #[test]
     fn nonsense_says_what_is_right() {
-        assert!(read("0.9").unwrap_err().contains("does not begin with"));
-        assert!(read(">= many").unwrap_err().contains("is not a number"));
+        assert!(matches!(read("0.9"), Err(BadAssertion::NoSign(text)) if text == "0.9"));
+        assert!(
+            matches!(read(">= many"), Err(BadAssertion::NotANumber { text, .. }) if text == "many")
+        );
         assert!(read(">= NaN").is_err());
         let error = Assertion::read("durabilty", ">= 1").unwrap_err();
-        assert_eq!(error, "there is no key figure `durabilty`; did you mean `durability`?");
+        assert_eq!(
+            error.to_string(),
+            "there is no key figure `durabilty`; did you mean `durability`?"
+        );
     }
 
     #[test]
