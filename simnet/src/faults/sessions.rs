@@ -1,7 +1,7 @@
 //! How nodes come and go.
 
 use crate::{
-    kernel::{Draws, Purpose, Time, ratio},
+    kernel::{Draws, Purpose, Time, ratio, real, whole},
     scenario::{Churn, ChurnModel},
     units::Span,
 };
@@ -33,7 +33,7 @@ impl Sessions {
     /// distribution function.
     pub fn session(&self, node: u32, which: u64) -> u64 {
         let rest = 1.0 - ratio(self.draws.word(Purpose::Session, node.into(), which * 2));
-        let (unit, shape) = (micros(self.churn.session), self.churn.shape);
+        let (unit, shape) = (real(self.churn.session.0), self.churn.shape);
         whole(match self.churn.model {
             ChurnModel::None => return u64::MAX,
             ChurnModel::Exponential => -rest.ln() * unit,
@@ -47,7 +47,7 @@ impl Sessions {
     /// it and tries again an hour later.
     pub fn returns(&self, node: u32, which: u64, now: Time, ahead_of_utc: f64) -> Time {
         let word = self.draws.word(Purpose::Session, node.into(), which * 2 + 1);
-        let pause = -(1.0 - ratio(word)).ln() * micros(self.churn.pause);
+        let pause = -(1.0 - ratio(word)).ln() * real(self.churn.pause.0);
         let mut back = now.after(whole(pause).max(1));
         if self.churn.diurnal > 0.0 {
             for attempt in 0..24 {
@@ -65,18 +65,8 @@ impl Sessions {
 
 /// 0 at the busiest hour of a place, 1 twelve hours later. A run starts at midnight UTC.
 fn quietness(at: Time, ahead_of_utc: f64) -> f64 {
-    let hour = micros(Span(at.0 % (24 * HOUR))) / micros(Span(HOUR)) + ahead_of_utc;
+    let hour = real(at.0 % (24 * HOUR)) / real(HOUR) + ahead_of_utc;
     (1.0 - ((hour - BUSIEST_HOUR) / 24.0 * std::f64::consts::TAU).cos()) / 2.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "52 bits of microseconds are a century")]
-const fn micros(span: Span) -> f64 {
-    span.0 as f64
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
-const fn whole(value: f64) -> u64 {
-    value as u64
 }
 
 #[cfg(test)]
@@ -87,8 +77,8 @@ mod tests {
         let session = Span::hours(1);
         let churn = Churn { model, shape, session, ..Churn::default() };
         let sessions = Sessions::new(churn, Draws::new(5));
-        let sum: f64 = (0..40_000).map(|node| micros(Span(sessions.session(node, 0)))).sum();
-        sum / 40_000.0 / micros(session)
+        let sum: f64 = (0..40_000).map(|node| real(sessions.session(node, 0))).sum();
+        sum / 40_000.0 / real(session.0)
     }
 
     #[test]

@@ -17,6 +17,18 @@ pub use streams::{Chance, Purpose, Stream, Streams};
 
 use serde::Serialize;
 
+/// A number that floats compute with; exact below 2⁵².
+#[expect(clippy::cast_precision_loss, reason = "2^52 microseconds are a century")]
+pub const fn real(value: u64) -> f64 {
+    value as f64
+}
+
+/// The whole part of a computed number; what is outside of the integers is cut off.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
+pub const fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 /// Microseconds of virtual time since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]

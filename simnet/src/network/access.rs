@@ -1,7 +1,7 @@
 //! Access lines and what stands in front of them.
 
 use crate::{
-    kernel::{Draws, Purpose, Time, normal},
+    kernel::{Draws, Purpose, Time, normal, real, whole},
     scenario::{Bandwidth, Net},
 };
 
@@ -82,14 +82,8 @@ impl Lines {
 }
 
 /// Time of bytes on a line: Mbit/s are bits per microsecond.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "transfers are far below 2^52 bits, and casts saturate"
-)]
 fn micros(bytes: u64, mbit: f64) -> u64 {
-    (bytes as f64 * 8.0 / mbit) as u64
+    whole(real(bytes) * 8.0 / mbit)
 }
 
 /// How two nodes reach each other.

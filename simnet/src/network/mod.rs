@@ -5,7 +5,8 @@
 //! - **Gossip** (gossipsub with a mesh of [`MESH`]): a receiver is `h` hops away, where a share
 //!   `MESH · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop leads through a node
 //!   drawn at random, the nearer of [`CHOICES`] (the last one of all [`MESH`] neighbours), since the
-//!   first copy of a message wins, and costs its delay and [`HOP_MICROS`] of validation. A share `loss` of receivers misses a message altogether.
+//!   first copy of a message wins, and costs its delay and [`HOP_MICROS`] of validation. A share
+//!   `loss` of receivers misses a message altogether.
 //!   Messages are small: they take no bandwidth.
 //! - **Pull sync**: what was missed is asked of a random peer, first after [`GRACE_MICROS`] and then
 //!   every `pull`; a share `loss` of questions gets no answer.
@@ -29,7 +30,7 @@ use access::{Lines, Nat};
 use crate::{
     Scenario,
     faults::Faults,
-    kernel::{Draws, Purpose, Time, ratio},
+    kernel::{Draws, Purpose, Time, ratio, real, whole},
     scenario::FaultKind,
 };
 
@@ -239,14 +240,8 @@ const fn pair(one: u32, other: u32) -> u64 {
     (one as u64) << 32 | other as u64
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a share of a delay below an hour is exact enough in 52 bits"
-)]
 fn share_of(value: u64, share: f64) -> u64 {
-    ((value as f64) * share) as u64
+    whole(real(value) * share)
 }
 
 /// Cumulative shares of receivers within 1, 2, … hops, in units of 2⁻³², without the last.

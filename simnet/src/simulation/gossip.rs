@@ -10,7 +10,7 @@ use protocol::{
 
 use super::{Event, Simulation, number};
 use crate::{
-    kernel::{Actor, Time},
+    kernel::{Actor, Time, real, whole},
     network::FSYNC_MICROS,
 };
 
@@ -43,17 +43,7 @@ impl Simulation {
         let me = number(index);
         let region = self.network.underlay().region(me);
         let factor = self.network.faults().disk(self.now, me, region);
-        if factor <= 1.0 {
-            return micros;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a time of a disk is small, and casts saturate"
-        )]
-        let slowed = (micros as f64 * factor) as u64;
-        slowed
+        if factor <= 1.0 { micros } else { whole(real(micros) * factor) }
     }
 
     pub(super) fn receive(&mut self, index: usize, record: u32) {
