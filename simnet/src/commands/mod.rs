@@ -122,18 +122,11 @@ impl Memory {
     }
 }
 
-/// A flag that Ctrl-C raises; a run then ends after the current block.
-pub(crate) fn watch_interrupts() -> io::Result<Arc<AtomicBool>> {
+/// A flag that Ctrl-C or SIGTERM raises; a run then ends after the current block.
+pub(crate) fn watch_interrupts() -> Result<Arc<AtomicBool>, ctrlc::Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("interrupts".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                raised.store(true, Ordering::Relaxed);
-            }
-        });
-    })?;
+    ctrlc::set_handler(move || raised.store(true, Ordering::Relaxed))?;
     Ok(stop)
 }
 
