@@ -103,6 +103,11 @@ impl EmbeddedChain {
         &self.deployment
     }
 
+    /// Who rules on objections: who deployed.
+    pub const fn arbiter(&self) -> EvmAddress {
+        EvmAddress(DEPLOYER.0.0)
+    }
+
     /// The newest block.
     pub fn head(&self) -> BlockHeader {
         header(self.chain.head())

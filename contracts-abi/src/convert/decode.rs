@@ -143,6 +143,13 @@ fn coordinator(log: &Log) -> Result<Option<ChainEvent>, LogError> {
         let e: Coordinator::Proposed = read(log)?;
         let proposer = AccountId(e.proposer);
         ChainEvent::Proposed { proposer, settlement: settlement(&e.settlement) }
+    } else if is::<Coordinator::Objected>(log) {
+        let e: Coordinator::Objected = read(log)?;
+        let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
+        ChainEvent::Objected { epoch, id: Digest(e.id.0), account }
+    } else if is::<Coordinator::Ruled>(log) {
+        let e: Coordinator::Ruled = read(log)?;
+        ChainEvent::Ruled { epoch: Epoch(e.epoch), id: Digest(e.id.0), upheld: e.upheld }
     } else if is::<Coordinator::Defeated>(log) {
         let e: Coordinator::Defeated = read(log)?;
         ChainEvent::Defeated { epoch: Epoch(e.epoch), id: Digest(e.id.0) }

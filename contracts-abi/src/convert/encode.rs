@@ -41,7 +41,8 @@ pub(crate) const fn needs_proposal(tx: &Transaction) -> Option<Epoch> {
         | Transaction::ChallengeOmission { epoch, .. }
         | Transaction::ChallengeSignature { epoch, .. }
         | Transaction::ChallengeDoubleCount { epoch, .. }
-        | Transaction::Object { epoch, .. } => Some(*epoch),
+        | Transaction::Object { epoch, .. }
+        | Transaction::Rule { epoch, .. } => Some(*epoch),
         _ => None,
     }
 }
@@ -71,6 +72,7 @@ pub(crate) fn encode(
         | Transaction::AnswerDispute { .. } => coordinator(tx, at),
         Transaction::Finalise { .. }
         | Transaction::Object { .. }
+        | Transaction::Rule { .. }
         | Transaction::ChallengeOmission { .. }
         | Transaction::ChallengeSignature { .. }
         | Transaction::ChallengeDoubleCount { .. } => {
@@ -235,6 +237,9 @@ fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Se
             at.coordinator,
             &Coordinator::objectCall { settlement, account: account.0, reason: word(reason) },
         ),
+        Transaction::Rule { uphold, .. } => {
+            call(at.coordinator, &Coordinator::ruleCall { settlement, uphold: *uphold })
+        }
         Transaction::ChallengeSignature { record, path, .. } => call(
             at.coordinator,
             &Coordinator::challengeSignatureCall {

@@ -74,6 +74,8 @@ impl ChainView {
                 matches!(
                     event,
                     ChainEvent::Proposed { .. }
+                        | ChainEvent::Objected { .. }
+                        | ChainEvent::Ruled { .. }
                         | ChainEvent::Defeated { .. }
                         | ChainEvent::Finalised { .. }
                         | ChainEvent::ModelCreated(_)

@@ -222,6 +222,24 @@ pub enum ChainEvent {
         /// What.
         settlement: Settlement,
     },
+    /// A bonded objection stops a proposal until the arbiter rules.
+    Objected {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The proposal's id.
+        id: Digest,
+        /// Who objects.
+        account: AccountId,
+    },
+    /// The arbiter ruled on an objection; one that is upheld also defeats the proposal.
+    Ruled {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The proposal's id.
+        id: Digest,
+        /// Whether the objection was right.
+        upheld: bool,
+    },
     /// A proposal was disproved or ruled out.
     Defeated {
         /// Of which epoch.
@@ -397,6 +415,13 @@ pub enum Transaction {
         account: AccountId,
         /// Hash of the published reason.
         reason: Digest,
+    },
+    /// Coordinator: rule on an objection; only the arbiter may.
+    Rule {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Whether the objection is right.
+        uphold: bool,
     },
     /// Coordinator: answer a storage dispute with the cell's opening.
     AnswerDispute {

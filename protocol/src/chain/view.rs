@@ -89,6 +89,10 @@ pub struct SettlementState {
     pub settlement: Settlement,
     /// When.
     pub proposed: BlockNumber,
+    /// From when its challenge window counts: an objection that was ruled to be wrong opens it again.
+    pub open_since: BlockNumber,
+    /// Whose objection waits for the arbiter.
+    pub objector: Option<AccountId>,
     /// Whether it is final.
     pub is_final: bool,
 }
@@ -117,6 +121,8 @@ pub struct ChainView {
     publications: BTreeMap<ModelId, ModelPublication>,
     anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
     settlements: BTreeMap<Epoch, SettlementState>,
+    /// When an account's last proposal for an epoch fell.
+    defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
     redemptions: Vec<Redemption>,
     claimed: BTreeMap<AccountId, Amount>,
     pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
@@ -152,6 +158,7 @@ impl ChainView {
             publications: BTreeMap::new(),
             anchors: BTreeMap::new(),
             settlements: BTreeMap::new(),
+            defeats: BTreeMap::new(),
             redemptions: Vec::new(),
             claimed: BTreeMap::new(),
             seeds: BTreeMap::new(),
@@ -233,6 +240,8 @@ impl ChainView {
                 self.claimed.insert(*account, *cumulative);
             }
             ChainEvent::Proposed { .. }
+            | ChainEvent::Objected { .. }
+            | ChainEvent::Ruled { .. }
             | ChainEvent::Defeated { .. }
             | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
             ChainEvent::DisputeOpened { .. } => {}
@@ -248,14 +257,27 @@ impl ChainView {
                         proposer: *proposer,
                         settlement: *settlement,
                         proposed: block,
+                        open_since: block,
+                        objector: None,
                         is_final: false,
                     },
                 );
             }
-            ChainEvent::Defeated { epoch, id }
-                if self.settlements.get(epoch).is_some_and(|s| s.settlement.id() == *id) =>
-            {
-                self.settlements.remove(epoch);
+            ChainEvent::Objected { epoch, id, account } => {
+                if let Some(state) = self.proposal_mut(*epoch, id) {
+                    state.objector = Some(*account);
+                }
+            }
+            ChainEvent::Ruled { epoch, id, upheld: false } => {
+                if let Some(state) = self.proposal_mut(*epoch, id) {
+                    (state.objector, state.open_since) = (None, block);
+                }
+            }
+            ChainEvent::Defeated { epoch, id } => {
+                if let Some(proposer) = self.proposal_mut(*epoch, id).map(|state| state.proposer) {
+                    self.defeats.insert((*epoch, proposer), block);
+                    self.settlements.remove(epoch);
+                }
             }
             ChainEvent::Finalised { epoch, .. } => {
                 if let Some(state) = self.settlements.get_mut(epoch) {
@@ -264,6 +286,10 @@ impl ChainView {
             }
             _ => {}
         }
+    }
+
+    fn proposal_mut(&mut self, epoch: Epoch, id: &Digest) -> Option<&mut SettlementState> {
+        self.settlements.get_mut(&epoch).filter(|state| state.settlement.id() == *id)
     }
 
     fn register(
@@ -412,6 +438,13 @@ impl ChainView {
     /// The settlement of an epoch.
     pub fn settlement(&self, epoch: Epoch) -> Option<&SettlementState> {
         self.settlements.get(&epoch)
+    }
+
+    /// The last block in which an account may not propose for an epoch again: others have a challenge
+    /// window for it after its own proposal fell.
+    pub fn barred_until(&self, epoch: Epoch, proposer: AccountId) -> Option<BlockNumber> {
+        let fell = self.defeats.get(&(epoch, proposer))?;
+        Some(BlockNumber(fell.0.saturating_add(self.schedule.challenge_blocks)))
     }
 
     /// The last final settlement.

@@ -80,10 +80,11 @@ impl Node {
                     return;
                 }
                 if self.settling.distrusted == Some(id) {
-                    self.object(epoch, id, state.proposed);
+                    self.object(epoch, state);
                     return;
                 }
-                if now.0 > ripe_at(chain, state, rank, is_own) {
+                // While an objection waits for the arbiter nobody can make it final.
+                if state.objector.is_none() && now.0 > ripe_at(chain, state, rank, is_own) {
                     self.finalise(epoch, state.settlement.uses, now);
                 }
             }
@@ -106,7 +107,7 @@ impl Node {
         }
         let acted = self.settling.acted_at.map_or(0, |at| at.saturating_add(RESUBMIT_BLOCKS));
         let due = match chain.settlement(epoch) {
-            None => propose_at(chain, epoch, rank),
+            None => self.propose_at(chain, epoch, rank),
             Some(state) => {
                 let id = state.settlement.id();
                 let is_own = state.proposer == self.account;
@@ -119,6 +120,8 @@ impl Node {
                         return None;
                     }
                     0
+                } else if state.objector.is_some() {
+                    return None;
                 } else {
                     ripe_at(chain, state, rank, is_own).saturating_add(1)
                 }
@@ -128,7 +131,7 @@ impl Node {
     }
 
     fn propose_when_due(&mut self, chain: &ChainView, epoch: Epoch, rank: usize, now: BlockNumber) {
-        if now.0 >= propose_at(chain, epoch, rank) {
+        if now.0 >= self.propose_at(chain, epoch, rank) {
             self.settling.is_busy = true;
             self.start(Pending::Settle(epoch), Job::Settle { epoch });
         }
@@ -168,15 +171,25 @@ impl Node {
         }
     }
 
-    /// Objects once to each time that a wrong settlement is proposed.
-    fn object(&mut self, epoch: Epoch, id: Digest, proposed: BlockNumber) {
-        if self.settling.objected == Some(proposed) {
+    /// Objects once to each time that a wrong settlement is proposed, unless somebody else has.
+    fn object(&mut self, epoch: Epoch, state: &SettlementState) {
+        if self.settling.objected == Some(state.proposed) {
             return;
         }
-        self.settling.objected = Some(proposed);
+        self.settling.objected = Some(state.proposed);
         self.tell(Event::WrongSettlement { epoch });
-        let reason = keccak(&[b"openledger/objection/recomputed", &id.0]);
-        self.submit(Transaction::Object { epoch, account: self.account, reason });
+        if state.objector.is_none() {
+            let reason = keccak(&[b"openledger/objection/recomputed", &state.settlement.id().0]);
+            self.submit(Transaction::Object { epoch, account: self.account, reason });
+        }
+    }
+
+    /// The block from which on it is this node's turn to propose.
+    fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> u64 {
+        let end = chain.schedule.start(epoch.next()).0;
+        let delay = chain.params().settle_delay_blocks;
+        let turn = end.saturating_add(delay).saturating_add(rank_wait(chain, rank));
+        chain.barred_until(epoch, self.account).map_or(turn, |until| turn.max(until.next().0))
     }
 
     pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: &Done) {
@@ -190,7 +203,7 @@ impl Node {
                 self.settling.watched = Some(id);
                 self.settling.distrusted = Some(id);
                 if let Some(state) = chain.settlement(epoch).filter(|s| s.settlement.id() == id) {
-                    self.object(epoch, id, state.proposed);
+                    self.object(epoch, state);
                 }
             }
             // The log could not be had yet: asked for again at the next block.
@@ -208,17 +221,11 @@ impl Node {
     }
 }
 
-/// The block from which on it is this rank's turn to propose.
-fn propose_at(chain: &ChainView, epoch: Epoch, rank: usize) -> u64 {
-    let end = chain.schedule.start(epoch.next()).0;
-    end.saturating_add(chain.params().settle_delay_blocks).saturating_add(rank_wait(chain, rank))
-}
-
 /// The block after which it is this rank's turn to finalise.
 fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> u64 {
     let turn = if is_own { 0 } else { rank_wait(chain, rank) };
     let window = chain.schedule.challenge_blocks.saturating_add(turn);
-    state.proposed.0.saturating_add(window)
+    state.open_since.0.saturating_add(window)
 }
 
 fn rank_wait(chain: &ChainView, rank: usize) -> u64 {

@@ -176,6 +176,7 @@ impl FakeChain {
         self.bonds_lost.get(&proposer).is_none_or(|lost| *lost < 2)
             && settlement.epoch == self.view.next_to_settle()
             && self.view.settlement(settlement.epoch).is_none()
+            && self.view.barred_until(settlement.epoch, proposer).is_none_or(|b| b.0 <= self.now())
             && settlement.parent == parent
     }
 }

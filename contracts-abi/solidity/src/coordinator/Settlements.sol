@@ -46,6 +46,8 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     Bonds internal _bonds;
     Last private _last;
     mapping(uint64 epoch => Proposal) private _proposals;
+    /// Until which block an account may not propose for an epoch again.
+    mapping(uint64 epoch => mapping(uint64 proposer => uint64)) private _barredUntil;
     /// @inheritdoc ISettlements
     mapping(bytes32 payoutRoot => bool) public isFinal;
     /// @inheritdoc ISettlements
@@ -85,6 +87,8 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         uint256 allowed = Math.min(base.total + emission + fees, VAULT.received());
         if (settlement.total > allowed) revert TotalTooLarge(allowed, settlement.total);
 
+        uint64 until = _barredUntil[settlement.epoch][proposer];
+        if (block.number <= until) revert DefeatedBefore(settlement.epoch, proposer, until);
         Proposal storage p = _proposals[settlement.epoch];
         if (p.status == Status.Live) {
             if (p.height == base.height) revert AlreadyProposed(settlement.epoch, p.id);
@@ -206,6 +210,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     function _defeat(Settlement calldata settlement, address challenger, Fault fault) internal {
         Proposal storage p = _proposals[settlement.epoch];
         p.status = Status.Defeated;
+        _barredUntil[settlement.epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
         emit Defeated(settlement.epoch, p.id, challenger, fault);
         _freeObjector(p);
         REGISTRY.seize(p.proposer, _bonds.proposal, challenger);

@@ -72,6 +72,8 @@ interface ISettlements {
     error WrongParent(bytes32 expected, bytes32 found);
     /// @notice The epoch has a live proposal.
     error AlreadyProposed(uint64 epoch, bytes32 id);
+    /// @notice Others have their turn until this block: the account's last proposal for the epoch fell.
+    error DefeatedBefore(uint64 epoch, uint64 proposer, uint64 until);
     /// @notice Cumulative amounts never shrink.
     error TotalShrinks(uint128 before, uint128 now_);
     /// @notice The total grows by more than budget and fees allow.
@@ -95,7 +97,8 @@ interface ISettlements {
     /// @notice The account does not exist.
     error UnknownAccount(uint64 account);
 
-    /// @notice Proposes a settlement; locks the proposer's bond.
+    /// @notice Proposes a settlement; locks the proposer's bond. Whose proposal for the epoch fell
+    /// waits for one challenge window, so that it can't take the place of those that come after it.
     function propose(uint64 proposer, Settlement calldata settlement) external;
 
     /// @notice Makes an unchallenged proposal final; anyone may.

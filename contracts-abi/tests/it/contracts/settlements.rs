@@ -14,8 +14,8 @@ use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, Mo
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    ACCOUNTS, BUDGET, Coordinator, OPEN, PROPOSAL_BOND, Registry, World, abi, header, path,
-    sum_nodes, who,
+    ACCOUNTS, BUDGET, CHALLENGE_BLOCKS, Coordinator, OPEN, PROPOSAL_BOND, Registry, World, abi,
+    header, path, sum_nodes, who,
 };
 use Coordinator::{Listed, ListedLeaf, Settlement as AbiSettlement};
 
@@ -244,6 +244,10 @@ fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) ->
     let gas = world.send(CHALLENGER, coordinator, challenge);
     assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND));
     world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
+    // Others have their turn first.
+    world.fails::<Coordinator::DefeatedBefore, _>(1, coordinator, &propose(bad));
+    let head = world.chain.head();
+    world.chain.advance_to(head + CHALLENGE_BLOCKS);
     gas
 }
 
