@@ -63,8 +63,10 @@ impl Chain {
         let at = self.evm.deployment();
         let contracts: [EvmAddress; 4] = [at.vault, at.registry, at.escrow, at.coordinator];
         let (vault, registry) = (at.vault, at.registry);
-        // Payout addresses may repeat; an address is counted once.
+        // Addresses may repeat, and are counted once. Owners get the bonds of those that they disprove.
         let mut holders: Vec<_> = self.accounts.values().copied().collect();
+        let accounts = self.accounts.keys().filter_map(|id| self.view.account(*id));
+        holders.extend(accounts.map(|account| account.owner));
         holders.extend(contracts.into_iter().chain([self.sponsor, self.treasury]));
         holders.sort_unstable();
         holders.dedup();

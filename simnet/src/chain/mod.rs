@@ -14,7 +14,7 @@ use contracts_abi::{
     embedded::{EmbeddedChain, EmbeddedError},
 };
 use protocol::{
-    AccountId, Amount, BlockNumber, EvmAddress, Timestamp,
+    AccountId, Amount, BlockNumber, Epoch, EvmAddress, Timestamp,
     chain::{BlockHeader, ChainEvent, ChainView, Transaction},
     hash::keccak,
 };
@@ -144,6 +144,11 @@ impl Chain {
         if self.evm.submit(from, transaction).is_err() {
             self.refused += 1;
         }
+    }
+
+    /// Queues the arbiter's ruling on the objection to an epoch's proposal.
+    pub fn rule(&mut self, epoch: Epoch, uphold: bool) {
+        self.submit(self.evm.arbiter(), &Transaction::Rule { epoch, uphold });
     }
 
     /// Makes the next block.

@@ -112,6 +112,7 @@ impl Scenario {
             ("chain.epoch_blocks", self.chain.epoch_blocks, MAX_BLOCKS),
             ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
             ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
+            ("chain.arbiter_blocks", self.chain.arbiter_blocks, MAX_BLOCKS),
         ];
         for (name, value, limit) in limits {
             if value > limit {

@@ -200,6 +200,8 @@ pub struct ChainRules {
     pub commit_blocks: u64,
     /// Blocks of the challenge window of a settlement.
     pub challenge_blocks: u64,
+    /// Blocks after which the arbiter, who recomputes, rules on an objection; 0 for never.
+    pub arbiter_blocks: u64,
     /// Blocks that a transaction waits beyond the next one, on average.
     pub inclusion_blocks: f64,
     /// Stake that a sponsor puts behind every node, in OPEN.
@@ -306,6 +308,7 @@ impl Default for ChainRules {
             epoch_blocks: 60,
             commit_blocks: 20,
             challenge_blocks: 12,
+            arbiter_blocks: 10,
             inclusion_blocks: 0.0,
             stake: 100,
         }

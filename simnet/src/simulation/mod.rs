@@ -166,6 +166,8 @@ pub struct Simulation {
     judged: BTreeMap<Digest, Verdict>,
     verified: BTreeMap<Digest, Verdict>,
     final_at: BTreeMap<Epoch, BlockNumber>,
+    /// Objections that wait for the arbiter, by the block in which it rules.
+    objections: BTreeMap<BlockNumber, Epoch>,
     /// Whom auditors caught, and when first.
     caught: BTreeMap<(Epoch, AccountId), Time>,
     epochs: Vec<EpochRow>,
@@ -335,6 +337,7 @@ impl Simulation {
                     self.final_at.insert(*epoch, mined.number);
                     self.fold_epoch(*epoch);
                 }
+                ChainEvent::Objected { epoch, .. } => self.appeal(*epoch, mined.number),
                 ChainEvent::Defeated { .. } => self.tally.defeated += 1,
                 ChainEvent::AccountRegistered { account, owner, .. } => {
                     self.adopt(*owner, *account);
@@ -346,6 +349,7 @@ impl Simulation {
             let seed = self.scenario.seed;
             return Err(RunError::Books { block: mined.number, law, seed });
         }
+        self.arbitrate(mined.number);
         self.announce(&mined.events, mined.number);
         self.act_of_gangs(mined.number);
         let next = self.now.after(self.scenario.chain.block.0);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch,
+    AccountId, Amount, BlockNumber, Digest, Epoch,
     chain::{Settlement, Transaction},
     merkle::SumTree,
     node::{Done, Failure},
@@ -126,25 +126,45 @@ impl Simulation {
         let (Some(taken), Some(log)) = (taken, self.blobs.get(settlement.log)) else {
             return Answer::unavailable(0);
         };
-        let id = settlement.id();
-        // A pure function of what is the same for all watchers: recomputed once.
-        let verdict = match self.verified.get(&id) {
-            Some(verdict) => *verdict,
-            None => {
-                let log = log.as_ref();
-                let checked = settle::verify_with(self.chain.view(), settlement, log, &self.signer);
-                let verdict = if let Ok(outcome) = checked {
-                    self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
-                    Verdict::Pass
-                } else {
-                    Verdict::Fail
-                };
-                self.verified.insert(id, verdict);
-                verdict
-            }
-        };
-        let done = Done::Judged(verdict);
+        let done = Done::Judged(self.recompute(settlement, log.as_ref()));
         Answer { taken: taken + SETTLE_MICROS, done, gains: Some(settlement.log) }
+    }
+
+    /// A pure function of what is the same for all watchers: computed once.
+    fn recompute(&mut self, settlement: &Settlement, log: &[u8]) -> Verdict {
+        let id = settlement.id();
+        if let Some(verdict) = self.verified.get(&id) {
+            return *verdict;
+        }
+        let checked = settle::verify_with(self.chain.view(), settlement, log, &self.signer);
+        let verdict = if let Ok(outcome) = checked {
+            self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        };
+        self.verified.insert(id, verdict);
+        verdict
+    }
+
+    /// Brings an objection before the arbiter.
+    pub(super) fn appeal(&mut self, epoch: Epoch, block: BlockNumber) {
+        let wait = self.scenario.chain.arbiter_blocks;
+        if wait > 0 {
+            self.objections.insert(BlockNumber(block.0 + wait), epoch);
+        }
+    }
+
+    /// The arbiter rules on what has waited long enough: by recomputing, and against a log that is not
+    /// to be had.
+    pub(super) fn arbitrate(&mut self, block: BlockNumber) {
+        let Some(epoch) = self.objections.remove(&block) else { return };
+        let Some(state) = self.chain.view().settlement(epoch) else { return };
+        let settlement = state.settlement;
+        let log = self.blobs.get(settlement.log);
+        let is_right =
+            log.is_some_and(|log| self.recompute(&settlement, log.as_ref()) == Verdict::Pass);
+        self.chain.rule(epoch, !is_right);
     }
 
     pub(super) fn claim(&mut self, index: usize, epoch: Epoch, account: AccountId) -> Answer {

@@ -61,16 +61,32 @@ fn fetching_on_demand_pays_only_on_a_fast_line() {
     assert!(paid(20.0) > 4.0 * paid(0.01));
 }
 
-#[test]
-fn a_false_settlement_is_objected_to_and_never_final() {
+/// Half of the proposers lie; the arbiter rules after some blocks, or never.
+fn lied_to(arbiter_blocks: u64) -> Report {
     let report = run(with(calm(), |s| {
         s.epochs = 4;
+        s.chain.arbiter_blocks = arbiter_blocks;
         s.adversaries = vec![AdversaryPlan::new(AdversaryKind::FalseSettlement, 0.5)];
     }));
-    assert!(report.totals.wrong_settlements > 0, "half of the proposers lie");
+    assert!(report.totals.wrong_settlements > 0);
     assert!(report.final_books.vault_holds() && report.final_books.supply_holds());
-    assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
+    // Nobody pays gas again and again for what an objection stops.
+    assert!(report.totals.reverted * 4 < report.totals.transactions, "{:?}", report.totals);
+    report
+}
+
+#[test]
+fn a_false_settlement_falls_and_the_next_in_rank_settles() {
+    let report = lied_to(10);
+    assert!(report.totals.defeated > 0);
+    assert_eq!(kpi(&report, "epochs_settled"), 1.0);
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+}
+
+#[test]
+fn without_an_arbiter_a_false_settlement_is_never_final() {
+    assert_eq!(kpi(&lied_to(0), "pay_adverse_mean"), 0.0);
 }
 
 #[test]
