@@ -79,6 +79,8 @@ pub struct SimNode {
     pub wake: u32,
     /// The newest block that it was told of, or that is on its way to it.
     pub told: u32,
+    /// The last window of events in which it waited for others.
+    pub halted: u32,
     gang: u8,
 }
 
@@ -98,6 +100,7 @@ impl SimNode {
             asked: 0,
             wake: 0,
             told: 0,
+            halted: 0,
             gang: HONEST,
         }
     }

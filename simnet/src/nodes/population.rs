@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use protocol::{EvmAddress, NodeId, eip712::EvmKey, identity::Binding};
+use protocol::{EvmAddress, NodeId, identity::Binding};
 
 use super::{Kind, Signer};
 use crate::{
@@ -69,9 +69,8 @@ fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAddres
 }
 
 /// The hot key of an identity.
-pub(super) fn operator_key(streams: &Streams, number: u32) -> EvmKey {
-    let bytes = secret(&mut streams.stream(number, Purpose::Identity));
-    EvmKey::from_bytes(&bytes).expect("it was drawn to be a key")
+pub(super) fn operator_secret(streams: &Streams, number: u32) -> [u8; 32] {
+    secret(&mut streams.stream(number, Purpose::Identity))
 }
 
 /// A secp256k1 secret; all but some 2¹²⁸ of 2²⁵⁶ draws are one.

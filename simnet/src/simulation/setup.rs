@@ -58,13 +58,15 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let start = block_time(&scenario, chain.head().0 + 1);
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
+    let mut signer = Signer::new(scenario.signatures, streams, scenario.seed);
+    signer.know(ids.iter().map(|id| id.operator).collect());
     let mut simulation = Simulation {
         sessions: Sessions::new(scenario.churn, draws),
-        signer: Signer::new(scenario.signatures, streams, scenario.seed),
+        signer,
         network,
         streams,
         draws,
-        queue: CalendarQueue::new(count),
+        queue: CalendarQueue::default(),
         transactions: Slab::default(),
         finished: Slab::default(),
         chain,
