@@ -114,6 +114,16 @@ pub enum DataError {
         /// What is missing.
         value: String,
     },
+    /// The shares of the population name a region without delays.
+    #[error("population.regions has {region}, and the data set {set} has the regions {known}")]
+    NoRegion {
+        /// Which set of delays.
+        set: String,
+        /// The region.
+        region: String,
+        /// The regions that there are.
+        known: String,
+    },
     /// A trace cannot be used.
     #[error("line {line} of {path}: {reason}")]
     Trace {

@@ -46,4 +46,6 @@ mod trace;
 pub mod units;
 
 pub use scenario::{Scenario, ScenarioError};
-pub use simulation::{Answer, Parts, Progress, RunError, Seen, SetupError, Simulation, World};
+pub use simulation::{
+    Answer, Clock, Parts, Progress, RunError, Seen, SetupError, Simulation, World, clock,
+};

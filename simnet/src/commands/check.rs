@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use serde_json::json;
-use simnet::{report::Report, runner, sweep::plan};
+use simnet::{clock, report::Report, runner, sweep::plan, units::Span};
 
 use super::{End, Memory, Source, print, watch_interrupts};
 
@@ -43,11 +43,16 @@ impl Check {
             }
         }
         let scenario = &file.scenario;
+        let clock = clock(scenario)?;
         if self.json {
             let value = json!({
                 "file": file.file,
                 "runs": runs,
                 "checks": file.checks.len(),
+                "first_epoch": clock.first.0,
+                "first_epoch_begins_s": clock.begins.0 / 1_000_000,
+                "epoch_s": clock.epoch / 1_000_000,
+                "last_epoch_ends_s": clock.ends.0 / 1_000_000,
                 "traces": traces,
                 "is_deterministic": self.determinism.then_some(end == End::Well),
             });
@@ -59,6 +64,14 @@ impl Check {
                 scenario.population.nodes,
                 scenario.epochs,
                 file.checks.len()
+            ));
+            print(&format!(
+                "epoch {}, the first in which storage is proven, begins at {}; each lasts {}; the \
+                 last is over at {}\n",
+                clock.first,
+                Span(clock.begins.0),
+                Span(clock.epoch),
+                Span(clock.ends.0)
             ));
             match (end, &traces[..]) {
                 (End::NotDeterministic, [first, second]) => {

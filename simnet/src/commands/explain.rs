@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use simnet::{
-    Scenario,
+    Scenario, data,
     report::KPIS,
+    scenario::{Given, Preset},
     scenario_file::{Key, keys, nearest, published},
 };
 use toml::{Table, Value};
 
 use super::{End, print};
+
+/// The key whose words stand for many values.
+const PRESET: &str = "population.preset";
 
 /// Without a name it lists all keys and key figures.
 #[derive(Debug, Args)]
@@ -35,10 +39,16 @@ impl Explain {
         let wanted = numbered(name);
         let found: Vec<Key> = keys()
             .into_iter()
-            .filter(|key| key.path == wanted || key.path.starts_with(&format!("{wanted}.")))
+            .filter(|key| {
+                let plain = key.path.replace(".N", "");
+                let is_in = |path: &str| path == wanted || path.starts_with(&format!("{wanted}."));
+                is_in(&key.path) || is_in(&plain)
+            })
             .collect();
         if let Some(kpi) = KPIS.iter().find(|kpi| kpi.name == name) {
             print(&format!("{} ({}): {}\n", kpi.name, kpi.unit, kpi.about));
+        } else if let (true, Some(meant)) = (found.is_empty(), meaning(name)) {
+            print(&meant);
         } else if found.is_empty() {
             let hint =
                 nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -49,6 +59,18 @@ impl Explain {
         }
         Ok(End::Well)
     }
+}
+
+/// A word that some keys take, like an adversary or a fault.
+fn meaning(word: &str) -> Option<String> {
+    let mut text = String::new();
+    for key in keys() {
+        for (_, about) in key.words.iter().filter(|(known, _)| known == word) {
+            let about = about.replace('\n', " ");
+            writeln!(text, "{} = \"{word}\": {about}", key.path).ok()?;
+        }
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// A path with its places in arrays as `N`.
@@ -68,8 +90,19 @@ fn explained(key: &Key) -> String {
     }
     for (word, about) in &key.words {
         put(format!("  \"{word}\"  {}", about.replace('\n', " ")));
+        if key.path == PRESET
+            && let Some(preset) = Preset::ALL.into_iter().find(|preset| preset.name() == word)
+        {
+            preset.values().iter().for_each(|given| put(sourced(given)));
+        }
     }
     text
+}
+
+/// A value of a preset, with how it came about.
+fn sourced(given: &Given) -> String {
+    let kind = data::set(given.set).map_or(String::new(), |set| set.kind.to_string());
+    format!("    {:<22} {:<20} {kind}: {}", given.key, given.value.to_string(), given.set)
 }
 
 /// The value of the scenario that a file without this key has.
@@ -85,9 +118,14 @@ fn default_of(path: &str) -> Option<Value> {
 fn all() -> String {
     let mut text = "keys of scenario files\n".to_owned();
     for key in keys() {
-        let about = key.about.lines().next().unwrap_or_default().to_owned();
-        writeln!(text, "  {:<28} {about}", key.path).expect("a string takes what memory has");
+        let about = key.about.replace('\n', " ");
+        // The first sentence, or what stands before the first colon or semicolon.
+        let end = about.find(['.', ';', ':']).unwrap_or(about.len());
+        writeln!(text, "  {:<28} {}", key.path, &about[..end]).expect("a string takes it all");
     }
+    text.push_str(
+        "\nN counts the tables of a list from 0: the first [[event]] is event.0 in --set and [sweep].\n",
+    );
     text.push_str("\nkey figures, for [check] and in results\n");
     for kpi in KPIS {
         writeln!(text, "  {:<28} {}", kpi.name, kpi.about).expect("a string takes what memory has");

@@ -2,7 +2,7 @@
 
 mod sessions;
 
-pub use sessions::Sessions;
+pub use sessions::{Rhythm, Sessions};
 
 use crate::{
     kernel::{Draws, Purpose, Time},

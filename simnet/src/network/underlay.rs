@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
+    Scenario,
     data::{self, DataError, Set},
     kernel::{Draws, Purpose, normal},
     scenario::{Net, UnderlayKind},
@@ -35,10 +36,13 @@ pub trait Underlay: Send {
 ///
 /// # Errors
 /// [`DataError`] when the data that it names cannot be used.
-pub fn build(net: &Net, nodes: u32, draws: Draws) -> Result<Box<dyn Underlay>, DataError> {
+pub fn build(scenario: &Scenario, draws: Draws) -> Result<Box<dyn Underlay>, DataError> {
+    let (net, nodes) = (&scenario.net, scenario.population.nodes);
     Ok(match net.underlay {
         UnderlayKind::Uniform => Box::new(Uniform(net.latency.0)),
-        UnderlayKind::Matrix => Box::new(Matrix::new(&rtt_set(net)?, nodes, draws)?),
+        UnderlayKind::Matrix => {
+            Box::new(Matrix::new(&rtt_set(net)?, &scenario.population.regions, nodes, draws)?)
+        }
         UnderlayKind::Coords => Box::new(Coords::new(nodes, draws)),
         UnderlayKind::Trace => {
             Box::new(Trace::read(Path::new(net.data.as_deref().unwrap_or_default()), draws)?)
@@ -82,12 +86,18 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// From round trips in milliseconds under `"a-b"`; nodes by the shares of `regions-simblock-2019`
-    /// where those name the regions, equally otherwise.
+    /// From round trips in milliseconds under `"a-b"`; nodes by the given shares of regions, or those
+    /// of `regions-simblock-2019` where these name the regions, equally otherwise.
     ///
     /// # Errors
-    /// [`DataError::NoValue`] for a pair that is missing.
-    pub fn new(set: &Set, nodes: u32, draws: Draws) -> Result<Self, DataError> {
+    /// [`DataError::NoValue`] for a pair that is missing, [`DataError::NoRegion`] for a share of a
+    /// region that the set does not have.
+    pub fn new(
+        set: &Set,
+        shares: &BTreeMap<String, f64>,
+        nodes: u32,
+        draws: Draws,
+    ) -> Result<Self, DataError> {
         let mut names: Vec<String> =
             set.values.keys().flat_map(|pair| pair.split('-').map(str::to_owned)).collect();
         names.sort_unstable();
@@ -101,12 +111,7 @@ impl Matrix {
                 between.push(micros(rtt / 2.0));
             }
         }
-        let shares = data::set("regions-simblock-2019")?;
-        let share_of = |name: &String| shares.values.get(name).copied().unwrap_or(0.0);
-        let mut shares: Vec<f64> = names.iter().map(share_of).collect();
-        if shares.iter().sum::<f64>() <= 0.0 {
-            shares.fill(1.0);
-        }
+        let shares = shares_of(&names, shares, set)?;
         let places = (0..nodes)
             .map(|node| pick(&shares, draws.share(Purpose::Place, node.into(), 0)))
             .collect();
@@ -124,6 +129,26 @@ impl Matrix {
         let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
         Ok(Self { names, between, typical, places, excess })
     }
+}
+
+/// The shares of the nodes in each region.
+fn shares_of(
+    names: &[String],
+    given: &BTreeMap<String, f64>,
+    set: &Set,
+) -> Result<Vec<f64>, DataError> {
+    if let Some(region) = given.keys().find(|region| !names.contains(region)) {
+        let (region, known) = (region.clone(), names.join(", "));
+        return Err(DataError::NoRegion { set: set.name.clone(), region, known });
+    }
+    let usual = &data::set("regions-simblock-2019")?.values;
+    let given = if given.is_empty() { usual } else { given };
+    let mut shares: Vec<f64> =
+        names.iter().map(|name| given.get(name).copied().unwrap_or(0.0)).collect();
+    if shares.iter().sum::<f64>() <= 0.0 {
+        shares.fill(1.0);
+    }
+    Ok(shares)
 }
 
 impl Underlay for Matrix {
@@ -304,7 +329,7 @@ mod tests {
     #[test]
     fn a_matrix_is_symmetric_and_puts_nodes_into_regions_by_their_shares() {
         let set = data::set("rtt-simblock-2019").unwrap();
-        let matrix = Matrix::new(set, 10_000, Draws::new(3)).unwrap();
+        let matrix = Matrix::new(set, &BTreeMap::new(), 10_000, Draws::new(3)).unwrap();
         let eu = matrix.regions().iter().position(|name| name == "eu").unwrap();
         let count = (0..10_000).filter(|node| matrix.region(*node) == eu).count();
         // Expected 4,995; five standard deviations are 250.
@@ -314,7 +339,18 @@ mod tests {
         }
         let mut missing = set.clone();
         missing.values.remove("na-eu");
-        assert!(matches!(Matrix::new(&missing, 10, Draws::new(3)), Err(DataError::NoValue { .. })));
+        let no_shares = BTreeMap::new();
+        let error = Matrix::new(&missing, &no_shares, 10, Draws::new(3)).unwrap_err();
+        assert!(matches!(error, DataError::NoValue { .. }));
+
+        let shares = BTreeMap::from([("eu".to_owned(), 3.0), ("na".to_owned(), 1.0)]);
+        let matrix = Matrix::new(set, &shares, 10_000, Draws::new(3)).unwrap();
+        let count = (0..10_000).filter(|node| matrix.region(*node) == eu).count();
+        // Expected 7,500; five standard deviations are 217.
+        assert!((7_283..=7_717).contains(&count), "{count}");
+        let shares = BTreeMap::from([("moon".to_owned(), 1.0)]);
+        let error = Matrix::new(set, &shares, 10, Draws::new(3)).unwrap_err();
+        assert!(matches!(error, DataError::NoRegion { ref region, .. } if region == "moon"));
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
         let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
         let draws = Draws::new(3);
         let kinds_of = |nodes| {
-            let population = Population { nodes, offline: 0.2 };
+            let population = Population { nodes, offline: 0.2, ..Population::default() };
             let scenario = Scenario { population, ..Scenario::default() };
             kinds(&scenario, draws, Time(9))
         };

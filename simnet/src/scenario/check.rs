@@ -1,6 +1,7 @@
 //! Whether a scenario is possible.
 
 use super::{Scenario, ScenarioError};
+use crate::units::Span;
 
 const MAX_NODES: u64 = 4_000_000;
 const MAX_PACKS: u64 = 100_000;
@@ -20,6 +21,7 @@ impl Scenario {
         self.check_shares()?;
         self.check_sizes()?;
         self.check_windows()?;
+        self.check_evening()?;
         self.check_parts()
     }
 
@@ -64,6 +66,8 @@ impl Scenario {
             ("economics.disk", self.economics.disk),
             ("economics.hardware", self.economics.hardware),
         ];
+        bounded
+            .extend(self.population.regions.values().map(|share| ("population.regions", *share)));
         let prices = self.economics.price.iter();
         bounded.extend(prices.map(|point| ("economics.price", point.usd)));
         bounded.extend(self.events.iter().map(|event| ("event.factor", event.factor)));
@@ -85,6 +89,7 @@ impl Scenario {
             ("churn.share", self.churn.share),
             ("economics.rejoin", self.economics.rejoin),
             ("churn.diurnal", self.churn.diurnal),
+            ("churn.evening", self.churn.evening),
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.victims", plan.victims)));
@@ -131,6 +136,14 @@ impl Scenario {
         let (nodes, replicas) = (self.population.nodes, self.holding.replicas);
         if replicas > nodes {
             return Err(ScenarioError::TooFewNodes { nodes, replicas });
+        }
+        Ok(())
+    }
+
+    fn check_evening(&self) -> Checked {
+        let (from, until) = (self.churn.evening_from, self.churn.evening_until);
+        if from >= until || until > Span::hours(24) {
+            return Err(ScenarioError::Evening { from, until });
         }
         Ok(())
     }

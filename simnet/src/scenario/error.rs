@@ -1,5 +1,7 @@
 //! Why a scenario cannot be.
 
+use crate::units::Span;
+
 /// A scenario that cannot be. Names are the paths of scenario files.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScenarioError {
@@ -77,6 +79,14 @@ pub enum ScenarioError {
         epoch_blocks: u64,
         /// Blocks that the windows need.
         needed: u64,
+    },
+    /// An evening that ends before it begins, or after midnight.
+    #[error("the evening is from {from} to {until}; it has to end after it begins, by 24h")]
+    Evening {
+        /// When it begins.
+        from: Span,
+        /// When it ends.
+        until: Span,
     },
     /// The part that this needs does not exist yet.
     #[error("not simulated yet: {part}, which {name} needs")]

@@ -11,7 +11,7 @@ use crate::units::Span;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultEvent {
-    /// When, from the start of the run.
+    /// When, from the start of the run; `simnet check` says when the epochs begin.
     pub at: Span,
     /// What.
     #[serde(rename = "do")]

@@ -8,11 +8,16 @@ mod check;
 mod economics;
 mod error;
 mod events;
+mod preset;
 
 pub use adversaries::{AdversaryKind, AdversaryPlan};
 pub use economics::{Economics, PricePoint};
 pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
+pub(crate) use preset::span_of_hours;
+pub use preset::{Given, Preset};
+
+use std::collections::BTreeMap;
 
 use protocol::{
     Amount,
@@ -21,7 +26,10 @@ use protocol::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Size, Span};
+use crate::{
+    data,
+    units::{Size, Span},
+};
 
 /// Epochs before the first one in which packs are placed: placement takes those who were there two
 /// epochs before.
@@ -70,11 +78,18 @@ pub struct Scenario {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Population {
+    /// Values for many keys under one name, each with its source; a key that the file itself has wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// Nodes of all kinds.
     pub nodes: u32,
     /// Share of nodes that are never online or leave for good.
     #[serde(default)]
     pub offline: f64,
+    /// Shares of the nodes by region of a `matrix`; those of `regions-simblock-2019` where none is
+    /// named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub regions: BTreeMap<String, f64>,
 }
 
 /// What lies between the nodes.
@@ -157,6 +172,13 @@ pub struct Churn {
     /// How much less likely a node is to come back at the quietest time of its day than at the
     /// busiest: 0 for not at all.
     pub diurnal: f64,
+    /// Share of those who come and go that are there in the evening of their place only, every day,
+    /// whatever the model.
+    pub evening: f64,
+    /// When their evening begins, by the clock of their place (each an hour earlier to later).
+    pub evening_from: Span,
+    /// When it ends.
+    pub evening_until: Span,
 }
 
 /// Distribution of the time that a node is online.
@@ -255,7 +277,7 @@ impl Default for Scenario {
 
 impl Default for Population {
     fn default() -> Self {
-        Self { nodes: 1000, offline: 0.0 }
+        Self { preset: None, nodes: 1000, offline: 0.0, regions: BTreeMap::new() }
     }
 }
 
@@ -291,6 +313,9 @@ impl Default for Churn {
             shape: 0.61,
             pause: Span::hours(2),
             diurnal: 0.0,
+            evening: 0.0,
+            evening_from: span_of_hours(data::shipped("evenings-home-2025", "from")),
+            evening_until: span_of_hours(data::shipped("evenings-home-2025", "until")),
         }
     }
 }

@@ -96,3 +96,18 @@ fn all(unknown: &[UnknownKey]) -> String {
     let lines: Vec<_> = unknown.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
+
+/// Adds to a refusal of an unknown word the nearest of the words that are known.
+pub(super) fn hinted(message: String) -> String {
+    if !message.contains("unknown variant `") {
+        return message;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next().unwrap_or_default();
+    let likeness = |known: &&str| strsim::jaro_winkler(known, wrong);
+    let near = quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match near.filter(|near| likeness(near) >= 0.7) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message,
+    }
+}

@@ -7,11 +7,13 @@
 
 mod assertion;
 mod error;
+mod preset;
 mod schema;
 mod sweep;
 mod template;
 
 pub use assertion::{Assertion, Condition, Judgement};
+use error::hinted;
 pub use error::{FileError, Place, UnknownKey};
 pub use schema::{Key, VERSION, json_schema, keys, nearest, published};
 pub use sweep::{Axis, Point, Sweep};
@@ -168,6 +170,7 @@ impl ScenarioFile {
             let message = format!("schema {version} is not known; this version reads {VERSION}");
             return Err(FileError::Value { place: place("schema"), message });
         }
+        preset::under(&mut rest);
         let scenario: Scenario = from_value(Value::Table(rest), &|| place(""))?;
         let checks = match apart.remove("check") {
             Some(checks) => Assertion::all(checks, place)?,
@@ -200,7 +203,7 @@ fn from_value<T: DeserializeOwned>(
 ) -> Result<T, FileError> {
     value.try_into().map_err(|error: toml::de::Error| FileError::Value {
         place: place(),
-        message: error.to_string().trim().replace('\n', " "),
+        message: hinted(error.to_string().trim().replace('\n', " ")),
     })
 }
 
@@ -216,7 +219,7 @@ fn typed<T: DeserializeOwned>(
             Some(span) => Place::Line(file.to_owned(), line(text, span.start)),
             None => Place::File(file.to_owned()),
         };
-        FileError::Value { place, message: error.message().to_owned() }
+        FileError::Value { place, message: hinted(error.message().to_owned()) }
     })
 }
 

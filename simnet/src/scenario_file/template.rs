@@ -5,6 +5,14 @@ use serde_json::Value;
 use super::schema::{about, at, json_schema};
 use crate::Scenario;
 
+/// Keys that have no value unless a file gives one, each with an example.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("population.preset", "\"home-2025\""),
+    ("population.regions", "{ eu = 0.7, na = 0.3 }"),
+    ("net.data", "\"rtt-simblock-2019\""),
+    ("economics.price", "[{ at = \"0s\", usd = 0.02 }, { at = \"10m\", usd = 0.01 }]"),
+];
+
 /// A scenario file of a name, commented from the types' own documentation.
 pub fn template(name: &str) -> String {
     let scenario = Scenario {
@@ -24,6 +32,16 @@ pub fn template(name: &str) -> String {
             let name = name.trim_start_matches('[').trim_end_matches(']');
             section = name.to_owned();
             comment(&mut text, schema, name);
+            text.push_str(line);
+            text.push('\n');
+            for (path, example) in EXAMPLES.iter().filter(|(path, _)| {
+                path.rsplit_once('.').is_some_and(|(section, _)| section == name)
+            }) {
+                comment(&mut text, schema, path);
+                let key = path.rsplit('.').next().unwrap_or_default();
+                text.push_str(&format!("# {key} = {example}\n"));
+            }
+            continue;
         } else if let Some((key, _)) = line.split_once(" = ") {
             let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
             comment(&mut text, schema, &path);

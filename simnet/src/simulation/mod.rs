@@ -49,7 +49,7 @@ use economy::Economy;
 use event::Event;
 use settling::Settled;
 
-pub use setup::Parts;
+pub use setup::{Clock, Parts, clock};
 pub use watch::Seen;
 pub use world::{Answer, World};
 

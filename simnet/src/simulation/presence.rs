@@ -5,6 +5,7 @@ use protocol::node::{Node, NodeConfig};
 use super::{ASLEEP, Event, Simulation, number};
 use crate::{
     data,
+    faults::Rhythm,
     kernel::{Actor, Purpose, Time},
     nodes::Kind,
     scenario::FaultKind,
@@ -47,11 +48,29 @@ impl Simulation {
 
     /// A node that comes and goes will leave at the end of this session.
     pub(super) fn plan_leave(&mut self, index: usize) {
-        let node = &self.nodes[index];
-        let (me, session) = (number(index), node.session);
-        if node.kind == Kind::Honest && self.sessions.is_restless(me) {
-            let lasts = self.sessions.session(me, session.into());
-            self.push_own(self.now.after(lasts), index, Event::Leave(session & Event::MAX));
+        let (me, session) = (number(index), self.nodes[index].session);
+        let end = match self.rhythm(index) {
+            Rhythm::Steady => return,
+            Rhythm::Sessions => self.now.after(self.sessions.session(me, session.into())),
+            Rhythm::Evening => self.sessions.evening(me, self.now, self.hours_ahead(me)).1,
+        };
+        self.push_own(end, index, Event::Leave(session & Event::MAX));
+    }
+
+    /// When a node that comes and goes is there next, if it is not to be there now.
+    pub(super) fn absent_until(&self, index: usize) -> Option<Time> {
+        let me = number(index);
+        if self.rhythm(index) != Rhythm::Evening {
+            return None;
+        }
+        let (start, _) = self.sessions.evening(me, self.now, self.hours_ahead(me));
+        (start > self.now).then_some(start)
+    }
+
+    fn rhythm(&self, index: usize) -> Rhythm {
+        match self.nodes[index].kind {
+            Kind::Honest => self.sessions.rhythm(number(index)),
+            _ => Rhythm::Steady,
         }
     }
 
@@ -59,10 +78,14 @@ impl Simulation {
     pub(super) fn leave(&mut self, index: usize) {
         self.go(index);
         let (me, session) = (number(index), self.nodes[index].session);
-        if self.nodes[index].kind == Kind::Honest && self.sessions.is_restless(me) {
-            let back = self.sessions.returns(me, session.into(), self.now, self.hours_ahead(me));
-            self.push_own(back, index, Event::Return);
-        }
+        let back = match self.rhythm(index) {
+            Rhythm::Steady => return,
+            Rhythm::Sessions => {
+                self.sessions.returns(me, session.into(), self.now, self.hours_ahead(me))
+            }
+            Rhythm::Evening => self.sessions.evening(me, self.now, self.hours_ahead(me)).0,
+        };
+        self.push_own(back.max(self.now), index, Event::Return);
     }
 
     pub(super) fn go(&mut self, index: usize) {

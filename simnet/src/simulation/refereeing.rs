@@ -50,6 +50,7 @@ impl Simulation {
         scenario.events.is_empty()
             && scenario.adversaries.is_empty()
             && scenario.churn.model == ChurnModel::None
+            && scenario.churn.evening <= 0.0
             && scenario.population.offline <= 0.0
             && scenario.net.loss <= 0.02
             && has_lines

@@ -107,6 +107,34 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     Ok(simulation)
 }
 
+/// The clock of a scenario, in virtual time from the start of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// The first epoch in which storage is proven.
+    pub first: protocol::Epoch,
+    /// When it begins.
+    pub begins: Time,
+    /// How long an epoch is, in microseconds.
+    pub epoch: u64,
+    /// When the last of them is over; its settlement comes after.
+    pub ends: Time,
+}
+
+/// When the epochs of a scenario are, so that faults can be put at them.
+///
+/// # Errors
+/// [`SetupError`] for a scenario that could not start: an impossible one, or one whose data or
+/// regions are not there.
+pub fn clock(scenario: &Scenario) -> Result<Clock, SetupError> {
+    scenario.check()?;
+    network(scenario, None, Draws::new(scenario.seed))?;
+    let chain = Chain::deploy(scenario, setup_blocks(scenario.population.nodes))?;
+    let first = protocol::Epoch(crate::scenario::WARM_UP_EPOCHS);
+    let start = |epoch| block_time(scenario, chain.view().schedule.start(epoch).0);
+    let ends = start(protocol::Epoch(first.0 + scenario.epochs));
+    Ok(Clock { first, begins: start(first), epoch: scenario.epoch_span().0, ends })
+}
+
 fn all_packs(data: &[Contributor]) -> Vec<(Hash, u64)> {
     let parts = data.iter().flat_map(|contributor| &contributor.parts);
     parts.flat_map(|part| part.packs.iter().copied()).collect()
@@ -134,6 +162,10 @@ impl Simulation {
     /// A node is there at the start, or not.
     fn begin(&mut self, index: usize, leaves: Option<Time>) {
         if leaves == Some(Time(0)) {
+            return;
+        }
+        if let Some(at) = self.absent_until(index) {
+            self.push_own(at, index, Event::Return);
             return;
         }
         self.start_machine(index);
@@ -181,7 +213,7 @@ fn network(
 ) -> Result<Network, SetupError> {
     let underlay = match own {
         Some(underlay) => underlay,
-        None => network::build(&scenario.net, scenario.population.nodes, draws)?,
+        None => network::build(scenario, draws)?,
     };
     let faults = Faults::new(&scenario.events, underlay.regions(), draws)?;
     Ok(Network::new(scenario, underlay, faults))

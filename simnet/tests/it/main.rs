@@ -6,6 +6,7 @@ mod closed_forms;
 mod determinism;
 mod fuzz;
 mod outcomes;
+mod preset;
 mod results;
 mod scenario;
 mod scenario_file;
