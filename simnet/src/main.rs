@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     match done {
         Ok(end) => ExitCode::from(end.code()),
         Err(error) => {
-            eprintln!("simnet: {error:#}");
+            eprintln!("simnet: {}", commands::said(&error));
             ExitCode::from(commands::code_of(&error))
         }
     }

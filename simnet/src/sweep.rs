@@ -82,7 +82,7 @@ pub fn plan(file: &ScenarioFile) -> Result<Vec<Job>, FileError> {
         settings.push(("seed".to_owned(), seed));
         let at = file.with(&settings)?.without_sweep();
         at.possible()?;
-        let key = format!("{}\n{}", env!("CARGO_PKG_VERSION"), at.text());
+        let key = format!("{}\n{}\n{}", env!("CARGO_PKG_VERSION"), crate::data::hash(), at.text());
         let key = blake3::hash(key.as_bytes()).to_hex()[..16].to_owned();
         let shown = point.settings.iter().map(|(key, value)| (key.clone(), plain(value)));
         jobs.push(Job { key, settings: shown.collect(), file: at });

@@ -7,6 +7,7 @@ use serde_json::json;
 use simnet::{
     compare::{Difference, compare},
     plot::short,
+    sweep::Row,
 };
 
 use super::{End, print, rows_of};
@@ -28,7 +29,14 @@ impl Compare {
         let (a, b) = (rows_of(&self.a)?, rows_of(&self.b)?);
         let differences = compare(&a, &b);
         if differences.is_empty() {
-            anyhow::bail!("the two have no parameters and key figures in common");
+            anyhow::bail!(
+                "no point of {} is in {}: the first has {}, the second {}; compare two runs, or two \
+                 sweeps with the same values",
+                self.a.display(),
+                self.b.display(),
+                points(&a),
+                points(&b)
+            );
         }
         if self.json {
             print(&format!("{}\n", json!({ "differences": differences })));
@@ -36,6 +44,15 @@ impl Compare {
             print(&table(&differences));
         }
         Ok(End::Well)
+    }
+}
+
+/// What a set of runs is at.
+fn points(rows: &[Row]) -> String {
+    match rows.first() {
+        None => "no finished run".to_owned(),
+        Some(row) if row.settings.is_empty() => "one scenario without a sweep".to_owned(),
+        Some(row) => format!("points like {}", row.label()),
     }
 }
 

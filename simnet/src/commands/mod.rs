@@ -66,9 +66,25 @@ impl End {
 /// The exit code of an error: what the simulated network did, or else bad input.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
-        Some(Failure::Setup(SetupError::Scenario(_))) | None => 2,
+        None => 2,
+        Some(Failure::Setup(
+            SetupError::Scenario(_) | SetupError::Region(_) | SetupError::Data(_),
+        )) => 2,
         Some(_) => End::Crashed.code(),
     }
+}
+
+/// An error with its causes; those that it has quoted itself are not said again.
+pub(crate) fn said(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// A scenario file and what the command line changes of it.

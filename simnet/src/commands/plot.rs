@@ -25,8 +25,7 @@ impl Plot {
             let jobs = plan(&file)?;
             let mut rows = Journal::open(&self.dir)?.of(&jobs);
             rows.retain(|row| row.crash.is_none());
-            let (name, question) = (&file.scenario.name, &file.scenario.question);
-            (sweep_plots(&rows), sweep_page(name, question, &rows, jobs.len()))
+            (sweep_plots(&rows), sweep_page(&file, &rows, jobs.len()))
         } else {
             let saved = Saved::read(&self.dir)?;
             (run_plots(&saved), page(&saved))

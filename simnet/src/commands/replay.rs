@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::atomic::Ordering};
 
 use clap::Args;
 use serde_json::json;
-use simnet::{Seen, output::Saved, runner, scenario_file::ScenarioFile, units::Span};
+use simnet::{
+    Seen, output::Saved, runner, scenario_file::ScenarioFile, sweep::JOURNAL, units::Span,
+};
 
 use super::{End, print, watch_interrupts};
 
@@ -33,6 +35,14 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn execute(&self) -> anyhow::Result<End> {
+        if self.dir.join(JOURNAL).exists() {
+            let sweep = self.dir.join("sweep.toml");
+            anyhow::bail!(
+                "{} is a sweep; a run is replayed: simnet run {} --set KEY=VALUE --out DIR makes one",
+                self.dir.display(),
+                sweep.display()
+            );
+        }
         let saved = Saved::read(&self.dir)?;
         let file = ScenarioFile::read(&self.dir.join("scenario.toml"))?;
         let nodes = file.scenario.population.nodes;

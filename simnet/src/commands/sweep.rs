@@ -7,7 +7,7 @@ use serde_json::json;
 use simnet::{
     output::{WriteError, prepare, sweep_page, write_file, write_table},
     plot::short,
-    scenario_file::ScenarioFile,
+    scenario_file::{Assertion, ScenarioFile},
     sweep::{Job, Journal, Row, make_all, plan, summary},
 };
 
@@ -55,7 +55,7 @@ impl Sweep {
         let failed = self.make(&open, threads, &mut journal)?;
         let rows = journal.of(&jobs);
         self.write(&file, &rows, jobs.len())?;
-        self.say(&rows, jobs.len());
+        self.say(&file, &rows, jobs.len());
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -112,14 +112,13 @@ impl Sweep {
     fn write(&self, file: &ScenarioFile, rows: &[Row], planned: usize) -> Result<(), WriteError> {
         write_table(&self.out, "summary", &summary(rows), &file.out.formats)?;
         if file.out.report {
-            let (name, question) = (&file.scenario.name, &file.scenario.question);
-            let page = sweep_page(name, question, rows, planned);
+            let page = sweep_page(file, rows, planned);
             write_file(&self.out.join("report.html"), page.as_bytes())?;
         }
         Ok(())
     }
 
-    fn say(&self, rows: &[Row], planned: usize) {
+    fn say(&self, file: &ScenarioFile, rows: &[Row], planned: usize) {
         if self.json {
             let value = json!({ "planned": planned, "runs": rows });
             print(&format!("{value}\n"));
@@ -138,6 +137,7 @@ impl Sweep {
                 row.broken.join("; ")
             ));
         }
+        print(&means(rows, &file.checks));
         let partial = if rows.len() < planned { "; these results are partial" } else { "" };
         print(&format!(
             "\n{} of {planned} runs are done{partial}; see {}\n",
@@ -145,4 +145,38 @@ impl Sweep {
             self.out.join("report.html").display()
         ));
     }
+}
+
+/// Figures that a table has where the file checks none.
+const USUAL: [&str; 5] =
+    ["durability", "replicas_proven", "honest_unpaid", "pay_honest_mean", "pay_adverse_mean"];
+
+#[expect(clippy::cast_precision_loss, reason = "a number of seeds")]
+/// A line for each point of the grid: the means over its seeds of the figures that are checked.
+fn means(rows: &[Row], checks: &[Assertion]) -> String {
+    let checked: Vec<&str> = checks.iter().map(|check| check.kpi.as_str()).collect();
+    let figures = if checked.is_empty() { &USUAL[..] } else { &checked };
+    let mut points: Vec<(String, Vec<&Row>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.crash.is_none()) {
+        match points.iter_mut().find(|(label, _)| *label == row.label()) {
+            Some((_, same)) => same.push(row),
+            None => points.push((row.label(), vec![row])),
+        }
+    }
+    let width = points.iter().map(|(label, _)| label.len()).max().unwrap_or(0).max(4);
+    let mut text = format!("\n{:<width$}", "mean");
+    figures.iter().for_each(|name| text.push_str(&format!("  {name:>16}")));
+    for (label, rows) in &points {
+        text.push_str(&format!("\n{label:<width$}"));
+        for name in figures {
+            let of = |row: &&Row| row.kpis.iter().find(|kpi| kpi.name == *name)?.value;
+            let values: Vec<f64> = rows.iter().filter_map(of).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let shown = if values.is_empty() { "–".to_owned() } else { short(mean) };
+            let width = name.len().max(16);
+            text.push_str(&format!("  {shown:>width$}"));
+        }
+    }
+    text.push('\n');
+    text
 }

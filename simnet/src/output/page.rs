@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Saved, run_plots, sweep_plots};
+use super::{COMMIT, Saved, run_plots, sweep_plots};
 use crate::{
     plot::{Plot, STYLE, escape, short},
     report::KPIS,
+    scenario_file::ScenarioFile,
     sweep::Row,
 };
 
@@ -99,7 +100,7 @@ fn figures(page: &mut Page, run: &Saved) {
     for kpi in &run.kpis {
         let words = KPIS.iter().find(|words| words.name == kpi.name);
         page.put(format_args!(
-            "<tr><td><code>{}</code><td class=\"soft\">{}<td class=\"num\">{}<td>{}</tr>",
+            "<tr><td><code class=\"name\">{}</code><td class=\"soft\">{}<td class=\"num\">{}<td>{}</tr>",
             escape(&kpi.name),
             escape(words.map_or("", |words| words.about)),
             kpi.value.map_or("–".to_owned(), short),
@@ -129,9 +130,10 @@ fn facts(page: &mut Page, run: &Saved) {
     page.put(format_args!("<section><h2>Scenario</h2><pre>{}</pre></section>", escape(&scenario)));
 }
 
-/// The page of a sweep.
-pub fn sweep_page(name: &str, question: &str, rows: &[Row], planned: usize) -> String {
-    let mut page = Page::new(name);
+/// The page of a sweep of a file of which these runs are done.
+pub fn sweep_page(file: &ScenarioFile, rows: &[Row], planned: usize) -> String {
+    let question = &file.scenario.question;
+    let mut page = Page::new(&file.scenario.name);
     if !question.is_empty() {
         page.put(format_args!("<p>{}</p>", escape(question)));
     }
@@ -142,20 +144,61 @@ pub fn sweep_page(name: &str, question: &str, rows: &[Row], planned: usize) -> S
         ));
     }
     page.plots(&sweep_plots(rows));
+    runs(&mut page, rows);
+    page.put(format_args!(
+        "<section><h2>To repeat it</h2><p>simnet {} {}</p><pre>{}</pre></section>",
+        env!("CARGO_PKG_VERSION"),
+        COMMIT.unwrap_or(""),
+        escape(&file.text())
+    ));
+    page.finish()
+}
+
+/// One line per run, with the figures that differ between runs; the others are said once.
+fn runs(page: &mut Page, rows: &[Row]) {
+    let values = |name: &str| -> Vec<Option<f64>> {
+        let of = |row: &Row| row.kpis.iter().find(|kpi| kpi.name == name).and_then(|kpi| kpi.value);
+        rows.iter().map(of).collect()
+    };
+    let kpis = rows.first().map_or(&[][..], |row| &row.kpis);
+    let (varied, same): (Vec<_>, Vec<_>) = kpis
+        .iter()
+        .map(|kpi| (kpi.name.as_str(), values(&kpi.name)))
+        .partition(|(_, values)| values.windows(2).any(|pair| pair[0] != pair[1]));
     page.put(format_args!("<section><h2>All runs</h2><table><tr><th>parameters<th>seed"));
-    let names: Vec<_> =
-        rows.first().map_or(Vec::new(), |row| row.kpis.iter().map(|kpi| &kpi.name).collect());
-    for name in &names {
+    for (name, _) in &varied {
         page.put(format_args!("<th class=\"num\">{}", escape(name)));
     }
     page.put(format_args!("<th>checks</tr>"));
-    for row in rows {
+    for (at, row) in rows.iter().enumerate() {
         page.put(format_args!("<tr><td>{}<td>{}", escape(&row.label()), row.seed));
-        for kpi in &row.kpis {
-            page.put(format_args!("<td class=\"num\">{}", kpi.value.map_or("–".to_owned(), short)));
+        for (_, values) in &varied {
+            page.put(format_args!(
+                "<td class=\"num\">{}",
+                values[at].map_or("–".to_owned(), short)
+            ));
         }
-        page.put(format_args!("{}</tr>", mark(row.holds)));
+        let crash = row.crash.iter().map(|what| format!("crashed: {what}"));
+        let broken: Vec<_> = crash.chain(row.broken.iter().cloned()).collect();
+        page.put(format_args!("<td{}</tr>", outcome(row.holds, &broken)));
     }
-    page.put(format_args!("</table></section>"));
-    page.finish()
+    page.put(format_args!("</table>"));
+    let same = same.iter().filter_map(|(name, values)| {
+        Some(format!("{name} {}", short(values.first().copied().flatten()?)))
+    });
+    let same: Vec<_> = same.collect();
+    if !same.is_empty() {
+        let same = escape(&same.join(", "));
+        page.put(format_args!("<p class=\"soft\">The same in all of them: {same}.</p>"));
+    }
+    page.put(format_args!("</section>"));
+}
+
+/// The end of a cell that says whether everything holds, and what does not.
+fn outcome(holds: bool, broken: &[String]) -> String {
+    match (holds, broken.is_empty()) {
+        (true, _) => " class=\"ok\">holds</td>".to_owned(),
+        (false, true) => " class=\"fail\">FAILS</td>".to_owned(),
+        (false, false) => format!(" class=\"fail\">{}</td>", escape(&broken.join("; "))),
+    }
 }

@@ -178,8 +178,11 @@ fn heat(
     Plot::new(&title, x, y, Marks::Heat { columns, rows: lines, cells })
 }
 
+/// Points of the grid whose lines one plot has, at most.
+const FANS: usize = 6;
+
 /// What changes over epochs: the median and the 10th to 90th percentile over seeds, for each point
-/// of the grid, up to six.
+/// of the grid, up to [`FANS`].
 fn fans(rows: &[Row]) -> Vec<(String, Plot)> {
     let mut groups: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows {
@@ -189,7 +192,13 @@ fn fans(rows: &[Row]) -> Vec<(String, Plot)> {
             None => groups.push((label, vec![row])),
         }
     }
-    groups.truncate(6);
+    let all = groups.len();
+    if all > FANS {
+        // The first and the last point of the grid, and those at even steps between them.
+        let shown: Vec<usize> = (0..FANS).map(|n| n * (all - 1) / (FANS - 1)).collect();
+        let kept = groups.into_iter().enumerate().filter(|(at, _)| shown.contains(at));
+        groups = kept.map(|(_, group)| group).collect();
+    }
     let mut by_line: BTreeMap<(&str, &str, &str), Vec<Series>> = BTreeMap::new();
     for (label, group) in &groups {
         for line in group.first().map_or(&[][..], |row| &row.lines) {
@@ -203,10 +212,21 @@ fn fans(rows: &[Row]) -> Vec<(String, Plot)> {
             by_line.entry(key).or_default().push(fan(name, &runs));
         }
     }
-    let plots = by_line.into_iter().map(|((name, over, unit), series)| {
-        let x = if over == "epoch" { "epoch" } else { "time, h" };
-        let plot = Plot::new(&format!("{name} over time"), x, unit, Marks::Lines(series));
-        (format!("fan-{}", file_name(name)), plot)
+    let of = if all > FANS { format!(" ({FANS} of {all} points)") } else { String::new() };
+    let plots = by_line.into_iter().filter(|(_, series)| varies(series));
+    let plots = plots.map(|((name, over, unit), series)| {
+        let (x, words) =
+            if over == "epoch" { ("epoch", "by epoch") } else { ("time, h", "over time") };
+        let plot = Plot::new(&format!("{name} {words}{of}"), x, unit, Marks::Lines(series));
+        (file_name(&format!("fan-{name} {words}")), plot)
     });
     plots.collect()
+}
+
+/// Whether a plot of these lines shows more than one level.
+fn varies(series: &[Series]) -> bool {
+    let edges = series.iter().flat_map(|line| &line.band).flat_map(|(_, low, high)| [low, high]);
+    let mut values = series.iter().flat_map(|line| &line.points).map(|(_, y)| y).chain(edges);
+    let Some(first) = values.next() else { return false };
+    values.any(|value| (value - first).abs() > f64::EPSILON)
 }

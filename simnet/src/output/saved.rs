@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Cost, Finished,
+    COMMIT, Cost, Finished,
     tables::{open, seconds},
 };
 use crate::{
@@ -64,7 +64,8 @@ pub struct SavedCheck {
 pub struct Saved {
     /// Version of simnet.
     pub version: String,
-    /// The commit it was built from, where the builder said so.
+    /// The commit it was built from, with `-dirty` where files had changed since; none where it was
+    /// built outside of a checkout and `SIMNET_COMMIT` did not say.
     pub commit: Option<String>,
     /// From which every draw followed.
     pub seed: u64,
@@ -169,7 +170,7 @@ impl Saved {
         let checks = checks.map(|c| SavedCheck { name: c.name.to_owned(), holds: c.holds });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("SIMNET_COMMIT").map(str::to_owned),
+            commit: COMMIT.map(str::to_owned),
             seed: report.scenario.seed,
             scenario_hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
             data_hash: crate::data::hash().to_string(),

@@ -61,6 +61,14 @@ fn bad_input_ends_with_2_and_says_what_is_right() {
         (vec!["replay", "nowhere"], "has to be the --out folder of a run"),
         (vec!["compare", "nowhere", "nowhere"], "has no results"),
         (vec!["explain", "net.los"], "did you mean `net.loss`?"),
+        (
+            vec!["run", "a.toml", "--set", "net.underlay=matrix", "--set", "net.data=rtt"],
+            "no data set",
+        ),
+        (
+            vec!["check", "a.toml", "--set", "net.underlay=matrix", "--set", "net.data=rtt"],
+            "no data set",
+        ),
         (vec!["new", "a"], "cannot write a.toml"),
         (vec!["new", "../a"], "letters, digits"),
     ] {
@@ -68,6 +76,33 @@ fn bad_input_ends_with_2_and_says_what_is_right() {
         assert_eq!(code, 2, "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_word_of_a_key_is_explained_as_the_key_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let explain = |name| simnet(dir.path(), &["explain", name]);
+    assert_eq!(explain("event.do"), explain("event.N.do"));
+    assert_eq!(explain("event.0.do"), explain("event.N.do"));
+    assert!(explain("rpc-outage").1.starts_with("event.N.do = \"rpc-outage\": Nodes neither see"));
+    assert!(explain("population.preset").1.contains("measured: access-ookla-2025"));
+}
+
+#[test]
+fn what_cannot_be_compared_or_replayed_says_why() {
+    let dir = with(&format!("{TINY}[sweep]\nnet.loss = [0.0, 0.1]\n"));
+    assert_eq!(simnet(dir.path(), &["run", "a.toml", "--out", "r"]).0, 0);
+    let (code, out, _) = simnet(dir.path(), &["sweep", "a.toml", "--out", "s"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("net.loss=0.1") && out.contains("honest_unpaid"), "{out}");
+    let (code, _, error) = simnet(dir.path(), &["compare", "r", "s"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("one scenario without a sweep, the second points like net.loss="));
+    let (code, _, error) = simnet(dir.path(), &["replay", "s"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("s is a sweep; a run is replayed"), "{error}");
+    let (_, _, error) = simnet(dir.path(), &["run", "none.toml"]);
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, sync::atomic::AtomicBool, time::Duration};
 
 use simnet::{
-    output::{Cost, Finished, Saved, page, run_plots},
+    output::{Cost, Finished, Saved, page, run_plots, sweep_page, sweep_plots},
     runner,
     scenario_file::ScenarioFile,
     sweep::{JOURNAL, Journal, make_all, plan, summary},
@@ -114,6 +114,12 @@ fn a_sweep_goes_on_where_it_was_stopped_and_gives_the_same_rows() {
 
     let table = summary(&rows);
     assert_eq!(table.rows(), 4);
+    let plots = sweep_plots(&rows);
+    let mut names: Vec<_> = plots.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "one file each: {names:?}");
+    let html = sweep_page(&sweep(), &rows, 4);
+    assert!(html.contains("[sweep.net]") && html.contains("The same in all of them: "));
     for name in ["param.net.loss", "seed", "durability", "holds", "trace"] {
         assert!(table.column(name).is_some(), "{name}");
     }
