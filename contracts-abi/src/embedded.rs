@@ -3,7 +3,7 @@
 //! Transactions are queued by [`EmbeddedChain::submit`] and executed in that order by
 //! [`EmbeddedChain::mine`]; senders need neither keys nor ether. The bytecode is the deployed one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use alloy::primitives::{Address, TxKind, U256};
 use alloy::sol_types::SolCall;
@@ -15,11 +15,15 @@ use crate::convert::{
     Call, EncodeError, LogError, RevertReason, address, decode_log, encode, needs_proposal,
 };
 use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
-use crate::devchain::{Block, CallError, DevChain, DevConfig, Message, MineError, Outcome, Status};
+use crate::devchain::{
+    Block, CallError, DevChain, DevConfig, Message, MineError, Outcome, RewindError, Status,
+};
 use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
 
 /// Who deploys the contracts in a simulation.
 const DEPLOYER: Address = Address::repeat_byte(0xde);
+/// Whose balance tells a block from the one that it replaces.
+const REPLACER: Address = Address::repeat_byte(0xfe);
 
 /// Why an embedded network could not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,19 @@ pub struct EmbeddedChain {
     /// Indices in the queue of the calls that are the transactions themselves, not approvals.
     submitted: Vec<usize>,
     proposals: BTreeMap<Epoch, Settlement>,
+    /// The newest blocks that can be replaced, the last one last.
+    past: VecDeque<Sent>,
+    depth: usize,
+    /// How often blocks were replaced.
+    replaced: u64,
+}
+
+/// What was sent for a block, and the proposals that it replaced.
+#[derive(Debug)]
+struct Sent {
+    queue: Vec<Message>,
+    submitted: Vec<usize>,
+    replaced: Vec<(Epoch, Option<Settlement>)>,
 }
 
 impl EmbeddedChain {
@@ -95,7 +112,16 @@ impl EmbeddedChain {
             queue: Vec::new(),
             submitted: Vec::new(),
             proposals: BTreeMap::new(),
+            past: VecDeque::new(),
+            depth: 0,
+            replaced: 0,
         })
+    }
+
+    /// From now on the newest `depth` blocks can be replaced.
+    pub fn keep_past(&mut self, depth: usize) {
+        self.depth = depth;
+        self.chain.keep_past(depth);
     }
 
     /// Where the contracts are.
@@ -139,22 +165,57 @@ impl EmbeddedChain {
     /// Never on a chain in memory, whose contracts are ours: their logs decode.
     pub fn mine(&mut self, timestamp: Timestamp) -> MinedBlock {
         let queue = std::mem::take(&mut self.queue);
+        let submitted = std::mem::take(&mut self.submitted);
         let mined = self
             .chain
             .mine_messages(timestamp.0 / 1_000, &queue)
             .expect("a chain in memory has no disk that could fail");
-        let results = std::mem::take(&mut self.submitted)
-            .into_iter()
-            .map(|index| executed(&mined.block, &mined.results[index]))
-            .collect();
+        let results =
+            submitted.iter().map(|index| executed(&mined.block, &mined.results[*index])).collect();
         let events = events(&mined.block, &self.deployment)
             .expect("our own contracts emit what their interfaces declare");
+        let mut replaced = Vec::new();
         for event in &events {
             if let ChainEvent::Proposed { settlement, .. } = event {
-                self.proposals.insert(settlement.epoch, *settlement);
+                let before = self.proposals.insert(settlement.epoch, *settlement);
+                replaced.push((settlement.epoch, before));
             }
         }
+        if self.depth > 0 {
+            self.past.push_back(Sent { queue, submitted, replaced });
+            self.past.drain(..self.past.len().saturating_sub(self.depth));
+        }
         MinedBlock { header: header(&mined.block), events, results }
+    }
+
+    /// Replaces the newest blocks by as many empty ones, at the given times: what was sent for them
+    /// waits for the next block again, before what came later.
+    ///
+    /// # Errors
+    /// [`RewindError`] for more blocks than are kept; nothing is replaced then.
+    pub fn replace(&mut self, times: &[Timestamp]) -> Result<Vec<MinedBlock>, RewindError> {
+        self.chain.rewind(times.len())?;
+        let (mut queue, mut submitted, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
+        for sent in self.past.split_off(self.past.len() - times.len()) {
+            submitted.extend(sent.submitted.iter().map(|index| index + queue.len()));
+            queue.extend(sent.queue);
+            proposals.extend(sent.replaced);
+        }
+        for (epoch, before) in proposals.into_iter().rev() {
+            match before {
+                Some(settlement) => self.proposals.insert(epoch, settlement),
+                None => self.proposals.remove(&epoch),
+            };
+        }
+        submitted.extend(self.submitted.drain(..).map(|index| index + queue.len()));
+        queue.append(&mut self.queue);
+        // Blocks that were empty before as well have to be others: their maker is another.
+        self.replaced += 1;
+        let changed = self.chain.set_balance(REPLACER, U256::from(self.replaced));
+        changed.expect("a chain in memory has no disk that could fail");
+        let blocks = times.iter().map(|time| self.mine(*time)).collect();
+        (self.queue, self.submitted) = (queue, submitted);
+        Ok(blocks)
     }
 
     // --- reads

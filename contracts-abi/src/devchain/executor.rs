@@ -20,6 +20,7 @@ use revm::{
 };
 
 use super::config::HARD_FORK;
+use super::undo::Undo;
 
 type Db = CacheDB<EmptyDB>;
 type Evm = MainnetEvm<MainnetContext<Db>>;
@@ -33,11 +34,14 @@ const BLOCK_HASH_WINDOW: u64 = 256;
 pub(crate) struct Executor {
     db: Db,
     chain_id: u64,
+    /// What changes since the newest block replaced, on a chain whose blocks can be taken back.
+    undo: Option<Undo>,
 }
 
 /// An EVM that has borrowed the state; give it back with [`Executor::close`].
 pub(crate) struct Session {
     evm: Evm,
+    undo: Option<Undo>,
 }
 
 /// A transaction that was executed and committed.
@@ -54,7 +58,7 @@ impl Executor {
         let code = Bytecode::new_raw(HISTORY_STORAGE_CODE.clone());
         let history = AccountInfo { nonce: 1, ..AccountInfo::default() }.with_code(code);
         db.insert_account_info(HISTORY_STORAGE_ADDRESS, history);
-        Self { db, chain_id }
+        Self { db, chain_id, undo: None }
     }
 
     /// Lends the state to an EVM that executes in the given block.
@@ -67,12 +71,13 @@ impl Executor {
             .with_block(env)
             .with_db(std::mem::take(&mut self.db))
             .build_mainnet();
-        Session { evm }
+        Session { evm, undo: self.undo.take() }
     }
 
     /// Takes the state back.
     pub(crate) fn close(&mut self, session: Session) {
         self.db = session.evm.ctx.journaled_state.database;
+        self.undo = session.undo;
     }
 
     /// An account's nonce, balance and code hash; the empty account where there is none.
@@ -95,6 +100,9 @@ impl Executor {
 
     /// Sets an account's balance and returns the commitment to the change.
     pub(crate) fn set_balance(&mut self, address: Address, balance: U256) -> B256 {
+        if let Some(undo) = &mut self.undo {
+            undo.remember_whole(&self.db, address);
+        }
         let mut info = self.account(address);
         info.balance = balance;
         self.db.insert_account_info(address, info);
@@ -104,12 +112,38 @@ impl Executor {
         keccak256(bytes)
     }
 
-    /// Makes a sealed block's hash visible to `BLOCKHASH`.
-    pub(crate) fn remember_block(&mut self, number: u64, hash: B256) {
+    /// Makes a sealed block's hash visible to `BLOCKHASH`; the one that it pushes out.
+    pub(crate) fn remember_block(&mut self, number: u64, hash: B256) -> Option<(u64, B256)> {
         let hashes = &mut self.db.cache.block_hashes;
         hashes.insert(U256::from(number), hash);
-        if let Some(old) = number.checked_sub(BLOCK_HASH_WINDOW + 1) {
-            hashes.remove(&U256::from(old));
+        let old = number.checked_sub(BLOCK_HASH_WINDOW + 1)?;
+        hashes.remove(&U256::from(old)).map(|hash| (old, hash))
+    }
+
+    /// From now on remembers what changes replace, or stops to.
+    pub(crate) fn record(&mut self, is_on: bool) {
+        self.undo = is_on.then(Undo::default);
+    }
+
+    /// What was replaced since the last call.
+    pub(crate) fn changes(&mut self) -> Option<Undo> {
+        self.undo.as_mut().map(std::mem::take)
+    }
+
+    /// Takes back what changed since the newest block, then what a block changed.
+    pub(crate) fn take_back(
+        &mut self,
+        undo: Option<Undo>,
+        block: Option<(u64, Option<(u64, B256)>)>,
+    ) {
+        let since = self.changes();
+        since.into_iter().chain(undo).for_each(|undo| undo.apply(&mut self.db));
+        if let Some((number, forgotten)) = block {
+            let hashes = &mut self.db.cache.block_hashes;
+            hashes.remove(&U256::from(number));
+            if let Some((old, hash)) = forgotten {
+                hashes.insert(U256::from(old), hash);
+            }
         }
     }
 
@@ -169,7 +203,11 @@ impl Session {
 
     fn commit(&mut self, state: EvmState) -> B256 {
         let change = commitment(&state);
-        self.evm.ctx.journaled_state.database.commit(state);
+        let db = &mut self.evm.ctx.journaled_state.database;
+        if let Some(undo) = &mut self.undo {
+            state.iter().for_each(|(address, after)| undo.remember(db, *address, after));
+        }
+        db.commit(state);
         change
     }
 }

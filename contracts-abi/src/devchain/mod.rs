@@ -3,8 +3,9 @@
 //! No sockets, clocks or threads: time is an argument, blocks are built when asked. The JSON-RPC
 //! server ([`crate::rpc`]) and the simulator ([`crate::embedded`]) drive the same [`DevChain`].
 //!
-//! Invariants: equal configurations and inputs give equal block hashes; there are no reorgs; what
-//! was acknowledged on a persistent chain survives a kill; a chain whose log could not be written
+//! Invariants: equal configurations and inputs give equal block hashes; blocks are taken back only on
+//! a chain in memory that was asked to keep what that takes ([`DevChain::keep_past`]); what was
+//! acknowledged on a persistent chain survives a kill; a chain whose log could not be written
 //! stops rather than run ahead of its disk.
 //!
 //! What it does not do: blob and set-code transactions, state of past blocks, account proofs.
@@ -17,6 +18,7 @@ mod keys;
 mod pool;
 mod query;
 mod tx;
+mod undo;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -37,12 +39,14 @@ pub use keys::{DEV_ACCOUNTS, DEV_KEYS, dev_accounts};
 pub use pool::PoolError;
 pub use query::{CallError, LocatedLog, LogQueryError, block_logs};
 pub use tx::{DecodeError, Message};
+pub use undo::RewindError;
 
 use block::{BlockBuilder, Refused, block_env, next_base_fee, next_header};
 use executor::Executor;
 use journal::{Frame, Journal};
 use pool::Pool;
 use tx::Candidate;
+use undo::Past;
 
 /// Why a chain could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +171,8 @@ pub struct DevChain {
     /// Changes made by hand since the head, which the next block commits to.
     manual: Vec<B256>,
     journal: Option<Journal>,
+    /// What can be taken back; nothing unless it was asked for.
+    past: Option<Past>,
     stopped: bool,
 }
 
@@ -377,6 +383,7 @@ impl DevChain {
             pool: Pool::default(),
             manual: Vec::new(),
             journal: None,
+            past: None,
             stopped: false,
         }
     }
@@ -479,7 +486,10 @@ impl DevChain {
             self.write(&frame)?;
         }
         let number = block.number();
-        self.executor.remember_block(number, block.hash);
+        let forgotten = self.executor.remember_block(number, block.hash);
+        if let (Some(past), Some(undo)) = (&mut self.past, self.executor.changes()) {
+            past.keep(undo, forgotten);
+        }
         self.by_hash.insert(block.hash, number);
         for (index, tx) in block.transactions.iter().enumerate() {
             self.transactions.insert(*tx.tx_hash(), Location { block: number, index });

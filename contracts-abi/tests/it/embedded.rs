@@ -167,3 +167,80 @@ fn thousands_of_transactions_fit_into_a_second() {
     println!("{:.0} anchors a second", 2_000.0 / spent.as_secs_f64());
     assert!(spent.as_secs() < 20, "a busy machine is slow, and not that slow: {spent:?}");
 }
+
+/// Registers somebody and stakes for him, each in a block.
+fn two_blocks(chain: &mut EmbeddedChain, first: u64) -> AccountId {
+    chain.submit(ALICE, &register()).unwrap();
+    let block = chain.mine(Timestamp(first * 1_000));
+    let Some(ChainEvent::AccountRegistered { account, .. }) = block.events.first() else {
+        panic!("no registration: {block:?}");
+    };
+    chain.submit(ALICE, &Transaction::StakeFor { account: *account, amount: open(50) }).unwrap();
+    chain.mine(Timestamp((first + 1) * 1_000));
+    *account
+}
+
+#[test]
+fn replaced_blocks_leave_nothing_behind_and_their_transactions_come_again() {
+    let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    chain.keep_past(4);
+    for second in 5..15 {
+        chain.mine(Timestamp(second * 1_000));
+    }
+    let before = (chain.balance(ALICE).unwrap(), chain.head());
+    let account = two_blocks(&mut chain, 15);
+    let old = chain.head();
+    assert_eq!(chain.stake(account).unwrap(), open(50));
+
+    // What waits comes after what comes again.
+    chain.transfer(ALICE, EvmAddress([7; 20]), open(3));
+    let times = [Timestamp(15_000), Timestamp(16_000)];
+    let blocks = chain.replace(&times).unwrap();
+    assert_eq!(blocks.len(), 2);
+    assert!(blocks.iter().all(|block| block.results.is_empty() && block.events.is_empty()));
+    assert_eq!(blocks[0].header.number.0, before.1.number.0 + 1);
+    assert_eq!(chain.head().number, old.number);
+    assert_ne!(chain.head().hash, old.hash);
+    assert_eq!(chain.balance(ALICE).unwrap(), before.0);
+    assert_eq!(chain.stake(account).unwrap(), Amount::ZERO);
+
+    let block = chain.mine(Timestamp(17_000));
+    assert_eq!(block.results.len(), 3);
+    assert!(block.results.iter().all(Result::is_ok), "{:?}", block.results);
+    assert!(
+        matches!(block.events[0], ChainEvent::AccountRegistered { account: a, .. } if a == account)
+    );
+    assert_eq!(chain.stake(account).unwrap(), open(50));
+    assert_eq!(chain.balance(EvmAddress([7; 20])).unwrap(), open(3));
+}
+
+#[test]
+fn a_rewound_chain_is_the_chain_that_never_had_those_blocks() {
+    let mut plain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
+    chain.keep_past(3);
+    two_blocks(&mut plain, 5);
+    two_blocks(&mut chain, 5);
+    assert_eq!(plain.head(), chain.head(), "keeping the past changes nothing");
+    // Replaced twice, the second time also an empty block by another.
+    chain.mine(Timestamp(8_000));
+    let empty = chain.head();
+    chain.replace(&[Timestamp(8_000)]).unwrap();
+    assert_ne!(chain.head().hash, empty.hash, "another block, though as empty");
+    let more = chain.replace(&[Timestamp(8_000); 9]).unwrap_err();
+    assert_eq!((more.asked, more.kept), (9, 3));
+    for chain in [&mut plain, &mut chain] {
+        let more = Transaction::StakeFor { account: AccountId(2), amount: open(7) };
+        chain.submit(ALICE, &more).unwrap();
+    }
+    plain.mine(Timestamp(8_000));
+    let (one, other) = (plain.mine(Timestamp(9_000)), chain.mine(Timestamp(9_000)));
+    assert_eq!(one.header.number, other.header.number);
+    for account in 0..4 {
+        let account = AccountId(account);
+        assert_eq!(plain.stake(account).unwrap(), chain.stake(account).unwrap());
+        assert_eq!(plain.claimed(account).unwrap(), chain.claimed(account).unwrap());
+    }
+    assert_eq!(plain.vault().unwrap(), chain.vault().unwrap());
+    assert_eq!(plain.balance(ALICE).unwrap(), chain.balance(ALICE).unwrap());
+}
