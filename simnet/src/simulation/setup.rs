@@ -66,7 +66,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         network,
         streams,
         draws,
-        queue: CalendarQueue::default(),
+        queue: CalendarQueue::new(count),
         transactions: Slab::default(),
         finished: Slab::default(),
         chain,
@@ -99,12 +99,19 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         watch: None,
         scenario,
     };
-    simulation.push(start, Actor::CHAIN, Actor::CHAIN, Event::Mine);
-    simulation.plan_faults();
-    for (index, (_, _, leaves)) in roles.into_iter().enumerate() {
-        simulation.begin(index, leaves);
-    }
+    simulation.start(roles.into_iter().map(|(_, _, leaves)| leaves));
     Ok(simulation)
+}
+
+impl Simulation {
+    /// Puts on the calendar what begins by itself; each node leaves when it is said to.
+    fn start(&mut self, leaves: impl Iterator<Item = Option<Time>>) {
+        self.push(self.now, Actor::CHAIN, Actor::CHAIN, Event::Mine);
+        self.plan_faults();
+        for (index, leaves) in leaves.enumerate() {
+            self.begin(index, leaves);
+        }
+    }
 }
 
 /// The clock of a scenario, in virtual time from the start of the run.
