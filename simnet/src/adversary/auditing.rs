@@ -3,27 +3,28 @@
 use protocol::{
     Digest,
     node::{Done, Job},
-    record::{Body, Record, Verdict},
+    record::{Body, Kind, Record, Verdict},
 };
 
-use super::Adversary;
+use super::{Adversary, compute};
 use crate::{
     simulation::{Answer, World},
     units::Span,
 };
 
-/// Says that every proof is fine and looks at none.
+/// Says that every proof, shard and attribution is fine and looks at none.
 pub(super) struct LazyAuditor;
 
 impl Adversary for LazyAuditor {
     fn job(&mut self, _: &mut World<'_>, _: usize, job: &Job) -> Option<Answer> {
         let is_audit = matches!(job, Job::AuditStorage { .. });
-        is_audit.then(|| Answer::after(0, Done::Judged(Verdict::Pass)))
+        let pass = || Answer::after(0, Done::Judged(Verdict::Pass));
+        is_audit.then(pass).or_else(|| compute::blind(job, Verdict::Pass))
     }
 }
 
-/// Says that its accomplices' proofs are fine, that the proofs of all others never came, and stores
-/// honestly.
+/// Says that its accomplices' work is fine, that the proofs of all others never came and their shards
+/// and attributions are wrong, and stores and computes honestly.
 pub(super) struct Colluding {
     gang: usize,
 }
@@ -36,6 +37,10 @@ impl Colluding {
 
 impl Adversary for Colluding {
     fn job(&mut self, world: &mut World<'_>, _: usize, job: &Job) -> Option<Answer> {
+        if let Some(worker) = compute::judged(world, job) {
+            let is_friend = world.gang(worker) == Some(self.gang);
+            return compute::blind(job, if is_friend { Verdict::Pass } else { Verdict::Fail });
+        }
         let Job::AuditStorage { proof } = job else { return None };
         let holder = world.node_of(proof.record().account)?;
         let is_friend = world.gang(holder) == Some(self.gang);
@@ -46,6 +51,7 @@ impl Adversary for Colluding {
     fn sign(&mut self, _: &mut World<'_>, _: usize, mut record: Record) -> Vec<(Span, Record)> {
         if let Body::Audit(audit) = &mut record.body
             && audit.verdict == Verdict::Fail.tag()
+            && audit.judged == Kind::StorageProof.tag()
         {
             // A wrong proof is judged again by everybody; one that was missed cannot be.
             audit.record = Digest::ZERO;

@@ -6,6 +6,7 @@
 //! [`Simulation::with`](crate::Simulation::with); `examples/own_adversary.rs` is one.
 
 mod auditing;
+mod compute;
 mod identity;
 mod network;
 mod settlement;
@@ -92,11 +93,11 @@ fn build(kind: AdversaryKind, plan: &AdversaryPlan, number: usize) -> Option<Box
         AdversaryKind::FalseSettlement => Box::new(settlement::False),
         AdversaryKind::CensoringProposer => Box::new(settlement::Censor),
         AdversaryKind::Whitewashing => Box::<identity::Whitewashing>::default(),
-        AdversaryKind::ForgedShard
-        | AdversaryKind::CopiedShard
-        | AdversaryKind::LazyJury
-        | AdversaryKind::DataCopying
-        | AdversaryKind::DataSplitting
-        | AdversaryKind::SelfDealing => return None,
+        AdversaryKind::ForgedShard => Box::new(compute::Forged::new(plan.strength)),
+        AdversaryKind::CopiedShard => Box::new(compute::Copied::new(plan.strength)),
+        AdversaryKind::SelfDealing => Box::new(compute::SelfDealing::new(number, plan.strength)),
+        AdversaryKind::LazyJury | AdversaryKind::DataCopying | AdversaryKind::DataSplitting => {
+            return None;
+        }
     })
 }

@@ -151,6 +151,11 @@ impl Chain {
         self.submit(self.evm.arbiter(), &Transaction::Rule { epoch, uphold });
     }
 
+    /// Gives somebody OPEN of the sponsor's, in the next block.
+    pub fn fund(&mut self, to: EvmAddress, amount: Amount) {
+        self.evm.transfer(self.sponsor, to, amount);
+    }
+
     /// Makes the next block.
     pub fn mine(&mut self, at: Time) -> Mined {
         let block = self.evm.mine(Timestamp(at.millis()));

@@ -37,6 +37,10 @@ pub enum Purpose {
     Economy = 12,
     /// How nodes behave.
     Role = 13,
+    /// Devices of nodes, and what they compute.
+    Compute = 20,
+    /// When consumers ask, and what.
+    Demand = 21,
     /// Resampling of results.
     Bootstrap = 100,
     /// Scenarios that are drawn.

@@ -1,7 +1,7 @@
 //! All records once: who made them, and when they went out.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -28,6 +28,8 @@ pub struct RecordTable {
     slots: VecDeque<Option<Entry>>,
     by_epoch: BTreeMap<Epoch, BTreeMap<AccountId, Vec<u32>>>,
     by_id: BTreeMap<Digest, u32>,
+    /// Those that are kept whatever their age.
+    pinned: BTreeSet<u32>,
 }
 
 impl RecordTable {
@@ -91,13 +93,21 @@ impl RecordTable {
         epochs.flat_map(|(_, accounts)| accounts.values().flatten().copied())
     }
 
-    /// Forgets the records of epochs before one; gives them.
+    /// Keeps a record whatever its age.
+    pub fn pin(&mut self, number: u32) {
+        self.pinned.insert(number);
+    }
+
+    /// Forgets the records of epochs before one that are not pinned; gives them.
     pub fn forget_before(&mut self, epoch: Epoch) -> Vec<Entry> {
         let kept = self.by_epoch.split_off(&epoch);
         let old = std::mem::replace(&mut self.by_epoch, kept);
         let mut forgotten = Vec::new();
         for number in old.into_values().flat_map(BTreeMap::into_values).flatten() {
             let place = self.place(number).expect("a number that is listed is kept");
+            if self.pinned.contains(&number) {
+                continue;
+            }
             if let Some(entry) = self.slots[place].take() {
                 self.by_id.remove(&entry.record.id());
                 forgotten.push(entry);

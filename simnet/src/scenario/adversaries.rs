@@ -21,8 +21,8 @@ pub struct AdversaryPlan {
     /// What the same nodes do as well.
     #[serde(default)]
     pub also: Vec<AdversaryKind>,
-    /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`,
-    /// proof audits that are lied about for `colluding-auditor`.
+    /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`, share
+    /// of shards for `forged-shard` and `copied-shard`, uses per block for `self-dealing`.
     #[serde(default = "hard")]
     pub strength: f64,
     /// Share of the honest nodes that `eclipse` is aimed at.
@@ -43,6 +43,11 @@ impl AdversaryPlan {
     pub const fn new(kind: AdversaryKind, share: f64) -> Self {
         let (strength, victims) = (hard(), tenth());
         Self { kind, share, from: Span::ZERO, also: Vec::new(), strength, victims }
+    }
+
+    /// All that its nodes do.
+    pub fn kinds(&self) -> impl Iterator<Item = AdversaryKind> {
+        self.also.iter().copied().chain([self.kind])
     }
 }
 
@@ -144,12 +149,17 @@ impl AdversaryKind {
     /// The part of the network that it needs and that is not simulated yet.
     pub const fn needs(self) -> Option<&'static str> {
         match self {
-            Self::ForgedShard | Self::CopiedShard => Some("training shards"),
             Self::LazyJury => Some("juries"),
-            Self::DataCopying | Self::DataSplitting => Some("attribution money"),
-            Self::SelfDealing => Some("inference"),
+            Self::DataCopying | Self::DataSplitting => {
+                Some("what changed copies of real text gain")
+            }
             _ => None,
         }
+    }
+
+    /// Whether it is about models, so that one has to be trained.
+    pub const fn needs_model(self) -> bool {
+        matches!(self, Self::ForgedShard | Self::CopiedShard | Self::SelfDealing)
     }
 }
 

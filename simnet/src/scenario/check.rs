@@ -1,6 +1,8 @@
 //! Whether a scenario is possible.
 
-use super::{Scenario, ScenarioError};
+use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PAYLOAD_BYTES, MAX_PROMPT_BYTES};
+
+use super::{AdversaryPlan, Scenario, ScenarioError};
 use crate::units::Span;
 
 const MAX_NODES: u64 = 4_000_000;
@@ -8,6 +10,11 @@ const MAX_PACKS: u64 = 100_000;
 const MAX_EPOCHS: u64 = 10_000;
 const MAX_BLOCKS: u64 = 1 << 20;
 const MAX_DELAY: u64 = 3_600_000_000;
+const MAX_ROUNDS: u64 = 10_000;
+const MAX_MODELS: u64 = 16;
+const MAX_CONSUMERS: u64 = 10_000;
+/// A day, in microseconds.
+const MAX_WORK: u64 = 86_400_000_000;
 
 type Checked = Result<(), ScenarioError>;
 
@@ -22,6 +29,7 @@ impl Scenario {
         self.check_sizes()?;
         self.check_windows()?;
         self.check_evening()?;
+        self.check_work()?;
         self.check_parts()
     }
 
@@ -51,6 +59,9 @@ impl Scenario {
             ("economics.disk_years", self.economics.disk_years),
             ("economics.hardware_years", self.economics.hardware_years),
             ("churn.shape", self.churn.shape),
+            ("training.cpu_slowdown", self.training.cpu_slowdown),
+            ("inference.fee", self.inference.fee),
+            ("inference.deposit", self.inference.deposit),
         ];
         if let Some((name, value)) =
             positive.into_iter().find(|(_, value)| !value.is_finite() || *value <= 0.0)
@@ -60,14 +71,23 @@ impl Scenario {
         let mut bounded = vec![
             ("chain.inclusion_blocks", self.chain.inclusion_blocks),
             ("net.spread", self.net.spread),
+            ("training.spread", self.training.spread),
             ("economics.watt", self.economics.watt),
             ("economics.electricity", self.economics.electricity),
             ("economics.upload", self.economics.upload),
             ("economics.disk", self.economics.disk),
             ("economics.hardware", self.economics.hardware),
+            ("training.sketch", self.training.sketch),
+            ("training.cpu_slowdown", self.training.cpu_slowdown),
+            ("inference.per_hour", self.inference.per_hour),
+            ("inference.fee", self.inference.fee),
+            ("inference.deposit", self.inference.deposit),
+            ("inference.attribution", self.inference.attribution),
         ];
         bounded
             .extend(self.population.regions.values().map(|share| ("population.regions", *share)));
+        let demand = self.inference.series.iter();
+        bounded.extend(demand.map(|point| ("inference.series", point.factor)));
         let prices = self.economics.price.iter();
         bounded.extend(prices.map(|point| ("economics.price", point.usd)));
         bounded.extend(self.events.iter().map(|event| ("event.factor", event.factor)));
@@ -90,6 +110,9 @@ impl Scenario {
             ("economics.rejoin", self.economics.rejoin),
             ("churn.diurnal", self.churn.diurnal),
             ("churn.evening", self.churn.evening),
+            ("training.gpus", self.training.gpus),
+            ("inference.diurnal", self.inference.diurnal),
+            ("inference.servers", self.inference.servers),
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.victims", plan.victims)));
@@ -160,10 +183,62 @@ impl Scenario {
         Ok(())
     }
 
+    fn check_work(&self) -> Checked {
+        if !self.training.is_on() {
+            if self.inference.is_on() {
+                return Err(ScenarioError::NoModel { name: "inference.per_hour" });
+            }
+            let mut kinds = self.adversaries.iter().flat_map(AdversaryPlan::kinds);
+            return match kinds.find(|kind| kind.needs_model()) {
+                Some(kind) => Err(ScenarioError::NoModel { name: kind.name() }),
+                None => Ok(()),
+            };
+        }
+        for (name, value, limit) in self.work_limits() {
+            if value == 0 {
+                return Err(ScenarioError::Zero(name));
+            }
+            if value > limit {
+                return Err(ScenarioError::TooLarge { name, value, limit });
+            }
+        }
+        let models = self.training.models;
+        match self.inference.models.iter().find(|number| **number >= models) {
+            Some(number) => Err(ScenarioError::UnknownModel { number: *number, models }),
+            None => Ok(()),
+        }
+    }
+
+    fn work_limits(&self) -> [(&'static str, u64, u64); 16] {
+        let (training, inference) = (&self.training, &self.inference);
+        let payload = MAX_PAYLOAD_BYTES as u64;
+        [
+            ("training.rounds", training.rounds.into(), MAX_ROUNDS),
+            ("training.models", training.models.into(), MAX_MODELS),
+            ("training.units", training.units.into(), 1 << 20),
+            ("training.shard", training.shard.0, MAX_WORK),
+            ("training.payload", training.payload.0, payload),
+            ("training.sketches", training.sketches.0, payload),
+            ("training.checkpoint", training.checkpoint.0, 1 << 30),
+            ("training.auditors", training.auditors.into(), MAX_NODES),
+            ("training.min_shards", training.min_shards.into(), MAX_NODES),
+            ("training.round_blocks", training.round_blocks, MAX_BLOCKS),
+            ("inference.consumers", inference.consumers.into(), MAX_CONSUMERS),
+            ("inference.tokens_in", inference.tokens_in.into(), MAX_PROMPT_BYTES as u64),
+            ("inference.tokens_out", inference.tokens_out.into(), MAX_GENERATED_TOKENS.into()),
+            ("inference.token", inference.token.0, MAX_WORK),
+            ("inference.transcript", inference.transcript.0, 1 << 30),
+            ("training.fallback_blocks", training.fallback_blocks, MAX_BLOCKS),
+        ]
+    }
+
     /// Parts of the network that the scenario needs and that do not exist yet.
     fn check_parts(&self) -> Checked {
-        let kinds = self.adversaries.iter().flat_map(|plan| plan.also.iter().chain([&plan.kind]));
-        for kind in kinds {
+        if self.training.real_compute {
+            let (name, part) = ("training.real_compute", "the real model");
+            return Err(ScenarioError::NotYet { name, part });
+        }
+        for kind in self.adversaries.iter().flat_map(AdversaryPlan::kinds) {
             if let Some(part) = kind.needs() {
                 return Err(ScenarioError::NotYet { name: kind.name(), part });
             }

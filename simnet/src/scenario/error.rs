@@ -88,6 +88,20 @@ pub enum ScenarioError {
         /// When it ends.
         until: Span,
     },
+    /// Something needs models, and none is trained.
+    #[error("{name} needs a model, and none is trained; set training.rounds")]
+    NoModel {
+        /// What.
+        name: &'static str,
+    },
+    /// Requests to a model that there is not.
+    #[error("inference.models names model {number}; {models} are trained, counted from 0")]
+    UnknownModel {
+        /// Which.
+        number: u32,
+        /// How many there are.
+        models: u32,
+    },
     /// The part that this needs does not exist yet.
     #[error("not simulated yet: {part}, which {name} needs")]
     NotYet {

@@ -9,6 +9,7 @@ mod economics;
 mod error;
 mod events;
 mod preset;
+mod work;
 
 pub use adversaries::{AdversaryKind, AdversaryPlan};
 pub use economics::{Economics, PricePoint};
@@ -18,6 +19,7 @@ pub(crate) use preset::span_of_hours;
 pub use preset::{Given, Preset};
 
 use std::collections::BTreeMap;
+pub use work::{DemandPoint, Inference, Training};
 
 use protocol::{
     Amount,
@@ -60,6 +62,10 @@ pub struct Scenario {
     pub chain: ChainRules,
     /// Parameters of Proof of Holding.
     pub holding: HoldingRules,
+    /// What is trained.
+    pub training: Training,
+    /// What is asked of the trained models.
+    pub inference: Inference,
     /// Costs, prices, and what operators make of them.
     pub economics: Economics,
     /// How signatures of records are made and checked.
@@ -266,6 +272,8 @@ impl Default for Scenario {
             workload: Workload::default(),
             chain: ChainRules::default(),
             holding: HoldingRules::default(),
+            training: Training::default(),
+            inference: Inference::default(),
             economics: Economics::default(),
             signatures: Signatures::Real,
             quantum: Span(1),
@@ -358,6 +366,7 @@ impl Scenario {
         params.holding.replicas = self.holding.replicas;
         params.holding.auditors = self.holding.auditors;
         params.holding.opened_cells = self.holding.opened_cells;
+        self.training.rule(&mut params);
         params
     }
 

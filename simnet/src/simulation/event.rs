@@ -21,6 +21,10 @@ pub(super) enum Event {
     Return,
     /// A fault strikes.
     Fault(u32),
+    /// A consumer wants something from a model.
+    Demand,
+    /// A consumer's request reaches a node.
+    Ask(u32),
 }
 
 impl Event {
@@ -38,6 +42,8 @@ impl Event {
             Self::Leave(number) => (6, number),
             Self::Return => (7, 0),
             Self::Fault(number) => (8, number),
+            Self::Demand => (9, 0),
+            Self::Ask(number) => (10, number),
         };
         assert!(number <= Self::MAX, "a run has fewer than 2^28 records and pending payloads");
         kind << 28 | number
@@ -54,7 +60,9 @@ impl Event {
             5 => Self::Sync(number),
             6 => Self::Leave(number),
             7 => Self::Return,
-            _ => Self::Fault(number),
+            8 => Self::Fault(number),
+            9 => Self::Demand,
+            _ => Self::Ask(number),
         }
     }
 }
@@ -76,6 +84,8 @@ mod tests {
             Event::Leave(number),
             Event::Return,
             Event::Fault(3),
+            Event::Demand,
+            Event::Ask(number),
         ];
         assert!(events.into_iter().all(|event| Event::from_bits(event.bits()) == event));
     }

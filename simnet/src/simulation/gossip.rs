@@ -32,7 +32,7 @@ impl Simulation {
         let domain = &self.chain.view().domain;
         let verified = self.signer.sign(self.nodes[index].identity, record, domain);
         self.referee_record(index, &verified);
-        let record = self.records.add(verified, number(index));
+        let record = self.remember(verified, number(index));
         let durable = self.now.after(after).after(self.disk(index, FSYNC_MICROS));
         self.push_own(durable, index, Event::Record(record));
     }
@@ -128,7 +128,8 @@ impl Simulation {
         let epoch = self.chain.view().epoch();
         let first = Epoch(epoch.0.saturating_sub(SYNC_EPOCHS));
         if self.scenario.net.deliver_all {
-            return self.records.of(first, epoch.next()).collect();
+            let records = self.records.of(first, epoch.next()).collect();
+            return self.with_work(records, first);
         }
         let account = self.nodes[index].account;
         let mut records = Vec::new();
@@ -139,7 +140,7 @@ impl Simulation {
                 records.extend(self.records.by(epoch, *holder));
             }
         }
-        records
+        self.with_work(records, first)
     }
 
     /// Gives a machine that starts again what its own log has: its records, and those that had come

@@ -25,13 +25,7 @@ impl Simulation {
             Job::AuditStorage { proof } => self.audit(index, &proof),
             Job::Settle { epoch } => self.settle(index, epoch, |_| true),
             Job::Verify { settlement } => self.verify(index, &settlement),
-            // No model is ordered in this version, so no machine asks for these.
-            Job::Prepare { .. }
-            | Job::Compute { .. }
-            | Job::Replay { .. }
-            | Job::Aggregate { .. }
-            | Job::Infer { .. }
-            | Job::AuditAttribution { .. } => Answer::local(),
+            work => self.work(index, work),
         }
     }
 

@@ -7,6 +7,7 @@
 mod economy;
 mod event;
 mod gossip;
+mod inference;
 mod jobs;
 mod kpis;
 mod measure;
@@ -14,6 +15,7 @@ mod presence;
 mod refereeing;
 mod settling;
 mod setup;
+mod training;
 mod watch;
 mod world;
 
@@ -187,6 +189,8 @@ pub struct Simulation {
     is_over: bool,
     referee: Referee,
     economy: Economy,
+    workshop: training::Workshop,
+    market: inference::Market,
     watch: Option<watch::Watch>,
 }
 
@@ -249,6 +253,7 @@ impl Simulation {
                     self.chain.submit(address, &transaction);
                 }
                 (Event::Fault(spell), _) => self.strike(spell as usize),
+                (Event::Demand, _) => self.demand(),
                 (event, Some(index)) => self.happen(index, event),
                 (_, None) => unreachable!("only blocks, transactions and faults are the chain's"),
             }
@@ -299,6 +304,7 @@ impl Simulation {
     fn happen(&mut self, index: usize, event: Event) {
         match event {
             Event::Return => self.come(index),
+            Event::Ask(request) => self.asked(index, request),
             Event::Done(number) => {
                 let Some(finished) = self.finished.take(number) else { return };
                 let node = &self.nodes[index];
@@ -319,7 +325,7 @@ impl Simulation {
                     self.leave(index);
                 }
             }
-            Event::Mine | Event::Submit(_) | Event::Fault(_) => {
+            Event::Mine | Event::Submit(_) | Event::Fault(_) | Event::Demand => {
                 unreachable!("events of the chain are not a node's")
             }
         }
@@ -350,6 +356,7 @@ impl Simulation {
             return Err(RunError::Books { block: mined.number, law, seed });
         }
         self.arbitrate(mined.number);
+        self.develop(&mined.events);
         self.announce(&mined.events, mined.number);
         self.act_of_gangs(mined.number);
         let next = self.now.after(self.scenario.chain.block.0);
@@ -463,7 +470,7 @@ impl Simulation {
                 self.caught.entry((*epoch, *account)).or_insert(self.now);
             }
             NodeEvent::WrongSettlement { .. } => self.tally.wrong_settlements += 1,
-            _ => {}
+            _ => self.note_work(index, event),
         }
     }
 

@@ -7,7 +7,7 @@ use protocol::{
     chain::{ChainEvent, Contribution, Transaction},
 };
 
-use super::{Event, SetupError, Simulation, Tally, number};
+use super::{Event, SetupError, Simulation, Tally, number, training::developer};
 use crate::{
     Scenario,
     adversary::{Adversary, Gang},
@@ -96,6 +96,8 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         is_over: false,
         referee: crate::referee::Referee::default(),
         economy: super::Economy::default(),
+        workshop: super::training::Workshop::default(),
+        market: super::inference::Market::default(),
         watch: None,
         scenario,
     };
@@ -255,7 +257,13 @@ fn registration(id: &Identity) -> Transaction {
     }
 }
 
-/// Registers nodes and contributors, and stakes for the nodes; accounts by owner.
+/// The registration of somebody who runs no node.
+const fn without_node(owner: EvmAddress) -> Transaction {
+    let (operator, payout) = (owner, owner);
+    Transaction::Register { owner, operator, payout, node: NodeId::ZERO, binding: [0; 64] }
+}
+
+/// Registers nodes, contributors and model developers, and stakes for the nodes; accounts by owner.
 fn register(
     chain: &mut Chain,
     scenario: &Scenario,
@@ -264,17 +272,11 @@ fn register(
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
     let nodes = ids.iter().map(registration);
-    let contributors = (0..scenario.workload.contributors).map(|index| {
-        let owner = named_address(b"contributor", index);
-        Transaction::Register {
-            owner,
-            operator: owner,
-            payout: owner,
-            node: NodeId::ZERO,
-            binding: [0; 64],
-        }
-    });
-    let mut transactions = nodes.chain(contributors).map(|register| (sponsor, register));
+    let contributors = 0..scenario.workload.contributors;
+    let models = if scenario.training.is_on() { scenario.training.models } else { 0 };
+    let owners = contributors.map(|index| named_address(b"contributor", index));
+    let others = owners.chain((0..models).map(developer)).map(without_node);
+    let mut transactions = nodes.chain(others).map(|register| (sponsor, register));
     let mut accounts = BTreeMap::new();
     loop {
         let batch: Vec<_> = transactions.by_ref().take(BATCH).collect();
