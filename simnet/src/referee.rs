@@ -4,6 +4,10 @@
 //! rules here are written from the design a second time, and share no arithmetic with `protocol`, so
 //! that a wrong rule there is seen although every node follows it.
 
+mod work;
+
+pub use work::{Claimed, Judged, Work};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
@@ -14,7 +18,7 @@ use protocol::{
 /// What a settlement must never do. Each is a check of every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Payouts of an epoch are within its budget.
+    /// Payouts of an epoch are within its budget and what consumers paid in it.
     WithinBudget,
     /// What an account has earned never shrinks.
     NeverShrinks,
@@ -30,6 +34,16 @@ pub enum Rule {
     PaidByBytes,
     /// Whoever is paid for auditing audited.
     AuditedForPay,
+    /// Whoever is paid for a shard computed it, or deceived a majority of its auditors.
+    ShardComputed,
+    /// Whoever is paid for a shard has a pass of somebody else.
+    ShardAudited,
+    /// A shard is paid once.
+    ShardOnce,
+    /// Every fee that was redeemed is given away, whole.
+    FeesWhole,
+    /// No promise is redeemed twice.
+    FeeOnce,
     /// Without faults and cheats everybody is paid.
     CalmPays,
     /// Without faults and cheats settlements are final in time.
@@ -38,7 +52,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -47,6 +61,11 @@ impl Rule {
         Self::CommittedInTime,
         Self::PaidByBytes,
         Self::AuditedForPay,
+        Self::ShardComputed,
+        Self::ShardAudited,
+        Self::ShardOnce,
+        Self::FeesWhole,
+        Self::FeeOnce,
         Self::CalmPays,
         Self::CalmSettles,
     ];
@@ -54,7 +73,7 @@ impl Rule {
     /// In words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::WithinBudget => "no epoch pays more than its budget",
+            Self::WithinBudget => "no epoch pays more than its budget and fees",
             Self::NeverShrinks => "nobody's earnings shrink",
             Self::AddsUp => "balances grow by exactly what is paid",
             Self::ProofInEpoch => "storage is paid only for a proof shown within the epoch",
@@ -62,6 +81,11 @@ impl Rule {
             Self::CommittedInTime => "storage is paid only for a commitment made before the sample",
             Self::PaidByBytes => "storage pay is the pot by bytes proven over bytes assigned",
             Self::AuditedForPay => "audits are paid only to who audited",
+            Self::ShardComputed => "a shard is paid only to who computed it or outvoted its auditors",
+            Self::ShardAudited => "a shard is paid only with a pass of another",
+            Self::ShardOnce => "a shard is paid once",
+            Self::FeesWhole => "every fee that was redeemed is given away, whole",
+            Self::FeeOnce => "no promise is redeemed twice",
             Self::CalmPays => "in a calm network every holder is paid",
             Self::CalmSettles => "in a calm network settlements are final in time",
         }
@@ -83,6 +107,8 @@ pub struct Laws {
     pub budget: Amount,
     /// Share of it for storage, in basis points.
     pub storage_bps: u32,
+    /// … for attributing outputs.
+    pub attribution_bps: u32,
     /// Whether nothing goes wrong and nobody cheats.
     pub is_calm: bool,
 }
@@ -113,6 +139,7 @@ pub struct Referee {
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
     leaves: BTreeMap<AccountId, Amount>,
+    work: Work,
     broken: BTreeMap<Rule, String>,
 }
 
@@ -137,6 +164,11 @@ impl Referee {
         self.auditors.insert((epoch, auditor));
     }
 
+    /// What happened to models.
+    pub const fn work(&self) -> &Work {
+        &self.work
+    }
+
     /// What was broken first, by rule.
     pub const fn broken(&self) -> &BTreeMap<Rule, String> {
         &self.broken
@@ -150,10 +182,11 @@ impl Referee {
     pub fn judge(&mut self, laws: &Laws, outcome: &Outcome, assigned: u128, block: BlockNumber) {
         let epoch = outcome.settlement.epoch;
         self.judge_sums(laws, outcome);
+        self.judge_work(laws, outcome);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         for line in &outcome.lines {
             match line.source {
-                Source::Storage => {
+                Source::Storage if !self.work.is_of_output(line) => {
                     self.judge_storage(laws, epoch, line.account, line.amount, (pot, assigned));
                 }
                 Source::Audits if !self.auditors.contains(&(epoch, line.account)) => {
@@ -184,7 +217,7 @@ impl Referee {
             *paid.entry(line.account).or_default() += line.amount.0;
         }
         let sum: u128 = paid.values().sum();
-        if sum > laws.budget.0 {
+        if sum > laws.budget.0 + self.work.redeemed_in(epoch) {
             self.find(Rule::WithinBudget, || format!("epoch {epoch}: {sum} of {}", laws.budget));
         }
         let after: BTreeMap<_, _> = outcome.leaves.iter().copied().collect();
@@ -253,5 +286,6 @@ impl Referee {
         self.commits.retain(|(epoch, _), _| *epoch > settled);
         self.proofs.retain(|(epoch, _), _| *epoch > settled);
         self.auditors.retain(|(epoch, _)| *epoch > settled);
+        self.work.forget(settled);
     }
 }

@@ -32,6 +32,7 @@ impl Simulation {
         let domain = &self.chain.view().domain;
         let verified = self.signer.sign(self.nodes[index].identity, record, domain);
         self.referee_record(index, &verified);
+        self.take_note(&verified);
         let record = self.remember(verified, number(index));
         let durable = self.now.after(after).after(self.disk(index, FSYNC_MICROS));
         self.push_own(durable, index, Event::Record(record));

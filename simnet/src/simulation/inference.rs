@@ -21,7 +21,7 @@ use protocol::{
 use super::{Answer, Event, Simulation, World, number, training::developer};
 use crate::{
     kernel::{Actor, Purpose, Slab, Time, ratio},
-    scenario::AdversaryKind,
+    scenario::{AdversaryKind, AdversaryPlan},
 };
 
 /// Messages between a consumer's question for the price and its request: there, back, there.
@@ -85,13 +85,17 @@ fn consumer_key(seed: u64, consumer: u32) -> EvmKey {
 }
 
 impl Simulation {
-    /// The adversary that orders and uses a run for itself: the last one, if there is such.
-    fn dealer_of(&self, model: ModelId) -> Option<usize> {
-        let deals = |plan: &crate::scenario::AdversaryPlan| {
-            plan.kinds().any(|kind| kind == AdversaryKind::SelfDealing)
-        };
+    /// The adversary that orders and uses a run for itself, if there is such, and the run: the last.
+    pub(super) fn dealt_run(&self) -> Option<(usize, u32)> {
+        let deals =
+            |plan: &AdversaryPlan| plan.kinds().any(|kind| kind == AdversaryKind::SelfDealing);
         let gang = self.scenario.adversaries.iter().position(deals)?;
-        (self.workshop.runs.last() == Some(&model)).then_some(gang)
+        Some((gang, self.scenario.training.models - 1))
+    }
+
+    fn dealer_of(&self, model: ModelId) -> Option<usize> {
+        let (gang, run) = self.dealt_run()?;
+        (self.workshop.runs.get(run as usize) == Some(&model)).then_some(gang)
     }
 
     /// Offers finished models, and lets demand begin with the first that is published.
@@ -153,6 +157,7 @@ impl Simulation {
 
     /// What machines tell of models and requests.
     pub(super) fn note_work(&mut self, index: usize, event: &NodeEvent) {
+        self.note_training(index, event);
         match event {
             NodeEvent::ModelReady { model, checkpoint, sketch_root, .. } => {
                 let (checkpoint, sketch_root) = (*checkpoint, *sketch_root);

@@ -32,6 +32,7 @@ pub(super) fn all(
     kpis.push(emission(simulation));
     kpis.push(ratio("bytes_fetched_per_node", totals.fetched_bytes, nodes.len() as u64));
     kpis.push(ratio("gas_per_transaction", totals.gas, totals.transactions));
+    kpis.extend(simulation.work_figures());
     kpis
 }
 
@@ -124,14 +125,15 @@ fn concentration(nodes: &[NodeRow]) -> Kpi {
     Kpi::new("pay_concentration", (total > 0.0).then_some(index))
 }
 
-/// The part of the emission of the settled epochs that somebody earned; fees are none while nothing
-/// is sold.
+/// The part of the emission of the settled epochs that somebody earned.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn emission(simulation: &Simulation) -> Kpi {
-    let settled = simulation.final_at.keys().filter(|epoch| epoch.0 >= WARM_UP_EPOCHS).count();
+    // Nothing is stored while the network forms, but training may earn then.
+    let first = if simulation.scenario.training.is_on() { 0 } else { WARM_UP_EPOCHS };
+    let settled = simulation.final_at.keys().filter(|epoch| epoch.0 >= first).count();
     let budget = open(BUDGET) * settled as f64;
     let last = simulation.chain.view().last_final();
-    let total = last.map_or(0.0, |state| open(state.settlement.total));
+    let total = last.map_or(0.0, |state| open(state.settlement.total)) - simulation.fees();
     let value = (budget > 0.0).then(|| total / budget);
     Kpi::new("emission_earned", value)
 }

@@ -74,6 +74,7 @@ impl Simulation {
         }
         let Some(settled) = settled else { return };
         self.operate(&settled.outcome.lines, epoch);
+        self.take(epoch, &settled.outcome);
         for line in &settled.outcome.lines {
             let Some(index) = self.index_of(line.account) else { continue };
             if self.payouts.len() < MAX_PAYOUTS {

@@ -15,6 +15,7 @@ mod presence;
 mod refereeing;
 mod settling;
 mod setup;
+mod takings;
 mod training;
 mod watch;
 mod world;
@@ -191,6 +192,7 @@ pub struct Simulation {
     economy: Economy,
     workshop: training::Workshop,
     market: inference::Market,
+    takings: takings::Takings,
     watch: Option<watch::Watch>,
 }
 

@@ -4,13 +4,13 @@ use protocol::{
     BlockNumber, Epoch,
     chain::ChainEvent,
     node::anchor_root,
-    record::{Body, VerifiedRecord},
+    record::{Body, Kind, VerifiedRecord},
 };
 
 use super::{Simulation, number};
 use crate::{
     chain::BUDGET,
-    referee::{Laws, Shown},
+    referee::{Claimed, Judged, Laws, Shown},
     scenario::{AdversaryKind, ChurnModel, UnderlayKind},
 };
 
@@ -32,6 +32,7 @@ impl Simulation {
                 + SLACK_BLOCKS,
             budget: BUDGET,
             storage_bps: params.economics.emission_storage_bps,
+            attribution_bps: params.economics.emission_attribution_bps,
             is_calm: self.is_calm(),
         }
     }
@@ -64,6 +65,10 @@ impl Simulation {
                 ChainEvent::Anchored { epoch, root } => {
                     self.referee.anchored(*epoch, *root, block);
                 }
+                ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
+                    let (laws, between) = (self.laws(), (*payer, *payee));
+                    self.referee.redeemed(&laws, between, (*amount, *cumulative), block);
+                }
                 ChainEvent::Finalised { epoch, .. } => self.referee_epoch(*epoch, block),
                 _ => {}
             }
@@ -93,8 +98,22 @@ impl Simulation {
                 let shown = Shown { commit: body.commit, block: self.chain.head(), had: had.sum() };
                 self.referee.shown(made.epoch, made.account, shown);
             }
-            Body::Audit(_) => self.referee.audited(made.epoch, made.account),
-            _ => {}
+            Body::Audit(audit) => {
+                self.referee.audited(made.epoch, made.account);
+                let verdict = audit.verdict();
+                if let Some(verdict) = verdict.filter(|_| audit.judged == Kind::ShardResult.tag()) {
+                    let is_adverse = self.nodes[index].kind.is_adverse();
+                    let judged = Judged { auditor: made.account, is_adverse, verdict };
+                    self.referee.judged(audit.record, judged);
+                }
+            }
+            Body::Shard(shard) => {
+                let is_computed = self.workshop.has_done(made.account, &shard.payload);
+                let (epoch, subject) = (made.epoch, made.subject);
+                self.referee.claimed(record.id(), Claimed { epoch, subject, is_computed });
+            }
+            Body::Attribution(_) => self.referee.attributed(record.id()),
+            Body::RoundClose(_) => {}
         }
     }
 

@@ -98,6 +98,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         economy: super::Economy::default(),
         workshop: super::training::Workshop::default(),
         market: super::inference::Market::default(),
+        takings: super::takings::Takings::default(),
         watch: None,
         scenario,
     };

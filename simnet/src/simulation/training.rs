@@ -38,15 +38,20 @@ pub(super) struct Workshop {
     pub(super) runs: Vec<ModelId>,
     /// Until when a node's device is busy, and in which session that is.
     busy: BTreeMap<u32, (u32, u64)>,
-    /// Time that devices worked, in microseconds, by node.
-    pub(super) worked: BTreeMap<u32, u64>,
+    /// Time that devices worked on shards and replays, in microseconds, by node.
+    pub(super) trained: BTreeMap<u32, u64>,
     prepared: BTreeSet<(u32, ModelId)>,
     /// Which payloads an account really computed.
-    pub(super) did: BTreeSet<(AccountId, Hash)>,
-    /// Payloads that are what their inputs give.
-    pub(super) right: BTreeSet<Hash>,
+    did: BTreeSet<(AccountId, Hash)>,
     /// Records of training and of attribution, in the order in which they were made.
     records: Vec<u32>,
+}
+
+impl Workshop {
+    /// Whether an account computed a payload.
+    pub(super) fn has_done(&self, account: AccountId, payload: &Hash) -> bool {
+        self.did.contains(&(account, *payload))
+    }
 }
 
 /// The inputs of a shard.
@@ -199,22 +204,32 @@ impl Simulation {
 
     /// Time until a node's device has done something that takes the reference GPU so long, when
     /// what it needs is there after `fetched`; both in microseconds.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a time of at most some days, and casts saturate"
-    )]
     pub(super) fn occupy(&mut self, index: usize, fetched: u64, reference: f64) -> u64 {
-        let micros = (reference * self.slowness(index)) as u64;
+        let micros = self.device_time(index, reference);
         let (me, session) = (number(index), self.nodes[index].session);
         let ready = self.now.after(fetched).0;
         let busy = self.workshop.busy.get(&me).filter(|(of, _)| *of == session);
         let start = busy.map_or(ready, |(_, until)| ready.max(*until));
         let end = start.saturating_add(micros);
         self.workshop.busy.insert(me, (session, end));
-        *self.workshop.worked.entry(me).or_default() += micros;
         end.saturating_sub(self.now.0)
+    }
+
+    /// The same for a shard or its replay.
+    fn train(&mut self, index: usize, fetched: u64, is_sketch: bool) -> u64 {
+        let reference = self.cost(is_sketch);
+        *self.workshop.trained.entry(number(index)).or_default() +=
+            self.device_time(index, reference);
+        self.occupy(index, fetched, reference)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time of at most some days, and casts saturate"
+    )]
+    fn device_time(&self, index: usize, reference: f64) -> u64 {
+        (reference * self.slowness(index)) as u64
     }
 
     /// Work on models.
@@ -273,10 +288,9 @@ impl Simulation {
 
     fn compute(&mut self, index: usize, inputs: &Inputs<'_>, is_sketch: bool) -> Option<Answer> {
         let fetched = self.base(index, &inputs.base)?;
-        let taken = self.occupy(index, fetched, self.cost(is_sketch));
+        let taken = self.train(index, fetched, is_sketch);
         let payload = self.blobs.put(number(index), inputs.payload()).ok()?;
         let account = self.nodes[index].account;
-        self.workshop.right.insert(payload);
         self.workshop.did.insert((account, payload));
         Some(self.finished(taken, inputs, payload, is_sketch))
     }
@@ -319,7 +333,7 @@ impl Simulation {
         let ShardBody { model, round, slot, base, payload, .. } = *shard;
         let claimed = self.transfer(index, &payload, shard.length.into())?;
         let fetched = self.base(index, &base)?.max(claimed);
-        let taken = self.occupy(index, fetched, self.cost(is_sketch));
+        let taken = self.train(index, fetched, is_sketch);
         let inputs = Inputs { model, round, slot, base, units, seed };
         let is_same = blake3(&inputs.payload()) == payload;
         let done = Done::Replayed(if is_same { SAME } else { OTHER });
