@@ -60,7 +60,59 @@ pub fn draw(seed: u64) -> Scenario {
     if draws.below(4) > 0 {
         trouble(&mut scenario, draws);
     }
+    // From a stream of its own, so that what is stored and goes wrong is as without.
+    let draws = &mut Streams::new(seed).stream(1, Purpose::Fuzz);
+    if draws.below(2) == 0 {
+        work(&mut scenario, draws);
+    }
     possible(scenario)
+}
+
+/// Runs that are trained, asked and cheated about; calm networks stay calm.
+fn work(scenario: &mut Scenario, draws: &mut Stream) {
+    let epoch = scenario.epoch_span().0;
+    let is_calm = scenario.events.is_empty() && scenario.adversaries.is_empty();
+    let training = &mut scenario.training;
+    training.rounds = 1 + number(draws.below(3));
+    training.models = 1 + number(draws.below(2));
+    training.at = Span(draws.below(2 * epoch));
+    training.units = 1 + number(draws.below(20));
+    training.shard = Span::millis(1 + draws.below(40));
+    training.cpu_slowdown = 4.0;
+    training.spread = share(draws, 30);
+    training.payload = Size(1 + draws.below(100_000));
+    training.auditors = 1 + number(draws.below(4));
+    training.min_shards = 1 + number(draws.below(4));
+    training.round_blocks = 10 + draws.below(50);
+    training.fallback_blocks = 2 + draws.below(8);
+    if draws.below(3) > 0 {
+        let inference = &mut scenario.inference;
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let per_hour = (60 + draws.below(1_500)) as f64;
+        inference.per_hour = per_hour;
+        inference.fee = 0.001 + share(draws, 100);
+        inference.deposit = inference.fee * f64::from(number(1 + draws.below(20)));
+        inference.consumers = 1 + number(draws.below(3));
+        inference.servers = 0.3 + share(draws, 70);
+        inference.token = Span(1 + draws.below(2_000));
+    }
+    if !is_calm {
+        if draws.below(2) == 0 {
+            scenario.training.shard = Span::millis(1 + draws.below(2_000));
+        }
+        for _ in 0..draws.below(3) {
+            let kinds = [
+                AdversaryKind::ForgedShard,
+                AdversaryKind::CopiedShard,
+                AdversaryKind::SelfDealing,
+                AdversaryKind::LazyAuditor,
+                AdversaryKind::ColludingAuditor,
+            ];
+            let mut plan = AdversaryPlan::new(*pick(&kinds, draws), 0.05 + share(draws, 20));
+            plan.strength = share(draws, 100);
+            scenario.adversaries.push(plan);
+        }
+    }
 }
 
 /// Tight windows, long delays, losses, absences, faults and cheats: each in half of the draws.
@@ -99,12 +151,16 @@ fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
     if draws.below(2) == 0 {
         for _ in 0..=draws.below(2) {
             let known: Vec<_> =
-                AdversaryKind::ALL.into_iter().filter(|kind| kind.needs().is_none()).collect();
+                AdversaryKind::ALL.into_iter().filter(is_of_storage).collect();
             let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.02 + share(draws, 25));
             plan.from = if draws.below(2) == 0 { Span::ZERO } else { Span(draws.below(3 * epoch)) };
             scenario.adversaries.push(plan);
         }
     }
+}
+
+fn is_of_storage(kind: &AdversaryKind) -> bool {
+    kind.needs().is_none() && !kind.needs_model()
 }
 
 fn pick<'a, T>(all: &'a [T], draws: &mut Stream) -> &'a T {
@@ -196,6 +252,13 @@ fn smaller(of: &Scenario) -> Vec<Scenario> {
     for at in 0..of.adversaries.len() {
         with(&|s| drop(s.adversaries.remove(at)));
     }
+    with(&|s| {
+        s.training = calm.training.clone();
+        s.inference = calm.inference.clone();
+    });
+    with(&|s| s.inference = calm.inference.clone());
+    with(&|s| s.training.models = 1);
+    with(&|s| s.training.rounds = s.training.rounds.min(1));
     with(&|s| s.epochs = 1);
     with(&|s| s.population.nodes = (s.population.nodes / 2).max(2));
     with(&|s| s.workload.packs = (s.workload.packs / 2).max(1));

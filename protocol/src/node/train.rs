@@ -133,6 +133,7 @@ impl Node {
         if now < run.retry_at {
             return;
         }
+        run.draw_auditors(chain);
         match &run.stage {
             Stage::New => {
                 run.stage = Stage::Preparing;
@@ -185,7 +186,7 @@ impl Node {
                 }
             }
             (Own::Done(of, _), None) if *of == slot => {}
-            (_, None) if self.config.computes && !run.slot_passed(chain, open, slot) => {
+            (_, None) if self.config.computes && !run.slot_passed(open, slot) => {
                 let job = Job::Compute {
                     model: run.model,
                     round: open.round,
@@ -210,11 +211,10 @@ impl Node {
         if !self.config.computes {
             return;
         }
-        let members = run.members.clone();
         let duties: Vec<_> = run
             .shards(open.round)
             .filter(|seen| !seen.is_audited_here && !seen.is_judged_by(self.account))
-            .filter(|seen| seen.auditors(chain, &members).contains(&self.account))
+            .filter(|seen| seen.auditors().contains(&self.account))
             .filter(|seen| run.is_due(chain, open, seen))
             .map(|seen| Arc::clone(&seen.record))
             .collect();
@@ -259,7 +259,7 @@ impl Node {
         if open.is_aggregating || has_closed || !run.may_close(chain, open, self.account, now) {
             return;
         }
-        let passed = run.passed(chain, open);
+        let passed = run.passed(open);
         let records: Vec<_> = passed.iter().map(|seen| seen.record.id()).collect();
         self.aggregate(chain, run, open, &passed, None, |model, round| {
             let mut shards = records;
@@ -500,7 +500,11 @@ impl Node {
                 run.keep(record);
             }
         }
-        if self.epoch.is_none() {
+        // A shard of another is nothing to act on before it is anchored, which a block tells.
+        let is_idle = matches!(record.record().body, Body::Shard(_))
+            && record.record().account != self.account
+            && anchored_alone(chain, record).is_none();
+        if self.epoch.is_none() || is_idle {
             return;
         }
         if let Some(mut run) = model.and_then(|model| self.runs.remove(&model)) {

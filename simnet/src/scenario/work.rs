@@ -101,7 +101,7 @@ impl Default for Training {
             models: 1,
             at: Span::seconds(10),
             units: 4,
-            shard: Span::seconds(2),
+            shard: Span::millis(250),
             sketch: 0.5,
             gpus: data::shipped("devices-home", "gpus"),
             cpu_slowdown: data::shipped("devices-home", "cpu-slowdown"),

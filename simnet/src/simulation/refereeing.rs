@@ -38,6 +38,7 @@ impl Simulation {
     }
 
     /// Whether nothing goes wrong and nobody cheats: then everything has to work.
+    #[expect(clippy::cast_precision_loss, reason = "times of some minutes")]
     fn is_calm(&self) -> bool {
         let scenario = &self.scenario;
         let has_time = scenario.chain.commit_blocks >= 10
@@ -48,7 +49,14 @@ impl Simulation {
             && scenario.net.nat <= 0.0
             && scenario.net.spread <= 0.0
             && scenario.net.up_mbit.min(scenario.net.down_mbit) >= 10.0;
+        let training = &scenario.training;
+        // A shard, its replay, and both of a neighbour on a slow device have to fit into the margin.
+        let slowest = training.cpu_slowdown * (3.0 * training.spread).exp();
+        let work = training.shard.0 as f64 * slowest * f64::from(2 * training.models);
+        let margin = scenario.params().work_margin_blocks * scenario.chain.block.0;
+        let is_quick = !training.is_on() || work * 4.0 <= margin as f64;
         scenario.events.is_empty()
+            && is_quick
             && scenario.adversaries.is_empty()
             && scenario.churn.model == ChurnModel::None
             && scenario.churn.evening <= 0.0

@@ -11,7 +11,7 @@ use crate::{
     chain::ChainView,
     hash::keccak,
     ids::{AccountId, Digest, Round},
-    node::{Done, anchored_alone},
+    node::{Done, anchor_root, anchored_alone},
     record::{Body, Kind, Verdict, VerifiedRecord},
     training::{leaders, shard_auditors},
 };
@@ -31,6 +31,10 @@ const MAX_CLOSES: usize = 16;
 pub(super) struct Seen {
     pub(super) record: Arc<VerifiedRecord>,
     pub(super) is_audited_here: bool,
+    /// The root that anchors the record by itself.
+    root: Digest,
+    /// The randomness that drew its auditors, and them.
+    drawn: Option<(Digest, Vec<AccountId>)>,
     /// Verdicts of members, drawn or not.
     verdicts: Vec<(AccountId, Verdict)>,
 }
@@ -39,14 +43,27 @@ pub(super) struct Seen {
 pub(super) type Orphans = BTreeMap<AccountId, VecDeque<(Arc<VerifiedRecord>, Verdict)>>;
 
 impl Seen {
-    /// Who audits it; empty until the block after its anchor exists.
-    pub(super) fn auditors(&self, chain: &ChainView, members: &[AccountId]) -> Vec<AccountId> {
-        let drawn = anchored_alone(chain, &self.record).and_then(|block| chain.hash_after(block));
-        let worker = self.record.record().account;
-        let count = chain.params().training.auditors;
-        drawn.map_or_else(Vec::new, |hash| {
-            shard_auditors(&hash, &self.record.id(), worker, members, count)
-        })
+    fn new(record: Arc<VerifiedRecord>) -> Self {
+        let root = anchor_root(&record.id());
+        Self { record, is_audited_here: false, root, drawn: None, verdicts: Vec::new() }
+    }
+
+    /// Draws who audits it, once the block after its anchor exists.
+    fn draw(&mut self, chain: &ChainView, members: &[AccountId]) {
+        let made = self.record.record();
+        let anchored = chain.anchored(made.epoch, &self.root);
+        let hash = anchored.and_then(|block| chain.hash_after(block));
+        if self.drawn.as_ref().map(|(from, _)| *from) == hash {
+            return;
+        }
+        let (id, count) = (self.record.id(), chain.params().training.auditors);
+        let auditors = |hash| shard_auditors(&hash, &id, made.account, members, count);
+        self.drawn = hash.map(|hash| (hash, auditors(hash)));
+    }
+
+    /// Who audits it; empty until it is known.
+    pub(super) fn auditors(&self) -> &[AccountId] {
+        self.drawn.as_ref().map_or(&[], |(_, auditors)| auditors)
     }
 
     /// Whether an account has judged it.
@@ -116,8 +133,7 @@ impl Run {
         if is_known || by_same.count() >= limit.max(MAX_SHARDS_PER_MEMBER) {
             return;
         }
-        let record = Arc::clone(record);
-        let mut seen = Seen { record, is_audited_here: false, verdicts: Vec::new() };
+        let mut seen = Seen::new(Arc::clone(record));
         for (audit, verdict) in self.orphans.values().flatten() {
             if matches!(&audit.record().body, Body::Audit(body) if body.record == seen.record.id())
             {
@@ -149,6 +165,13 @@ impl Run {
     fn round_mut(&mut self, current: Round, round: Round) -> Option<&mut RoundState> {
         let is_near = round >= current && round.0 <= current.0.saturating_add(MAX_ROUNDS_AHEAD);
         (is_near && round.0 <= self.config.rounds).then(|| self.records.entry(round).or_default())
+    }
+
+    /// Draws the auditors of what was anchored since the last look.
+    pub(super) fn draw_auditors(&mut self, chain: &ChainView) {
+        for seen in self.records.values_mut().flat_map(|state| state.shards.iter_mut()) {
+            seen.draw(chain, &self.members);
+        }
     }
 
     /// All shards seen in a round.
@@ -210,11 +233,11 @@ impl Run {
     }
 
     /// The verdict of the drawn auditors on a shard: a pass only if none says otherwise.
-    fn verdict(&self, chain: &ChainView, seen: &Seen) -> Option<Verdict> {
+    fn verdict(seen: &Seen) -> Option<Verdict> {
         if seen.verdicts.is_empty() {
             return None;
         }
-        let auditors = seen.auditors(chain, &self.members);
+        let auditors = seen.auditors();
         let mut drawn = seen.verdicts.iter().filter(|(by, _)| auditors.contains(by)).peekable();
         drawn.peek()?;
         let is_good = drawn.all(|(_, verdict)| *verdict == Verdict::Pass);
@@ -223,16 +246,16 @@ impl Run {
 
     /// Whether a drawn auditor passed the shard, whatever else was said: enough to follow a leader
     /// who had heard only that.
-    fn has_pass(&self, chain: &ChainView, seen: &Seen) -> bool {
+    fn has_pass(seen: &Seen) -> bool {
         let passes = |by: &AccountId| seen.verdicts.contains(&(*by, Verdict::Pass));
-        seen.auditors(chain, &self.members).iter().any(passes)
+        seen.auditors().iter().any(passes)
     }
 
     /// The shards that passed, one per slot.
-    pub(super) fn passed(&self, chain: &ChainView, open: &Open) -> Vec<Seen> {
+    pub(super) fn passed(&self, open: &Open) -> Vec<Seen> {
         let mut by_slot = BTreeMap::new();
         for seen in self.shards(open.round) {
-            let has_passed = self.verdict(chain, seen) == Some(Verdict::Pass);
+            let has_passed = Self::verdict(seen) == Some(Verdict::Pass);
             if let Some(slot) = seen.slot().filter(|_| has_passed) {
                 by_slot.entry(slot).or_insert_with(|| seen.clone());
             }
@@ -240,8 +263,11 @@ impl Run {
         by_slot.into_values().collect()
     }
 
-    pub(super) fn slot_passed(&self, chain: &ChainView, open: &Open, slot: u32) -> bool {
-        self.passed(chain, open).iter().any(|seen| seen.slot() == Some(slot))
+    pub(super) fn slot_passed(&self, open: &Open, slot: u32) -> bool {
+        let of_slot = |seen: &&Seen| seen.slot() == Some(slot);
+        self.shards(open.round)
+            .filter(of_slot)
+            .any(|seen| Self::verdict(seen) == Some(Verdict::Pass))
     }
 
     /// How often the work of the round was passed on: once per failed shard or elapsed deadline.
@@ -250,7 +276,7 @@ impl Run {
         let elapsed = now.saturating_sub(open.since.0).checked_div(deadline).unwrap_or(0);
         let failed = self
             .shards(open.round)
-            .filter(|seen| self.verdict(chain, seen) == Some(Verdict::Fail))
+            .filter(|seen| Self::verdict(seen) == Some(Verdict::Fail))
             .count();
         u32::try_from(elapsed.saturating_add(failed as u64)).unwrap_or(u32::MAX)
     }
@@ -304,7 +330,7 @@ impl Run {
             && slots.len() == listed.len()
             && listed.len() >= self.least_shards(chain)
             && (!self.is_sketch(open.round) || listed.len() == self.members.len())
-            && known.iter().all(|seen| self.has_pass(chain, seen))
+            && known.iter().all(|seen| Self::has_pass(seen))
     }
 
     /// Shards below which no round closes.
@@ -322,10 +348,10 @@ impl Run {
         now: u64,
     ) -> bool {
         let limits = &chain.params().training;
-        let passed = self.passed(chain, open).len();
+        let passed = self.passed(open).len();
         let failed = self
             .shards(open.round)
-            .filter(|seen| self.verdict(chain, seen) == Some(Verdict::Fail))
+            .filter(|seen| Self::verdict(seen) == Some(Verdict::Fail))
             .count();
         let is_complete = passed == self.members.len()
             || (!self.is_sketch(open.round) && passed.saturating_add(failed) >= self.members.len());
