@@ -69,7 +69,10 @@ impl ChainView {
         let epoch = self.schedule.epoch_of(header.number);
         let is_turn = header.number == self.schedule.start(epoch)
             || header.number == self.schedule.commit_deadline(epoch);
+        // The members of a large run are drawn in the block after its order.
+        let is_drawn = |ordered: &BlockNumber| ordered.next() == header.number;
         is_turn
+            || self.models().map(|(ordered, _)| ordered).any(is_drawn)
             || events.iter().any(|event| {
                 matches!(
                     event,

@@ -11,7 +11,9 @@ use crate::{
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
+    limits::MAX_SHARDS_PER_ROUND,
     params::{Params, Schedule},
+    placement::rank,
 };
 
 /// What a beacon is drawn for.
@@ -365,6 +367,21 @@ impl ChainView {
         let is_member =
             |account: &Account| account.node != NodeId::ZERO && account.registered < block;
         self.accounts().filter(|(_, account)| is_member(account)).map(|(id, _)| id).collect()
+    }
+
+    /// The accounts that take part in a training run: those that had a node before it was ordered, and
+    /// where they are more than a round can close over, as many as the block after the order draws.
+    /// `None` for a run that is not known, or not drawn yet.
+    pub fn run_members(&self, model: ModelId) -> Option<Vec<AccountId>> {
+        let (ordered, _) = self.model(model)?;
+        let members = self.members_at(*ordered);
+        if members.len() <= MAX_SHARDS_PER_ROUND {
+            return Some(members);
+        }
+        let mut drawn = rank(&self.hash_after(*ordered)?, b"run member", &members);
+        drawn.truncate(MAX_SHARDS_PER_ROUND);
+        drawn.sort_unstable();
+        Some(drawn)
     }
 
     /// Sum of all stakes as of a block, with each staker.

@@ -3,7 +3,11 @@
 //! Each pot is divided by the work that was *due*, so that a failure enriches nobody: its part stays
 //! in the vault.
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Ledger, Source, Unpaid};
 use crate::{
@@ -179,9 +183,9 @@ impl Ledger<'_> {
     /// The verdict of the drawn auditor on a shard, which is credited for it.
     fn judge_shard(&mut self, shard: &VerifiedRecord) -> Option<Verdict> {
         let Body::Shard(body) = &shard.record().body else { return None };
-        let (ordered, model) = self.chain.model(body.model)?;
+        let (_, model) = self.chain.model(body.model)?;
         let config = RunConfig::from_bytes(&model.config).ok()?;
-        let members = self.chain.members_at(*ordered);
+        let members = self.chain.run_members(body.model)?;
         let own = members.iter().position(|member| *member == shard.record().account)?;
         let is_training = body.round.0 < config.rounds;
         if body.round.0 > config.rounds || (is_training && u32::try_from(own) != Ok(body.slot)) {
@@ -201,11 +205,20 @@ impl Ledger<'_> {
         drawn: &[AccountId],
     ) -> Option<Verdict> {
         self.audits_due = self.audits_due.saturating_add(drawn.len() as u64);
-        let verdicts = self.verdicts_on(record);
-        let verdict =
-            verdicts.iter().find(|(by, ..)| drawn.contains(by)).map(|(_, verdict, _)| *verdict)?;
+        let verdict = majority(&self.verdicts_by(record, drawn))?;
         self.credit_audits(record, verdict, drawn);
         Some(verdict)
+    }
+
+    /// The verdicts of the drawn auditors on a record.
+    fn verdicts_by(
+        &self,
+        record: &VerifiedRecord,
+        drawn: &[AccountId],
+    ) -> Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> {
+        let mut verdicts = self.verdicts_on(record);
+        verdicts.retain(|(by, ..)| drawn.contains(by));
+        verdicts
     }
 
     fn datanet_of(&self, record: &VerifiedRecord) -> Option<crate::DatanetId> {
@@ -228,11 +241,15 @@ impl Ledger<'_> {
             self.refuse(account, Source::Serving, output.id(), Unpaid::NotRedeemed);
         }
         let share = pot.checked_div(outputs.len() as u128).unwrap_or(0);
+        let mut limits = self.platform_parts();
         for output in outputs {
             let made = output.record();
             match self.judge_attribution(&output) {
                 Some(Verdict::Pass) => {
-                    self.pay(made.account, Source::Serving, share, output.id());
+                    let limit = limits.entry(made.account).or_default();
+                    let amount = share.min(*limit);
+                    *limit = limit.saturating_sub(amount);
+                    self.pay(made.account, Source::Serving, amount, output.id());
                     if let Some(datanet) = self.datanet_of(&output) {
                         let used = self.use_mut(datanet);
                         used.outputs = used.outputs.saturating_add(1);
@@ -241,6 +258,20 @@ impl Ledger<'_> {
                 _ => self.refuse(made.account, Source::Serving, output.id(), Unpaid::NotAudited),
             }
         }
+    }
+
+    /// The platform's part of what was redeemed to each server in the epoch. Attributing earns no
+    /// more than that: one who is customer, server, developer and contributor at once gets back at most
+    /// what it paid.
+    fn platform_parts(&self) -> BTreeMap<AccountId, u128> {
+        let rate = u128::from(self.chain.params().economics.fee_platform_bps);
+        let mut parts = BTreeMap::<AccountId, u128>::new();
+        for redemption in self.chain.redemptions(self.epoch) {
+            let fee = redemption.to.0.saturating_sub(redemption.from.0);
+            let part = parts.entry(redemption.payee).or_default();
+            *part = part.saturating_add(mul_div(fee, rate, BPS).unwrap_or(0));
+        }
+        parts
     }
 
     /// Whether the output was served by who offers the model, on a receipt that was redeemed before
@@ -264,16 +295,16 @@ impl Ledger<'_> {
         self.verdict_of_drawn(output, &drawn)
     }
 
-    /// The verdict on an attribution of any epoch, without crediting anybody.
+    /// The verdict on an attribution of any epoch with the audits behind it, without crediting anybody.
     pub(super) fn attribution_verdict(
         &self,
         output: &VerifiedRecord,
-    ) -> Option<(Verdict, Arc<VerifiedRecord>)> {
+    ) -> Option<(Verdict, Vec<Arc<VerifiedRecord>>)> {
         self.anchored_alone(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
-        let verdicts = self.verdicts_on(output);
-        let found = verdicts.iter().find(|(by, ..)| drawn.contains(by));
-        found.map(|(_, verdict, audit)| (*verdict, Arc::clone(audit)))
+        let verdicts = self.verdicts_by(output, &drawn);
+        let verdict = majority(&verdicts)?;
+        Some((verdict, verdicts.into_iter().map(|(_, _, audit)| audit).collect()))
     }
 
     pub(super) fn pay_audits(&mut self) {
@@ -287,4 +318,13 @@ impl Ledger<'_> {
     pub(super) const fn start_block(&self) -> BlockNumber {
         self.chain.schedule.start(self.epoch)
     }
+}
+
+/// What several auditors say: a pass where more of them pass than do not. The first alone would decide
+/// by chance, or by whoever tries ids until its verdict is the first.
+fn majority(verdicts: &[(AccountId, Verdict, Arc<VerifiedRecord>)]) -> Option<Verdict> {
+    let passes = verdicts.iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).count();
+    let is_good = passes > verdicts.len().saturating_sub(passes);
+    let verdict = if is_good { Verdict::Pass } else { Verdict::Fail };
+    (!verdicts.is_empty()).then_some(verdict)
 }

@@ -27,7 +27,7 @@ impl Ledger<'_> {
                 paid = until;
                 let verdict = self.attribution_verdict(&record);
                 let is_good = shares_are_whole(body) && matches!(verdict, Some((Verdict::Pass, _)));
-                if let Some((_, audit)) = verdict {
+                for audit in verdict.into_iter().flat_map(|(_, audits)| audits) {
                     self.extra.insert(audit.id(), audit);
                 }
                 let shares = is_good.then_some(body.shares.as_slice());

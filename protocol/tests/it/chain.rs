@@ -42,7 +42,7 @@ pub(crate) const fn domain() -> Domain {
 }
 
 impl FakeChain {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, shard_auditors: u32) -> Self {
         let schedule = Schedule {
             genesis_block: BlockNumber(1),
             epoch_blocks: EPOCH_BLOCKS,
@@ -52,6 +52,7 @@ impl FakeChain {
         let mut params = Params::minimal();
         params.training.round_blocks = 12;
         params.training.fallback_blocks = 3;
+        params.training.auditors = shard_auditors;
         let registry = EvmAddress([1; 20]);
         let view = ChainView::new(domain(), registry, schedule, BUDGET, TREASURY, params);
         Self {

@@ -11,7 +11,7 @@ const ACCOUNT: AccountId = AccountId(4);
 
 /// The node that [`FakeChain::register`] binds to an account.
 fn node_of(account: AccountId) -> NodeId {
-    let mut chain = FakeChain::new(1);
+    let mut chain = FakeChain::new(1, 1);
     chain.register(account, true);
     chain.mine();
     chain.view.account(account).unwrap().node
@@ -28,7 +28,7 @@ fn blocks(chain: &mut FakeChain, enrolment: &mut Enrolment, count: usize) -> Vec
 
 #[test]
 fn a_registration_under_way_is_not_sent_again() {
-    let (mut chain, mut enrolment) = (FakeChain::new(1), Enrolment::new(node_of(ACCOUNT)));
+    let (mut chain, mut enrolment) = (FakeChain::new(1, 1), Enrolment::new(node_of(ACCOUNT)));
     assert_eq!(enrolment.on_block(&chain.view), Enrol::Wait, "no block was read yet");
     let done = blocks(&mut chain, &mut enrolment, 40);
     assert_eq!(done[0], Enrol::Register);
@@ -39,7 +39,7 @@ fn a_registration_under_way_is_not_sent_again() {
 
 #[test]
 fn one_that_was_refused_is_tried_again_ten_blocks_later() {
-    let (mut chain, mut enrolment) = (FakeChain::new(1), Enrolment::new(node_of(ACCOUNT)));
+    let (mut chain, mut enrolment) = (FakeChain::new(1, 1), Enrolment::new(node_of(ACCOUNT)));
     assert_eq!(blocks(&mut chain, &mut enrolment, 3), [Enrol::Register, Enrol::Wait, Enrol::Wait]);
     enrolment.on_refused();
     let done = blocks(&mut chain, &mut enrolment, 9);
@@ -49,7 +49,7 @@ fn one_that_was_refused_is_tried_again_ten_blocks_later() {
 
 #[test]
 fn a_node_that_starts_again_finds_its_account() {
-    let mut chain = FakeChain::new(1);
+    let mut chain = FakeChain::new(1, 1);
     chain.register(ACCOUNT, true);
     let mut enrolment = Enrolment::new(node_of(ACCOUNT));
     assert_eq!(blocks(&mut chain, &mut enrolment, 1), [Enrol::Start(ACCOUNT)]);

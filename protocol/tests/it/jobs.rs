@@ -146,7 +146,9 @@ impl Net {
         seed: u64,
     ) -> Option<Done> {
         let claimed = self.fetch(index, shard.payload)?;
-        let ppm = if claimed == update(shard.base, units, seed) { 1_000_000 } else { 0 };
+        let is_right = claimed == update(shard.base, units, seed);
+        let is_passed = is_right || self.peers[index].faults.passes_all;
+        let ppm = if is_passed { 1_000_000 } else { 0 };
         Some(Done::Replayed(ReplayReport { overlap: ppm, cosine: ppm, norm: ppm }))
     }
 

@@ -25,6 +25,7 @@ pub(crate) struct Faults {
     pub(crate) offline: bool,
     pub(crate) claims_lost: bool,
     pub(crate) forges: bool,
+    pub(crate) passes_all: bool,
     pub(crate) wrong_checkpoint: bool,
     pub(crate) inflates: bool,
 }
@@ -62,8 +63,13 @@ pub(crate) fn new_node(account: AccountId) -> Node {
 impl Net {
     /// Nodes 1 to `count`, and one contributor with `packs` packs.
     pub(crate) fn new(count: u64, packs: u8, seed: u64) -> Self {
+        Self::with_auditors(count, packs, seed, 1)
+    }
+
+    /// The same with more auditors of a shard than one.
+    pub(crate) fn with_auditors(count: u64, packs: u8, seed: u64, auditors: u32) -> Self {
         let mut net = Self {
-            chain: FakeChain::new(seed),
+            chain: FakeChain::new(seed, auditors),
             peers: vec![],
             origin: BTreeMap::new(),
             leaves: BTreeMap::from([(Digest::ZERO, vec![])]),

@@ -176,6 +176,40 @@ fn a_forged_shard_is_rejected_left_out_and_unpaid() {
     assert_all_ready(&net, 5);
 }
 
+#[test]
+fn one_lazy_auditor_of_three_does_not_get_a_forged_shard_paid() {
+    let mut net = Net::with_auditors(6, 3, 4, 3);
+    net.peer(3).faults.forges = true;
+    net.peer(4).faults.passes_all = true;
+    net.order_model(4);
+    net.run_epochs(3);
+    let lazy = |record: &protocol::record::VerifiedRecord| {
+        let made = record.record();
+        matches!(&made.body, Body::Audit(body) if body.of.0 == 3
+            && body.judged == Kind::ShardResult.tag()
+            && body.verdict == 0
+            && made.account.0 == 4)
+    };
+    assert!(net.peers[0].pool.values().any(|record| lazy(record)), "it was asked");
+    let total = |account| (0..3).map(|e| earned(&net, e, account, Source::Shards)).sum::<u128>();
+    assert_eq!(total(3), 0);
+    assert!([1, 2, 4, 5, 6].into_iter().all(|honest| total(honest) > 0));
+}
+
+#[test]
+fn a_run_has_no_more_members_than_a_round_can_list() {
+    let mut net = Net::new(300, 1, 15);
+    net.order_model(1);
+    net.chain.mine();
+    net.chain.mine();
+    let members = net.chain.view.run_members(ModelId(1)).unwrap();
+    assert_eq!(members.len(), protocol::limits::MAX_SHARDS_PER_ROUND);
+    assert!(members.is_sorted() && members[0].0 >= 1 && members[255].0 <= 300);
+    assert!(members.windows(2).all(|pair| pair[0] < pair[1]));
+    let all: Vec<_> = (1..=256).map(AccountId).collect();
+    assert_ne!(members, all, "they are drawn, and not the first");
+}
+
 fn leader_of_first_round(net: &Net) -> u64 {
     let (ordered, _) = net.chain.view.model(ModelId(1)).unwrap();
     let hash = net.chain.view.hash_after(*ordered).unwrap();
@@ -349,6 +383,28 @@ fn receipts_must_pay_the_price_to_the_right_account() {
     assert!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution) >= 90);
     assert!(earned(&net, 2, 1, Source::Serving) > 0);
     assert_eq!(net.outcome(2).uses.iter().map(|used| used.outputs).sum::<u32>(), 2);
+}
+
+#[test]
+fn who_is_its_own_customer_gets_no_more_than_it_paid() {
+    let mut net = served(16);
+    for use_ in 1..=10 {
+        assert_eq!(ask(&mut net, request(use_, 1, 101 * u128::from(use_))), None);
+    }
+    net.run_epochs(4);
+    let outputs: BTreeSet<Digest> = net.peers[0]
+        .pool
+        .values()
+        .filter(|record| matches!(record.record().body, Body::Attribution(_)))
+        .map(|record| record.id())
+        .collect();
+    assert_eq!(outputs.len(), 10);
+    let lines = (0..4).flat_map(|epoch| net.outcome(epoch).lines.iter());
+    let of_outputs = lines.filter(|line| outputs.contains(&line.record));
+    // All but the treasury could be the customer itself.
+    let back: u128 =
+        of_outputs.filter(|line| line.account != TREASURY).map(|line| line.amount.0).sum();
+    assert!((900..=1010).contains(&back), "{back}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Run {
         Some(Self {
             model: model.id,
             config,
-            members: chain.members_at(ordered),
+            members: chain.run_members(model.id)?,
             units,
             stage: Stage::New,
             retry_at: 0,
