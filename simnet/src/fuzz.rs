@@ -100,17 +100,15 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
         if draws.below(2) == 0 {
             scenario.training.shard = Span::millis(1 + draws.below(2_000));
         }
-        for _ in 0..draws.below(3) {
-            let kinds = [
-                AdversaryKind::ForgedShard,
-                AdversaryKind::CopiedShard,
-                AdversaryKind::SelfDealing,
-                AdversaryKind::LazyAuditor,
-                AdversaryKind::ColludingAuditor,
-            ];
-            let mut plan = AdversaryPlan::new(*pick(&kinds, draws), 0.05 + share(draws, 20));
-            plan.strength = share(draws, 100);
-            scenario.adversaries.push(plan);
+        let workers = [AdversaryKind::ForgedShard, AdversaryKind::CopiedShard];
+        let auditors = [AdversaryKind::LazyAuditor, AdversaryKind::ColludingAuditor];
+        let dealers = [AdversaryKind::SelfDealing];
+        for kinds in [&workers[..], &auditors, &dealers] {
+            if draws.below(2) == 0 {
+                let mut plan = AdversaryPlan::new(*pick(kinds, draws), 0.05 + share(draws, 20));
+                plan.strength = share(draws, 100);
+                scenario.adversaries.push(plan);
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct Inference {
     pub consumers: u32,
     /// What a consumer deposits for a server at a time, in OPEN.
     pub deposit: f64,
-    /// Share of nodes that offer to serve; a developer takes the first of them that is there.
+    /// Share of nodes that offer to serve; a developer takes the fastest of them that is there.
     pub servers: f64,
     /// Tokens of a prompt.
     pub tokens_in: u32,

@@ -111,7 +111,7 @@ impl Simulation {
                 self.plan_demand(0, self.now);
             }
         }
-        if !self.scenario.inference.is_on() {
+        if !self.scenario.inference.is_on() && self.dealt_run().is_none() {
             return;
         }
         for model in self.workshop.runs.clone() {
@@ -135,9 +135,11 @@ impl Simulation {
                 share < self.scenario.inference.servers
             }
         };
-        let rank = |node: &&u32| self.draws.word(Purpose::Demand, model.0, u64::from(**node));
+        // The fastest of them.
+        let slowness = |node: &u32| self.slowness(*node as usize);
         let ready = offer.ready.iter().filter(|node| is_there(**node)).filter(willing);
-        let Some(node) = ready.min_by_key(rank).copied() else { return };
+        let best = ready.min_by(|one, other| slowness(one).total_cmp(&slowness(other)));
+        let Some(node) = best.copied() else { return };
         let publication = ModelPublication {
             model,
             checkpoint: offer.checkpoint,

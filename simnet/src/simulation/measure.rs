@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use protocol::{Amount, BlockNumber, Epoch, Hash, settle::Unpaid};
+use protocol::{Amount, BlockNumber, Epoch, Hash, settle::{Source, Unpaid}};
 
 use super::{RunError, Settled, Simulation, gossip::bin_bound, kpis, number};
 use crate::{
@@ -247,13 +247,26 @@ impl Simulation {
         Ok(rows)
     }
 
+    /// Whether a lazy node was paid for storage.
+    fn pays_lazy(&self) -> bool {
+        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
+        self.payouts.iter().any(|row| {
+            row.kind == lazy
+                && row.line.source == Source::Storage
+                && !self.referee.work().is_of_output(&row.line)
+        })
+    }
+
     fn checks(&self, epochs: &[EpochRow], kinds: &[KindRow], books: &Books) -> Vec<Check> {
         let all_books = || self.books.iter().map(|row| &row.books).chain([books]);
         let is_settled = |row: &EpochRow| row.status == Status::Final;
         let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
         let mut lazy = kinds.iter().filter(|row| row.kind == lazy);
         let is_early = self.scenario.adversaries.iter().all(|plan| plan.from.0 == 0);
-        let is_unpaid = lazy.all(|row| row.earned == Amount::ZERO && row.paid == Amount::ZERO);
+        // As stakers they have a part of the fees.
+        let has_fees = self.scenario.inference.is_on();
+        let is_unpaid =
+            lazy.all(|row| has_fees || row.earned.max(row.paid) == Amount::ZERO) && !self.pays_lazy();
         let innocent = |row: &EpochRow| {
             row.others_caught == 0 && u64::from(row.storage_faults) == row.adverse_faults
         };
@@ -272,6 +285,10 @@ impl Simulation {
             Rule::ALL
                 .map(|rule| Check::new(rule.words(), !self.referee.broken().contains_key(&rule))),
         );
+        if self.dealt_run().is_some() {
+            let name = "nobody gains by being its own customer";
+            checks.push(Check::new(name, !self.deals_pay()));
+        }
         if is_early {
             checks.push(Check::new("lazy nodes are unpaid", is_unpaid));
         }

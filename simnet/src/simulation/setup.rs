@@ -45,9 +45,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let data = contributors(&scenario, &streams, &mut blobs)?;
     let registry = chain.view().registry;
     let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
-    let over = protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS);
-    let last = chain.view().schedule.start(over);
-    let roles = kinds(&scenario, draws, block_time(&scenario, last.0));
+    let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
     let mut gangs = gangs(&scenario, parts.adversaries);
     let is_staked = |index: usize| {
         let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
@@ -236,6 +234,12 @@ fn gangs(scenario: &Scenario, own: Vec<Box<dyn Adversary>>) -> Vec<Gang> {
         gang.behaviours.insert(0, behaviour);
     }
     gangs
+}
+
+/// When the last epoch is over.
+const fn end_of(scenario: &Scenario, chain: &Chain) -> Time {
+    let over = protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS);
+    block_time(scenario, chain.view().schedule.start(over).0)
 }
 
 const fn block_time(scenario: &Scenario, block: u64) -> Time {

@@ -119,6 +119,12 @@ impl Simulation {
         open(Amount(self.takings.redeemed))
     }
 
+    /// Whether self-dealers got more than they paid; a unit for each use may be lost to rounding.
+    pub(super) fn deals_pay(&self) -> bool {
+        let rounded = self.market.dealt.len() as u128;
+        self.takings.dealt > self.dealt_fees().0 + rounded
+    }
+
     /// The key figures of work on models.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub(super) fn work_figures(&self) -> Vec<Kpi> {

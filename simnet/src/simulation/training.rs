@@ -190,7 +190,7 @@ impl Simulation {
     }
 
     /// How many times slower a node's device is than the reference GPU.
-    fn slowness(&self, index: usize) -> f64 {
+    pub(super) fn slowness(&self, index: usize) -> f64 {
         let (me, training) = (u64::from(number(index)), &self.scenario.training);
         let word = |which| self.draws.word(Purpose::Compute, me, which);
         let spread = (training.spread * normal(word(1), word(2))).exp();

@@ -11,6 +11,7 @@ mod results;
 mod scenario;
 mod scenario_file;
 mod trouble;
+mod work;
 
 use simnet::{Scenario, Simulation, report::Report};
 

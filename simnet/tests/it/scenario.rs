@@ -66,7 +66,30 @@ fn impossible_scenarios_are_refused_with_what_is_wrong() {
 #[test]
 fn what_needs_a_part_that_does_not_exist_is_refused_by_its_name() {
     let error = refused(|s| {
-        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::DataCopying, 0.1)];
+        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::LazyJury, 0.1)];
     });
-    assert_eq!(error.to_string(), "not simulated yet: attribution money, which data-copying needs");
+    assert_eq!(error.to_string(), "not simulated yet: juries, which lazy-jury needs");
+    let error = refused(|s| {
+        s.training.rounds = 1;
+        s.training.real_compute = true;
+    });
+    let named = "not simulated yet: the real model, which training.real_compute needs";
+    assert_eq!(error.to_string(), named);
+}
+
+#[test]
+fn what_is_about_models_needs_one() {
+    let error = refused(|s| s.inference.per_hour = 10.0);
+    assert_eq!(
+        error.to_string(),
+        "inference.per_hour needs a model, and none is trained; set training.rounds"
+    );
+    let kind = AdversaryKind::ForgedShard;
+    let error = refused(|s| s.adversaries = vec![AdversaryPlan::new(kind, 0.1)]);
+    assert_eq!(error, ScenarioError::NoModel { name: "forged-shard" });
+    let error = refused(|s| {
+        s.training.rounds = 1;
+        s.inference.models = vec![0, 1];
+    });
+    assert_eq!(error, ScenarioError::UnknownModel { number: 1, models: 1 });
 }

@@ -1,0 +1,125 @@
+//! Models that are trained, asked and paid for.
+
+use simnet::{
+    Scenario,
+    report::Report,
+    scenario::{AdversaryKind, AdversaryPlan, ChurnModel},
+    units::Span,
+};
+
+use crate::{faultless, run, sized, with};
+
+const NODES: u32 = 12;
+
+/// A calm network on equal devices that trains a model and serves it.
+fn working() -> Scenario {
+    with(sized(NODES, 2, 8, 2), |s| {
+        faultless(s);
+        s.training.rounds = 2;
+        s.training.gpus = 1.0;
+        s.training.spread = 0.2;
+        s.inference.per_hour = 360.0;
+    })
+}
+
+fn kpi(report: &Report, name: &str) -> f64 {
+    let found = report.kpis.iter().find(|kpi| kpi.name == name).unwrap();
+    found.value.unwrap_or_else(|| panic!("{name} has a value"))
+}
+
+fn assert_holds(report: &Report) {
+    let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();
+    assert!(failed.is_empty(), "{failed:?} {:?}", report.findings);
+}
+
+#[test]
+fn a_calm_network_trains_serves_and_gives_every_fee_away() {
+    let report = run(working());
+    assert_holds(&report);
+    // Two rounds and the sketches, each node one shard of each.
+    assert_eq!(kpi(&report, "shards_verified"), f64::from(3 * NODES));
+    assert_eq!(kpi(&report, "rounds_closed"), 2.0);
+    assert_eq!(kpi(&report, "shards_rejected") + kpi(&report, "shards_late"), 0.0);
+    assert_eq!(kpi(&report, "requests_served"), 1.0);
+    assert!(kpi(&report, "inference_p50") <= kpi(&report, "inference_p99"));
+    // 128 tokens of 5 ms on a GPU, a fifth more to attribute, and four ways of 80 ms.
+    assert!((0.5..2.0).contains(&kpi(&report, "inference_p50")));
+    let fees = kpi(&report, "fees_redeemed");
+    let parts = ["contributors", "developers", "stakers", "nodes", "treasury"];
+    let sum: f64 = parts.iter().map(|part| kpi(&report, &format!("fees_{part}"))).sum();
+    assert!(fees > 0.1 && (fees - sum).abs() < 1e-9, "{fees} {sum}");
+    assert!((kpi(&report, "fees_treasury") / fees - 0.1).abs() < 1e-9, "a tenth of the gross");
+    assert!((kpi(&report, "fees_contributors") / fees - 0.45).abs() < 1e-9, "half of the rest");
+}
+
+#[test]
+fn what_is_spared_a_machine_changes_nothing_in_training() {
+    let scenario = with(working(), |s| {
+        s.net.loss = 0.1;
+        s.churn.model = ChurnModel::Exponential;
+        s.churn.session = Span::seconds(120);
+        s.churn.pause = Span::seconds(20);
+    });
+    let spared = run(scenario.clone());
+    let all = run(with(scenario, |s| s.net.deliver_all = true));
+    assert!(kpi(&spared, "shards_verified") > 0.0);
+    assert_eq!(spared.trace, all.trace);
+}
+
+#[test]
+fn who_makes_shards_up_is_found_and_unpaid() {
+    for kind in [AdversaryKind::ForgedShard, AdversaryKind::CopiedShard] {
+        let report = run(with(working(), |s| {
+            let plan = AdversaryPlan { strength: 1.0, ..AdversaryPlan::new(kind, 0.25) };
+            s.adversaries = vec![plan];
+        }));
+        assert_holds(&report);
+        assert_eq!(kpi(&report, "forged_paid"), 0.0, "{kind}");
+        assert!(kpi(&report, "shards_rejected") > 0.1, "{kind}");
+        assert!(kpi(&report, "forged_detection_time") < 60.0, "{kind}");
+        assert_eq!(kpi(&report, "rounds_closed"), 2.0, "the others go on");
+    }
+}
+
+#[test]
+fn a_lazy_auditor_gets_forged_shards_paid_only_where_it_is_the_only_one() {
+    let paid = |auditors| {
+        let report = run(with(working(), |s| {
+            s.training.rounds = 4;
+            s.training.auditors = auditors;
+            s.inference.per_hour = 0.0;
+            let mut forger = AdversaryPlan::new(AdversaryKind::ForgedShard, 0.1);
+            (forger.strength, forger.also) = (1.0, vec![AdversaryKind::LazyAuditor]);
+            s.adversaries = vec![AdversaryPlan::new(AdversaryKind::LazyAuditor, 0.25), forger];
+        }));
+        assert_holds(&report);
+        kpi(&report, "forged_paid")
+    };
+    assert!(paid(1) > paid(5));
+}
+
+#[test]
+fn nobody_gains_by_being_its_own_customer() {
+    let report = run(with(working(), |s| {
+        s.training.models = 2;
+        let plan = AdversaryPlan::new(AdversaryKind::SelfDealing, 0.1);
+        s.adversaries = vec![AdversaryPlan { strength: 0.5, ..plan }];
+    }));
+    assert_holds(&report);
+    assert!(kpi(&report, "self_dealing_profit") <= 0.0);
+    assert!(kpi(&report, "requests_served") > 0.0, "the other model is used by others");
+}
+
+#[test]
+fn a_model_whose_server_leaves_is_served_by_another() {
+    let report = run(with(working(), |s| {
+        s.epochs = 3;
+        s.inference.servers = 1.0;
+        s.churn.model = ChurnModel::Exponential;
+        s.churn.session = Span::seconds(100);
+        s.churn.pause = Span::seconds(15);
+    }));
+    let share = kpi(&report, "requests_served");
+    assert!(share > 0.3, "{share}");
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
