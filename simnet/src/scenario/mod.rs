@@ -18,8 +18,9 @@ pub use events::{FaultEvent, FaultKind};
 pub(crate) use preset::span_of_hours;
 pub use preset::{Given, Preset};
 
-use std::collections::BTreeMap;
 pub use work::{DemandPoint, Inference, Training};
+
+use std::collections::BTreeMap;
 
 use protocol::{
     Amount,
