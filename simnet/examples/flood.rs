@@ -42,7 +42,7 @@ fn main() {
     let draws = Draws::new(SEED);
     let mesh = mesh(nodes, draws);
     let underlay = Coords::new(nodes, draws);
-    let mut queue = CalendarQueue::new(nodes);
+    let mut queue = CalendarQueue::default();
     let mut seen = vec![0u64; nodes as usize];
     let mut delays = Vec::new();
     let author =

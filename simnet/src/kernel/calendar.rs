@@ -1,21 +1,23 @@
 //! The calendar queue: constant work per event, whatever the number of pending ones.
 //!
 //! A ring of buckets covers one window of time; what lies beyond is kept by window, unsorted, and
-//! dealt out when its window comes. One bucket at a time is sorted. What is pushed into the bucket
-//! that is being emptied waits in a small heap beside it (R. Brown, CACM 31(10), 1988, without the
-//! resizing: buckets are given).
+//! dealt out when its window comes. One bucket at a time is sorted: dealt by microsecond, then each of
+//! those few by itself. What is pushed into the bucket that is being emptied waits in a small heap
+//! beside it (R. Brown, CACM 31(10), 1988, without the resizing: buckets are given).
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
 };
 
-use super::{Actor, EventQueue, Scheduled, Time, queue::Sequences};
+use super::{Actor, EventQueue, Scheduled, Time};
 
 /// log₂ of the microseconds of a bucket, where nothing else is asked for: 128 µs.
 const BUCKET_BITS: u32 = 7;
 /// log₂ of the buckets of a window: 2¹⁷ buckets of 128 µs are 16.8 s.
 const RING_BITS: u32 = 17;
+/// Events in a bucket from which on dealing them by microsecond is faster than comparing them.
+const DEALT: usize = 64;
 
 /// A ring of buckets with a list per later window.
 #[derive(Debug)]
@@ -34,21 +36,24 @@ pub struct CalendarQueue<E> {
     far: BTreeMap<u64, Vec<Scheduled<E>>>,
     /// Emptied buffers, for the next buckets.
     spare: Vec<Vec<Scheduled<E>>>,
-    sequences: Sequences,
+    /// How many events of the bucket lie before each of its microseconds, while it is sorted.
+    before: Vec<u32>,
+    pushed: u32,
     pending: usize,
 }
 
-impl<E: Copy> CalendarQueue<E> {
-    /// An empty queue for the chain and a number of nodes.
-    pub fn new(nodes: u32) -> Self {
-        Self::with_buckets(nodes, BUCKET_BITS, RING_BITS)
+impl<E: Copy> Default for CalendarQueue<E> {
+    fn default() -> Self {
+        Self::with_buckets(BUCKET_BITS, RING_BITS)
     }
+}
 
-    /// The same with buckets of 2^`bucket_bits` µs, 2^`ring_bits` of them in a window.
+impl<E: Copy> CalendarQueue<E> {
+    /// An empty queue with buckets of 2^`bucket_bits` µs, 2^`ring_bits` of them in a window.
     ///
     /// # Panics
     /// When a ring has fewer than 2⁶ buckets or time would not fit.
-    pub fn with_buckets(nodes: u32, bucket_bits: u32, ring_bits: u32) -> Self {
+    pub fn with_buckets(bucket_bits: u32, ring_bits: u32) -> Self {
         assert!(ring_bits >= 6 && bucket_bits + ring_bits < 64, "buckets of whole words, in time");
         let buckets = 1usize << ring_bits;
         Self {
@@ -62,7 +67,8 @@ impl<E: Copy> CalendarQueue<E> {
             late: BinaryHeap::new(),
             far: BTreeMap::new(),
             spare: Vec::new(),
-            sequences: Sequences::new(nodes),
+            before: Vec::new(),
+            pushed: 0,
             pending: 0,
         }
     }
@@ -106,17 +112,68 @@ impl<E: Copy> CalendarQueue<E> {
         Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
+    /// Makes a bucket the current one, sorted backwards: the first event is the last one.
+    fn sort(&mut self, mut events: Vec<Scheduled<E>>) {
+        if events.len() < DEALT {
+            events.sort_unstable_by(|one, other| other.cmp(one));
+            let emptied = std::mem::replace(&mut self.current, events);
+            self.keep(emptied);
+            return;
+        }
+        let last = (1usize << self.bucket_bits) - 1;
+        // Its lowest bits are the microsecond of an event in its bucket.
+        let place = |event: &Scheduled<E>| last - (event.at.0 as usize & last);
+        self.before.clear();
+        self.before.resize(last + 2, 0);
+        events.iter().for_each(|event| self.before[place(event) + 1] += 1);
+        for at in 1..self.before.len() {
+            self.before[at] += self.before[at - 1];
+        }
+        self.current.clear();
+        self.current.resize(events.len(), events[0]);
+        for event in &events {
+            let next = &mut self.before[place(event)];
+            self.current[*next as usize] = *event;
+            *next += 1;
+        }
+        // Where each microsecond's events began, the last one's end now.
+        let mut from = 0;
+        for end in &self.before[..=last] {
+            let to = *end as usize;
+            if to > from + 1 {
+                self.current[from..to].sort_unstable_by(|one, other| other.cmp(one));
+            }
+            from = to;
+        }
+        events.clear();
+        self.keep(events);
+    }
+
+    fn keep(&mut self, emptied: Vec<Scheduled<E>>) {
+        if emptied.capacity() > 0 {
+            self.spare.push(emptied);
+        }
+    }
+
+    /// The next event, which stays.
+    pub fn peek(&mut self) -> Option<Scheduled<E>> {
+        if self.current.is_empty() && self.late.is_empty() && !self.advance() {
+            return None;
+        }
+        match (self.current.last(), self.late.peek()) {
+            (Some(next), Some(Reverse(late))) => Some(*next.min(late)),
+            (Some(next), None) => Some(*next),
+            (None, late) => late.map(|Reverse(late)| *late),
+        }
+    }
+
     /// Goes on to the next bucket that holds something; whether there is one.
     fn advance(&mut self) -> bool {
         loop {
             if let Some(slot) = self.next_filled(self.slot(self.current_bucket)) {
                 self.filled[slot / 64] &= !(1 << (slot % 64));
                 let next = std::mem::take(&mut self.ring[slot]);
-                let emptied = std::mem::replace(&mut self.current, next);
-                if emptied.capacity() > 0 {
-                    self.spare.push(emptied);
-                }
-                self.current.sort_unstable_by_key(|event| Reverse(event.key()));
+                self.sort(next);
                 self.current_bucket = (self.window << self.ring_bits) | slot as u64;
                 return true;
             }
@@ -132,7 +189,8 @@ impl<E: Copy> CalendarQueue<E> {
 
 impl<E: Copy> EventQueue<E> for CalendarQueue<E> {
     fn push(&mut self, at: Time, to: Actor, from: Actor, event: E) {
-        let sequence = self.sequences.next(from);
+        let sequence = self.pushed;
+        self.pushed = sequence.wrapping_add(1);
         self.pending += 1;
         self.place(Scheduled { at, to, from, sequence, event });
     }
@@ -170,8 +228,8 @@ mod tests {
             steps in prop::collection::vec((0u8..4, 0u64..60_000, 0u32..4, 0u32..4), 1..400),
             bucket_bits in 0u32..8,
         ) {
-            let mut calendar = CalendarQueue::with_buckets(4, bucket_bits, 6);
-            let mut heap = HeapQueue::new(4);
+            let mut calendar = CalendarQueue::with_buckets(bucket_bits, 6);
+            let mut heap = HeapQueue::default();
             let mut now = Time(0);
             for (event, (what, delay, to, from)) in (0u32..).zip(steps) {
                 if what == 0 {

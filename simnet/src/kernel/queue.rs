@@ -16,7 +16,8 @@ pub struct Scheduled<E> {
     pub to: Actor,
     /// From whom.
     pub from: Actor,
-    /// Which one of the source's events; it may wrap, since only events of one moment are compared.
+    /// How many events were pushed before it, which keeps those of one source in order; it may wrap,
+    /// since only events of one moment are compared.
     pub sequence: u32,
     /// What.
     pub event: E,
@@ -49,7 +50,7 @@ impl<E> Ord for Scheduled<E> {
     }
 }
 
-/// Events in the order of (time, destination, source, sequence).
+/// Events in the order of (time, destination, source, sequence of the source).
 pub trait EventQueue<E> {
     /// Adds an event, at or after the time of the last one that was taken.
     fn push(&mut self, at: Time, to: Actor, from: Actor, event: E);
@@ -59,40 +60,23 @@ pub trait EventQueue<E> {
     fn pending(&self) -> usize;
 }
 
-/// Sequence numbers of every source.
-#[derive(Debug)]
-pub(super) struct Sequences(Vec<u32>);
-
-impl Sequences {
-    pub(super) fn new(nodes: u32) -> Self {
-        Self(vec![0; nodes as usize + 1])
-    }
-
-    pub(super) fn next(&mut self, of: Actor) -> u32 {
-        let next = &mut self.0[of.0 as usize];
-        let sequence = *next;
-        *next = sequence.wrapping_add(1);
-        sequence
-    }
-}
-
 /// A binary heap: right at any size, slow beyond some hundred thousand pending events.
 #[derive(Debug)]
 pub struct HeapQueue<E> {
     heap: BinaryHeap<Reverse<Scheduled<E>>>,
-    sequences: Sequences,
+    pushed: u32,
 }
 
-impl<E> HeapQueue<E> {
-    /// An empty queue for the chain and a number of nodes.
-    pub fn new(nodes: u32) -> Self {
-        Self { heap: BinaryHeap::new(), sequences: Sequences::new(nodes) }
+impl<E> Default for HeapQueue<E> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), pushed: 0 }
     }
 }
 
 impl<E> EventQueue<E> for HeapQueue<E> {
     fn push(&mut self, at: Time, to: Actor, from: Actor, event: E) {
-        let sequence = self.sequences.next(from);
+        let sequence = self.pushed;
+        self.pushed = sequence.wrapping_add(1);
         self.heap.push(Reverse(Scheduled { at, to, from, sequence, event }));
     }
 
@@ -111,7 +95,7 @@ mod tests {
 
     #[test]
     fn events_come_by_time_destination_source_and_sequence() {
-        let mut queue = HeapQueue::new(3);
+        let mut queue = HeapQueue::default();
         let (a, b, c) = (Actor::node(0), Actor::node(1), Actor::node(2));
         queue.push(Time(5), b, c, "fourth");
         queue.push(Time(5), b, a, "second");

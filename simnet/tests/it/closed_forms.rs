@@ -49,7 +49,7 @@ fn asking_everybody_at_random_is_the_coupon_collectors_problem() {
 fn a_rumour_spreads_as_an_epidemic() {
     let rounds = |nodes: u32, seed| {
         let draws = Draws::new(seed);
-        let mut queue = CalendarQueue::new(nodes);
+        let mut queue = CalendarQueue::default();
         let mut knows = vec![false; nodes as usize];
         let mut left = nodes;
         queue.push(Time(0), Actor::node(0), Actor::node(0), 0u32);
