@@ -148,8 +148,7 @@ fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
     }
     if draws.below(2) == 0 {
         for _ in 0..=draws.below(2) {
-            let known: Vec<_> =
-                AdversaryKind::ALL.into_iter().filter(is_of_storage).collect();
+            let known: Vec<_> = AdversaryKind::ALL.into_iter().filter(is_of_storage).collect();
             let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.02 + share(draws, 25));
             plan.from = if draws.below(2) == 0 { Span::ZERO } else { Span(draws.below(3 * epoch)) };
             scenario.adversaries.push(plan);

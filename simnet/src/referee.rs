@@ -81,7 +81,9 @@ impl Rule {
             Self::CommittedInTime => "storage is paid only for a commitment made before the sample",
             Self::PaidByBytes => "storage pay is the pot by bytes proven over bytes assigned",
             Self::AuditedForPay => "audits are paid only to who audited",
-            Self::ShardComputed => "a shard is paid only to who computed it or outvoted its auditors",
+            Self::ShardComputed => {
+                "a shard is paid only to who computed it or outvoted its auditors"
+            }
             Self::ShardAudited => "a shard is paid only with a pass of another",
             Self::ShardOnce => "a shard is paid once",
             Self::FeesWhole => "every fee that was redeemed is given away, whole",

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     cell::RefCell,
+    num::NonZeroUsize,
     panic::{self, AssertUnwindSafe},
 };
 
@@ -56,14 +57,27 @@ pub fn run(
     scenario: &Scenario,
     goes_on: &mut dyn FnMut(&Progress) -> bool,
 ) -> Result<Report, Failure> {
-    watch(scenario, None, &mut |progress, _| goes_on(progress))
+    run_on(NonZeroUsize::MIN, scenario, goes_on)
 }
 
-/// [`run`] with one node under watch: after each block, what went into and out of its machine.
+/// [`run`] on some threads: the report is the same for any number.
+///
+/// # Errors
+/// [`Failure`], as for [`run`].
+pub fn run_on(
+    threads: NonZeroUsize,
+    scenario: &Scenario,
+    goes_on: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<Report, Failure> {
+    watch(threads, scenario, None, &mut |progress, _| goes_on(progress))
+}
+
+/// [`run_on`] with one node under watch: after each block, what went into and out of its machine.
 ///
 /// # Errors
 /// [`Failure`], as for [`run`].
 pub fn watch(
+    threads: NonZeroUsize,
     scenario: &Scenario,
     node: Option<u32>,
     goes_on: &mut dyn FnMut(&Progress, Vec<Seen>) -> bool,
@@ -71,6 +85,7 @@ pub fn watch(
     let mut time = Time(0);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| -> Result<Report, Failure> {
         let mut simulation = Simulation::new(scenario.clone())?;
+        simulation.set_threads(threads)?;
         if let Some(node) = node {
             simulation.watch(node);
         }

@@ -1,19 +1,23 @@
 //! `simnet check`.
 
-use std::sync::atomic::Ordering;
+use std::{num::NonZeroUsize, sync::atomic::Ordering};
 
 use clap::Args;
 use serde_json::json;
-use simnet::{clock, report::Report, runner, sweep::plan, units::Span};
+use simnet::{Progress, clock, report::Report, runner, sweep::plan, units::Span};
 
-use super::{End, Memory, Source, print, watch_interrupts};
+use super::{End, Memory, Source, print, threads, watch_interrupts};
+
+/// Threads of the second run, at least.
+const OTHERS: NonZeroUsize = NonZeroUsize::new(2).expect("two are not none");
 
 /// Reads the file, checks every point of its sweep, and says what it needs.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
     source: Source,
-    /// Run it twice and compare everything; the exit code is 4 where the two differ.
+    /// Run it twice, on one thread and on several, and compare everything; the exit code is 4 where
+    /// the two differ.
     #[arg(long)]
     determinism: bool,
     #[command(flatten)]
@@ -33,8 +37,12 @@ impl Check {
         let mut traces = Vec::new();
         if self.determinism {
             let stop = watch_interrupts()?;
-            let once = || runner::run(&file.scenario, &mut |_| !stop.load(Ordering::Relaxed));
-            let (first, second) = (once()?, once()?);
+            let once = |threads| {
+                let goes_on = &mut |_: &Progress| !stop.load(Ordering::Relaxed);
+                runner::run_on(threads, &file.scenario, goes_on)
+            };
+            let many = threads(None, &file).max(OTHERS);
+            let (first, second) = (once(NonZeroUsize::MIN)?, once(many)?);
             traces = vec![first.trace.to_string(), second.trace.to_string()];
             if !first.is_complete || !second.is_complete {
                 end = End::Interrupted;

@@ -14,11 +14,13 @@ pub(crate) mod sweep;
 
 use std::{
     io::{self, Write as _},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use anyhow::Context as _;
@@ -136,6 +138,12 @@ impl Memory {
             _ => Ok(()),
         }
     }
+}
+
+/// Threads of one run: as asked for, as the file says, or one for each core.
+pub(crate) fn threads(asked: Option<NonZeroUsize>, file: &ScenarioFile) -> NonZeroUsize {
+    let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    asked.or(file.making.threads).unwrap_or_else(cores)
 }
 
 /// A flag that Ctrl-C or SIGTERM raises; a run then ends after the current block.

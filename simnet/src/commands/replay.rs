@@ -8,7 +8,7 @@ use simnet::{
     Seen, output::Saved, runner, scenario_file::ScenarioFile, sweep::JOURNAL, units::Span,
 };
 
-use super::{End, print, watch_interrupts};
+use super::{End, print, threads, watch_interrupts};
 
 /// Letters of an input or output that are shown without --verbose.
 const SHORT: usize = 160;
@@ -51,10 +51,11 @@ impl Replay {
         }
         let stop = watch_interrupts()?;
         let until = self.until.map_or(u64::MAX, Span::micros);
-        let report = runner::watch(&file.scenario, self.node, &mut |now, seen| {
-            seen.iter().filter(|seen| seen.time.0 <= until).for_each(|seen| self.show(seen));
-            now.time.0 < until && !stop.load(Ordering::Relaxed)
-        })?;
+        let report =
+            runner::watch(threads(None, &file), &file.scenario, self.node, &mut |now, seen| {
+                seen.iter().filter(|seen| seen.time.0 <= until).for_each(|seen| self.show(seen));
+                now.time.0 < until && !stop.load(Ordering::Relaxed)
+            })?;
         if !report.is_complete || !saved.is_complete {
             eprintln!("stopped at {}", Span(report.time.0 / 1_000 * 1_000));
             let interrupted = stop.load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! `simnet run`.
 
-use std::{path::PathBuf, sync::atomic::Ordering, time::Instant};
+use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::Ordering, time::Instant};
 
 use clap::Args;
 use simnet::{
@@ -12,7 +12,7 @@ use simnet::{
 };
 use toml::{Table, Value};
 
-use super::{End, Memory, keep_crash, print, progress, watch_interrupts, with_settings};
+use super::{End, Memory, keep_crash, print, progress, threads, watch_interrupts, with_settings};
 
 /// Options change what the file says, or the default scenario where there is none.
 #[derive(Debug, Args)]
@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// Largest pack, in KiB.
     #[arg(long)]
     pack_max_kib: Option<u64>,
+    /// Threads, which change nothing of the results; one for each core if left out.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
     #[command(flatten)]
     memory: Memory,
     /// Folder for run.json, the tables and report.html; created where it is missing.
@@ -113,7 +116,8 @@ impl Run {
         }
         let stop = watch_interrupts()?;
         let (started, bar) = (Instant::now(), progress::run_bar());
-        let ran = runner::run(&file.scenario, &mut |now| {
+        let threads = threads(self.threads, &file);
+        let ran = runner::run_on(threads, &file.scenario, &mut |now| {
             progress::show(&bar, now, started);
             !stop.load(Ordering::Relaxed)
         });

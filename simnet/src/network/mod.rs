@@ -129,6 +129,11 @@ impl Network {
         self.varied(self.underlay.typical(), self.draws.word(Purpose::Chain, node.into(), which))
     }
 
+    /// No record reaches another node in less, in microseconds.
+    pub fn least_delay(&self) -> u64 {
+        share_of(self.underlay.least(), 1.0 - self.jitter) + HOP_MICROS
+    }
+
     /// When a message that its author sent reaches another node.
     pub fn arrival(&self, message: u32, (author, sent): (u32, Time), to: u32) -> Time {
         if author == to {

@@ -18,6 +18,11 @@ pub trait Underlay: Send {
     /// is asked for.
     fn delay(&self, from: u32, to: u32) -> u64;
 
+    /// At most the least delay between two nodes, in microseconds: how far ahead threads may work.
+    fn least(&self) -> u64 {
+        0
+    }
+
     /// One way to what is not a node (an RPC of the chain, a contributor's server), in microseconds.
     fn typical(&self) -> u64;
 
@@ -65,6 +70,10 @@ pub struct Uniform(pub u64);
 
 impl Underlay for Uniform {
     fn delay(&self, _from: u32, _to: u32) -> u64 {
+        self.0
+    }
+
+    fn least(&self) -> u64 {
         self.0
     }
 
@@ -156,6 +165,10 @@ impl Underlay for Matrix {
         let row = self.region(from) * self.names.len();
         let excess = |node: u32| self.excess.get(node as usize).map_or(0, |own| u64::from(*own));
         self.between[row + self.region(to)] + excess(from) + excess(to)
+    }
+
+    fn least(&self) -> u64 {
+        self.between.iter().copied().min().unwrap_or(0)
     }
 
     fn typical(&self) -> u64 {

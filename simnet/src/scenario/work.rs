@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn demand_follows_its_series() {
         let point = |hours, factor| DemandPoint { at: Span::hours(hours), factor };
-        let demand = Inference { series: vec![point(2, 3.0), point(5, 0.5)], ..Inference::default() };
+        let demand =
+            Inference { series: vec![point(2, 3.0), point(5, 0.5)], ..Inference::default() };
         let at = |hours| demand.factor_at(Span::hours(hours).0);
         assert_eq!([at(1), at(2), at(4), at(9)], [1.0, 3.0, 3.0, 0.5]);
         assert!((demand.greatest_factor() - 3.0).abs() < f64::EPSILON);

@@ -1,7 +1,7 @@
 //! Scenario files: strict TOML with assertions and sweeps.
 //!
 //! A file has the sections of [`Scenario`], and beside them `[check]` (what has to hold), `[sweep]`
-//! (a grid of parameters) and `[out]` (what is written). What it does not name has its default; a
+//! (a grid of parameters), `[run]` (how it is made) and `[out]` (what is written). What it does not name has its default; a
 //! file that names no faults and no adversaries has none. Unknown keys are refused with their line
 //! and the nearest right one.
 
@@ -19,7 +19,7 @@ pub use schema::{Key, VERSION, json_schema, keys, nearest, published};
 pub use sweep::{Axis, Point, Sweep};
 pub use template::template;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, num::NonZeroUsize, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -29,6 +29,14 @@ use toml::{
 };
 
 use crate::Scenario;
+
+/// How a run is made; nothing of it changes what comes out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Making {
+    /// Threads of one run; one for each core if left out. The runs of a sweep have one each.
+    pub threads: Option<NonZeroUsize>,
+}
 
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,13 +75,15 @@ pub struct ScenarioFile {
     pub checks: Vec<Assertion>,
     /// Over what it is repeated.
     pub sweep: Sweep,
+    /// How a run of it is made.
+    pub making: Making,
     /// What is written.
     pub out: Out,
     table: Table,
 }
 
 /// The sections that are not the scenario's own.
-const APART: [&str; 4] = ["schema", "check", "sweep", "out"];
+const APART: [&str; 5] = ["schema", "check", "sweep", "run", "out"];
 
 impl ScenarioFile {
     /// Reads a file.
@@ -133,7 +143,7 @@ impl ScenarioFile {
         })?;
         let (scenario, checks) = (scenario.clone(), Vec::new());
         let (sweep, out) = (Sweep::default(), Out::default());
-        Ok(Self { file, scenario, checks, sweep, out, table })
+        Ok(Self { file, scenario, checks, sweep, making: Making::default(), out, table })
     }
 
     /// One run of it.
@@ -177,10 +187,11 @@ impl ScenarioFile {
             None => Vec::new(),
         };
         let out = apart.remove("out").map(|out| from_value(out, &|| place("out"))).transpose()?;
+        let run = apart.remove("run").map(|run| from_value(run, &|| place("run"))).transpose()?;
         let sweep = apart.remove("sweep").map(|sweep| Sweep::read(sweep, &scenario, place));
         let sweep = sweep.transpose()?.unwrap_or_default();
-        let out = out.unwrap_or_default();
-        let read = Self { file: file.to_owned(), scenario, checks, sweep, out, table };
+        let (making, out) = (run.unwrap_or_default(), out.unwrap_or_default());
+        let read = Self { file: file.to_owned(), scenario, checks, sweep, making, out, table };
         // A wrong value of an axis is said now and not after half of the runs.
         for axis in &read.sweep.axes {
             for value in &axis.values {

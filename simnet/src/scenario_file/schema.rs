@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{Out, Sweep};
+use super::{Making, Out, Sweep};
 use crate::Scenario;
 
 /// The version of the format, which a file may state as `schema`.
@@ -39,6 +39,7 @@ fn derive() -> Value {
     properties.insert("schema".to_owned(), version);
     properties.insert("check".to_owned(), check);
     properties.insert("sweep".to_owned(), part::<Sweep>());
+    properties.insert("run".to_owned(), part::<Making>());
     properties.insert("out".to_owned(), part::<Out>());
     schema["title"] = json!("simnet scenario");
     schema

@@ -31,6 +31,11 @@ impl Simulation {
     pub(super) fn make(&mut self, index: usize, record: Record, after: u64) {
         let domain = &self.chain.view().domain;
         let verified = self.signer.sign(self.nodes[index].identity, record, domain);
+        self.keep_record(index, verified, after);
+    }
+
+    /// Makes a signed record durable.
+    pub(super) fn keep_record(&mut self, index: usize, verified: VerifiedRecord, after: u64) {
         self.referee_record(index, &verified);
         self.take_note(&verified);
         let record = self.remember(verified, number(index));

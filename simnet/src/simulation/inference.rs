@@ -401,9 +401,8 @@ impl Simulation {
     /// What the self-dealers' consumers have paid.
     pub(super) fn dealt_fees(&self) -> Amount {
         let gangs = 0..self.gangs.len();
-        let address = |gang| {
-            consumer_key(self.scenario.seed, self.dealing_consumer(gang)).address()
-        };
+        let address =
+            |gang| consumer_key(self.scenario.seed, self.dealing_consumer(gang)).address();
         let payers: BTreeSet<_> = gangs.map(address).collect();
         let view = self.chain.view();
         let epochs = (0..=view.epoch().0).map(protocol::Epoch);

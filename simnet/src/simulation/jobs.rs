@@ -2,25 +2,35 @@
 
 use protocol::{
     AccountId, Digest, Hash,
+    chain::ChainView,
     codec::Wire as _,
     holding::{self, Cell, Inventory, Openings, RowKey},
     limits::MAX_ABSENT_PACKS,
     node::{Done, Job, judge_storage},
-    record::{Body, StorageCommitBody, VerifiedRecord},
+    record::{Body, StorageCommitBody, Verdict, VerifiedRecord},
     slice::{self, CHUNK_BYTES},
 };
 
 use super::{Answer, Simulation, number};
-use crate::{kernel::Purpose, network::SEEK_MICROS};
+use crate::{
+    kernel::Purpose,
+    network::SEEK_MICROS,
+    nodes::{RecordTable, SharedBlobs, Signer},
+};
 
 impl Simulation {
     pub(super) fn answer(&mut self, index: usize, job: Job) -> Answer {
         match job {
             Job::Claim { epoch, account } => self.claim(index, epoch, account),
             Job::Fetch { blob, length } => self.fetch(index, blob, length),
-            Job::Commit { account, packs, s1 } => self.commit(index, account, &packs, &s1),
+            Job::Commit { account, packs, s1 } => {
+                let committed = self.hosts().commit(number(index), account, &packs, &s1);
+                self.committed(index, committed)
+            }
             Job::Open { account, packs, commit, s1, s2 } => {
-                self.open(index, account, &packs, &commit, (s1, s2))
+                let me = number(index);
+                let opened = self.hosts().open(me, account, &packs, &commit, (s1, s2));
+                self.opened(index, opened)
             }
             Job::AuditStorage { proof } => self.audit(index, &proof),
             Job::Settle { epoch } => self.settle(index, epoch, |_| true),
@@ -29,8 +39,9 @@ impl Simulation {
         }
     }
 
-    pub(super) fn inventory(&self, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
-        Inventory::owed(packs, absent, self.chain.view().params().holding.cell_bytes)
+    pub(super) const fn hosts(&self) -> Hosts<'_> {
+        let (view, signer) = (self.chain.view(), &self.signer);
+        Hosts { view, records: &self.records, blobs: &self.blobs, signer }
     }
 
     /// Who gives a blob to a node: one of those that have it, drawn; its contributor otherwise.
@@ -76,65 +87,25 @@ impl Simulation {
         }
     }
 
-    /// The row of the chunk of each cell that the seed picks.
-    pub(super) fn rows(&self, cells: &[Cell], key: &RowKey) -> Vec<Digest> {
-        let row = |cell: &Cell| {
-            let blob = self.blobs.get(cell.pack);
-            let bytes = blob.as_ref().map_or(&[][..], AsRef::as_ref);
-            let start = usize::try_from(cell.chunk * CHUNK_BYTES).expect("a pack is in memory");
-            let chunk = bytes[start..].chunks(1024).next().unwrap_or_default();
-            key.row(chunk)
-        };
-        cells.iter().map(row).collect()
+    /// The answer to a commitment, once its cells were read.
+    pub(super) fn committed(&self, index: usize, committed: Option<Committed>) -> Answer {
+        let Some(Committed { cells, body }) = committed else { return Answer::local() };
+        Answer::after(self.disk(index, cells * SEEK_MICROS), Done::Committed(body))
     }
 
-    fn commit(
-        &self,
-        index: usize,
-        account: AccountId,
-        packs: &[(Hash, u64)],
-        s1: &Digest,
-    ) -> Answer {
-        let is_missing = |hash: &Hash| !self.blobs.has(number(index), hash);
-        let absent: Vec<_> = packs.iter().map(|(hash, _)| *hash).filter(is_missing).collect();
-        if absent.len() > MAX_ABSENT_PACKS {
-            return Answer::local();
-        }
-        let inventory = self.inventory(packs, &absent);
-        let key = RowKey::new(s1, account);
-        let rows = self.rows(&inventory.chosen(&key), &key);
-        let taken = self.disk(index, rows.len() as u64 * SEEK_MICROS);
-        Answer::after(taken, Done::Committed(inventory.commit(&rows, absent)))
-    }
-
-    fn open(
-        &mut self,
-        index: usize,
-        account: AccountId,
-        packs: &[(Hash, u64)],
-        commit: &StorageCommitBody,
-        (s1, s2): (Digest, Digest),
-    ) -> Answer {
-        let inventory = self.inventory(packs, &commit.absent);
-        if inventory.packs().iter().any(|(hash, _)| !self.blobs.has(number(index), hash)) {
-            return Answer::local();
-        }
-        let key = RowKey::new(&s1, account);
-        let cells = inventory.chosen(&key);
-        let rows = self.rows(&cells, &key);
-        let k = self.chain.view().params().holding.opened_cells;
-        let picked = holding::sample(&s2, account, commit.cells, k);
-        let openings = Openings::open(&rows, &cells, &picked, |cell| {
-            let blob = self.blobs.get(cell.pack)?;
-            slice::prove(blob.as_ref(), cell.chunk)
-        });
-        let taken = self.disk(index, picked.len() as u64 * SEEK_MICROS);
-        self.show(index, taken, &openings)
+    /// The answer to openings, once their cells were read.
+    pub(super) fn opened(&mut self, index: usize, opened: Option<Opened>) -> Answer {
+        let Some(Opened { cells, bytes }) = opened else { return Answer::local() };
+        let taken = self.disk(index, cells * SEEK_MICROS);
+        self.store(index, taken, bytes)
     }
 
     /// Stores openings and names them.
     pub(crate) fn show(&mut self, index: usize, taken: u64, openings: &Openings) -> Answer {
-        let bytes = openings.to_bytes();
+        self.store(index, taken, openings.to_bytes())
+    }
+
+    fn store(&mut self, index: usize, taken: u64, bytes: Vec<u8>) -> Answer {
         let Ok(length) = u32::try_from(bytes.len()) else { return Answer::local() };
         match self.blobs.put(number(index), bytes) {
             Ok(hash) => Answer::after(taken, Done::Opened(hash, length)),
@@ -151,14 +122,105 @@ impl Simulation {
         let Some(taken) = self.transfer(index, &shown.openings, length) else {
             return Answer::unavailable(0);
         };
-        let Some(openings) = self.blobs.get(shown.openings) else {
-            return Answer::unavailable(taken);
-        };
         let Some(commit) = self.records.get(commit) else { return Answer::unavailable(taken) };
         // A pure function of what is the same for all auditors: judged once.
-        let verdict = *self.judged.entry(proof.id()).or_insert_with(|| {
-            judge_storage(self.chain.view(), &commit.record, proof, openings.as_ref())
-        });
+        let known = self.judged.get(&proof.id()).copied();
+        let Some(verdict) = known.or_else(|| self.hosts().judge(&commit.record, proof)) else {
+            return Answer::unavailable(taken);
+        };
+        self.judged.insert(proof.id(), verdict);
         Answer { taken, done: Done::Judged(verdict), gains: Some(shown.openings) }
+    }
+}
+
+/// What hosts read and do not change, so that many can work at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hosts<'a> {
+    pub(super) view: &'a ChainView,
+    pub(super) records: &'a RecordTable,
+    pub(super) blobs: &'a SharedBlobs,
+    pub(super) signer: &'a Signer,
+}
+
+/// A commitment, and over how many cells that were read for it.
+#[derive(Debug)]
+pub(super) struct Committed {
+    cells: u64,
+    body: StorageCommitBody,
+}
+
+/// Openings, and of how many cells that were read for them.
+#[derive(Debug)]
+pub(super) struct Opened {
+    cells: u64,
+    bytes: Vec<u8>,
+}
+
+impl Hosts<'_> {
+    fn inventory(&self, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
+        Inventory::owed(packs, absent, self.view.params().holding.cell_bytes)
+    }
+
+    /// The row of the chunk of each cell that the seed picks.
+    fn rows(&self, cells: &[Cell], key: &RowKey) -> Vec<Digest> {
+        let row = |cell: &Cell| {
+            let blob = self.blobs.get(cell.pack);
+            let bytes = blob.as_ref().map_or(&[][..], AsRef::as_ref);
+            let start = usize::try_from(cell.chunk * CHUNK_BYTES).expect("a pack is in memory");
+            let chunk = bytes[start..].chunks(1024).next().unwrap_or_default();
+            key.row(chunk)
+        };
+        cells.iter().map(row).collect()
+    }
+
+    /// A node's commitment to the packs that it has; `None` where it cannot make one.
+    pub(super) fn commit(
+        &self,
+        node: u32,
+        account: AccountId,
+        packs: &[(Hash, u64)],
+        s1: &Digest,
+    ) -> Option<Committed> {
+        let is_missing = |hash: &Hash| !self.blobs.has(node, hash);
+        let absent: Vec<_> = packs.iter().map(|(hash, _)| *hash).filter(is_missing).collect();
+        if absent.len() > MAX_ABSENT_PACKS {
+            return None;
+        }
+        let inventory = self.inventory(packs, &absent);
+        let key = RowKey::new(s1, account);
+        let rows = self.rows(&inventory.chosen(&key), &key);
+        Some(Committed { cells: rows.len() as u64, body: inventory.commit(&rows, absent) })
+    }
+
+    /// A node's openings of the cells that were drawn; `None` where it lacks a pack by now.
+    pub(super) fn open(
+        &self,
+        node: u32,
+        account: AccountId,
+        packs: &[(Hash, u64)],
+        commit: &StorageCommitBody,
+        (s1, s2): (Digest, Digest),
+    ) -> Option<Opened> {
+        let inventory = self.inventory(packs, &commit.absent);
+        if inventory.packs().iter().any(|(hash, _)| !self.blobs.has(node, hash)) {
+            return None;
+        }
+        let key = RowKey::new(&s1, account);
+        let cells = inventory.chosen(&key);
+        let rows = self.rows(&cells, &key);
+        let k = self.view.params().holding.opened_cells;
+        let picked = holding::sample(&s2, account, commit.cells, k);
+        let openings = Openings::open(&rows, &cells, &picked, |cell| {
+            let blob = self.blobs.get(cell.pack)?;
+            slice::prove(blob.as_ref(), cell.chunk)
+        });
+        Some(Opened { cells: picked.len() as u64, bytes: openings.to_bytes() })
+    }
+
+    /// The verdict on a proof whose openings exist.
+    pub(super) fn judge(&self, commit: &VerifiedRecord, proof: &VerifiedRecord) -> Option<Verdict> {
+        let Body::StorageProof(shown) = &proof.record().body else { return None };
+        let openings = self.blobs.get(shown.openings)?;
+        Some(judge_storage(self.view, commit, proof, openings.as_ref()))
     }
 }

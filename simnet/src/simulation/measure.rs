@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use protocol::{Amount, BlockNumber, Epoch, Hash, settle::{Source, Unpaid}};
+use protocol::{
+    Amount, BlockNumber, Epoch, Hash,
+    settle::{Source, Unpaid},
+};
 
 use super::{RunError, Settled, Simulation, gossip::bin_bound, kpis, number};
 use crate::{
@@ -265,8 +268,8 @@ impl Simulation {
         let is_early = self.scenario.adversaries.iter().all(|plan| plan.from.0 == 0);
         // As stakers they have a part of the fees.
         let has_fees = self.scenario.inference.is_on();
-        let is_unpaid =
-            lazy.all(|row| has_fees || row.earned.max(row.paid) == Amount::ZERO) && !self.pays_lazy();
+        let is_unpaid = lazy.all(|row| has_fees || row.earned.max(row.paid) == Amount::ZERO)
+            && !self.pays_lazy();
         let innocent = |row: &EpochRow| {
             row.others_caught == 0 && u64::from(row.storage_faults) == row.adverse_faults
         };

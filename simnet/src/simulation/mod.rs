@@ -4,6 +4,7 @@
 //! [`Node::next_block`](protocol::node::Node::next_block)), so a node that rests costs nothing.
 //! `net.deliver_all` gives everybody everything, with the same trace.
 
+mod ahead;
 mod economy;
 mod event;
 mod gossip;
@@ -18,6 +19,7 @@ mod setup;
 mod takings;
 mod training;
 mod watch;
+mod window;
 mod world;
 
 use std::{
@@ -45,9 +47,10 @@ use crate::{
     referee::Referee,
     report::{BooksRow, EpochRow, PayoutRow},
     scenario::FaultKind,
-    trace::Trace,
+    trace::{self, Trace},
 };
 
+use ahead::{Item, Stage};
 use economy::Economy;
 use event::Event;
 use settling::Settled;
@@ -99,6 +102,9 @@ pub enum RunError {
         /// The seed of the run.
         seed: u64,
     },
+    /// The threads that were asked for could not be started.
+    #[error("the threads could not be started: {0}; ask for fewer with --threads")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
 }
 
 /// How far a simulation is.
@@ -128,6 +134,9 @@ struct Finished {
     session: u32,
 }
 
+/// Jobs that took no time, with their answers.
+type Answered = VecDeque<(OpId, Done)>;
+
 /// What is counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
@@ -154,6 +163,7 @@ pub struct Simulation {
     network: Network,
     sessions: Sessions,
     queue: CalendarQueue<u32>,
+    window: window::Window,
     transactions: Slab<(u32, Transaction)>,
     finished: Slab<Finished>,
     chain: Chain,
@@ -239,7 +249,7 @@ impl Simulation {
     /// [`RunError`] when the contracts cannot be read or their books do not add up.
     pub fn advance(&mut self) -> Result<Option<Progress>, RunError> {
         while !self.is_over {
-            let Some(next) = self.queue.pop() else { break };
+            let Some(Item { place: next, finished, stage }) = self.next_event() else { break };
             self.now = next.at;
             self.tally.events += 1;
             match (Event::from_bits(next.event), next.to.index()) {
@@ -256,7 +266,12 @@ impl Simulation {
                 }
                 (Event::Fault(spell), _) => self.strike(spell as usize),
                 (Event::Demand, _) => self.demand(),
-                (event, Some(index)) => self.happen(index, event),
+                (event, Some(index)) => match (stage, finished) {
+                    (Stage::Past, _) => {}
+                    (Stage::Taken(acts), finished) => self.follow(index, finished, acts),
+                    (Stage::Open, Some(finished)) => self.finish(index, *finished),
+                    (Stage::Open, None) => self.happen(index, event),
+                },
                 (_, None) => unreachable!("only blocks, transactions and faults are the chain's"),
             }
         }
@@ -273,7 +288,7 @@ impl Simulation {
             blocks,
             epoch: self.chain.view().epoch(),
             events: self.tally.events,
-            pending: self.queue.pending(),
+            pending: self.queue.pending() + self.window.left(),
         }
     }
 
@@ -295,7 +310,8 @@ impl Simulation {
         self.tally.rounded.0 += rounded.0.saturating_sub(at.0);
         self.tally.rounded.1 += 1;
         self.queue.push(rounded, to, from, event.bits());
-        self.tally.most_pending = self.tally.most_pending.max(self.queue.pending());
+        let pending = self.queue.pending() + self.window.left();
+        self.tally.most_pending = self.tally.most_pending.max(pending);
     }
 
     fn push_own(&mut self, at: Time, index: usize, event: Event) {
@@ -308,13 +324,8 @@ impl Simulation {
             Event::Return => self.come(index),
             Event::Ask(request) => self.asked(index, request),
             Event::Done(number) => {
-                let Some(finished) = self.finished.take(number) else { return };
-                let node = &self.nodes[index];
-                if node.is_online() && node.session == finished.session {
-                    if let Some(hash) = finished.gains {
-                        self.blobs.hold(crate::simulation::number(index), hash);
-                    }
-                    self.input(index, Input::Done(finished.op, finished.done));
+                if let Some(finished) = self.finished.take(number) {
+                    self.finish(index, finished);
                 }
             }
             _ if !self.nodes[index].is_online() => {}
@@ -426,44 +437,73 @@ impl Simulation {
         block >= schedule.start(Epoch(last.0 + 1 + PATIENCE_EPOCHS))
     }
 
+    fn finish(&mut self, index: usize, finished: Finished) {
+        let node = &self.nodes[index];
+        if node.is_online() && node.session == finished.session {
+            if let Some(hash) = finished.gains {
+                self.blobs.hold(number(index), hash);
+            }
+            self.input(index, Input::Done(finished.op, finished.done));
+        }
+    }
+
     /// Gives an input to a machine and carries out what comes out of it.
     fn input(&mut self, index: usize, input: Input) {
-        let mut next = Some(input);
         let mut answered = VecDeque::new();
-        while let Some(input) = next {
-            self.see_input(index, &input);
-            let Some(machine) = self.nodes[index].machine.as_mut() else { return };
-            machine.handle(self.chain.view(), input);
-            self.carry_out(index, &mut answered);
-            next = answered.pop_front().map(|(op, done)| Input::Done(op, done));
+        if self.give(index, input, &mut answered) {
+            self.go_on(index, answered);
+        }
+    }
+
+    /// Whether there was a machine to be given it.
+    fn give(&mut self, index: usize, input: Input, answered: &mut Answered) -> bool {
+        self.see_input(index, &input);
+        let Some(machine) = self.nodes[index].machine.as_mut() else { return false };
+        machine.handle(self.chain.view(), input);
+        while let Some(output) = self.nodes[index].machine.as_mut().and_then(|m| m.poll_output()) {
+            self.trace.add(self.now, Actor::node(number(index)), &trace::text(&output));
+            self.see_output(index, &output);
+            self.carry_out(index, output, answered);
+        }
+        true
+    }
+
+    /// Jobs that take no time are answered when all else is done.
+    fn go_on(&mut self, index: usize, mut answered: Answered) {
+        while let Some((op, done)) = answered.pop_front() {
+            if !self.give(index, Input::Done(op, done), &mut answered) {
+                return;
+            }
         }
         self.plan_wake(index);
     }
 
-    /// Carries out what a machine wants. Jobs that take no time are answered when all is done.
-    fn carry_out(&mut self, index: usize, answered: &mut VecDeque<(OpId, Done)>) {
-        while let Some(output) = self.nodes[index].machine.as_mut().and_then(|m| m.poll_output()) {
-            self.trace.add(self.now, Actor::node(number(index)), &output);
-            self.see_output(index, &output);
-            match output {
-                Output::Sign(record) => self.sign(index, record),
-                Output::Submit(transaction) => self.submit_through_gang(index, transaction),
-                Output::Job(op, job) => {
-                    let Answer { taken, done, gains } = self.answer_through_gang(index, job);
-                    if taken == 0 {
-                        if let Some(hash) = gains {
-                            self.blobs.hold(number(index), hash);
-                        }
-                        answered.push_back((op, done));
-                        continue;
-                    }
-                    let session = self.nodes[index].session;
-                    let number = self.finished.put(Finished { op, done, gains, session });
-                    self.push_own(self.now.after(taken), index, Event::Done(number));
-                }
-                Output::Event(event) => self.note(index, &event),
+    /// Carries out what a machine wants.
+    fn carry_out(&mut self, index: usize, output: Output, answered: &mut Answered) {
+        match output {
+            Output::Sign(record) => self.sign(index, record),
+            Output::Submit(transaction) => self.submit_through_gang(index, transaction),
+            Output::Job(op, job) => {
+                let answer = self.answer_through_gang(index, job);
+                self.answer_later(index, op, answer, answered);
             }
+            Output::Event(event) => self.note(index, &event),
         }
+    }
+
+    /// Gives a machine the answer to a job when its time has passed.
+    fn answer_later(&mut self, index: usize, op: OpId, answer: Answer, answered: &mut Answered) {
+        let Answer { taken, done, gains } = answer;
+        if taken == 0 {
+            if let Some(hash) = gains {
+                self.blobs.hold(number(index), hash);
+            }
+            answered.push_back((op, done));
+            return;
+        }
+        let session = self.nodes[index].session;
+        let number = self.finished.put(Finished { op, done, gains, session });
+        self.push_own(self.now.after(taken), index, Event::Done(number));
     }
 
     fn note(&mut self, index: usize, event: &NodeEvent) {

@@ -133,7 +133,8 @@ impl Simulation {
         let is_on = self.scenario.training.is_on();
         let count = |of: usize| is_on.then_some(of as f64);
         let claims = takings.paid + takings.rejected + takings.late;
-        let detected: Vec<_> = takings.detected.values().map(|micros| *micros as f64 / 1e6).collect();
+        let detected: Vec<_> =
+            takings.detected.values().map(|micros| *micros as f64 / 1e6).collect();
         let mean = detected.iter().sum::<f64>() / detected.len() as f64;
         let mut kpis = vec![
             Kpi::new("shards_verified", is_on.then_some(takings.paid as f64)),
@@ -165,9 +166,7 @@ impl Simulation {
         kpis.push(Kpi::new("fees_stakers", part(&[Source::Stake])));
         kpis.push(Kpi::new("fees_nodes", part(&[Source::Serving, Source::Storage])));
         kpis.push(Kpi::new("fees_treasury", part(&[Source::Treasury])));
-        let dealt = self.dealt_run().map(|_| {
-            open(Amount(takings.dealt)) - open(self.dealt_fees())
-        });
+        let dealt = self.dealt_run().map(|_| open(Amount(takings.dealt)) - open(self.dealt_fees()));
         kpis.push(Kpi::new("self_dealing_profit", dealt));
         kpis
     }

@@ -296,29 +296,14 @@ impl Simulation {
     }
 
     /// A shard as its worker claims it.
-    fn finished(
-        &self,
-        taken: u64,
-        inputs: &Inputs<'_>,
-        payload: Hash,
-        is_sketch: bool,
-    ) -> Answer {
+    fn finished(&self, taken: u64, inputs: &Inputs<'_>, payload: Hash, is_sketch: bool) -> Answer {
         let Inputs { model, round, slot, base, .. } = *inputs;
         let training = &self.scenario.training;
         let bytes = if is_sketch { training.sketches.0 } else { training.payload.0 };
         let length = u32::try_from(bytes).expect("a payload that was checked is small");
         let (loss_first, loss_last, tokens) = (9_000_000, 8_000_000, 2_048);
-        let body = ShardBody {
-            model,
-            round,
-            slot,
-            base,
-            payload,
-            length,
-            loss_first,
-            loss_last,
-            tokens,
-        };
+        let body =
+            ShardBody { model, round, slot, base, payload, length, loss_first, loss_last, tokens };
         Answer::after(taken, Done::Computed(body))
     }
 
@@ -369,14 +354,8 @@ impl World<'_> {
         let Job::Compute { model, round, slot, base, units, seed, is_sketch } = job else {
             return None;
         };
-        let inputs = Inputs {
-            model: *model,
-            round: *round,
-            slot: *slot,
-            base: *base,
-            units,
-            seed: *seed,
-        };
+        let inputs =
+            Inputs { model: *model, round: *round, slot: *slot, base: *base, units, seed: *seed };
         let account = self.account(node).0.to_be_bytes();
         let made_up = keccak(&[b"forged", &account, &inputs.payload()]).to_bytes();
         let payload = self.0.blobs.put(number(node), made_up).ok()?;
@@ -394,14 +373,8 @@ impl World<'_> {
             return Some(Answer::after(block, Done::Failed(Failure::Unavailable)));
         };
         let taken = self.0.transfer(node, &payload, length.into())?;
-        let inputs = Inputs {
-            model: *model,
-            round: *round,
-            slot: *slot,
-            base: *base,
-            units,
-            seed: *seed,
-        };
+        let inputs =
+            Inputs { model: *model, round: *round, slot: *slot, base: *base, units, seed: *seed };
         let answer = self.0.finished(taken, &inputs, payload, *is_sketch);
         Some(Answer { gains: Some(payload), ..answer })
     }

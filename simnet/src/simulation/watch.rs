@@ -23,6 +23,12 @@ pub(super) struct Watch {
     seen: Vec<Seen>,
 }
 
+impl Watch {
+    pub(super) const fn node(&self) -> usize {
+        self.node
+    }
+}
+
 impl Simulation {
     /// From now on keeps what goes into and out of a node's machine; nothing else changes.
     pub fn watch(&mut self, node: u32) {

@@ -1,6 +1,12 @@
-use simnet::{Scenario, scenario::ChurnModel, units::Span};
+use std::num::NonZeroUsize;
 
-use crate::{run, sized, with};
+use simnet::{
+    Scenario,
+    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, UnderlayKind},
+    units::Span,
+};
+
+use crate::{faultless, run, sized, with};
 
 fn tiny() -> Scenario {
     sized(12, 1, 8, 2)
@@ -11,6 +17,43 @@ fn the_same_scenario_gives_the_same_trace_and_report() {
     let (first, second) = (run(tiny()), run(tiny()));
     assert_eq!(first.trace, second.trace);
     assert_eq!(serde_json::to_value(&first).unwrap(), serde_json::to_value(&second).unwrap());
+}
+
+/// Everything that a run has at once: loss, churn, cheats, faults, a slow disk.
+fn troubled() -> Scenario {
+    let faults = [
+        FaultEvent::new(Span::seconds(300), FaultKind::Reboot, Span::seconds(20)),
+        FaultEvent::new(Span::seconds(330), FaultKind::SlowDisk, Span::seconds(60)),
+        FaultEvent::new(Span::seconds(420), FaultKind::Partition, Span::seconds(30)),
+    ];
+    with(sized(30, 2, 24, 2), |scenario| {
+        scenario.net.loss = 0.1;
+        scenario.net.underlay = UnderlayKind::Matrix;
+        scenario.churn.model = ChurnModel::Exponential;
+        scenario.churn.session = Span::seconds(150);
+        scenario.churn.pause = Span::seconds(20);
+        scenario.adversaries.push(AdversaryPlan::new(AdversaryKind::LateReveal, 0.1));
+        scenario.adversaries.push(AdversaryPlan::new(AdversaryKind::OnDemand, 0.1));
+        scenario.events = faults.to_vec();
+    })
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_trace_and_report() {
+    let calm = with(sized(40, 1, 40, 2), faultless);
+    let all = with(tiny(), |s| s.net.deliver_all = true);
+    for scenario in [tiny(), troubled(), calm, all, crate::work::working()] {
+        let on = |threads| {
+            let threads = NonZeroUsize::new(threads).unwrap();
+            simnet::runner::run_on(threads, &scenario, &mut |_| true).unwrap()
+        };
+        let one = on(1);
+        for several in [2, 8] {
+            let report = on(several);
+            assert_eq!(one.trace, report.trace, "{several} threads, {scenario:?}");
+            assert_eq!(serde_json::to_value(&one).unwrap(), serde_json::to_value(&report).unwrap());
+        }
+    }
 }
 
 #[test]

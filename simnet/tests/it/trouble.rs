@@ -22,10 +22,6 @@ fn calm() -> Scenario {
     with(sized(30, 2, 24, 2), faultless)
 }
 
-fn against(plan: AdversaryPlan) -> Report {
-    run(with(calm(), |s| s.adversaries = vec![plan]))
-}
-
 #[test]
 fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
     for kind in AdversaryKind::ALL.into_iter().filter(|kind| kind.needs().is_none()) {

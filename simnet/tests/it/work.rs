@@ -12,7 +12,7 @@ use crate::{faultless, run, sized, with};
 const NODES: u32 = 12;
 
 /// A calm network on equal devices that trains a model and serves it.
-fn working() -> Scenario {
+pub(crate) fn working() -> Scenario {
     with(sized(NODES, 2, 8, 2), |s| {
         faultless(s);
         s.training.rounds = 2;
