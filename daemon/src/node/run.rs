@@ -44,6 +44,14 @@ pub(crate) enum Command {
     Announce(Vec<(Hash, u64)>),
 }
 
+/// How a record came here; the log says so.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Own,
+    Gossip,
+    Pull,
+}
+
 /// Everything the loop owns.
 pub(crate) struct Loop {
     pub(crate) node_id: NodeId,
@@ -92,7 +100,9 @@ impl Loop {
                 },
                 Some((op, result)) = done.recv() => self.input(Input::Done(op, result)),
                 Some(records) = pulled.recv() => {
-                    records.into_iter().for_each(|record| self.on_record(Arc::new(record)));
+                    for record in records {
+                        self.on_record(Arc::new(record), Source::Pull);
+                    }
                 }
                 Some(command) = feeds.commands.recv() => self.on_command(command).await,
                 () = self.refused.notified() => self.enrolment.on_refused(),
@@ -184,7 +194,7 @@ impl Loop {
             }
             Ok(Gossip::Record(record)) => match record.verify(&self.chain.domain) {
                 Ok(record) if self.is_operator(&record) => {
-                    self.on_record(Arc::new(record));
+                    self.on_record(Arc::new(record), Source::Gossip);
                     Verdict::Accept
                 }
                 // The account may be newer than this node's view of the chain.
@@ -205,13 +215,16 @@ impl Loop {
     /// Keeps a record durably, then shows it to the machine. A record that cannot be kept was never
     /// there, and the node goes offline: one of its own that others saw and it forgot would let it
     /// sign another.
-    fn on_record(&mut self, record: Arc<VerifiedRecord>) {
+    fn on_record(&mut self, record: Arc<VerifiedRecord>, source: Source) {
         if self.workshop.pool.contains(&record.id()) || !self.is_operator(&record) {
             return;
         }
         let kept = tokio::task::block_in_place(|| self.workshop.pool.insert(&record));
         match kept {
-            Ok(true) => self.input(Input::Record(record)),
+            Ok(true) => {
+                tracing::debug!(record = %record.id(), ?source, "a record was kept");
+                self.input(Input::Record(record));
+            }
             Ok(false) => {}
             Err(error) => self.health.fail(error.into()),
         }
@@ -260,7 +273,9 @@ impl Loop {
                         Ok(record) => {
                             let gossip = Gossip::Record(record.signed().clone()).to_bytes();
                             let id = record.id();
-                            self.on_record(Arc::new(record));
+                            let kind = record.record().body.kind();
+                            tracing::debug!(record = %id, ?kind, "a record was signed");
+                            self.on_record(Arc::new(record), Source::Own);
                             if self.workshop.pool.contains(&id) {
                                 self.publish(Topic::Records, gossip).await;
                             }
