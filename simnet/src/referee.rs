@@ -151,6 +151,11 @@ impl Referee {
         self.anchored.entry((epoch, root)).or_insert(block);
     }
 
+    /// The blocks after one were replaced, and what was anchored there with them.
+    pub fn forget_anchors_after(&mut self, stays: BlockNumber) {
+        self.anchored.retain(|_, block| *block <= stays);
+    }
+
     /// A commitment was signed: its id, the root that anchors it, the bytes it claims.
     pub fn committed(&mut self, epoch: Epoch, id: Digest, root: Digest, bytes: u64) {
         self.commits.insert((epoch, id), (root, bytes));

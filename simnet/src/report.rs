@@ -235,6 +235,12 @@ pub struct Totals {
     pub wrong_settlements: u64,
     /// Proposals that were defeated.
     pub defeated: u64,
+    /// How often the chain's newest blocks were replaced.
+    pub reorgs: u64,
+    /// How many blocks were.
+    pub replaced_blocks: u64,
+    /// How often a node stopped since blocks that it had read were among them.
+    pub reorg_stops: u64,
 }
 
 /// Something that has to hold.

@@ -49,7 +49,7 @@ impl Chain {
         if received != self.evm.balance(vault)?.saturating_add(state.paid) {
             return Ok(Some("the vault does not hold what it received less what it paid"));
         }
-        if self.evm.balance(registry)? != self.staked {
+        if self.evm.balance(registry)? != self.holdings.staked {
             return Ok(Some("the registry does not hold the sum of all stakes"));
         }
         if state.paid > received {
@@ -64,8 +64,8 @@ impl Chain {
         let contracts: [EvmAddress; 4] = [at.vault, at.registry, at.escrow, at.coordinator];
         let (vault, registry) = (at.vault, at.registry);
         // Addresses may repeat, and are counted once. Owners get the bonds of those that they disprove.
-        let mut holders: Vec<_> = self.accounts.values().copied().collect();
-        let accounts = self.accounts.keys().filter_map(|id| self.view.account(*id));
+        let mut holders: Vec<_> = self.holdings.payouts.values().copied().collect();
+        let accounts = self.holdings.payouts.keys().filter_map(|id| self.view.account(*id));
         holders.extend(accounts.map(|account| account.owner));
         holders.extend(contracts.into_iter().chain([self.sponsor, self.treasury]));
         holders.sort_unstable();
@@ -74,7 +74,7 @@ impl Chain {
         for holder in holders {
             held_by_all = held_by_all.saturating_add(self.evm.balance(holder)?);
         }
-        let accounts: Vec<_> = self.accounts.keys().copied().collect();
+        let accounts: Vec<_> = self.holdings.payouts.keys().copied().collect();
         let mut staked = Amount::ZERO;
         for account in accounts {
             staked = staked.saturating_add(self.evm.stake(account)?);

@@ -4,20 +4,24 @@
 //! daemon folds it, and lent to all machines.
 
 mod books;
+mod past;
 
 pub use books::Books;
+pub use past::ReadBlock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use contracts_abi::{
     Bonds, EncodeError, GenesisConfig, ReadError, RevertReason,
-    embedded::{EmbeddedChain, EmbeddedError},
+    embedded::{EmbeddedChain, EmbeddedError, MinedBlock},
 };
 use protocol::{
     AccountId, Amount, BlockNumber, Epoch, EvmAddress, Timestamp,
-    chain::{BlockHeader, ChainEvent, ChainView, Transaction},
+    chain::{ChainEvent, ChainView, Transaction},
     hash::keccak,
 };
+
+use past::{Holdings, Past};
 
 use crate::{Scenario, kernel::Time};
 
@@ -57,10 +61,9 @@ pub enum ChainError {
 /// What a block did.
 #[derive(Debug, Clone, Default)]
 pub struct Mined {
-    /// Its number.
-    pub number: BlockNumber,
-    /// What the contracts said.
-    pub events: Vec<ChainEvent>,
+    /// The blocks that nodes read now: this one, unless they wait for confirmations or have to read
+    /// some anew.
+    pub read: Vec<ReadBlock>,
     /// Transactions in it.
     pub transactions: u64,
     /// Those that reverted.
@@ -75,11 +78,12 @@ pub struct Chain {
     view: ChainView,
     sponsor: EvmAddress,
     treasury: EvmAddress,
-    accounts: BTreeMap<AccountId, EvmAddress>,
-    /// Stakes as the registry's events tell them.
-    stakes: BTreeMap<AccountId, Amount>,
-    /// Their sum.
-    staked: Amount,
+    holdings: Holdings,
+    /// Blocks that nodes read only when others are above them.
+    unread: VecDeque<ReadBlock>,
+    confirmations: usize,
+    /// What it takes to replace blocks; nothing where none are.
+    past: Option<Past>,
     refused: u64,
 }
 
@@ -106,17 +110,28 @@ impl Chain {
         let at = evm.deployment();
         let view =
             ChainView::new(at.domain(), at.registry, at.schedule, at.budget, at.treasury, params);
-        let accounts = BTreeMap::from([(at.treasury, treasury)]);
+        let payouts = BTreeMap::from([(at.treasury, treasury)]);
         Ok(Self {
             evm,
             view,
             sponsor,
             treasury,
-            accounts,
-            stakes: BTreeMap::new(),
-            staked: Amount::ZERO,
+            holdings: Holdings { payouts, ..Holdings::default() },
+            unread: VecDeque::new(),
+            confirmations: 0,
+            past: None,
             refused: 0,
         })
+    }
+
+    /// The setting is done: from now on nodes read a block when so many are above it, and the newest
+    /// `depth` blocks may be replaced.
+    pub fn start(&mut self, confirmations: usize, depth: usize) {
+        self.confirmations = confirmations;
+        if depth > 0 {
+            self.evm.keep_past(depth);
+            self.past = Some(Past::new(depth, self.view.clone(), self.holdings.clone()));
+        }
     }
 
     /// The chain as nodes see it.
@@ -159,15 +174,47 @@ impl Chain {
     /// Makes the next block.
     pub fn mine(&mut self, at: Time) -> Mined {
         let block = self.evm.mine(Timestamp(at.millis()));
-        self.fold(block.header, &block.events);
         let gas = block.results.iter().flatten().map(|executed| executed.gas).sum();
-        Mined {
-            number: block.header.number,
-            events: block.events,
-            transactions: block.results.len() as u64,
-            reverted: block.results.iter().filter(|result| result.is_err()).count() as u64,
-            gas,
+        let transactions = block.results.len() as u64;
+        let reverted = block.results.iter().filter(|result| result.is_err()).count() as u64;
+        self.add(block);
+        Mined { read: self.read(), transactions, reverted, gas }
+    }
+
+    fn add(&mut self, block: MinedBlock) {
+        let block = ReadBlock { header: block.header, events: block.events };
+        self.holdings.fold(&block.events);
+        if let Some(past) = &mut self.past {
+            past.keep(block.clone());
         }
+        self.unread.push_back(block);
+    }
+
+    /// Reads what has enough blocks above it.
+    fn read(&mut self) -> Vec<ReadBlock> {
+        let ready = self.unread.len().saturating_sub(self.confirmations);
+        let read: Vec<_> = self.unread.drain(..ready).collect();
+        read.iter().for_each(|block| self.view.apply(block.header, &block.events));
+        read
+    }
+
+    /// Replaces the newest blocks, at most as many as are kept, by empty ones of the given times; what
+    /// was in them waits for the next block. The newest block that stays, and whether nodes had read
+    /// some of those that are gone.
+    pub fn replace(&mut self, times: &[Time]) -> (BlockNumber, bool) {
+        let Some(past) = &mut self.past else { return (self.head(), false) };
+        let times = &times[times.len().saturating_sub(past.len())..];
+        let stays = BlockNumber(self.evm.head().number.0 - times.len() as u64);
+        self.holdings = past.drop_newest(times.len());
+        let was_read = times.len() > self.unread.len();
+        if was_read {
+            self.view = past.view();
+        }
+        self.unread.truncate(self.unread.len().saturating_sub(times.len()));
+        let times: Vec<_> = times.iter().map(|at| Timestamp(at.millis())).collect();
+        let others = self.evm.replace(&times).expect("the EVM keeps as many blocks as the past");
+        others.into_iter().for_each(|block| self.add(block));
+        (stays, was_read)
     }
 
     /// Executes transactions of the setting as one block; all have to succeed.
@@ -183,26 +230,9 @@ impl Chain {
         for result in block.results {
             result.map_err(ChainError::Reverted)?;
         }
-        self.fold(block.header, &block.events);
+        self.view.apply(block.header, &block.events);
+        self.holdings.fold(&block.events);
         Ok(block.events)
-    }
-
-    fn fold(&mut self, header: BlockHeader, events: &[ChainEvent]) {
-        self.view.apply(header, events);
-        for event in events {
-            match event {
-                ChainEvent::AccountRegistered { account, payout, .. }
-                | ChainEvent::PayoutChanged { account, payout } => {
-                    self.accounts.insert(*account, *payout);
-                }
-                ChainEvent::StakeChanged { account, stake } => {
-                    let before = self.stakes.insert(*account, *stake).unwrap_or_default();
-                    let rest = self.staked.saturating_sub(before);
-                    self.staked = rest.saturating_add(*stake);
-                }
-                _ => {}
-            }
-        }
     }
 
     /// What an account was paid so far, as its contract says.

@@ -41,6 +41,10 @@ pub enum Purpose {
     Compute = 20,
     /// When consumers ask, and what.
     Demand = 21,
+    /// Which blocks are replaced.
+    Reorg = 14,
+    /// Lookups in the table of peers.
+    Lookup = 15,
     /// Resampling of results.
     Bootstrap = 100,
     /// Scenarios that are drawn.

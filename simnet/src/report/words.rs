@@ -124,4 +124,9 @@ pub const KPIS: &[KpiWords] = &[
         "OPEN",
         "What a self-dealing adversary got for the uses of its own model, less what it paid for them.",
     ),
+    kpi(
+        "reorg_stops",
+        "stops per node",
+        "How often a node stopped since blocks that it had read were replaced, on average.",
+    ),
 ];

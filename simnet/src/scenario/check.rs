@@ -15,6 +15,9 @@ const MAX_MODELS: u64 = 16;
 const MAX_CONSUMERS: u64 = 10_000;
 /// A day, in microseconds.
 const MAX_WORK: u64 = 86_400_000_000;
+const MAX_CONFIRMATIONS: u64 = 1_024;
+/// Virtual time that a run may take: a century, which is far from what 64 bits hold.
+const MAX_TIME: Span = Span::hours(24 * 365 * 100);
 
 type Checked = Result<(), ScenarioError>;
 
@@ -28,6 +31,7 @@ impl Scenario {
         self.check_shares()?;
         self.check_sizes()?;
         self.check_windows()?;
+        self.check_time()?;
         self.check_evening()?;
         self.check_work()?;
         self.check_parts()
@@ -48,6 +52,7 @@ impl Scenario {
             ("chain.block", self.chain.block.0),
             ("chain.commit_blocks", self.chain.commit_blocks),
             ("chain.challenge_blocks", self.chain.challenge_blocks),
+            ("chain.reorg_limit", self.chain.reorg_limit),
         ];
         if let Some((name, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
             return Err(ScenarioError::Zero(name));
@@ -68,7 +73,12 @@ impl Scenario {
         {
             return Err(ScenarioError::NotPositive { name, value });
         }
+        if self.chain.reorg_depth.is_nan() || self.chain.reorg_depth < 1.0 {
+            let (name, value) = ("chain.reorg_depth", self.chain.reorg_depth);
+            return Err(ScenarioError::BelowOne { name, value });
+        }
         let mut bounded = vec![
+            ("chain.reorg_depth", self.chain.reorg_depth),
             ("chain.inclusion_blocks", self.chain.inclusion_blocks),
             ("net.spread", self.net.spread),
             ("training.spread", self.training.spread),
@@ -113,6 +123,7 @@ impl Scenario {
             ("training.gpus", self.training.gpus),
             ("inference.diurnal", self.inference.diurnal),
             ("inference.servers", self.inference.servers),
+            ("chain.reorg", self.chain.reorg),
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.victims", plan.victims)));
@@ -141,6 +152,8 @@ impl Scenario {
             ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
             ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
             ("chain.arbiter_blocks", self.chain.arbiter_blocks, MAX_BLOCKS),
+            ("chain.confirmations", self.chain.confirmations.into(), MAX_CONFIRMATIONS),
+            ("chain.reorg_limit", self.chain.reorg_limit, MAX_CONFIRMATIONS),
         ];
         for (name, value, limit) in limits {
             if value > limit {
@@ -163,6 +176,30 @@ impl Scenario {
         Ok(())
     }
 
+    /// Times are 64 bits of microseconds; what is multiplied must not be cut off.
+    fn check_time(&self) -> Checked {
+        let epochs = self.epochs.saturating_add(super::WARM_UP_EPOCHS + 3);
+        let lasts = Span(self.epoch_span().0.saturating_mul(epochs));
+        if lasts > MAX_TIME {
+            return Err(ScenarioError::TooLong { lasts, limit: MAX_TIME });
+        }
+        let spans = [
+            ("net.pull", self.net.pull),
+            ("churn.session", self.churn.session),
+            ("churn.pause", self.churn.pause),
+            ("quantum", self.quantum),
+        ];
+        let events = self.events.iter();
+        let spans = spans.into_iter();
+        let spans = spans.chain(events.clone().map(|event| ("event.at", event.at)));
+        let spans = spans.chain(events.map(|event| ("event.for", event.lasts)));
+        let spans = spans.chain(self.adversaries.iter().map(|plan| ("adversary.from", plan.from)));
+        match spans.into_iter().find(|(_, span)| *span > MAX_TIME) {
+            Some((name, value)) => Err(ScenarioError::TooLate { name, value, limit: MAX_TIME }),
+            None => Ok(()),
+        }
+    }
+
     fn check_evening(&self) -> Checked {
         let (from, until) = (self.churn.evening_from, self.churn.evening_until);
         if from >= until || until > Span::hours(24) {
@@ -174,8 +211,10 @@ impl Scenario {
     fn check_windows(&self) -> Checked {
         let params = self.params();
         let epoch_blocks = self.chain.epoch_blocks;
-        let proving = self.chain.commit_blocks + params.holding.audit_blocks + 4;
-        let settling = params.settle_delay_blocks + self.chain.challenge_blocks + 4;
+        // What happens in a block is read when its confirmations are above it.
+        let late = u64::from(self.chain.confirmations) + 4;
+        let proving = self.chain.commit_blocks + params.holding.audit_blocks + late;
+        let settling = params.settle_delay_blocks + self.chain.challenge_blocks + late;
         let needed = proving.max(settling);
         if epoch_blocks < needed {
             return Err(ScenarioError::EpochTooShort { epoch_blocks, needed });
@@ -237,6 +276,10 @@ impl Scenario {
         if self.training.real_compute {
             let (name, part) = ("training.real_compute", "the real model");
             return Err(ScenarioError::NotYet { name, part });
+        }
+        if self.chain.reorg > 0.0 && (self.training.is_on() || self.inference.is_on()) {
+            let part = "taking back orders and receipts of replaced blocks";
+            return Err(ScenarioError::NotYet { name: "chain.reorg with training", part });
         }
         for kind in self.adversaries.iter().flat_map(AdversaryPlan::kinds) {
             if let Some(part) = kind.needs() {

@@ -24,6 +24,32 @@ pub enum ScenarioError {
         /// What it is.
         value: f64,
     },
+    /// Not a number from 1 on.
+    #[error("{name} is {value}; it has to be at least 1")]
+    BelowOne {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// Longer than virtual time is counted.
+    #[error("the epochs take {lasts} of virtual time; at most {limit} is possible")]
+    TooLong {
+        /// Blocks times epochs.
+        lasts: Span,
+        /// The limit.
+        limit: Span,
+    },
+    /// A time that no run reaches.
+    #[error("{name} is {value}; at most {limit} is possible")]
+    TooLate {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: Span,
+        /// The limit.
+        limit: Span,
+    },
     /// Not a number from 0 to a million.
     #[error("{name} is {value}; it has to be a number from 0 to 1000000")]
     OutOfRange {

@@ -235,6 +235,15 @@ pub struct ChainRules {
     pub inclusion_blocks: f64,
     /// Stake that a sponsor puts behind every node, in OPEN.
     pub stake: u64,
+    /// Blocks that have to be above one before nodes read it; the daemon reads the newest.
+    pub confirmations: u32,
+    /// Chance of each block that it replaces blocks below it. Their transactions wait for it; nodes
+    /// that have read them stop and are started again.
+    pub reorg: f64,
+    /// Blocks that are replaced then, on average (geometric).
+    pub reorg_depth: f64,
+    /// Most blocks that are replaced at once.
+    pub reorg_limit: u64,
 }
 
 /// Parameters of Proof of Holding.
@@ -345,6 +354,10 @@ impl Default for ChainRules {
             arbiter_blocks: 10,
             inclusion_blocks: 0.0,
             stake: 100,
+            confirmations: 0,
+            reorg: 0.0,
+            reorg_depth: 1.5,
+            reorg_limit: 32,
         }
     }
 }

@@ -30,7 +30,7 @@ impl Simulation {
         let schedule = self.chain.view().schedule;
         let now = schedule.epoch_of(block);
         let Some(over) = now.0.checked_sub(1).map(Epoch) else { return Ok(()) };
-        if block != schedule.start(now) {
+        if block != schedule.start(now) || !self.reorgs.begins(now) {
             return Ok(());
         }
         if self.scenario.population.nodes <= BALANCES_EACH_EPOCH {
@@ -211,6 +211,9 @@ impl Simulation {
             blob_bytes: self.blobs.used(),
             wrong_settlements: self.tally.wrong_settlements,
             defeated: self.tally.defeated,
+            reorgs: self.reorgs.count,
+            replaced_blocks: self.reorgs.blocks,
+            reorg_stops: self.reorgs.stops,
         }
     }
 

@@ -14,6 +14,7 @@ mod kpis;
 mod measure;
 mod presence;
 mod refereeing;
+mod reorgs;
 mod settling;
 mod setup;
 mod takings;
@@ -203,6 +204,7 @@ pub struct Simulation {
     workshop: training::Workshop,
     market: inference::Market,
     takings: takings::Takings,
+    reorgs: reorgs::Reorgs,
     watch: Option<watch::Watch>,
 }
 
@@ -345,18 +347,44 @@ impl Simulation {
     }
 
     fn mine(&mut self) -> Result<(), RunError> {
+        self.reorganise();
         let mined = self.chain.mine(self.now);
-        self.referee_block(&mined.events, mined.number);
         self.tally.transactions += mined.transactions;
         self.tally.reverted += mined.reverted;
         self.tally.gas += mined.gas;
-        for event in &mined.events {
+        mined.read.iter().for_each(|block| self.read_block(&block.events, block.header.number));
+        if let Some(law) = self.chain.broken_law()? {
+            let (block, seed) = (self.chain.head(), self.scenario.seed);
+            return Err(RunError::Books { block, law, seed });
+        }
+        for block in &mined.read {
+            self.arbitrate(block.header.number);
+            self.develop(&block.events);
+            self.announce(&block.events, block.header.number);
+            self.act_of_gangs(block.header.number);
+        }
+        let next = self.now.after(self.scenario.chain.block.0);
+        self.push(next, Actor::CHAIN, Actor::CHAIN, Event::Mine);
+        for block in &mined.read {
+            self.measure_block(block.header.number)?;
+            self.is_over = self.has_ended(block.header.number);
+        }
+        Ok(())
+    }
+
+    /// What a block that nodes read says to the simulator.
+    fn read_block(&mut self, events: &[ChainEvent], number: BlockNumber) {
+        self.referee_block(events, number);
+        for event in events {
             match event {
                 ChainEvent::Finalised { epoch, .. } => {
-                    self.final_at.insert(*epoch, mined.number);
-                    self.fold_epoch(*epoch);
+                    self.final_at.insert(*epoch, number);
+                    if self.reorgs.is_first(*epoch) {
+                        self.referee_epoch(*epoch, number);
+                        self.fold_epoch(*epoch);
+                    }
                 }
-                ChainEvent::Objected { epoch, .. } => self.appeal(*epoch, mined.number),
+                ChainEvent::Objected { epoch, .. } => self.appeal(*epoch, number),
                 ChainEvent::Defeated { .. } => self.tally.defeated += 1,
                 ChainEvent::AccountRegistered { account, owner, .. } => {
                     self.adopt(*owner, *account);
@@ -364,19 +392,6 @@ impl Simulation {
                 _ => {}
             }
         }
-        if let Some(law) = self.chain.broken_law()? {
-            let seed = self.scenario.seed;
-            return Err(RunError::Books { block: mined.number, law, seed });
-        }
-        self.arbitrate(mined.number);
-        self.develop(&mined.events);
-        self.announce(&mined.events, mined.number);
-        self.act_of_gangs(mined.number);
-        let next = self.now.after(self.scenario.chain.block.0);
-        self.push(next, Actor::CHAIN, Actor::CHAIN, Event::Mine);
-        self.measure_block(mined.number)?;
-        self.is_over = self.has_ended(mined.number);
-        Ok(())
     }
 
     /// Tells the nodes of a new block that have to know.
@@ -431,7 +446,8 @@ impl Simulation {
         let typical = self.network.underlay().typical();
         let late = typical.saturating_mul(4) / self.scenario.chain.block.0;
         if let Some(at) = self.final_at.get(&last) {
-            return block.0 >= at.0 + CLAIM_BLOCKS + late;
+            return block.0
+                >= at.0 + CLAIM_BLOCKS + late + u64::from(self.scenario.chain.confirmations);
         }
         let schedule = self.chain.view().schedule;
         block >= schedule.start(Epoch(last.0 + 1 + PATIENCE_EPOCHS))

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Time that a process takes to start again.
-const RESTART_MICROS: u64 = 10_000_000;
+pub(super) const RESTART_MICROS: u64 = 10_000_000;
 
 impl Simulation {
     /// A node starts: at first, or again with what its disk has.

@@ -44,7 +44,9 @@ impl Simulation {
         let has_time = scenario.chain.commit_blocks >= 10
             && scenario.net.latency.0.saturating_mul(8) <= scenario.chain.block.0
             && scenario.net.jitter <= 1.0
-            && scenario.chain.inclusion_blocks <= 0.0;
+            && scenario.chain.inclusion_blocks <= 0.0
+            && scenario.chain.confirmations == 0
+            && scenario.chain.reorg <= 0.0;
         let has_lines = scenario.net.underlay == UnderlayKind::Uniform
             && scenario.net.nat <= 0.0
             && scenario.net.spread <= 0.0
@@ -77,18 +79,23 @@ impl Simulation {
                     let (laws, between) = (self.laws(), (*payer, *payee));
                     self.referee.redeemed(&laws, between, (*amount, *cumulative), block);
                 }
-                ChainEvent::Finalised { epoch, .. } => self.referee_epoch(*epoch, block),
                 _ => {}
             }
         }
     }
 
-    fn referee_epoch(&mut self, epoch: Epoch, block: BlockNumber) {
+    /// A settlement is final for the first time.
+    pub(super) fn referee_epoch(&mut self, epoch: Epoch, block: BlockNumber) {
         // Nobody recomputed it: a settlement that cannot be is caught by the objections.
         let Some(settled) = self.settled(epoch).cloned() else { return };
         let assigned = self.chain.view().placement(epoch).bytes();
         let laws = self.laws();
         self.referee.judge(&laws, &settled.outcome, assigned, block);
+    }
+
+    /// The newest block that nodes have read.
+    fn read_head(&self) -> BlockNumber {
+        self.chain.view().head().map_or(BlockNumber(0), |head| head.number)
     }
 
     /// What a signed record says to the referee.
@@ -103,7 +110,7 @@ impl Simulation {
                 let placement = self.chain.view().placement(made.epoch);
                 let packs = placement.packs_of(made.account).iter();
                 let had = packs.filter(|(hash, _)| self.had(index, hash)).map(|(_, bytes)| bytes);
-                let shown = Shown { commit: body.commit, block: self.chain.head(), had: had.sum() };
+                let shown = Shown { commit: body.commit, block: self.read_head(), had: had.sum() };
                 self.referee.shown(made.epoch, made.account, shown);
             }
             Body::Audit(audit) => {

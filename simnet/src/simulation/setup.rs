@@ -53,6 +53,8 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     };
     let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
+    let depth = if scenario.chain.reorg > 0.0 { scenario.chain.reorg_limit } else { 0 };
+    chain.start(scenario.chain.confirmations as usize, depth as usize);
     let start = block_time(&scenario, chain.head().0 + 1);
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
@@ -98,6 +100,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         workshop: super::training::Workshop::default(),
         market: super::inference::Market::default(),
         takings: super::takings::Takings::default(),
+        reorgs: super::reorgs::Reorgs::default(),
         watch: None,
         scenario,
     };
@@ -200,6 +203,10 @@ impl Simulation {
     /// A node that registered again works for its new account from now on.
     pub(super) fn adopt(&mut self, owner: EvmAddress, account: AccountId) {
         let Some((index, identity)) = self.renames.get(&owner).copied() else { return };
+        // The block that registered it was replaced, and comes again.
+        if self.nodes[index].account == account {
+            return;
+        }
         let node = &mut self.nodes[index];
         self.former.entry(number(index)).or_default().push(node.account);
         (node.account, node.identity) = (account, identity);

@@ -7,6 +7,7 @@ mod determinism;
 mod fuzz;
 mod outcomes;
 mod preset;
+mod reorgs;
 mod results;
 mod scenario;
 mod scenario_file;
