@@ -12,6 +12,8 @@
 //!   every `pull`; a share `loss` of questions gets no answer.
 //! - **Transfers**: a round trip, then the bytes over both access lines, first come, first served;
 //!   three delays more for each lost attempt.
+//! - **Lookups** (`dht = "kademlia"`): before each transfer between nodes, see [`kademlia`]; otherwise
+//!   addresses are known.
 //! - **The chain**: transactions and blocks take a typical delay. Nodes read one shared view, so a
 //!   node sees at least the block that it was told.
 //!
@@ -20,18 +22,20 @@
 //! inside the underlay are not modelled.
 
 mod access;
+pub mod kademlia;
 mod underlay;
 
 pub use access::Route;
 pub use underlay::{Coords, Matrix, Trace, Underlay, Uniform, build};
 
 use access::{Lines, Nat};
+use kademlia::{Kademlia, Lookup};
 
 use crate::{
     Scenario,
     faults::Faults,
     kernel::{Draws, Purpose, Time, ratio, real, whole},
-    scenario::FaultKind,
+    scenario::{Dht, FaultKind},
 };
 
 /// Neighbours in the gossip mesh: gossipsub's default.
@@ -64,6 +68,8 @@ pub struct Network {
     loss: f64,
     pull: u64,
     relay: f64,
+    /// Tables of peers, where addresses have to be looked up.
+    tables: Option<Kademlia>,
     /// Of 2³² draws, how many lie within one hop more each.
     hops: Vec<u64>,
     /// Share of a victim's peers that withhold; by node, zero for all others.
@@ -86,6 +92,7 @@ impl Network {
             loss: scenario.net.loss,
             pull: scenario.net.pull.0,
             relay: scenario.net.relay_mbit,
+            tables: tables(scenario),
             hops: hop_quantiles(u64::from(nodes)),
             eclipsed: Vec::new(),
         }
@@ -210,6 +217,20 @@ impl Network {
         (!is_down).then_some(route)
     }
 
+    /// How long a node takes to find the address of another while a share of all is offline; `None`
+    /// where nothing is looked up, and an inner `None` where it is not found.
+    pub fn look_up(&self, node: u32, which: u64, offline: f64) -> Option<Option<Lookup>> {
+        let tables = self.tables?;
+        // Neighbours that withhold answers are as good as gone.
+        let gone = 1.0 - (1.0 - offline) * (1.0 - self.withheld(node));
+        let trip = |word: u64| {
+            let drawn = crate::kernel::scale(word, self.nodes.into());
+            let peer = u32::try_from(drawn).expect("a node's number");
+            2 * self.varied(self.underlay.delay(node, peer), word.rotate_left(17)) + HOP_MICROS
+        };
+        Some(tables.look_up(self.draws, u64::from(node) << 32 ^ which, gone, trip))
+    }
+
     /// When bytes that a node asks another (a server without one) for at `now` are there; `None` when
     /// the other is not reached or it was given up. `which` tells transfers apart.
     pub fn transfer(
@@ -239,6 +260,13 @@ impl Network {
         let asked = now.after(self.varied(one_way, word(90))).after(lost * 3 * one_way);
         Some(self.lines.send(asked, from, to, bytes, limit, self.varied(one_way, word(91))))
     }
+}
+
+/// Who is behind NAT cannot be dialled by all, so it is in nobody's tables.
+fn tables(scenario: &Scenario) -> Option<Kademlia> {
+    let servers = real(scenario.population.nodes.into()) * (1.0 - scenario.net.nat);
+    let is_on = scenario.net.dht == Dht::Kademlia;
+    is_on.then_some(Kademlia { servers: whole(servers) })
 }
 
 const fn pair(one: u32, other: u32) -> u64 {

@@ -125,6 +125,17 @@ pub const KPIS: &[KpiWords] = &[
         "What a self-dealing adversary got for the uses of its own model, less what it paid for them.",
     ),
     kpi(
+        "lookup_p50",
+        "ms",
+        "Time within which half of the lookups of an address found it; none without net.dht.",
+    ),
+    kpi("lookup_p99", "ms", "Time within which 99 of 100 lookups of an address found it."),
+    kpi(
+        "lookups_failed",
+        "share of lookups",
+        "Lookups that found nobody who answers, or took longer than a minute.",
+    ),
+    kpi(
         "reorg_stops",
         "stops per node",
         "How often a node stopped since blocks that it had read were replaced, on average.",

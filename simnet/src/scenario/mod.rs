@@ -131,6 +131,8 @@ pub struct Net {
     pub punched: f64,
     /// Bandwidth of a transfer through a relay, in Mbit/s.
     pub relay_mbit: f64,
+    /// How a node finds the address of one that it fetches from.
+    pub dht: Dht,
     /// Hand every record and block to every machine, also where that changes nothing. Slow, with the
     /// same outputs: what the short cuts are tested against.
     pub deliver_all: bool,
@@ -149,6 +151,17 @@ pub enum UnderlayKind {
     Coords,
     /// Measured round trips between hosts.
     Trace,
+}
+
+/// How addresses are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dht {
+    /// They are known.
+    #[default]
+    None,
+    /// By a lookup in Kademlia tables before each fetch; peers that are offline cost timeouts.
+    Kademlia,
 }
 
 /// How transfers share lines.
@@ -316,6 +329,7 @@ impl Default for Net {
             symmetric: 0.1,
             punched: 0.7,
             relay_mbit: 4.0,
+            dht: Dht::None,
             deliver_all: false,
         }
     }

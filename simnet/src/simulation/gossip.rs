@@ -185,7 +185,7 @@ impl Simulation {
 }
 
 /// Delays are counted in bins of an eighth of their power of two.
-fn delay_bin(micros: u64) -> u32 {
+pub(super) fn delay_bin(micros: u64) -> u32 {
     let power = micros.max(8).ilog2();
     let eighth = u32::try_from((micros.max(8) >> (power - 3)) & 7).expect("three bits");
     power * 8 + eighth

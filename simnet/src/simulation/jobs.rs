@@ -72,7 +72,9 @@ impl Simulation {
         let which = self.nodes[index].ask();
         let source = self.source(index, hash, self.draws.word(Purpose::Request, me.into(), which));
         let from = source?.map(number);
-        let there = self.network.transfer(self.now, from, me, bytes, which);
+        let known = from.map_or(Some(0), |_| self.look_up(index, which));
+        let there = known
+            .and_then(|found| self.network.transfer(self.now.after(found), from, me, bytes, which));
         match there {
             Some(_) => self.tally.fetched_bytes += bytes,
             None => self.tally.lost_transfers += 1,

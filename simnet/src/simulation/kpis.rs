@@ -34,6 +34,7 @@ pub(super) fn all(
     kpis.push(ratio("gas_per_transaction", totals.gas, totals.transactions));
     kpis.extend(simulation.work_figures());
     let among = if simulation.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
+    kpis.extend(simulation.lookups.figures());
     kpis.push(ratio("reorg_stops", totals.reorg_stops, among as u64));
     kpis
 }

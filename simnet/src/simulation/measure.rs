@@ -187,7 +187,8 @@ impl Simulation {
 
     fn histograms(&self) -> Vec<Histogram> {
         let bins = self.delays.iter().map(|(bin, count)| (bin_bound(*bin), *count)).collect();
-        vec![Histogram { name: "delivery_time", unit: "ms", bins }]
+        let delivery = Histogram { name: "delivery_time", unit: "ms", bins };
+        [delivery].into_iter().chain(self.lookups.histogram()).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean for people")]

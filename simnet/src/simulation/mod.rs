@@ -11,6 +11,7 @@ mod gossip;
 mod inference;
 mod jobs;
 mod kpis;
+mod lookups;
 mod measure;
 mod presence;
 mod refereeing;
@@ -205,6 +206,7 @@ pub struct Simulation {
     market: inference::Market,
     takings: takings::Takings,
     reorgs: reorgs::Reorgs,
+    lookups: lookups::Lookups,
     watch: Option<watch::Watch>,
 }
 
@@ -348,6 +350,7 @@ impl Simulation {
 
     fn mine(&mut self) -> Result<(), RunError> {
         self.reorganise();
+        self.count_offline();
         let mined = self.chain.mine(self.now);
         self.tally.transactions += mined.transactions;
         self.tally.reverted += mined.reverted;

@@ -101,6 +101,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         market: super::inference::Market::default(),
         takings: super::takings::Takings::default(),
         reorgs: super::reorgs::Reorgs::default(),
+        lookups: super::lookups::Lookups::default(),
         watch: None,
         scenario,
     };

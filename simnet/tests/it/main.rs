@@ -5,6 +5,7 @@ mod cli;
 mod closed_forms;
 mod determinism;
 mod fuzz;
+mod lookups;
 mod outcomes;
 mod preset;
 mod reorgs;
