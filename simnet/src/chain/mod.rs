@@ -23,7 +23,7 @@ use protocol::{
 
 use past::{Holdings, Past};
 
-use crate::{Scenario, kernel::Time};
+use crate::{Scenario, kernel::Time, scenario::ChainRules};
 
 /// The chain id of simulated networks.
 pub const CHAIN_ID: u64 = 20_260;
@@ -124,11 +124,12 @@ impl Chain {
         })
     }
 
-    /// The setting is done: from now on nodes read a block when so many are above it, and the newest
-    /// `depth` blocks may be replaced.
-    pub fn start(&mut self, confirmations: usize, depth: usize) {
-        self.confirmations = confirmations;
-        if depth > 0 {
+    /// The setting is done: from now on nodes read a block when enough are above it, and the newest
+    /// blocks may be replaced.
+    pub fn start(&mut self, rules: &ChainRules) {
+        self.confirmations = rules.confirmations as usize;
+        if rules.reorg > 0.0 {
+            let depth = rules.reorg_limit as usize;
             self.evm.keep_past(depth);
             self.past = Some(Past::new(depth, self.view.clone(), self.holdings.clone()));
         }

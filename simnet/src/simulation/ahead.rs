@@ -52,9 +52,9 @@ pub(super) struct Act {
 /// An output, done as far as it goes without the others.
 #[derive(Debug)]
 pub(super) enum What {
-    Plain(Output),
+    Plain(Box<Output>),
     /// A signed record, and the verdict on it if it is a storage proof.
-    Signed(VerifiedRecord, Option<Verdict>),
+    Signed(Box<VerifiedRecord>, Option<Verdict>),
     Committed(OpId, Option<Committed>),
     Opened(OpId, Option<Opened>),
 }
@@ -156,7 +156,7 @@ impl Common<'_> {
             Output::Sign(record) => {
                 let signed = self.hosts.signer.sign(identity, record, &self.view.domain);
                 let verdict = self.verdict(&signed);
-                What::Signed(signed, verdict)
+                What::Signed(Box::new(signed), verdict)
             }
             Output::Job(op, Job::Commit { account, packs, s1 }) => {
                 What::Committed(op, self.hosts.commit(me, account, &packs, &s1))
@@ -164,7 +164,7 @@ impl Common<'_> {
             Output::Job(op, Job::Open { account, packs, commit, s1, s2 }) => {
                 What::Opened(op, self.hosts.open(me, account, &packs, &commit, (s1, s2)))
             }
-            output => What::Plain(output),
+            output => What::Plain(Box::new(output)),
         };
         Act { text, what }
     }

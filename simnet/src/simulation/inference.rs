@@ -184,9 +184,9 @@ impl Simulation {
                 self.market.latencies.push(self.now.after(back).0 - asked.since.0);
             }
             NodeEvent::Refused { request, .. } => {
-                if self.market.serving.remove(request).is_some_and(|(asked, _)| !asked.is_dealt) {
-                    self.market.refused += 1;
-                }
+                let asked = self.market.serving.remove(request);
+                let is_consumers = asked.is_some_and(|(asked, _)| !asked.is_dealt);
+                self.market.refused += u64::from(is_consumers);
             }
             _ => {}
         }

@@ -53,8 +53,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     };
     let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
-    let depth = if scenario.chain.reorg > 0.0 { scenario.chain.reorg_limit } else { 0 };
-    chain.start(scenario.chain.confirmations as usize, depth as usize);
+    chain.start(&scenario.chain);
     let start = block_time(&scenario, chain.head().0 + 1);
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();

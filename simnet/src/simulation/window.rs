@@ -156,12 +156,12 @@ impl Simulation {
         for Act { text, what } in acts {
             self.trace.add(self.now, Actor::node(number(index)), &text);
             match what {
-                What::Plain(output) => self.carry_out(index, output, &mut answered),
+                What::Plain(output) => self.carry_out(index, *output, &mut answered),
                 What::Signed(record, verdict) => {
                     if let Some(verdict) = verdict {
                         self.judged.entry(record.id()).or_insert(verdict);
                     }
-                    self.keep_record(index, record, 0);
+                    self.keep_record(index, *record, 0);
                 }
                 What::Committed(op, committed) => {
                     let answer = self.committed(index, committed);
