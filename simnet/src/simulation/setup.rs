@@ -54,14 +54,11 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
-    let start = block_time(&scenario, chain.head().0 + 1);
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
-    let mut signer = Signer::new(scenario.signatures, streams, scenario.seed);
-    signer.know(ids.iter().map(|id| id.operator).collect());
     let mut simulation = Simulation {
         sessions: Sessions::new(scenario.churn, draws),
-        signer,
+        signer: signer(&scenario, streams, &ids),
         network,
         streams,
         draws,
@@ -69,6 +66,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         window: super::window::Window::default(),
         transactions: Slab::default(),
         finished: Slab::default(),
+        now: block_time(&scenario, chain.head().0 + 1),
         chain,
         nodes,
         by_account,
@@ -91,7 +89,6 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         former: BTreeMap::new(),
         trace: Trace::default(),
         tally: Tally::default(),
-        now: start,
         head: (0, Time(0)),
         is_over: false,
         referee: crate::referee::Referee::default(),
@@ -145,6 +142,13 @@ pub fn clock(scenario: &Scenario) -> Result<Clock, SetupError> {
     let start = |epoch| block_time(scenario, chain.view().schedule.start(epoch).0);
     let ends = start(protocol::Epoch(first.0 + scenario.epochs));
     Ok(Clock { first, begins: start(first), epoch: scenario.epoch_span().0, ends })
+}
+
+/// The signer of all nodes, which knows who they are.
+fn signer(scenario: &Scenario, streams: Streams, ids: &[Identity]) -> Signer {
+    let mut signer = Signer::new(scenario.signatures, streams, scenario.seed);
+    signer.know(ids.iter().map(|id| id.operator).collect());
+    signer
 }
 
 fn all_packs(data: &[Contributor]) -> Vec<(Hash, u64)> {
