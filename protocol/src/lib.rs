@@ -42,6 +42,7 @@ pub mod receipt;
 pub mod record;
 pub mod settle;
 pub mod slice;
+pub mod sync;
 pub mod training;
 
 pub use ids::{

@@ -9,6 +9,7 @@ use crate::{
     ids::{AccountId, Digest, Epoch, Hash},
     limits::MAX_RECORDS_PER_ANSWER,
     record::SignedRecord,
+    sync::{PARTS, Part, Sum},
 };
 
 /// Most blobs in one announcement.
@@ -49,15 +50,24 @@ pub enum Gossip {
 /// A question to one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Records of an epoch whose ids come after `after`, in order of ids.
+    /// Records of a part of an epoch whose ids come after `after`, in order of ids.
     Records {
         /// The epoch.
         epoch: Epoch,
+        /// The part.
+        part: Part,
         /// The last id that the asker has seen; zero for the start.
         after: Digest,
     },
     /// Which account do you run, and which blobs of these do you have?
     Has(Vec<Hash>),
+    /// What do you have of the parts of a part of an epoch?
+    Sums {
+        /// The epoch.
+        epoch: Epoch,
+        /// The part that is divided.
+        part: Part,
+    },
 }
 
 /// The answer.
@@ -72,6 +82,8 @@ pub enum Answer {
         /// The blobs that it has, with their lengths.
         blobs: Vec<(Hash, u64)>,
     },
+    /// To [`Request::Sums`]: one for each part, in order.
+    Sums(Vec<Sum>),
 }
 
 impl Wire for Gossip {
@@ -99,21 +111,32 @@ impl Wire for Gossip {
 impl Wire for Request {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Records { epoch, after } => {
+            Self::Records { epoch, part, after } => {
                 1u8.encode(out);
                 epoch.encode(out);
+                part.encode(out);
                 after.encode(out);
             }
             Self::Has(blobs) => {
                 2u8.encode(out);
                 encode_list(blobs, out);
             }
+            Self::Sums { epoch, part } => {
+                3u8.encode(out);
+                epoch.encode(out);
+                part.encode(out);
+            }
         }
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match u8::decode(input)? {
-            1 => Ok(Self::Records { epoch: Wire::decode(input)?, after: Wire::decode(input)? }),
+            1 => Ok(Self::Records {
+                epoch: Wire::decode(input)?,
+                part: Wire::decode(input)?,
+                after: Wire::decode(input)?,
+            }),
             2 => input.list(MAX_ANNOUNCED).map(Self::Has),
+            3 => Ok(Self::Sums { epoch: Wire::decode(input)?, part: Wire::decode(input)? }),
             tag => Err(DecodeError::Tag(tag)),
         }
     }
@@ -131,12 +154,17 @@ impl Wire for Answer {
                 account.encode(out);
                 encode_list(blobs, out);
             }
+            Self::Sums(sums) => {
+                3u8.encode(out);
+                encode_list(sums, out);
+            }
         }
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match u8::decode(input)? {
             1 => input.list(MAX_RECORDS_PER_ANSWER).map(Self::Records),
             2 => Ok(Self::Has { account: Wire::decode(input)?, blobs: input.list(MAX_ANNOUNCED)? }),
+            3 => input.list(PARTS).map(Self::Sums),
             tag => Err(DecodeError::Tag(tag)),
         }
     }

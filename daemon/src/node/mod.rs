@@ -17,6 +17,7 @@ mod serving;
 mod settlement;
 mod start;
 mod status;
+mod sync;
 mod transcript;
 
 use std::net::IpAddr;

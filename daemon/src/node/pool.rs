@@ -1,17 +1,21 @@
 //! The records that this node knows: durable in the log, by id in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use protocol::codec::{DecodeError, Wire};
+use protocol::message::{Answer, Request};
 use protocol::record::{Body, SignedRecord, VerifiedRecord};
 use protocol::settle::Evidence;
+use protocol::sync::{Part, Sum};
 use protocol::{Digest, Epoch, eip712};
 use storage::Store;
 use storage::record_log::LogError;
 
 /// Records of how many epochs on either side a settlement looks at.
 const NEIGHBOURS: u64 = 1;
+/// Records of one pull-sync answer: well below the limit of an answer in bytes.
+const PAGE: usize = 32;
 
 /// A record that could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +34,32 @@ pub(crate) enum PoolError {
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     store: Arc<Store>,
-    records: Arc<Mutex<BTreeMap<Digest, Arc<VerifiedRecord>>>>,
+    records: Arc<Mutex<Records>>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    by_id: BTreeMap<Digest, Arc<VerifiedRecord>>,
+    by_epoch: BTreeMap<Epoch, BTreeSet<Digest>>,
+}
+
+impl Records {
+    fn insert(&mut self, record: Arc<VerifiedRecord>) {
+        self.by_epoch.entry(record.record().epoch).or_default().insert(record.id());
+        self.by_id.insert(record.id(), record);
+    }
+
+    /// The ids of a part of an epoch, in order.
+    fn ids(&self, epoch: Epoch, part: Part) -> impl Iterator<Item = &Digest> {
+        self.by_epoch.get(&epoch).into_iter().flat_map(move |ids| ids.range(part.range()))
+    }
 }
 
 impl Pool {
     /// Reads the log; records whose signature does not hold are left out, and so are damaged ones:
     /// peers have them too, and pull sync brings them back.
     pub(crate) fn open(store: Arc<Store>, domain: &eip712::Domain) -> Result<Self, PoolError> {
-        let mut records = BTreeMap::new();
+        let mut records = Records::default();
         for frame in store.log().iter()? {
             let bytes = match frame {
                 Ok((_, bytes)) => bytes,
@@ -48,7 +70,7 @@ impl Pool {
                 Err(error) => return Err(error.into()),
             };
             if let Ok(verified) = SignedRecord::from_bytes(&bytes)?.verify(domain) {
-                records.insert(verified.id(), Arc::new(verified));
+                records.insert(Arc::new(verified));
             }
         }
         Ok(Self { store, records: Arc::new(Mutex::new(records)) })
@@ -61,32 +83,51 @@ impl Pool {
         }
         let epoch = record.record().epoch.0;
         self.store.log().append(epoch, &record.signed().to_bytes())?;
-        self.lock().insert(record.id(), Arc::clone(record));
+        self.lock().insert(Arc::clone(record));
         Ok(true)
     }
 
     pub(crate) fn contains(&self, id: &Digest) -> bool {
-        self.lock().contains_key(id)
+        self.lock().by_id.contains_key(id)
     }
 
     pub(crate) fn get(&self, id: &Digest) -> Option<Arc<VerifiedRecord>> {
-        self.lock().get(id).cloned()
+        self.lock().by_id.get(id).cloned()
     }
 
     /// All records, in order of ids.
     pub(crate) fn all(&self) -> Vec<Arc<VerifiedRecord>> {
-        self.lock().values().cloned().collect()
+        self.lock().by_id.values().cloned().collect()
     }
 
-    /// A page of the records of an epoch after an id.
-    pub(crate) fn page(&self, epoch: Epoch, after: Digest, limit: usize) -> Vec<SignedRecord> {
+    /// How many records of an epoch there are.
+    pub(crate) fn count(&self, epoch: Epoch) -> usize {
+        self.lock().by_epoch.get(&epoch).map_or(0, BTreeSet::len)
+    }
+
+    /// The answer to a question about records; `None` for other questions.
+    pub(crate) fn answer(&self, request: &Request) -> Option<Answer> {
+        match *request {
+            Request::Records { epoch, part, after } => {
+                Some(Answer::Records(self.page(epoch, part, after)))
+            }
+            Request::Sums { epoch, part } => Some(Answer::Sums(self.sums(epoch, part))),
+            Request::Has(_) => None,
+        }
+    }
+
+    /// The sums of the parts of a part of an epoch.
+    pub(crate) fn sums(&self, epoch: Epoch, part: Part) -> Vec<Sum> {
         let records = self.lock();
-        let later = records.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
-        later
-            .filter(|(_, record)| record.record().epoch == epoch)
-            .take(limit)
-            .map(|(_, record)| record.signed().clone())
-            .collect()
+        part.parts().map(|part| Sum::of(records.ids(epoch, part).copied())).collect()
+    }
+
+    /// A page of the records of a part of an epoch after an id.
+    fn page(&self, epoch: Epoch, part: Part, after: Digest) -> Vec<SignedRecord> {
+        let records = self.lock();
+        let later = records.ids(epoch, part).filter(|id| **id > after);
+        let found = later.take(PAGE).filter_map(|id| records.by_id.get(id));
+        found.map(|record| record.signed().clone()).collect()
     }
 
     /// What a settlement of an epoch looks at, without the openings.
@@ -96,14 +137,14 @@ impl Pool {
                 || matches!(record.record().body, Body::Attribution(_) | Body::Audit(_))
         };
         let records = self.lock();
-        let chosen = records.iter().filter(|(_, record)| near(record));
+        let chosen = records.by_id.iter().filter(|(_, record)| near(record));
         Evidence {
             records: chosen.map(|(id, record)| (*id, Arc::clone(record))).collect(),
             openings: BTreeMap::new(),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<VerifiedRecord>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -25,14 +25,11 @@ use super::health::Health;
 use super::jobs::Workshop;
 use super::serving::{Asked, InferReport};
 use super::status::{Closed, Seen, Snapshot};
+use super::sync;
 use crate::net::{NetEvent, NetworkHandle, Verdict};
 
 /// Between two rounds of pull sync.
 const SYNC: Duration = Duration::from_secs(2);
-/// Records of one pull-sync answer: well below the limit of an answer in bytes.
-const PAGE: usize = 32;
-/// Epochs before the current one that pull sync asks for; training needs all of a run.
-const SYNC_DEPTH: u64 = 2;
 
 /// What the API asks of the loop.
 pub(crate) enum Command {
@@ -172,10 +169,11 @@ impl Loop {
                     tracing::debug!(%error, "a verdict was lost");
                 }
             }
-            NetEvent::Request { from, bytes, reply } => {
+            NetEvent::Request { bytes, reply, .. } => {
                 // A malformed request gets no answer: dropping the reply refuses it.
-                if let Ok(request) = Request::from_bytes(&bytes) {
-                    reply.send(self.answer(from, request).to_bytes());
+                let request = Request::from_bytes(&bytes).ok();
+                if let Some(answer) = request.and_then(|request| self.answer(request)) {
+                    reply.send(answer.to_bytes());
                 }
             }
             NetEvent::Subscribed { .. } => self.resend().await,
@@ -230,18 +228,12 @@ impl Loop {
         }
     }
 
-    fn answer(&self, _from: NodeId, request: Request) -> Answer {
-        match request {
-            Request::Records { epoch, after } => {
-                Answer::Records(self.workshop.pool.page(epoch, after, PAGE))
-            }
-            Request::Has(blobs) => {
-                let store = self.workshop.blobs.store().blobs();
-                let has = |hash: Hash| store.len(hash).map(|length| (hash, length));
-                let account = self.chain.account_of(&self.node_id).unwrap_or_default();
-                Answer::Has { account, blobs: blobs.into_iter().filter_map(has).collect() }
-            }
-        }
+    fn answer(&self, request: Request) -> Option<Answer> {
+        let Request::Has(blobs) = request else { return self.workshop.pool.answer(&request) };
+        let store = self.workshop.blobs.store().blobs();
+        let has = |hash: Hash| store.len(hash).map(|length| (hash, length));
+        let account = self.chain.account_of(&self.node_id).unwrap_or_default();
+        Some(Answer::Has { account, blobs: blobs.into_iter().filter_map(has).collect() })
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -352,28 +344,17 @@ impl Loop {
         let peers = self.workshop.blobs.peers();
         let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
         self.seen.syncs += 1;
-        let now = protocol::node::work_epoch(&self.chain);
-        let is_catching_up = self.chain.models().next().is_some();
-        let first = if is_catching_up { 0 } else { now.0.saturating_sub(SYNC_DEPTH) };
-        let (net, pool, out) = (self.net.clone(), self.workshop.pool.clone(), out.clone());
-        let domain = self.chain.domain;
+        let (net, epochs) = (self.net.clone(), sync::epochs(&self.chain));
+        let ask = async move |request: Request| {
+            let bytes = net.request(peer, request.to_bytes()).await.ok()?;
+            Answer::from_bytes(&bytes).ok()
+        };
+        let pool = self.workshop.pool.clone();
+        let mut round = sync::Round::new(pool, self.chain.domain, ask, out.clone());
         tokio::spawn(async move {
-            for epoch in (first..=now.0).rev().take(8).map(protocol::Epoch) {
-                let mut after = Digest::ZERO;
-                while let Some(page) = pull(&net, peer, epoch, after).await {
-                    let Some(last) = page.last().map(|record| record.record.id(&domain)) else {
-                        break;
-                    };
-                    let is_new = |r: &VerifiedRecord| !pool.contains(&r.id());
-                    let fresh: Vec<_> = page
-                        .into_iter()
-                        .filter_map(|record| record.verify(&domain).ok())
-                        .filter(is_new)
-                        .collect();
-                    if last <= after || (!fresh.is_empty() && out.send(fresh).await.is_err()) {
-                        return;
-                    }
-                    after = last;
+            for epoch in epochs {
+                if round.pull(epoch).await.is_none() {
+                    return;
                 }
             }
         });
@@ -390,19 +371,5 @@ impl Loop {
             seen: self.seen.clone(),
         };
         self.status.send_replace(Arc::new(snapshot));
-    }
-}
-
-async fn pull(
-    net: &NetworkHandle,
-    peer: NodeId,
-    epoch: protocol::Epoch,
-    after: Digest,
-) -> Option<Vec<protocol::record::SignedRecord>> {
-    let request = Request::Records { epoch, after }.to_bytes();
-    let bytes = net.request(peer, request).await.ok()?;
-    match Answer::from_bytes(&bytes) {
-        Ok(Answer::Records(records)) => Some(records),
-        _ => None,
     }
 }

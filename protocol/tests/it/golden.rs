@@ -13,6 +13,7 @@ use protocol::{
         StorageCommitBody, StorageProofBody,
     },
     settle::EpochLog,
+    sync::{Part, Sum},
     training::RunConfig,
 };
 
@@ -115,7 +116,9 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
     vec![
         Gossip::Record(record()).to_bytes(),
         Gossip::Have(vec![(Hash([1; 32]), 2)]).to_bytes(),
-        Request::Records { epoch: Epoch(1), after: Digest([2; 32]) }.to_bytes(),
+        Request::Records { epoch: Epoch(1), part: Part::ALL, after: Digest([2; 32]) }.to_bytes(),
+        Request::Sums { epoch: Epoch(1), part: Part::ALL }.to_bytes(),
+        Answer::Sums(vec![Sum { count: 1, digest: [3; 16] }]).to_bytes(),
         Answer::Records(vec![record()]).to_bytes(),
         attribution().to_bytes(),
         config().to_bytes(),
@@ -277,8 +280,13 @@ fn records_and_messages() {
     golden(&Gossip::Record(record()), hex!["02", record_hex()]);
     let have = Gossip::Have(vec![(Hash([0x22; 32]), 10)]);
     golden(&have, hex!["01", "00000001", fill("22", 32), "000000000000000a"]);
-    let request = Request::Records { epoch: Epoch(3), after: Digest([0x11; 32]) };
-    golden(&request, hex!["01", "0000000000000003", fill("11", 32)]);
+    let part = Part::ALL.parts().nth(10).unwrap();
+    let request = Request::Records { epoch: Epoch(3), part, after: Digest([0x11; 32]) };
+    golden(&request, hex!["01", "0000000000000003", "01a0000000", fill("11", 32)]);
+    let sums = Request::Sums { epoch: Epoch(3), part };
+    golden(&sums, hex!["03", "0000000000000003", "01a0000000"]);
+    let sum = Sum { count: 2, digest: [0x55; 16] };
+    golden(&Answer::Sums(vec![sum]), hex!["03", "00000001", "00000002", fill("55", 16)]);
     let has = Request::Has(vec![Hash([0x22; 32])]);
     golden(&has, hex!["02", "00000001", fill("22", 32)]);
     golden(&Answer::Records(vec![record()]), hex!["01", "00000001", record_hex()]);
