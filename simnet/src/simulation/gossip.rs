@@ -184,16 +184,22 @@ impl Simulation {
     }
 }
 
-/// Delays are counted in bins of an eighth of their power of two.
+/// Bins of each power of two: a bin is at most 1.6 % wide.
+const BINS: u64 = 64;
+
+/// Delays are counted in bins of a 64th of their power of two.
 pub(super) fn delay_bin(micros: u64) -> u32 {
-    let power = micros.max(8).ilog2();
-    let eighth = u32::try_from((micros.max(8) >> (power - 3)) & 7).expect("three bits");
-    power * 8 + eighth
+    let micros = micros.max(BINS);
+    let (power, bits) = (micros.ilog2(), BINS.ilog2());
+    let part = u32::try_from((micros >> (power - bits)) & (BINS - 1)).expect("six bits");
+    (power << bits) + part
 }
 
 /// The upper bound of a bin, in milliseconds.
 pub(super) fn bin_bound(bin: u32) -> f64 {
-    f64::from(8 + bin % 8 + 1) * (f64::from(bin / 8) - 3.0).exp2() / 1_000.0
+    let bits = BINS.ilog2();
+    let within = f64::from((1 << bits) + (bin & ((1 << bits) - 1)) + 1);
+    within * (f64::from(bin >> bits) - f64::from(bits)).exp2() / 1_000.0
 }
 
 #[cfg(test)]
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_delay_lies_below_the_bound_of_its_bin_and_not_below_that_of_the_one_before() {
-        for micros in [8u64, 9, 100, 1_000, 99_999, 1_048_576, 80_000_000] {
+        for micros in [64u64, 65, 100, 1_000, 99_999, 1_048_576, 80_000_000] {
             let bin = delay_bin(micros);
             let millis = f64::from(u32::try_from(micros).unwrap()) / 1_000.0;
             assert!(millis < bin_bound(bin) && millis >= bin_bound(bin - 1), "{micros}");
