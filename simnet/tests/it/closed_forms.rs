@@ -1,6 +1,13 @@
 //! The model against mathematics.
 
-use protocol::{AccountId, Digest, hash::keccak, holding};
+use std::collections::BTreeMap;
+
+use protocol::{
+    AccountId, Amount, Digest, Hash,
+    hash::keccak,
+    holding,
+    placement::{NodeSeed, PackSeed, Placement},
+};
 use simnet::{
     Scenario,
     faults::Faults,
@@ -116,5 +123,72 @@ fn a_sample_of_k_catches_who_lost_f_with_probability_one_minus_one_minus_f_to_th
         let expected = 1.0 - (1.0f64 - lost).powi(opened as i32);
         // Five standard deviations of 4,000 draws are at most 4 percentage points.
         assert!((caught as f64 / 4_000.0 - expected).abs() < 0.04, "{lost} {opened}: {caught}");
+    }
+}
+
+/// Packs of the table, and nodes, of which each party of a share s has some.
+const PACKS: u64 = 2_000;
+const NODES: u64 = 600;
+
+/// What placement gives to parties of equal stake that share all the nodes: of the replicas that
+/// they are assigned, the share that is of a pack which the party has already; and of all packs, the
+/// share of which one party has every replica.
+fn shared_out(placement: &Placement, parties: u64, replicas: u32) -> (f64, f64) {
+    let mut copies = BTreeMap::<(u64, Hash), u32>::new();
+    for (account, packs) in placement.holders() {
+        for (hash, _) in packs {
+            *copies.entry((account.0 % parties, *hash)).or_default() += 1;
+        }
+    }
+    let saved: u32 = copies.values().map(|count| count - 1).sum();
+    let whole = copies.values().filter(|count| **count == replicas).count();
+    let share = |count: f64, of: f64| count / of;
+    (
+        share(saved.into(), placement.replicas() as f64),
+        share(whole as f64, (PACKS * parties) as f64),
+    )
+}
+
+/// Many identities with one disk keep one copy of a pack that several of them are assigned: with a
+/// share s of the stake and r replicas that saves 1 - (1-(1-s)^r) / (r·s) of what is paid for, and
+/// all r replicas are the party's with probability s^r.
+#[test]
+fn many_names_for_one_disk_save_what_random_assignment_lets_them() {
+    let seed = |what: &[u8], number: u64| keccak(&[what, &number.to_be_bytes()]);
+    let hash = |number| Hash(seed(b"pack", number).0);
+    let packs: Vec<_> = (0..PACKS)
+        .map(|number| PackSeed { hash: hash(number), length: 1, seed: seed(b"admitted", number) })
+        .collect();
+    // Stakes of 1, 2 and 3 OPEN, of which every party has equally many.
+    let stake = |number: u64| Amount(Amount::ONE_OPEN.0 * u128::from(number / 200 + 1));
+    let node = |number| NodeSeed {
+        account: AccountId(number),
+        stake: stake(number),
+        seed: seed(b"registered", number),
+    };
+    let nodes: Vec<_> = (0..NODES).map(node).collect();
+    // The table by parties of an equal share: 1 %, 5 %, 10 %, 20 %, 33 %.
+    let table = [
+        (3, [(100, 1.0), (20, 4.9), (10, 9.7), (5, 18.7), (3, 29.6)]),
+        (5, [(100, 2.0), (20, 9.5), (10, 18.1), (5, 32.8), (3, 47.9)]),
+    ];
+    for (replicas, row) in table {
+        let placement = Placement::compute(&packs, &nodes, replicas);
+        assert_eq!(placement.replicas(), PACKS * u64::from(replicas));
+        for (parties, percent) in row {
+            let (share, r) = (1.0 / parties as f64, f64::from(replicas));
+            let formula = 1.0 - (1.0 - (1.0 - share).powf(r)) / (r * share);
+            assert!((100.0 * formula - percent).abs() < 0.06, "the table is that of the formula");
+            let (saved, whole) = shared_out(&placement, parties, replicas);
+            // A party's six nodes are not drawn from with replacement: a fifth of a point at most.
+            let spread = (formula * (1.0 - formula) / placement.replicas() as f64).sqrt();
+            let is_near = (saved - formula).abs() < 3.0 * spread + 0.002;
+            assert!(is_near, "{replicas} {parties}: {saved}, expected {formula}");
+            let all = share.powf(r);
+            assert!(
+                (whole - all).abs() < 5.0 * (all / (PACKS as f64 / share)).sqrt().max(1e-4),
+                "{replicas} {parties}: {whole}, expected {all}"
+            );
+        }
     }
 }
