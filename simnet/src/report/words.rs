@@ -72,12 +72,12 @@ pub const KPIS: &[KpiWords] = &[
     kpi(
         "cost_per_gib_month",
         "USD",
-        "What all operators spend on power and wear, per GiB that is proven for a month.",
+        "What all operators spend on power, wear and upload, per GiB that is proven for a month.",
     ),
     kpi(
         "attack_profit",
         "USD per node",
-        "Income of an adversary's node at the price of its time, less its power and wear.",
+        "Income of an adversary's node at the price of its time, less its power, wear and upload.",
     ),
     kpi("operators_quit", "operators", "Honest operators that quit because of losses."),
     kpi("operators_back", "operators", "Operators that came back after they had quit."),
@@ -86,6 +86,13 @@ pub const KPIS: &[KpiWords] = &[
         "share of budget",
         "Emission of the settled epochs that somebody earned; the rest stays in the vault.",
     ),
+    kpi(
+        "fees_to_emission",
+        "OPEN per OPEN",
+        "Fees that consumers paid, against the emission that was earned in the same epochs.",
+    ),
+    kpi("retrieval_p50", "s", "Time in which half of the packs that nodes fetched were there."),
+    kpi("retrieval_p99", "s", "Time in which 99 of 100 packs that nodes fetched were there."),
     kpi("bytes_fetched_per_node", "B", "Bytes that a node fetched, on average."),
     kpi("gas_per_transaction", "gas", "Gas of a transaction that succeeded, on average."),
     kpi("shards_verified", "shards", "Shards, sketches among them, that the settlements pay for."),
@@ -139,5 +146,10 @@ pub const KPIS: &[KpiWords] = &[
         "reorg_stops",
         "stops per node",
         "How often a node stopped since blocks that it had read were replaced, on average.",
+    ),
+    kpi(
+        "quantum_shift",
+        "ms",
+        "What rounding up to the time quantum added to the time of an event, on average; none at 1us.",
     ),
 ];

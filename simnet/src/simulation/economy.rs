@@ -19,6 +19,9 @@ pub(super) struct Economy {
     quit: BTreeSet<u32>,
     /// Everything that was earned, at the price of its time, in USD.
     income: BTreeMap<u32, f64>,
+    /// What was paid for upload, in USD: in all, and since the last settlement.
+    upload: BTreeMap<u32, f64>,
+    upload_lately: BTreeMap<u32, f64>,
     quits: u64,
     rejoins: u64,
 }
@@ -50,12 +53,22 @@ impl Simulation {
         }
     }
 
+    /// A node sent something to another.
+    pub(super) fn spend_upload(&mut self, from: Option<u32>, bytes: u64) {
+        let usd = gib(bytes) * self.scenario.economics.upload;
+        if let Some(node) = from.filter(|_| usd > 0.0) {
+            *self.economy.upload.entry(node).or_default() += usd;
+            *self.economy.upload_lately.entry(node).or_default() += usd;
+        }
+    }
+
     fn decide(&mut self, earned: &BTreeMap<AccountId, f64>, epoch: Epoch) {
         let hours = hours(Time(self.scenario.epoch_span().0));
         let placement = self.chain.view().placement(epoch);
         if placement.replicas() == 0 {
             return;
         }
+        let upload = std::mem::take(&mut self.economy.upload_lately);
         let (mut gains, mut holders) = (0.0, 0u32);
         for index in 0..self.nodes.len() {
             let (node, me) = (&self.nodes[index], number(index));
@@ -64,6 +77,7 @@ impl Simulation {
             }
             let bytes: u64 = placement.packs_of(node.account).iter().map(|(_, bytes)| bytes).sum();
             let cost = self.scenario.economics.per_hour(gib(bytes)) * hours;
+            let cost = cost + upload.get(&me).copied().unwrap_or(0.0);
             let gain = earned.get(&node.account).copied().unwrap_or(0.0) - cost;
             if bytes > 0 {
                 (gains, holders) = (gains + gain, holders + 1);
@@ -123,7 +137,8 @@ impl Simulation {
             let bytes: u64 = placement.packs_of(node.account).iter().map(|(_, bytes)| bytes).sum();
             // An adversary that stores nothing pays for no disk; what it does store is not told here.
             let held = if node.kind.is_adverse() { 0.0 } else { gib(bytes) };
-            let cost = costs.per_hour(held) * self.hours_online(index);
+            let upload = self.economy.upload.get(&number(index)).copied().unwrap_or(0.0);
+            let cost = costs.per_hour(held) * self.hours_online(index) + upload;
             spent += cost;
             if node.kind.is_adverse() {
                 let income = self.economy.income.get(&number(index)).copied().unwrap_or(0.0);

@@ -76,7 +76,10 @@ impl Simulation {
         let there = known
             .and_then(|found| self.network.transfer(self.now.after(found), from, me, bytes, which));
         match there {
-            Some(_) => self.tally.fetched_bytes += bytes,
+            Some(_) => {
+                self.tally.fetched_bytes += bytes;
+                self.spend_upload(from, bytes);
+            }
             None => self.tally.lost_transfers += 1,
         }
         there.map(|at| at.0.saturating_sub(self.now.0))
@@ -84,7 +87,12 @@ impl Simulation {
 
     fn fetch(&mut self, index: usize, blob: Hash, length: u64) -> Answer {
         match self.transfer(index, &blob, length) {
-            Some(taken) => Answer { taken, done: Done::Fetched, gains: Some(blob) },
+            Some(taken) => {
+                if taken > 0 {
+                    self.retrievals.add(taken);
+                }
+                Answer { taken, done: Done::Fetched, gains: Some(blob) }
+            }
             None => Answer::unavailable(0),
         }
     }

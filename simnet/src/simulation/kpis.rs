@@ -7,7 +7,7 @@ use protocol::{
     hash::{keccak, leading_u64},
 };
 
-use super::Simulation;
+use super::{Simulation, times::Times};
 use crate::{
     chain::BUDGET,
     nodes::Kind,
@@ -29,13 +29,16 @@ pub(super) fn all(
     kpis.extend(pay(kinds, nodes));
     kpis.push(concentration(nodes));
     kpis.extend(simulation.money());
-    kpis.push(emission(simulation));
+    kpis.extend(emission(simulation));
+    kpis.extend(retrieval(&simulation.retrievals));
     kpis.push(ratio("bytes_fetched_per_node", totals.fetched_bytes, nodes.len() as u64));
     kpis.push(ratio("gas_per_transaction", totals.gas, totals.transactions));
     kpis.extend(simulation.work_figures());
     let among = if simulation.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
     kpis.extend(simulation.lookups.figures());
     kpis.push(ratio("reorg_stops", totals.reorg_stops, among as u64));
+    let shift = (simulation.scenario.quantum.0 > 1).then_some(totals.quantum_shift / 1_000.0);
+    kpis.push(Kpi::new("quantum_shift", shift));
     kpis
 }
 
@@ -128,17 +131,29 @@ fn concentration(nodes: &[NodeRow]) -> Kpi {
     Kpi::new("pay_concentration", (total > 0.0).then_some(index))
 }
 
-/// The part of the emission of the settled epochs that somebody earned.
+/// How long nodes fetched packs.
+fn retrieval(times: &Times) -> [Kpi; 2] {
+    let seconds = |share| times.quantile(share).map(|millis| millis / 1_000.0);
+    [Kpi::new("retrieval_p50", seconds(0.5)), Kpi::new("retrieval_p99", seconds(0.99))]
+}
+
+/// The part of the emission of the settled epochs that somebody earned, and the fees against it.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn emission(simulation: &Simulation) -> Kpi {
+fn emission(simulation: &Simulation) -> [Kpi; 2] {
     // Nothing is stored while the network forms, but training may earn then.
     let first = if simulation.scenario.training.is_on() { 0 } else { WARM_UP_EPOCHS };
     let settled = simulation.final_at.keys().filter(|epoch| epoch.0 >= first).count();
     let budget = open(BUDGET) * settled as f64;
     let last = simulation.chain.view().last_final();
-    let total = last.map_or(0.0, |state| open(state.settlement.total)) - simulation.fees();
-    let value = (budget > 0.0).then(|| total / budget);
-    Kpi::new("emission_earned", value)
+    let earned = last.map_or(0.0, |state| open(state.settlement.total)) - simulation.fees();
+    let has_fees = simulation.scenario.inference.is_on();
+    [
+        Kpi::new("emission_earned", (budget > 0.0).then(|| earned / budget)),
+        Kpi::new(
+            "fees_to_emission",
+            (has_fees && earned > 0.0).then(|| simulation.fees() / earned),
+        ),
+    ]
 }
 
 fn ratio(name: &'static str, part: u64, whole: u64) -> Kpi {

@@ -1,12 +1,6 @@
 //! Lookups of addresses before fetches, where the scenario has them.
 
-use std::collections::BTreeMap;
-
-use super::{
-    Simulation,
-    gossip::{bin_bound, delay_bin},
-    number,
-};
+use super::{Simulation, number, times::Times};
 use crate::{
     kernel::real,
     report::{Histogram, Kpi},
@@ -19,38 +13,26 @@ pub(super) struct Lookups {
     /// Share of the nodes that were offline at the newest block: their entries in tables cost
     /// timeouts.
     offline: f64,
-    /// Lookups that found their target, by time.
-    bins: BTreeMap<u32, u64>,
-    found: u64,
+    /// Lookups that found their target.
+    found: Times,
     failed: u64,
 }
 
 impl Lookups {
-    /// The time within which a share of the lookups found their target, in milliseconds.
-    fn quantile(&self, share: f64) -> Option<f64> {
-        let mut upto = 0;
-        let found = self.bins.iter().find(|(_, count)| {
-            upto += *count;
-            real(upto) >= share * real(self.found)
-        });
-        found.map(|(bin, _)| bin_bound(*bin))
-    }
-
     /// Quantiles, and the share that failed.
     pub(super) fn figures(&self) -> [Kpi; 3] {
-        let all = self.found + self.failed;
+        let all = self.found.count() + self.failed;
         let failed = (all > 0).then(|| real(self.failed) / real(all));
         [
-            Kpi::new("lookup_p50", self.quantile(0.5)),
-            Kpi::new("lookup_p99", self.quantile(0.99)),
+            Kpi::new("lookup_p50", self.found.quantile(0.5)),
+            Kpi::new("lookup_p99", self.found.quantile(0.99)),
             Kpi::new("lookups_failed", failed),
         ]
     }
 
     /// The distribution of the times, where anything was looked up.
     pub(super) fn histogram(&self) -> Option<Histogram> {
-        let bins = self.bins.iter().map(|(bin, count)| (bin_bound(*bin), *count)).collect();
-        (self.found > 0).then_some(Histogram { name: "lookup_time", unit: "ms", bins })
+        self.found.histogram("lookup_time")
     }
 }
 
@@ -72,8 +54,7 @@ impl Simulation {
             self.lookups.failed += 1;
             return None;
         };
-        self.lookups.found += 1;
-        *self.lookups.bins.entry(delay_bin(lookup.took)).or_insert(0) += 1;
+        self.lookups.found.add(lookup.took);
         Some(lookup.took)
     }
 }

@@ -188,7 +188,8 @@ impl Simulation {
     fn histograms(&self) -> Vec<Histogram> {
         let bins = self.delays.iter().map(|(bin, count)| (bin_bound(*bin), *count)).collect();
         let delivery = Histogram { name: "delivery_time", unit: "ms", bins };
-        [delivery].into_iter().chain(self.lookups.histogram()).collect()
+        let more = [self.retrievals.histogram("retrieval_time"), self.lookups.histogram()];
+        [delivery].into_iter().chain(more.into_iter().flatten()).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean for people")]

@@ -19,6 +19,7 @@ mod reorgs;
 mod settling;
 mod setup;
 mod takings;
+mod times;
 mod training;
 mod watch;
 mod window;
@@ -207,6 +208,8 @@ pub struct Simulation {
     takings: takings::Takings,
     reorgs: reorgs::Reorgs,
     lookups: lookups::Lookups,
+    /// How long nodes fetched packs.
+    retrievals: times::Times,
     watch: Option<watch::Watch>,
 }
 

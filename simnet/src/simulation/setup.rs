@@ -98,6 +98,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         takings: super::takings::Takings::default(),
         reorgs: super::reorgs::Reorgs::default(),
         lookups: super::lookups::Lookups::default(),
+        retrievals: super::times::Times::default(),
         watch: None,
         scenario,
     };

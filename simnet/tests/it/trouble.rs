@@ -118,6 +118,17 @@ fn every_fault_passes_and_what_it_cost_comes_back() {
 }
 
 #[test]
+fn operators_pay_for_what_they_send() {
+    let cost = |upload| {
+        let report = run(with(calm(), |s| s.economics.upload = upload));
+        (kpi(&report, "cost_per_gib_month"), report.trace)
+    };
+    let ((free, before), (dear, after)) = (cost(0.0), cost(50.0));
+    assert!(dear > 1.01 * free, "{dear} against {free}");
+    assert_eq!(before, after, "who does not look at losses does nothing else for it");
+}
+
+#[test]
 fn operators_quit_when_the_token_is_worth_nothing_and_stay_when_it_pays() {
     let operators = |usd| {
         run(with(calm(), |s| {
