@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{COMMIT, Saved, run_plots, sweep_plots};
+use super::{COMMIT, Saved, run_plots, screen::quantum_note, sweep_plots};
 use crate::{
     plot::{Plot, STYLE, escape, short},
     report::KPIS,
@@ -113,11 +113,16 @@ fn figures(page: &mut Page, run: &Saved) {
 fn facts(page: &mut Page, run: &Saved) {
     let cost = &run.cost;
     let memory = cost.peak_memory.map_or("unknown".to_owned(), |b| format!("{} MiB", b >> 20));
+    let shift = run.totals.get("quantum_shift").and_then(serde_json::Value::as_f64);
+    let quantum = shift.and_then(|shift| quantum_note(&run.scenario, shift));
+    let quantum = quantum
+        .map_or(String::new(), |note| format!("<tr><td>time quantum<td>{}</tr>", escape(&note)));
     page.put(format_args!(
         "<section><h2>To repeat it</h2><table>\
          <tr><td>trace hash<td><code>{}</code></tr><tr><td>scenario hash<td><code>{}</code></tr>\
          <tr><td>simnet<td>{} {}</tr>\
-         <tr><td>cost<td>{} s, {} times real time, {} events/s, {memory}</tr></table></section>",
+         <tr><td>cost<td>{} s, {} times real time, {} events/s, {memory}</tr>{quantum}</table>\
+         </section>",
         run.trace,
         run.scenario_hash,
         escape(&run.version),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use protocol::Amount;
 
 use super::Cost;
-use crate::{plot::short, report::Report, scenario_file::Judgement};
+use crate::{Scenario, plot::short, report::Report, scenario_file::Judgement, units::Span};
 
 fn line(text: &mut String, line: fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a string takes what memory has");
@@ -121,6 +121,21 @@ fn totals_table(text: &mut String, report: &Report, cost: Cost) {
             cost.events_per_second
         ),
     );
+    if let Some(note) = quantum_note(&report.scenario, totals.quantum_shift) {
+        line(text, format_args!("{note}"));
+    }
+}
+
+/// What the time quantum did to times, where it is not the finest; a mean shift in microseconds.
+pub(super) fn quantum_note(scenario: &Scenario, shift: f64) -> Option<String> {
+    (scenario.quantum > Span(1)).then(|| {
+        format!(
+            "times are rounded up to multiples of {}, by {} ms on average; compare with a run with \
+             --set quantum=1us for what that changes",
+            scenario.quantum,
+            short(shift / 1e3)
+        )
+    })
 }
 
 /// An amount in OPEN with four decimals, cut off.
