@@ -183,7 +183,7 @@ fn check_parent(
 ) -> Result<Digest, SettleError> {
     let before = epoch.0.checked_sub(1).and_then(|e| chain.settlement(Epoch(e)));
     let (id, root) = match before.filter(|state| state.is_final) {
-        Some(state) => (state.settlement.id(), state.settlement.payout_root),
+        Some(state) => (state.id, state.settlement.payout_root),
         None if epoch.0 == 0 => (Digest::ZERO, Digest::ZERO),
         None => return Err(SettleError::WrongParent(epoch)),
     };

@@ -234,7 +234,7 @@ async fn settlements(State(context): Ctx) -> Json<Vec<SettlementInfo>> {
     let found = epochs.filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)));
     let info = |state: &protocol::chain::SettlementState| SettlementInfo {
         epoch: state.settlement.epoch,
-        id: state.settlement.id(),
+        id: state.id,
         is_final: state.is_final,
         proposer: state.proposer,
         settlement: state.settlement,

@@ -89,6 +89,8 @@ pub struct SettlementState {
     pub proposer: AccountId,
     /// What.
     pub settlement: Settlement,
+    /// Its id, which every node asks for at every block.
+    pub id: Digest,
     /// When.
     pub proposed: BlockNumber,
     /// From when its challenge window counts: an objection that was ruled to be wrong opens it again.
@@ -258,6 +260,7 @@ impl ChainView {
                     SettlementState {
                         proposer: *proposer,
                         settlement: *settlement,
+                        id: settlement.id(),
                         proposed: block,
                         open_since: block,
                         objector: None,
@@ -291,7 +294,7 @@ impl ChainView {
     }
 
     fn proposal_mut(&mut self, epoch: Epoch, id: &Digest) -> Option<&mut SettlementState> {
-        self.settlements.get_mut(&epoch).filter(|state| state.settlement.id() == *id)
+        self.settlements.get_mut(&epoch).filter(|state| state.id == *id)
     }
 
     fn register(

@@ -70,7 +70,7 @@ impl Node {
         match chain.settlement(epoch) {
             None => self.propose_when_due(chain, epoch, rank, now),
             Some(state) => {
-                let id = state.settlement.id();
+                let id = state.id;
                 let is_own = state.proposer == self.account;
                 let is_watched = self.settling.watched == Some(id);
                 if !is_own && rank <= WATCHERS && !is_watched {
@@ -109,7 +109,7 @@ impl Node {
         let due = match chain.settlement(epoch) {
             None => self.propose_at(chain, epoch, rank),
             Some(state) => {
-                let id = state.settlement.id();
+                let id = state.id;
                 let is_own = state.proposer == self.account;
                 let is_watched = self.settling.watched == Some(id);
                 let is_distrusted = self.settling.distrusted == Some(id);
@@ -179,7 +179,7 @@ impl Node {
         self.settling.objected = Some(state.proposed);
         self.tell(Event::WrongSettlement { epoch });
         if state.objector.is_none() {
-            let reason = keccak(&[b"openledger/objection/recomputed", &state.settlement.id().0]);
+            let reason = keccak(&[b"openledger/objection/recomputed", &state.id.0]);
             self.submit(Transaction::Object { epoch, account: self.account, reason });
         }
     }
@@ -202,7 +202,7 @@ impl Node {
             Done::Judged(_) => {
                 self.settling.watched = Some(id);
                 self.settling.distrusted = Some(id);
-                if let Some(state) = chain.settlement(epoch).filter(|s| s.settlement.id() == id) {
+                if let Some(state) = chain.settlement(epoch).filter(|s| s.id == id) {
                     self.object(epoch, state);
                 }
             }
