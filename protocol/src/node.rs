@@ -165,7 +165,7 @@ impl Node {
     }
 
     fn on_record(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
-        if !is_authentic(chain, record) {
+        if self.is_others(record) || !is_authentic(chain, record) {
             return;
         }
         match &record.record().body {
@@ -184,6 +184,17 @@ impl Node {
             }
             Body::Attribution(_) => self.on_attribution(chain, record),
         }
+    }
+
+    /// Whether a record is between others: most of what a node hears.
+    fn is_others(&self, record: &VerifiedRecord) -> bool {
+        let made = record.record();
+        let is_between = match &made.body {
+            Body::StorageCommit(_) => true,
+            Body::Audit(body) => body.judged == Kind::StorageProof.tag(),
+            _ => false,
+        };
+        is_between && made.account != self.account
     }
 
     fn on_done(&mut self, chain: &ChainView, pending: Pending, done: Done) {
