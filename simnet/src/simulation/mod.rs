@@ -437,6 +437,10 @@ impl Simulation {
     fn plan_wake(&mut self, index: usize) {
         let node = &self.nodes[index];
         let Some(machine) = &node.machine else { return };
+        if self.scenario.net.deliver_all {
+            // It is told of every block.
+            return;
+        }
         let next = machine.next_block(self.chain.view()).map_or(ASLEEP, low);
         let (block, mined) = self.head;
         let is_due = next <= block.saturating_add(1) && node.told != block;
