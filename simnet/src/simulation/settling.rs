@@ -1,17 +1,23 @@
 //! Settling, verifying and claiming, by the protocol's own functions.
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch,
-    chain::{Settlement, Transaction},
-    merkle::SumTree,
-    node::{Done, Failure},
-    record::{Body, Verdict, VerifiedRecord},
-    settle::{self, Evidence, Outcome, payout_tree},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use super::{Answer, Simulation, number};
+use protocol::{
+    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress,
+    chain::{Settlement, Transaction},
+    codec::Wire as _,
+    eip712::{BadSignature, Domain, Recover, Signature},
+    merkle::SumTree,
+    node::{Done, Failure},
+    record::{Body, SignedRecord, Verdict, VerifiedRecord},
+    settle::{self, EpochLog, Evidence, Outcome, payout_tree},
+};
+
+use super::{Answer, Simulation, number, window::Window};
+use crate::nodes::Signer;
 
 /// Time of a host for the arithmetic of one settlement.
 const SETTLE_MICROS: u64 = 500_000;
@@ -43,7 +49,7 @@ impl Simulation {
     /// What a settlement on chain pays, once somebody computed it.
     pub(crate) fn settled(&self, epoch: Epoch) -> Option<&Arc<Settled>> {
         let state = self.chain.view().settlement(epoch)?;
-        self.settled.get(&state.settlement.id())
+        self.settled.get(&state.id)
     }
 
     fn keep(&mut self, outcome: Outcome, evidence: Digest, log: Arc<Vec<u8>>) -> Arc<Settled> {
@@ -136,7 +142,9 @@ impl Simulation {
         if let Some(verdict) = self.verified.get(&id) {
             return *verdict;
         }
-        let checked = settle::verify_with(self.chain.view(), settlement, log, &self.signer);
+        let view = self.chain.view();
+        let signers = Recovered::new(&self.signer, &view.domain, log, &self.window);
+        let checked = settle::verify_with(view, settlement, log, &signers);
         let verdict = if let Ok(outcome) = checked {
             self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
             Verdict::Pass
@@ -202,6 +210,36 @@ impl Simulation {
         let last = self.chain.view().last_final().map_or(Epoch(0), |s| s.settlement.epoch);
         let first = first.min(last);
         self.settled.retain(|_, settled| settled.outcome.settlement.epoch >= first);
+    }
+}
+
+/// The signers of a log's records, recovered on all threads before they are asked for one by one.
+struct Recovered<'a> {
+    signer: &'a Signer,
+    known: BTreeMap<Digest, (Signature, EvmAddress)>,
+}
+
+impl<'a> Recovered<'a> {
+    fn new(signer: &'a Signer, domain: &Domain, log: &[u8], window: &Window) -> Self {
+        // One thread has nothing to gain, and a log that is none nobody signed.
+        let log = window.is_shared().then(|| EpochLog::from_bytes(log).ok()).flatten();
+        let recover = |signed: &SignedRecord| {
+            let digest = signed.record.id(domain);
+            let by = signer.recover(&signed.signature, &digest).ok()?;
+            Some((digest, (signed.signature, by)))
+        };
+        let records = log.map_or_else(Vec::new, |log| log.records);
+        let known = window.map(&records, recover).into_iter().flatten().collect();
+        Self { signer, known }
+    }
+}
+
+impl Recover for Recovered<'_> {
+    fn recover(&self, signature: &Signature, digest: &Digest) -> Result<EvmAddress, BadSignature> {
+        match self.known.get(digest) {
+            Some((known, by)) if known == signature => Ok(*by),
+            _ => self.signer.recover(signature, digest),
+        }
     }
 }
 

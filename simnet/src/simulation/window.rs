@@ -3,6 +3,8 @@
 
 use std::{mem, num::NonZeroUsize};
 
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+
 use super::{
     Answered, Event, Finished, RunError, Simulation,
     ahead::{self, Act, Common, Item, Stage, What},
@@ -34,6 +36,23 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Whether several threads work on it.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// What a pure function gives for each of some things, on all threads.
+    pub(super) fn map<T: Sync, R: Send>(
+        &self,
+        of: &[T],
+        what: impl Fn(&T) -> R + Sync + Send,
+    ) -> Vec<R> {
+        match &self.pool {
+            Some(pool) => pool.install(|| of.par_iter().map(what).collect()),
+            None => of.iter().map(what).collect(),
+        }
+    }
+
     pub(super) const fn left(&self) -> usize {
         self.order.len() - self.taken
     }
