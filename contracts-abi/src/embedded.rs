@@ -3,10 +3,10 @@
 //! Transactions are queued by [`EmbeddedChain::submit`] and executed in that order by
 //! [`EmbeddedChain::mine`]; senders need neither keys nor ether. The bytecode is the deployed one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy::primitives::{Address, TxKind, U256};
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolEvent as _};
 use protocol::chain::{BlockHeader, ChainEvent, Settlement, Transaction};
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 
@@ -58,6 +58,8 @@ pub struct MinedBlock {
     pub header: BlockHeader,
     /// What the contracts said.
     pub events: Vec<ChainEvent>,
+    /// Whose balance of OPEN changed.
+    pub moved: BTreeSet<EvmAddress>,
     /// For each submitted transaction, in order, what became of it.
     pub results: Vec<Result<Executed, RevertReason>>,
 }
@@ -185,7 +187,8 @@ impl EmbeddedChain {
             self.past.push_back(Sent { queue, submitted, replaced });
             self.past.drain(..self.past.len().saturating_sub(self.depth));
         }
-        MinedBlock { header: header(&mined.block), events, results }
+        let moved = moved(&mined.block, &self.deployment);
+        MinedBlock { header: header(&mined.block), events, moved, results }
     }
 
     /// Replaces the newest blocks by as many empty ones, at the given times: what was sent for them
@@ -300,4 +303,14 @@ fn header(block: &Block) -> BlockHeader {
 
 fn events(block: &Block, at: &Deployment) -> Result<Vec<ChainEvent>, LogError> {
     block.logs().filter_map(|log| decode_log(log, at).transpose()).collect()
+}
+
+/// Both sides of every transfer: a balance changes by nothing else (ERC-20).
+fn moved(block: &Block, at: &Deployment) -> BTreeSet<EvmAddress> {
+    let open = address(at.open);
+    let transfers = block.logs().filter(|log| {
+        log.address == open && log.topics().first() == Some(&Open::Transfer::SIGNATURE_HASH)
+    });
+    let sides = transfers.flat_map(|log| log.topics().iter().skip(1));
+    sides.map(|side| EvmAddress(Address::from_word(*side).into())).collect()
 }

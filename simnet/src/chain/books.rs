@@ -1,7 +1,9 @@
 //! The books of the contracts: nothing is made, nothing is lost.
 
-use contracts_abi::SUPPLY;
-use protocol::{Amount, EvmAddress};
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts_abi::{SUPPLY, embedded::MinedBlock};
+use protocol::{AccountId, Amount, EvmAddress, chain::ChainEvent};
 use serde::Serialize;
 
 use super::{Chain, ChainError};
@@ -25,6 +27,30 @@ pub struct Books {
     pub registry: Amount,
 }
 
+/// What was read of the contracts, and whose balance and stake have changed since.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Whether anything was read: otherwise everybody's has to be.
+    is_read: bool,
+    held: BTreeMap<EvmAddress, Amount>,
+    staked: BTreeMap<AccountId, Amount>,
+    moved: BTreeSet<EvmAddress>,
+    restaked: BTreeSet<AccountId>,
+    /// No transaction since the laws were checked.
+    is_checked: bool,
+}
+
+impl Ledger {
+    pub(super) fn note(&mut self, block: &MinedBlock) {
+        self.is_checked &= block.results.is_empty();
+        self.moved.extend(&block.moved);
+        self.restaked.extend(block.events.iter().filter_map(|event| match event {
+            ChainEvent::StakeChanged { account, .. } => Some(*account),
+            _ => None,
+        }));
+    }
+}
+
 impl Books {
     /// All balances add up to the supply.
     pub fn supply_holds(&self) -> bool {
@@ -40,8 +66,12 @@ impl Books {
 
 impl Chain {
     /// What does not hold after a block, by a few questions to the contracts; `None` when all is
-    /// well. [`Self::books`] adds up everybody's balance, which takes time, and is asked once an epoch.
+    /// well. A block without transactions changes nothing, and nothing is asked. [`Self::books`] adds
+    /// up everybody's balance, once an epoch.
     pub fn broken_law(&mut self) -> Result<Option<&'static str>, ChainError> {
+        if std::mem::replace(&mut self.ledger.is_checked, true) {
+            return Ok(None);
+        }
         let at = self.evm.deployment();
         let (vault, registry) = (at.vault, at.registry);
         let state = self.evm.vault()?;
@@ -58,36 +88,44 @@ impl Chain {
         Ok(None)
     }
 
-    /// Reads the books from the contracts.
+    /// Reads the books from the contracts: the balances and stakes that changed since the last time,
+    /// as their logs tell, beside those that were read before.
     pub fn books(&mut self) -> Result<Books, ChainError> {
-        let at = self.evm.deployment();
-        let contracts: [EvmAddress; 4] = [at.vault, at.registry, at.escrow, at.coordinator];
-        let (vault, registry) = (at.vault, at.registry);
-        // Addresses may repeat, and are counted once. Owners get the bonds of those that they disprove.
-        let mut holders: Vec<_> = self.holdings.payouts.values().copied().collect();
-        let accounts = self.holdings.payouts.keys().filter_map(|id| self.view.account(*id));
-        holders.extend(accounts.map(|account| account.owner));
-        holders.extend(contracts.into_iter().chain([self.sponsor, self.treasury]));
-        holders.sort_unstable();
-        holders.dedup();
-        let mut held_by_all = Amount::ZERO;
-        for holder in holders {
-            held_by_all = held_by_all.saturating_add(self.evm.balance(holder)?);
+        if !self.ledger.is_read {
+            return self.all_books();
         }
-        let accounts: Vec<_> = self.holdings.payouts.keys().copied().collect();
-        let mut staked = Amount::ZERO;
-        for account in accounts {
-            staked = staked.saturating_add(self.evm.stake(account)?);
+        for holder in std::mem::take(&mut self.ledger.moved) {
+            self.ledger.held.insert(holder, self.evm.balance(holder)?);
         }
+        for account in std::mem::take(&mut self.ledger.restaked) {
+            self.ledger.staked.insert(account, self.evm.stake(account)?);
+        }
+        let (vault, registry) = (self.evm.deployment().vault, self.evm.deployment().registry);
         let state = self.evm.vault()?;
+        let sum = |sum: Amount, more: &Amount| sum.saturating_add(*more);
         Ok(Books {
-            held_by_all,
+            held_by_all: self.ledger.held.values().fold(Amount::ZERO, sum),
             funded: state.funded,
             redeemed: state.redeemed,
             paid: state.paid,
             vault: self.evm.balance(vault)?,
-            staked,
+            staked: self.ledger.staked.values().fold(Amount::ZERO, sum),
             registry: self.evm.balance(registry)?,
         })
+    }
+
+    /// Reads the books from the contracts, everybody's balance and stake anew.
+    pub fn all_books(&mut self) -> Result<Books, ChainError> {
+        let at = self.evm.deployment();
+        let contracts: [EvmAddress; 4] = [at.vault, at.registry, at.escrow, at.coordinator];
+        // Owners get the bonds of those that they disprove.
+        let accounts = self.holdings.payouts.keys().filter_map(|id| self.view.account(*id));
+        let owners = accounts.map(|account| account.owner);
+        let holders = self.holdings.payouts.values().copied().chain(owners);
+        let moved = holders.chain(contracts).chain([self.sponsor, self.treasury]).collect();
+        let restaked = self.holdings.payouts.keys().copied().collect();
+        let is_checked = self.ledger.is_checked;
+        self.ledger = Ledger { is_read: true, moved, restaked, is_checked, ..Ledger::default() };
+        self.books()
     }
 }

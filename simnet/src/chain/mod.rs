@@ -21,6 +21,7 @@ use protocol::{
     hash::keccak,
 };
 
+use books::Ledger;
 use past::{Holdings, Past};
 
 use crate::{Scenario, kernel::Time, scenario::ChainRules};
@@ -79,6 +80,7 @@ pub struct Chain {
     sponsor: EvmAddress,
     treasury: EvmAddress,
     holdings: Holdings,
+    ledger: Ledger,
     /// Blocks that nodes read only when others are above them.
     unread: VecDeque<ReadBlock>,
     confirmations: usize,
@@ -117,6 +119,7 @@ impl Chain {
             sponsor,
             treasury,
             holdings: Holdings { payouts, ..Holdings::default() },
+            ledger: Ledger::default(),
             unread: VecDeque::new(),
             confirmations: 0,
             past: None,
@@ -183,6 +186,7 @@ impl Chain {
     }
 
     fn add(&mut self, block: MinedBlock) {
+        self.ledger.note(&block);
         let block = ReadBlock { header: block.header, events: block.events };
         self.holdings.fold(&block.events);
         if let Some(past) = &mut self.past {
@@ -215,6 +219,7 @@ impl Chain {
         let times: Vec<_> = times.iter().map(|at| Timestamp(at.millis())).collect();
         let others = self.evm.replace(&times).expect("the EVM keeps as many blocks as the past");
         others.into_iter().for_each(|block| self.add(block));
+        self.ledger = Ledger::default();
         (stays, was_read)
     }
 
@@ -228,6 +233,7 @@ impl Chain {
             self.evm.submit(*from, transaction)?;
         }
         let block = self.evm.mine(Timestamp(at.millis()));
+        self.ledger.note(&block);
         for result in block.results {
             result.map_err(ChainError::Reverted)?;
         }

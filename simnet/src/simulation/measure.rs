@@ -130,7 +130,7 @@ impl Simulation {
             self.fill_row(row, settled.as_deref());
         }
         let nodes = self.node_rows()?;
-        let books = self.chain.books()?;
+        let books = self.chain.all_books()?;
         let kinds = KindRow::all(&nodes);
         let checks = self.checks(&epochs, &kinds, &books);
         let kpis = kpis::all(self, &epochs, &kinds, &nodes);
@@ -315,5 +315,50 @@ impl Simulation {
             checks.push(Check::new("every epoch is settled for good", settled == wanted));
         }
         checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Scenario, Simulation,
+        chain::Books,
+        scenario::{AdversaryKind, AdversaryPlan},
+    };
+
+    /// The books at the start and at the end, compared with everybody's after every block.
+    fn books_of(change: impl FnOnce(&mut Scenario)) -> [Books; 2] {
+        let mut scenario = Scenario { epochs: 2, ..Scenario::default() };
+        scenario.population.nodes = 12;
+        scenario.workload.packs = 8;
+        scenario.workload.contributors = 2;
+        change(&mut scenario);
+        let mut simulation = Simulation::new(scenario).unwrap();
+        let first = simulation.chain.books().unwrap();
+        while simulation.advance().unwrap().is_some() {
+            let books = simulation.chain.books().unwrap();
+            assert_eq!(books, simulation.chain.all_books().unwrap(), "{:?}", simulation.now);
+            assert!(books.supply_holds() && books.vault_holds(), "{books:?}");
+        }
+        [first, simulation.chain.books().unwrap()]
+    }
+
+    #[test]
+    fn books_by_what_moved_are_those_of_everybody_after_every_block() {
+        let [first, last] = books_of(|working| {
+            working.training.rounds = 2;
+            working.inference.per_hour = 360.0;
+        });
+        assert!(last.paid > first.paid && last.redeemed > first.redeemed, "claims and fees");
+        let [first, last] = books_of(|lying| {
+            lying.adversaries = vec![AdversaryPlan::new(AdversaryKind::FalseSettlement, 0.7)];
+            lying.chain.arbiter_blocks = 6;
+        });
+        assert!(last.staked < first.staked, "bonds were taken");
+        let [first, last] = books_of(|reorganised| {
+            reorganised.chain.reorg = 0.01;
+            reorganised.chain.reorg_depth = 1.5;
+        });
+        assert!(last.paid > first.paid, "claims");
     }
 }
