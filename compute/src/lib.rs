@@ -20,6 +20,7 @@ pub mod model;
 pub mod outer;
 pub mod preset;
 pub mod quality;
+pub mod run;
 mod seed;
 pub mod shard;
 pub mod spans;

@@ -1,5 +1,6 @@
 //! Training runs whose numbers were measured.
 
+use protocol::Hash;
 use protocol::training::RunConfig;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,28 @@ impl TrainingPreset {
         hyper.learning_rate_ppb =
             fallen(hyper.learning_rate_ppb, self.final_rate_ppm, round, self.rounds);
         hyper
+    }
+
+    /// The order of a run with this preset's numbers, the model `nano`, and shards of some steps.
+    pub fn order(&self, (tokenizer, length): (Hash, u32), seed: u64, steps: u32) -> RunConfig {
+        let tokens = u64::from(steps) * u64::from(self.hyper.batch * self.hyper.context);
+        RunConfig {
+            preset: 0,
+            tokenizer,
+            tokenizer_length: length,
+            seed,
+            rounds: self.rounds,
+            // A shard reads about as many tokens of data as it trains on.
+            units_per_shard: u32::try_from(tokens / 256).unwrap_or(u32::MAX).max(1),
+            steps,
+            batch: self.hyper.batch,
+            context: self.hyper.context,
+            warmup: self.hyper.warmup.min(steps),
+            learning_rate: self.hyper.learning_rate_ppb,
+            final_rate: self.final_rate_ppm,
+            top_k: self.hyper.keep,
+            alpha: self.alpha_ppm,
+        }
     }
 
     /// Tokens of the whole run.

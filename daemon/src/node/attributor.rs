@@ -3,24 +3,20 @@
 use std::sync::Arc;
 
 use compute::attribution::{
-    AssembleError, CaptureUnit, Capturer, LeafRule, Preconditioner, Query, Scope, SketchPart,
-    SketchSet, SketchSpec,
+    AssembleError, Capturer, Preconditioner, Query, Scope, SketchPart, SketchSet, SketchSpec,
 };
 use compute::checkpoint::Checkpoint;
 use compute::engine::Engine;
 use compute::infer::{Generator, Sampling, Trace};
+use compute::run::sketch_spec;
 use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit, Spans};
+use protocol::Hash;
 use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};
-use protocol::math::PPM;
 use protocol::node::Failure;
-use protocol::training::ReplayReport;
-use protocol::{Digest, Hash};
 
 use super::run_data::RunData;
 use super::transcript::{Transcript, pairs};
 
-/// Seed of the projections; equal for all models, since it hides nothing.
-const PROJECTION_SEED: u64 = 1;
 /// Least cosine between the published query and the auditor's own, in ppm.
 const MIN_QUERY_COSINE: i32 = 995_000;
 
@@ -51,56 +47,6 @@ fn invalid(error: &dyn std::fmt::Display) -> Failure {
     Failure::Invalid
 }
 
-fn spec_of(checkpoint: &Checkpoint) -> SketchSpec {
-    SketchSpec::standard(checkpoint.hash(), PROJECTION_SEED, checkpoint.config())
-}
-
-/// Captures the sketches of a range of units.
-pub(crate) fn capture(
-    engine: &Engine,
-    run: &RunData,
-    checkpoint: &Checkpoint,
-    units: &[u32],
-) -> Result<Vec<u8>, Failure> {
-    let capturer =
-        Capturer::new(engine, checkpoint, &spec_of(checkpoint)).map_err(|error| invalid(&error))?;
-    let first = units.first().copied().unwrap_or(0);
-    let part = capturer.units(first, &capture_units(run, units)).map_err(|e| invalid(&e))?;
-    Ok(part.encode())
-}
-
-fn capture_units<'a>(run: &'a RunData, units: &[u32]) -> Vec<CaptureUnit<'a>> {
-    let unit = |rank: &u32| run.units.get(*rank as usize);
-    let as_capture = |unit: &'a super::run_data::SnapshotUnit| CaptureUnit {
-        hash: unit.hash,
-        tokens: &unit.tokens,
-    };
-    units.iter().filter_map(unit).map(as_capture).collect()
-}
-
-/// Captures a sample of a claimed sketch shard again. The sample is the auditor's secret: a worker
-/// who knew it beforehand would do no other work.
-pub(crate) fn audit_capture(
-    engine: &Engine,
-    run: &RunData,
-    checkpoint: &Checkpoint,
-    units: &[u32],
-    claimed: &[u8],
-) -> Result<ReplayReport, Failure> {
-    let spec = spec_of(checkpoint);
-    let part = SketchPart::decode(claimed, &spec).map_err(|error| invalid(&error))?;
-    let capturer = Capturer::new(engine, checkpoint, &spec).map_err(|error| invalid(&error))?;
-    let mut secret = [0u8; 32];
-    getrandom::fill(&mut secret).map_err(|_| Failure::Local)?;
-    let first = units.first().copied().unwrap_or(0);
-    let report = LeafRule::DEFAULT
-        .audit(&capturer, first, &capture_units(run, units), &part, &Digest(secret))
-        .map_err(|error| invalid(&error))?;
-    let overlap = if report.refuted.is_none() { PPM } else { 0 };
-    let cosine = u32::try_from(report.worst.cosine_ppm).unwrap_or(0);
-    Ok(ReplayReport { overlap, cosine, norm: PPM })
-}
-
 impl Attributor {
     /// Loads a checkpoint with its sketches.
     pub(crate) fn load(
@@ -109,7 +55,7 @@ impl Attributor {
         checkpoint: &Checkpoint,
         parts: &[bytes::Bytes],
     ) -> Result<Self, Failure> {
-        let spec = spec_of(checkpoint);
+        let spec = sketch_spec(checkpoint);
         let parts = parts
             .iter()
             .map(|bytes| SketchPart::decode(bytes, &spec))

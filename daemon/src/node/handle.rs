@@ -12,14 +12,13 @@ use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::node::{Failure, ServeRequest, price};
-use protocol::training::RunConfig;
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, Hash, ModelId};
 use storage::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
-use super::bench::read_checkpoint;
+use super::bench::failed;
 use super::health::{Health, Offline};
 use super::jobs::Workshop;
 use super::requests::{
@@ -229,28 +228,12 @@ impl NodeHandle {
             Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)
         });
         let bytes = tokenizer.await??.to_bytes().to_vec();
-        let length = bytes.len();
+        let length = u32::try_from(bytes.len())?;
         let hash = self.put(bytes).await?;
-        self.command(Command::Announce(vec![(hash, length as u64)])).await?;
+        self.command(Command::Announce(vec![(hash, length.into())])).await?;
         let steps = request.steps.unwrap_or(preset.hyper.steps);
-        let tokens = u64::from(steps * preset.hyper.batch * preset.hyper.context);
-        let config = RunConfig {
-            preset: 0,
-            tokenizer: hash,
-            tokenizer_length: u32::try_from(length)?,
-            seed: request.seed,
-            rounds: request.rounds.unwrap_or(preset.rounds),
-            // A shard reads about as many tokens of data as it trains on.
-            units_per_shard: u32::try_from(tokens / 256)?.max(1),
-            steps,
-            batch: preset.hyper.batch,
-            context: preset.hyper.context,
-            warmup: preset.hyper.warmup.min(steps),
-            learning_rate: preset.hyper.learning_rate_ppb,
-            final_rate: preset.final_rate_ppm,
-            top_k: preset.hyper.keep,
-            alpha: preset.alpha_ppm,
-        };
+        let mut config = preset.order((hash, length), request.seed, steps);
+        config.rounds = request.rounds.unwrap_or(config.rounds);
         let model = Model {
             id: ModelId(0),
             developer: request.developer,
@@ -353,9 +336,8 @@ impl NodeHandle {
             let train: Vec<_> = run.units.iter().map(|unit| unit.tokens.clone()).collect();
             let encode = |text: &String| run.tokenizer.encode(text).map_err(|_| Failure::Invalid);
             let held_out = held_out.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-            let last = read_checkpoint(&run, &bytes)?;
-            let first = Checkpoint::init(&run.shape, run.tokenizer.hash(), run.config.seed);
-            let first = first.map_err(|_| Failure::Local)?;
+            let last = run.checkpoint(&bytes).map_err(failed)?;
+            let first = run.initial().map_err(failed)?;
             let loss = |checkpoint: &Checkpoint| {
                 eval::model(&bench.engine, checkpoint, &held_out).map_err(|_| Failure::Invalid)
             };

@@ -9,15 +9,15 @@ use protocol::codec::Wire;
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::node::{Done, Failure, Job};
 use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
-use protocol::{Hash, ModelId, NodeId};
+use protocol::{Digest, Hash, ModelId, NodeId};
 
-use super::attributor::{self, Attributor};
-use super::bench::{self, BenchHandle};
+use super::attributor::Attributor;
+use super::bench::{BenchHandle, failed};
 use super::blobs::Blobs;
 use super::chain::Sender;
 use super::holding::Prover;
 use super::pool::Pool;
-use super::run_data::RunData;
+use super::run_data::{self, RunData};
 use super::serving::{Asked, InferReport, report};
 use super::settlement::Settler;
 use super::transcript::{MAX_TRANSCRIPT_BYTES, Transcript};
@@ -133,9 +133,10 @@ impl Workshop {
     }
 
     async fn prepare(&self, chain: &Arc<ChainView>, model: ModelId) -> Result<Done, Failure> {
-        let run = Arc::new(RunData::load(chain, &self.blobs, model).await?);
+        let run = Arc::new(run_data::load(chain, &self.blobs, model).await?);
         let of_run = Arc::clone(&run);
-        let bytes = self.bench.run(move |_| bench::initial(&of_run)).await?;
+        let bytes =
+            self.bench.run(move |_| Ok(of_run.initial().map_err(failed)?.to_bytes())).await?;
         let checkpoint = self.blobs.put(bytes).await?;
         self.lock().runs.insert(model, run);
         Ok(Done::Prepared(checkpoint))
@@ -155,12 +156,13 @@ impl Workshop {
         let shard = self
             .bench
             .run(move |bench| {
-                if !is_sketch {
-                    return bench.train(&run, &bytes, round, &units, seed);
-                }
-                let checkpoint = bench::read_checkpoint(&run, &bytes)?;
-                let payload = attributor::capture(&bench.engine, &run, &checkpoint, &units)?;
-                Ok(bench::Shard { payload, loss_first: 0, loss_last: 0, tokens: 0 })
+                let engine = &bench.engine;
+                let shard = if is_sketch {
+                    run.checkpoint(&bytes).and_then(|base| run.capture(engine, &base, &units))
+                } else {
+                    run.train(engine, &bytes, round, (&units, seed))
+                };
+                shard.map_err(failed)
             })
             .await?;
         let length = u32::try_from(shard.payload.len()).map_err(|_| Failure::Local)?;
@@ -194,14 +196,21 @@ impl Workshop {
         }
         let claimed = self.blobs.obtain(shard.payload, limit, from).await?;
         let base = self.blobs.obtain(shard.base, MAX_CHECKPOINT_BYTES, from).await?;
+        let mut secret = [0u8; 32];
+        getrandom::fill(&mut secret).map_err(|_| Failure::Local)?;
         let report = self
             .bench
             .run(move |bench| {
-                if !is_sketch {
-                    return bench.replay(&run, &base, shard.round, (&units, seed), &claimed);
-                }
-                let checkpoint = bench::read_checkpoint(&run, &base)?;
-                attributor::audit_capture(&bench.engine, &run, &checkpoint, &units, &claimed)
+                let engine = &bench.engine;
+                let report = if is_sketch {
+                    run.checkpoint(&base).and_then(|base| {
+                        run.audit_capture(engine, &base, &units, &claimed, &Digest(secret))
+                    })
+                } else {
+                    run.train(engine, &base, shard.round, (&units, seed))
+                        .and_then(|own| run.compare(&claimed, &own.payload))
+                };
+                report.map_err(failed)
             })
             .await?;
         Ok(Done::Replayed(report))
@@ -224,9 +233,9 @@ impl Workshop {
         for (hash, length) in payloads {
             updates.push(self.blobs.obtain(*hash, u64::from(*length), from).await?);
         }
-        let next = tokio::task::spawn_blocking(move || bench::aggregate(&run, &base, &updates));
-        let next = next.await.map_err(|_| Failure::Local)??;
-        Ok(Done::Aggregated(self.blobs.put(next).await?))
+        let next = tokio::task::spawn_blocking(move || run.aggregate(&base, &updates));
+        let next = next.await.map_err(|_| Failure::Local)?.map_err(failed)?;
+        Ok(Done::Aggregated(self.blobs.put(next.to_bytes()).await?))
     }
 
     /// Has the model with its evidence loaded on the computing thread.
@@ -244,7 +253,7 @@ impl Workshop {
                 if bench.attributors.contains_key(&(model, checkpoint)) {
                     return Ok(());
                 }
-                let weights = bench::read_checkpoint(&run, &bytes)?;
+                let weights = run.checkpoint(&bytes).map_err(failed)?;
                 let loaded = Attributor::load(&bench.engine, run, &weights, &sketches)?;
                 bench.attributors.insert((model, checkpoint), loaded);
                 Ok(())
