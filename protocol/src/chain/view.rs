@@ -122,7 +122,8 @@ pub struct ChainView {
     contributions: Vec<(BlockNumber, Contribution)>,
     pub(super) packs: BTreeMap<Hash, Pack>,
     models: BTreeMap<ModelId, (BlockNumber, Model)>,
-    publications: BTreeMap<ModelId, ModelPublication>,
+    /// Every offer of a model, with the block that made it.
+    publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
     anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
     settlements: BTreeMap<Epoch, SettlementState>,
     /// When an account's last proposal for an epoch fell.
@@ -225,7 +226,7 @@ impl ChainView {
                 self.models.insert(model.id, (block, model.clone()));
             }
             ChainEvent::ModelPublished(publication) => {
-                self.publications.insert(publication.model, *publication);
+                self.publications.entry(publication.model).or_default().push((block, *publication));
             }
             ChainEvent::Anchored { epoch, root } => {
                 self.hash_after.insert(block, Digest::ZERO);
@@ -434,9 +435,24 @@ impl ChainView {
         self.models.values()
     }
 
-    /// The offer of a finished model.
+    /// The newest offer of a finished model.
     pub fn publication(&self, id: ModelId) -> Option<&ModelPublication> {
-        self.publications.get(&id)
+        self.publications.get(&id).and_then(|all| all.last()).map(|(_, offer)| offer)
+    }
+
+    /// Whether an account was named to serve a model at some time from a block on and before another:
+    /// the same now and later, however often the model is offered anew.
+    pub fn was_server(
+        &self,
+        id: ModelId,
+        server: AccountId,
+        (from, end): (BlockNumber, BlockNumber),
+    ) -> bool {
+        let all = self.publications.get(&id).map_or(&[][..], Vec::as_slice);
+        let replaced = all.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        all.iter().zip(replaced).any(|((at, offer), replaced)| {
+            offer.server == server && *at < end && replaced.is_none_or(|block| block > from)
+        })
     }
 
     /// The block in which a root was anchored for an epoch.

@@ -274,16 +274,14 @@ impl Ledger<'_> {
         parts
     }
 
-    /// Whether the output was served by who offers the model, on a receipt that was redeemed before
-    /// the epoch ended.
+    /// Whether the output was served by who offered the model in the epoch, on a receipt that was
+    /// redeemed before the epoch ended.
     fn is_redeemed(&self, output: &VerifiedRecord) -> bool {
         let Body::Attribution(body) = &output.record().body else { return false };
         let receipt = &body.receipt.receipt;
         let end = self.chain.schedule.start(self.epoch.next());
-        let is_server = self
-            .chain
-            .publication(body.model)
-            .is_some_and(|offer| offer.server == output.record().account);
+        let server = output.record().account;
+        let is_server = self.chain.was_server(body.model, server, (self.start_block(), end));
         is_server
             && self.chain.redeemed_before(receipt.payer, receipt.payee, end) >= receipt.cumulative
             && body.receipt.verify(&self.chain.domain).is_ok()

@@ -8,7 +8,7 @@ use protocol::{
     node::{Event, Input, Refusal, ServeRequest},
     receipt::Receipt,
     record::{Body, Kind},
-    settle::{Source, Unpaid},
+    settle::{Source, Unpaid, verify},
 };
 
 use crate::{
@@ -383,6 +383,22 @@ fn receipts_must_pay_the_price_to_the_right_account() {
     assert!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution) >= 90);
     assert!(earned(&net, 2, 1, Source::Serving) > 0);
     assert_eq!(net.outcome(2).uses.iter().map(|used| used.outputs).sum::<u32>(), 2);
+}
+
+#[test]
+fn a_later_offer_of_the_model_leaves_settlements_as_they_were() {
+    let mut net = served(17);
+    assert_eq!(ask(&mut net, request(1, 1, 101)), None);
+    net.run_epochs(3);
+    let before = net.outcome(2).clone();
+    assert!(earned(&net, 2, 1, Source::Serving) > 0);
+    let mut offer = *net.chain.view.publication(ModelId(1)).unwrap();
+    offer.server = AccountId(2);
+    net.chain.waiting.push(Transaction::PublishModel(offer));
+    net.chain.mine();
+    assert_eq!(net.chain.view.publication(ModelId(1)), Some(&offer));
+    let again = verify(&net.chain.view, &before.settlement, net.log(2));
+    assert_eq!(again, Ok(before), "who watches late comes to the same");
 }
 
 #[test]
