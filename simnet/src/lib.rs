@@ -46,6 +46,8 @@ mod trace;
 pub mod units;
 
 pub use scenario::{Scenario, ScenarioError};
+#[cfg(feature = "real-compute")]
+pub use simulation::RealError;
 pub use simulation::{
     Answer, Clock, Parts, Progress, RunError, Seen, SetupError, Simulation, World, clock,
 };

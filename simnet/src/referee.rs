@@ -40,6 +40,8 @@ pub enum Rule {
     ShardAudited,
     /// A shard is paid once.
     ShardOnce,
+    /// Honest nodes have one checkpoint after each round.
+    OneCheckpoint,
     /// Every fee that was redeemed is given away, whole.
     FeesWhole,
     /// No promise is redeemed twice.
@@ -52,7 +54,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -64,6 +66,7 @@ impl Rule {
         Self::ShardComputed,
         Self::ShardAudited,
         Self::ShardOnce,
+        Self::OneCheckpoint,
         Self::FeesWhole,
         Self::FeeOnce,
         Self::CalmPays,
@@ -86,6 +89,7 @@ impl Rule {
             }
             Self::ShardAudited => "a shard is paid only with a pass of another",
             Self::ShardOnce => "a shard is paid once",
+            Self::OneCheckpoint => "honest nodes agree on the checkpoint of every round",
             Self::FeesWhole => "every fee that was redeemed is given away, whole",
             Self::FeeOnce => "no promise is redeemed twice",
             Self::CalmPays => "in a calm network every holder is paid",

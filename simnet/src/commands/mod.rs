@@ -72,6 +72,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
         Some(Failure::Setup(
             SetupError::Scenario(_) | SetupError::Region(_) | SetupError::Data(_),
         )) => 2,
+        #[cfg(feature = "real-compute")]
+        Some(Failure::Setup(SetupError::Real(_))) => 2,
         Some(_) => End::Crashed.code(),
     }
 }

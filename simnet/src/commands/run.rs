@@ -53,6 +53,10 @@ pub(crate) struct Run {
     /// Largest pack, in KiB.
     #[arg(long)]
     pack_max_kib: Option<u64>,
+    /// Have the real small model compute what is trained, on generated text; needs a build with
+    /// `--features real-compute`.
+    #[arg(long)]
+    real_compute: bool,
     /// Threads, which change nothing of the results; one for each core if left out.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -86,6 +90,7 @@ impl Run {
             ("holding.replicas", self.replicas.map(Value::from)),
             ("population.offline", self.offline.map(Value::from)),
             ("adversary", lazy),
+            ("training.real_compute", self.real_compute.then_some(Value::from(true))),
             ("workload.packs", self.packs.map(Value::from)),
             ("workload.pack_max", self.pack_max_kib.map(|kib| text(Size::kib(kib).to_string()))),
         ];

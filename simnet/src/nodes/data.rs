@@ -7,7 +7,7 @@ use protocol::{
 };
 use storage::StoreError;
 
-use super::SharedBlobs;
+use super::{SharedBlobs, text};
 use crate::{
     Scenario,
     kernel::{Purpose, Streams},
@@ -39,6 +39,7 @@ pub fn contributors(
     streams: &Streams,
     blobs: &mut SharedBlobs,
 ) -> Result<Vec<Contributor>, StoreError> {
+    let words = scenario.training.real_compute.then(|| text::words(streams)).unwrap_or_default();
     let mut all = Vec::new();
     for index in 0..scenario.workload.contributors {
         // Pack p belongs to contributor p mod n.
@@ -46,7 +47,7 @@ pub fn contributors(
         let own: Vec<u32> = own.collect();
         let parts = own
             .chunks(PACKS_PER_PART as usize)
-            .map(|packs| part(scenario, streams, blobs, packs))
+            .map(|packs| part(scenario, (streams, &words), blobs, packs))
             .collect::<Result<_, _>>()?;
         all.push(Contributor { parts });
     }
@@ -55,13 +56,13 @@ pub fn contributors(
 
 fn part(
     scenario: &Scenario,
-    streams: &Streams,
+    (streams, words): (&Streams, &[String]),
     blobs: &mut SharedBlobs,
     numbers: &[u32],
 ) -> Result<Part, StoreError> {
     let mut manifest = Manifest { documents: Vec::new(), packs: Vec::new(), units: Vec::new() };
     for (place, number) in (0u32..).zip(numbers) {
-        let bytes = pack(scenario, streams, *number);
+        let bytes = pack(scenario, streams, words, *number);
         let length = bytes.len() as u64;
         manifest.units.extend(cut_units(place, &bytes, scenario.params().unit_bytes));
         let hash = blobs.publish(bytes)?;
@@ -74,11 +75,16 @@ fn part(
     Ok(Part { manifest: blobs.publish(manifest.to_bytes())?, packs, units })
 }
 
-fn pack(scenario: &Scenario, streams: &Streams, number: u32) -> Vec<u8> {
+/// Random bytes; text, where there are words.
+fn pack(scenario: &Scenario, streams: &Streams, words: &[String], number: u32) -> Vec<u8> {
     let mut draws = streams.stream(number, Purpose::Data);
     let (min, max) = (scenario.workload.pack_min.0, scenario.workload.pack_max.0);
     let length = min + draws.below(max - min + 1);
-    let mut bytes = vec![0; usize::try_from(length).expect("a pack fits into memory")];
+    let length = usize::try_from(length).expect("a pack fits into memory");
+    if !words.is_empty() {
+        return text::text(words, &mut draws, length);
+    }
+    let mut bytes = vec![0; length];
     draws.fill(&mut bytes);
     bytes
 }

@@ -5,6 +5,7 @@ mod data;
 mod population;
 mod records;
 mod signer;
+mod text;
 
 pub use blobs::SharedBlobs;
 pub use data::{Contributor, contributors};

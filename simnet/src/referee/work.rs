@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress,
+    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, Round,
     record::Verdict,
     settle::{Line, Outcome, Source},
 };
@@ -78,6 +78,13 @@ impl Referee {
     /// A verdict on a shard was signed.
     pub fn judged(&mut self, shard: Digest, judged: Judged) {
         self.work.verdicts.entry(shard).or_default().push(judged);
+    }
+
+    /// An honest node closed a round with another checkpoint than the one before it.
+    pub fn disagrees(&mut self, model: ModelId, round: Round, account: AccountId) {
+        self.find(Rule::OneCheckpoint, || {
+            format!("model {model}, round {round}, account {account}")
+        });
     }
 
     /// An attribution was signed.

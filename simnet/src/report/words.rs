@@ -116,6 +116,12 @@ pub const KPIS: &[KpiWords] = &[
     ),
     kpi("rounds_closed", "rounds", "Training rounds that some node saw closed."),
     kpi("models_ready", "models", "Models whose run some node saw finished."),
+    kpi(
+        "loss_before",
+        "nat/token",
+        "Mean loss of the first model on its data before training; only with training.real_compute.",
+    ),
+    kpi("loss_after", "nat/token", "The same after the last round that closed."),
     kpi("requests_served", "share of requests", "Requests of consumers that were answered."),
     kpi("inference_p50", "s", "Median time from a consumer's question to its answer."),
     kpi("inference_p95", "s", "Time in which 95 % of the answers came."),

@@ -227,6 +227,9 @@ impl Scenario {
             if self.inference.is_on() {
                 return Err(ScenarioError::NoModel { name: "inference.per_hour" });
             }
+            if self.training.real_compute {
+                return Err(ScenarioError::NoModel { name: "training.real_compute" });
+            }
             let mut kinds = self.adversaries.iter().flat_map(AdversaryPlan::kinds);
             return match kinds.find(|kind| kind.needs_model()) {
                 Some(kind) => Err(ScenarioError::NoModel { name: kind.name() }),
@@ -273,9 +276,8 @@ impl Scenario {
 
     /// Parts of the network that the scenario needs and that do not exist yet.
     fn check_parts(&self) -> Checked {
-        if self.training.real_compute {
-            let (name, part) = ("training.real_compute", "the real model");
-            return Err(ScenarioError::NotYet { name, part });
+        if self.training.real_compute && !cfg!(feature = "real-compute") {
+            return Err(ScenarioError::WithoutRealCompute);
         }
         if self.chain.reorg > 0.0 && (self.training.is_on() || self.inference.is_on()) {
             let part = "taking back orders and receipts of replaced blocks";

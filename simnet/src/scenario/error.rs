@@ -114,6 +114,12 @@ pub enum ScenarioError {
         /// When it ends.
         until: Span,
     },
+    /// This program was built without the real model.
+    #[error(
+        "training.real_compute needs a simnet with the real model; build it with \
+         `cargo build --release -p openledger-simnet --features real-compute`"
+    )]
+    WithoutRealCompute,
     /// Something needs models, and none is trained.
     #[error("{name} needs a model, and none is trained; set training.rounds")]
     NoModel {

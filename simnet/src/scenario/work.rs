@@ -9,8 +9,8 @@ use crate::{
     units::{Size, Span},
 };
 
-/// Training runs, which model developers order through the contracts. Compute is a cost model: what
-/// a shard gives follows from its inputs, and how long it takes from the device of its node.
+/// Training runs, which model developers order through the contracts. What a shard gives follows from
+/// its inputs, and how long it takes from the device of its node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
@@ -46,7 +46,9 @@ pub struct Training {
     pub round_blocks: u64,
     /// Blocks that each next-ranked leader waits.
     pub fallback_blocks: u64,
-    /// Let the real small model compute instead of the cost model.
+    /// Have the real small model (`nano`) compute shards, sketches, audits and checkpoints on generated
+    /// text; times stay the cost model's, sizes are the real ones. Needs a build with the feature
+    /// `real-compute`.
     pub real_compute: bool,
 }
 

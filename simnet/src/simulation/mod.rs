@@ -5,6 +5,7 @@
 //! `net.deliver_all` gives everybody everything, with the same trace.
 
 mod ahead;
+mod backend;
 mod economy;
 mod event;
 mod gossip;
@@ -14,6 +15,8 @@ mod kpis;
 mod lookups;
 mod measure;
 mod presence;
+#[cfg(feature = "real-compute")]
+mod real;
 mod refereeing;
 mod reorgs;
 mod settling;
@@ -58,6 +61,8 @@ use economy::Economy;
 use event::Event;
 use settling::Settled;
 
+#[cfg(feature = "real-compute")]
+pub use real::RealError;
 pub use setup::{Clock, Parts, clock};
 pub use watch::Seen;
 pub use world::{Answer, World};
@@ -84,6 +89,10 @@ pub enum SetupError {
     /// The chain could not be set up.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// The real model cannot be set up.
+    #[cfg(feature = "real-compute")]
+    #[error(transparent)]
+    Real(#[from] RealError),
     /// The generated data could not be stored.
     #[error("the generated data could not be stored: {0}")]
     Store(#[from] StoreError),

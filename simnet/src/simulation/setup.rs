@@ -7,7 +7,7 @@ use protocol::{
     chain::{ChainEvent, Contribution, Transaction},
 };
 
-use super::{Event, SetupError, Simulation, Tally, number, training::developer};
+use super::{Event, SetupError, Simulation, Tally, backend::backend, number, training::developer};
 use crate::{
     Scenario,
     adversary::{Adversary, Gang},
@@ -54,6 +54,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
+    let backend = backend(&scenario, chain.view(), &mut blobs)?;
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
     let mut simulation = Simulation {
@@ -93,7 +94,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         is_over: false,
         referee: crate::referee::Referee::default(),
         economy: super::Economy::default(),
-        workshop: super::training::Workshop::default(),
+        workshop: super::training::Workshop::new(backend),
         market: super::inference::Market::default(),
         takings: super::takings::Takings::default(),
         reorgs: super::reorgs::Reorgs::default(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch, ModelId, Round,
+    AccountId, Amount, Digest, Epoch, Hash, ModelId, Round,
     node::Event as NodeEvent,
     record::{Body, VerifiedRecord},
     settle::{Outcome, Source, Unpaid},
@@ -29,7 +29,8 @@ pub(super) struct Takings {
     claimed: BTreeMap<(AccountId, ModelId, Round), Time>,
     /// Times from a claim until an honest auditor rejected it, in microseconds.
     detected: BTreeMap<(AccountId, ModelId, Round), u64>,
-    closed: BTreeSet<(ModelId, Round)>,
+    /// The checkpoint after each round, as an honest node saw it first.
+    closed: BTreeMap<(ModelId, Round), Hash>,
     ready: BTreeSet<ModelId>,
 }
 
@@ -52,14 +53,26 @@ impl Simulation {
                 let since = self.takings.claimed.get(&key).map_or(self.now.0, |at| at.0);
                 self.takings.detected.entry(key).or_insert(self.now.0.saturating_sub(since));
             }
-            NodeEvent::RoundClosed { model, round, .. } => {
-                self.takings.closed.insert((*model, *round));
+            NodeEvent::RoundClosed { model, round, checkpoint, .. }
+                if !self.nodes[index].kind.is_adverse() =>
+            {
+                let known = self.takings.closed.entry((*model, *round)).or_insert(*checkpoint);
+                if known != checkpoint {
+                    let account = self.nodes[index].account;
+                    self.referee.disagrees(*model, *round, account);
+                }
             }
             NodeEvent::ModelReady { model, .. } => {
                 self.takings.ready.insert(*model);
             }
             _ => {}
         }
+    }
+
+    /// The newest checkpoint of a run.
+    pub(super) fn last_checkpoint(&self, model: ModelId) -> Option<Hash> {
+        let rounds = self.takings.closed.range((model, Round(0))..=(model, Round(u32::MAX)));
+        rounds.last().map(|(_, checkpoint)| *checkpoint)
     }
 
     /// The settlement of an epoch is final.
@@ -136,6 +149,7 @@ impl Simulation {
         let detected: Vec<_> =
             takings.detected.values().map(|micros| *micros as f64 / 1e6).collect();
         let mean = detected.iter().sum::<f64>() / detected.len() as f64;
+        let losses = self.losses();
         let mut kpis = vec![
             Kpi::new("shards_verified", is_on.then_some(takings.paid as f64)),
             Kpi::new("shards_rejected", share(takings.rejected, claims)),
@@ -145,6 +159,8 @@ impl Simulation {
             Kpi::new("cost_per_shard", self.cost_per_shard()),
             Kpi::new("rounds_closed", count(takings.closed.len())),
             Kpi::new("models_ready", count(takings.ready.len())),
+            Kpi::new("loss_before", losses.map(|(before, _)| before)),
+            Kpi::new("loss_after", losses.map(|(_, after)| after)),
         ];
         let asked = market.served + market.refused + market.unserved;
         kpis.push(Kpi::new("requests_served", share(market.served, asked)));

@@ -1,38 +1,32 @@
-//! Training as a cost model: what a shard gives follows from its inputs, so that who does the work
-//! gets the same as who repeats it and who makes something up does not; how long it takes follows
-//! from the node's device, which does one thing at a time.
-//!
-//! A blob stands for its bytes: it holds 32 of them, and transfers take as long as the scenario says.
+//! Training: the jobs of workers, auditors and leaders. What they give is the backend's; how long
+//! they take follows from the node's device, which does one thing at a time, and from its lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Epoch, EvmAddress, Hash, ModelId, Round,
+    AccountId, Epoch, EvmAddress, Hash, ModelId,
     chain::{ChainEvent, Model, Transaction},
     codec::Wire as _,
-    hash::{blake3, keccak},
     node::{Done, Failure, Job},
     record::{Body, Kind, ShardBody, VerifiedRecord},
-    training::{ReplayReport, RunConfig},
 };
 
-use super::{Answer, Simulation, World, number};
+use super::{
+    Answer, Simulation, World,
+    backend::{Backend, Disk, Inputs, Made},
+    number,
+};
 use crate::{
-    Scenario,
     chain::named_address,
     kernel::{Purpose, normal},
 };
 
-/// What a replay says of a shard that is what it claims.
-const SAME: ReplayReport = ReplayReport { overlap: 1_000_000, cosine: 1_000_000, norm: 1_000_000 };
-/// … of one that was trained on other data: 128 steps of a small network gave this.
-const OTHER: ReplayReport = ReplayReport { overlap: 40_000, cosine: 198_000, norm: 1_000_000 };
 /// Time to add one payload to a checkpoint.
 const STEP_MICROS: u64 = 20_000;
 
 /// What is known of the work of all nodes.
-#[derive(Debug, Default)]
 pub(super) struct Workshop {
+    pub(super) backend: Box<dyn Backend>,
     is_ordered: bool,
     /// Who ordered which run, in the order of their numbers.
     pub(super) runs: Vec<ModelId>,
@@ -48,62 +42,28 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
+    pub(super) fn new(backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend,
+            is_ordered: false,
+            runs: Vec::new(),
+            busy: BTreeMap::new(),
+            trained: BTreeMap::new(),
+            prepared: BTreeSet::new(),
+            did: BTreeSet::new(),
+            records: Vec::new(),
+        }
+    }
+
     /// Whether an account computed a payload.
     pub(super) fn has_done(&self, account: AccountId, payload: &Hash) -> bool {
         self.did.contains(&(account, *payload))
     }
 }
 
-/// The inputs of a shard.
-#[derive(Debug, Clone, Copy)]
-struct Inputs<'a> {
-    model: ModelId,
-    round: Round,
-    slot: u32,
-    base: Hash,
-    units: &'a [u32],
-    seed: u64,
-}
-
-impl Inputs<'_> {
-    /// What stands for the update.
-    fn payload(&self) -> Vec<u8> {
-        let mut bytes = b"payload".to_vec();
-        self.model.encode(&mut bytes);
-        self.round.encode(&mut bytes);
-        self.slot.encode(&mut bytes);
-        self.base.encode(&mut bytes);
-        self.units.iter().for_each(|unit| unit.encode(&mut bytes));
-        self.seed.encode(&mut bytes);
-        keccak(&[&bytes]).to_bytes()
-    }
-}
-
 /// The address of the developer who orders a run.
 pub(super) fn developer(run: u32) -> EvmAddress {
     named_address(b"developer", run)
-}
-
-impl Scenario {
-    /// The configuration of a run, as its developer puts it on chain.
-    fn run_config(&self, run: u32) -> RunConfig {
-        RunConfig {
-            preset: 0,
-            tokenizer: blake3(b"tokenizer"),
-            tokenizer_length: 1,
-            seed: u64::from(run),
-            rounds: self.training.rounds,
-            units_per_shard: self.training.units,
-            steps: 8,
-            batch: 4,
-            context: 64,
-            warmup: 1,
-            learning_rate: 1_000_000,
-            final_rate: 100_000,
-            top_k: 64,
-            alpha: 1_000_000,
-        }
-    }
 }
 
 impl Simulation {
@@ -161,17 +121,17 @@ impl Simulation {
         records
     }
 
-    /// The payload of another node's shard that a node has heard of.
+    /// Another node's shard that a node has heard of.
     fn shard_of_another(
         &self,
         index: usize,
         is_wanted: impl Fn(&ShardBody) -> bool,
-    ) -> Option<(Hash, u32)> {
+    ) -> Option<ShardBody> {
         let heard = self.workshop.records.iter().filter(|record| self.has_record(index, **record));
         let entries = heard.filter_map(|record| self.records.get(*record));
         let others = entries.filter(|entry| entry.author != number(index));
         others.into_iter().find_map(|entry| match &entry.record.record().body {
-            Body::Shard(body) if is_wanted(body) => Some((body.payload, body.length)),
+            Body::Shard(body) if is_wanted(body) => Some(body.clone()),
             _ => None,
         })
     }
@@ -184,7 +144,7 @@ impl Simulation {
             id: ModelId(0),
             developer,
             datanet: protocol::DatanetId(1),
-            config: self.scenario.run_config(run).to_bytes(),
+            config: self.workshop.backend.order(run, &self.scenario.training).to_bytes(),
         };
         self.chain.submit(owner, &Transaction::CreateModel(model));
     }
@@ -237,14 +197,17 @@ impl Simulation {
         let done = match job {
             Job::Prepare { model } => self.prepare(index, model),
             Job::Compute { model, round, slot, base, units, seed, is_sketch } => {
-                let inputs = Inputs { model, round, slot, base, units: &units, seed };
-                self.compute(index, &inputs, is_sketch)
+                let units = &units;
+                self.compute(index, &Inputs { model, round, slot, base, units, seed, is_sketch })
             }
             Job::Replay { shard, units, seed, is_sketch, .. } => {
-                self.repeat(index, &shard, &units, seed, is_sketch)
+                let ShardBody { model, round, slot, base, .. } = shard;
+                let units = &units;
+                let inputs = Inputs { model, round, slot, base, units, seed, is_sketch };
+                self.repeat(index, &inputs, &shard)
             }
-            Job::Aggregate { base, payloads, expected, .. } => {
-                self.aggregate(index, base, &payloads, expected)
+            Job::Aggregate { model, base, payloads, expected, .. } => {
+                self.aggregate(index, (model, base), &payloads, expected)
             }
             Job::Infer { request, model } => self.infer(index, request, model),
             Job::AuditAttribution { record } => self.audit_attribution(index, &record),
@@ -259,7 +222,7 @@ impl Simulation {
         let (ordered, order) = self.chain.view().model(model)?;
         let snapshot = self.chain.view().snapshot(order.datanet, *ordered);
         let packs: Vec<_> = snapshot.iter().flat_map(|part| part.packs.iter().copied()).collect();
-        let mut taken = 0;
+        let (order, mut taken) = (order.config.clone(), 0);
         if self.workshop.prepared.insert((me, model)) {
             for (pack, length) in packs {
                 match self.transfer(index, &pack, length) {
@@ -271,13 +234,20 @@ impl Simulation {
                 }
             }
         }
-        let first = keccak(&[b"initial", &model.0.to_be_bytes()]).to_bytes();
-        let first = self.blobs.put(me, first).ok()?;
-        Some(Answer::after(taken, Done::Prepared(first)))
+        let (backend, disk) = self.bench(index);
+        let first = backend.prepare(disk, model, &order);
+        Some(Answer::after(taken, first.map_or_else(Done::Failed, Done::Prepared)))
     }
 
     fn base(&mut self, index: usize, base: &Hash) -> Option<u64> {
-        self.transfer(index, base, self.scenario.training.checkpoint.0)
+        let bytes = self.workshop.backend.checkpoint_bytes();
+        self.transfer(index, base, bytes)
+    }
+
+    /// What computes for a node, and its blobs.
+    fn bench(&mut self, index: usize) -> (&mut dyn Backend, Disk<'_>) {
+        let disk = Disk { blobs: &mut self.blobs, node: number(index) };
+        (&mut *self.workshop.backend, disk)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time of at most a day")]
@@ -286,96 +256,87 @@ impl Simulation {
         training.shard.0 as f64 * if is_sketch { training.sketch } else { 1.0 }
     }
 
-    fn compute(&mut self, index: usize, inputs: &Inputs<'_>, is_sketch: bool) -> Option<Answer> {
+    fn compute(&mut self, index: usize, inputs: &Inputs<'_>) -> Option<Answer> {
         let fetched = self.base(index, &inputs.base)?;
-        let taken = self.train(index, fetched, is_sketch);
-        let payload = self.blobs.put(number(index), inputs.payload()).ok()?;
+        let taken = self.train(index, fetched, inputs.is_sketch);
+        let (backend, disk) = self.bench(index);
+        let made = match backend.compute(disk, inputs) {
+            Ok(made) => made,
+            Err(failure) => return Some(Answer::after(taken, Done::Failed(failure))),
+        };
         let account = self.nodes[index].account;
-        self.workshop.did.insert((account, payload));
-        Some(self.finished(taken, inputs, payload, is_sketch))
+        self.workshop.did.insert((account, made.payload));
+        Some(Answer::after(taken, Done::Computed(made.claim(inputs))))
     }
 
-    /// A shard as its worker claims it.
-    fn finished(&self, taken: u64, inputs: &Inputs<'_>, payload: Hash, is_sketch: bool) -> Answer {
-        let Inputs { model, round, slot, base, .. } = *inputs;
-        let training = &self.scenario.training;
-        let bytes = if is_sketch { training.sketches.0 } else { training.payload.0 };
-        let length = u32::try_from(bytes).expect("a payload that was checked is small");
-        let (loss_first, loss_last, tokens) = (9_000_000, 8_000_000, 2_048);
-        let body =
-            ShardBody { model, round, slot, base, payload, length, loss_first, loss_last, tokens };
-        Answer::after(taken, Done::Computed(body))
-    }
-
-    fn repeat(
-        &mut self,
-        index: usize,
-        shard: &ShardBody,
-        units: &[u32],
-        seed: u64,
-        is_sketch: bool,
-    ) -> Option<Answer> {
-        let ShardBody { model, round, slot, base, payload, .. } = *shard;
-        let claimed = self.transfer(index, &payload, shard.length.into())?;
-        let fetched = self.base(index, &base)?.max(claimed);
-        let taken = self.train(index, fetched, is_sketch);
-        let inputs = Inputs { model, round, slot, base, units, seed };
-        let is_same = blake3(&inputs.payload()) == payload;
-        let done = Done::Replayed(if is_same { SAME } else { OTHER });
-        Some(Answer { taken, done, gains: Some(payload) })
+    fn repeat(&mut self, index: usize, inputs: &Inputs<'_>, shard: &ShardBody) -> Option<Answer> {
+        let claimed = self.transfer(index, &shard.payload, shard.length.into())?;
+        let fetched = self.base(index, &inputs.base)?.max(claimed);
+        let taken = self.train(index, fetched, inputs.is_sketch);
+        let (backend, disk) = self.bench(index);
+        let report = backend.replay(disk, inputs, shard.payload);
+        let done = report.map_or_else(Done::Failed, Done::Replayed);
+        Some(Answer { taken, done, gains: Some(shard.payload) })
     }
 
     fn aggregate(
         &mut self,
         index: usize,
-        base: Hash,
+        (model, base): (ModelId, Hash),
         payloads: &[(Hash, u32)],
         expected: Option<Hash>,
     ) -> Option<Answer> {
-        let me = number(index);
-        if let Some(known) = expected.filter(|known| self.blobs.has(me, known)) {
+        if let Some(known) = expected.filter(|known| self.blobs.has(number(index), known)) {
             return Some(Answer::after(0, Done::Aggregated(known)));
         }
         let mut fetched = self.base(index, &base)?;
-        let mut bytes = base.to_bytes();
         for (payload, length) in payloads {
             fetched = fetched.max(self.transfer(index, payload, (*length).into())?);
-            payload.encode(&mut bytes);
         }
         let taken = fetched.saturating_add(STEP_MICROS.saturating_mul(payloads.len() as u64));
-        let next = self.blobs.put(me, keccak(&[&bytes]).to_bytes()).ok()?;
-        Some(Answer::after(taken, Done::Aggregated(next)))
+        let payloads: Vec<_> = payloads.iter().map(|(payload, _)| *payload).collect();
+        let (backend, disk) = self.bench(index);
+        let next = backend.step(disk, model, base, &payloads);
+        Some(Answer::after(taken, next.map_or_else(Done::Failed, Done::Aggregated)))
     }
+
+    /// Mean losses of the first run before and after it was trained, in nats per token, where the real
+    /// model is.
+    pub(super) fn losses(&self) -> Option<(f64, f64)> {
+        let model = *self.workshop.runs.first()?;
+        self.workshop.backend.losses(&self.blobs, model, self.last_checkpoint(model)?)
+    }
+}
+
+/// The inputs of a shard that a job asks for.
+fn inputs(job: &Job) -> Option<Inputs<'_>> {
+    let Job::Compute { model, round, slot, base, units, seed, is_sketch } = job else {
+        return None;
+    };
+    let (model, round, slot, base) = (*model, *round, *slot, *base);
+    Some(Inputs { model, round, slot, base, units, seed: *seed, is_sketch: *is_sketch })
 }
 
 impl World<'_> {
     /// A shard that nobody computed, at once.
     pub fn forged(&mut self, node: usize, job: &Job) -> Option<Answer> {
-        let Job::Compute { model, round, slot, base, units, seed, is_sketch } = job else {
-            return None;
-        };
-        let inputs =
-            Inputs { model: *model, round: *round, slot: *slot, base: *base, units, seed: *seed };
-        let account = self.account(node).0.to_be_bytes();
-        let made_up = keccak(&[b"forged", &account, &inputs.payload()]).to_bytes();
-        let payload = self.0.blobs.put(number(node), made_up).ok()?;
-        Some(self.0.finished(0, &inputs, payload, *is_sketch))
+        let inputs = inputs(job)?;
+        let account = self.account(node);
+        let (backend, disk) = self.0.bench(node);
+        let made = backend.forge(disk, &inputs, account).ok()?;
+        Some(Answer::after(0, Done::Computed(made.claim(&inputs))))
     }
 
     /// The shard of another node in the same round, as one's own; one who is first waits.
     pub fn copied(&mut self, node: usize, job: &Job) -> Option<Answer> {
-        let Job::Compute { model, round, slot, base, units, seed, is_sketch } = job else {
-            return None;
-        };
-        let of_round = |body: &ShardBody| body.model == *model && body.round == *round;
-        let Some((payload, length)) = self.0.shard_of_another(node, of_round) else {
+        let inputs = inputs(job)?;
+        let of_round = |body: &ShardBody| body.model == inputs.model && body.round == inputs.round;
+        let Some(shard) = self.0.shard_of_another(node, of_round) else {
             let block = self.block_span().0;
             return Some(Answer::after(block, Done::Failed(Failure::Unavailable)));
         };
-        let taken = self.0.transfer(node, &payload, length.into())?;
-        let inputs =
-            Inputs { model: *model, round: *round, slot: *slot, base: *base, units, seed: *seed };
-        let answer = self.0.finished(taken, &inputs, payload, *is_sketch);
-        Some(Answer { gains: Some(payload), ..answer })
+        let taken = self.0.transfer(node, &shard.payload, shard.length.into())?;
+        let done = Done::Computed(Made::of(&shard).claim(&inputs));
+        Some(Answer { taken, done, gains: Some(shard.payload) })
     }
 }
