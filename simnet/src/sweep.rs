@@ -27,7 +27,7 @@ pub const JOURNAL: &str = "runs.jsonl";
 /// One run that is to be made.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Equal for equal runs of one version.
+    /// Equal for equal runs of one version and commit.
     pub key: String,
     /// The parameters that the sweep sets, as text.
     pub settings: Vec<(String, String)>,
@@ -82,7 +82,8 @@ pub fn plan(file: &ScenarioFile) -> Result<Vec<Job>, FileError> {
         settings.push(("seed".to_owned(), seed));
         let at = file.with(&settings)?.without_sweep();
         at.possible()?;
-        let key = format!("{}\n{}\n{}", env!("CARGO_PKG_VERSION"), crate::data::hash(), at.text());
+        let program = [env!("CARGO_PKG_VERSION"), crate::output::COMMIT.unwrap_or_default()];
+        let key = format!("{}\n{}\n{}", program.join("\n"), crate::data::hash(), at.text());
         let key = blake3::hash(key.as_bytes()).to_hex()[..16].to_owned();
         let shown = point.settings.iter().map(|(key, value)| (key.clone(), plain(value)));
         jobs.push(Job { key, settings: shown.collect(), file: at });
@@ -201,6 +202,15 @@ impl Journal {
     /// The finished runs of a plan, in its order.
     pub fn of(&self, jobs: &[Job]) -> Vec<Row> {
         let find = |job: &Job| self.rows.iter().find(|row| row.key == job.key).cloned();
+        jobs.iter().filter_map(find).collect()
+    }
+
+    /// The newest finished run of each point of a plan, whichever version of this program made it.
+    pub fn newest(&self, jobs: &[Job]) -> Vec<Row> {
+        let find = |job: &Job| {
+            let is_of = |row: &&Row| row.seed == job.file.scenario.seed && row.settings == job.settings;
+            self.rows.iter().rev().find(is_of).cloned()
+        };
         jobs.iter().filter_map(find).collect()
     }
 

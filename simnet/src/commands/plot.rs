@@ -23,9 +23,9 @@ impl Plot {
         let (plots, page) = if self.dir.join(JOURNAL).exists() {
             let file = ScenarioFile::read(&self.dir.join("sweep.toml"))?;
             let jobs = plan(&file)?;
-            let mut rows = Journal::open(&self.dir)?.of(&jobs);
+            let mut rows = Journal::open(&self.dir)?.newest(&jobs);
             rows.retain(|row| row.crash.is_none());
-            (sweep_plots(&rows), sweep_page(&file, &rows, jobs.len()))
+            (sweep_plots(&rows, &file.sweep.figures), sweep_page(&file, &rows, jobs.len()))
         } else {
             let saved = Saved::read(&self.dir)?;
             (run_plots(&saved), page(&saved))

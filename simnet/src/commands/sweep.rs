@@ -7,7 +7,7 @@ use serde_json::json;
 use simnet::{
     output::{WriteError, prepare, sweep_page, write_file, write_table},
     plot::short,
-    scenario_file::{Assertion, ScenarioFile},
+    scenario_file::ScenarioFile,
     sweep::{Job, Journal, Row, make_all, plan, summary},
 };
 
@@ -137,7 +137,7 @@ impl Sweep {
                 row.broken.join("; ")
             ));
         }
-        print(&means(rows, &file.checks));
+        print(&means(rows, file));
         let partial = if rows.len() < planned { "; these results are partial" } else { "" };
         print(&format!(
             "\n{} of {planned} runs are done{partial}; see {}\n",
@@ -147,15 +147,21 @@ impl Sweep {
     }
 }
 
-/// Figures that a table has where the file checks none.
+/// Figures that a table has where the file names none and checks none.
 const USUAL: [&str; 5] =
     ["durability", "replicas_proven", "honest_unpaid", "pay_honest_mean", "pay_adverse_mean"];
 
 #[expect(clippy::cast_precision_loss, reason = "a number of seeds")]
-/// A line for each point of the grid: the means over its seeds of the figures that are checked.
-fn means(rows: &[Row], checks: &[Assertion]) -> String {
-    let checked: Vec<&str> = checks.iter().map(|check| check.kpi.as_str()).collect();
-    let figures = if checked.is_empty() { &USUAL[..] } else { &checked };
+/// A line for each point of the grid: the means over its seeds of the figures that the file names, or
+/// else checks.
+fn means(rows: &[Row], file: &ScenarioFile) -> String {
+    let mut figures: Vec<&str> = file.sweep.figures.iter().map(String::as_str).collect();
+    if figures.is_empty() {
+        figures = file.checks.iter().map(|check| check.kpi.as_str()).collect();
+    }
+    if figures.is_empty() {
+        figures = USUAL.to_vec();
+    }
     let mut points: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows.iter().filter(|row| row.crash.is_none()) {
         match points.iter_mut().find(|(label, _)| *label == row.label()) {
@@ -168,7 +174,7 @@ fn means(rows: &[Row], checks: &[Assertion]) -> String {
     figures.iter().for_each(|name| text.push_str(&format!("  {name:>16}")));
     for (label, rows) in &points {
         text.push_str(&format!("\n{label:<width$}"));
-        for name in figures {
+        for name in &figures {
             let of = |row: &&Row| row.kpis.iter().find(|kpi| kpi.name == *name)?.value;
             let values: Vec<f64> = rows.iter().filter_map(of).collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;

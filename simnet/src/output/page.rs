@@ -148,7 +148,7 @@ pub fn sweep_page(file: &ScenarioFile, rows: &[Row], planned: usize) -> String {
             rows.len()
         ));
     }
-    page.plots(&sweep_plots(rows));
+    page.plots(&sweep_plots(rows, &file.sweep.figures));
     runs(&mut page, rows);
     page.put(format_args!(
         "<section><h2>To repeat it</h2><p>simnet {} {}</p><pre>{}</pre></section>",

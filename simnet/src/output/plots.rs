@@ -55,11 +55,13 @@ fn file_name(name: &str) -> String {
 type Cell = Vec<f64>;
 
 /// The plots of a sweep: for each key figure that varies, a line with a band over one axis or a
-/// heat map over two, and a fan over the seeds for what changes over time.
-pub fn sweep_plots(rows: &[Row]) -> Vec<(String, Plot)> {
+/// heat map over two, and a fan over the seeds for what changes over time. Some figures come first.
+pub fn sweep_plots(rows: &[Row], figures: &[String]) -> Vec<(String, Plot)> {
     let axes = axes(rows);
     let mut plots = Vec::new();
-    for kpi in names(rows) {
+    let mut names = names(rows);
+    names.sort_by_key(|name| figures.iter().position(|first| first == name).unwrap_or(usize::MAX));
+    for kpi in names {
         let value = |row: &Row| row.kpis.iter().find(|k| k.name == kpi).and_then(|k| k.value);
         let unit = rows.iter().flat_map(|row| &row.kpis).find(|k| k.name == kpi);
         let unit = unit.map_or(String::new(), |kpi| kpi.unit.clone());

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::{FileError, Place};
 use crate::{
-    report::{KPIS, Kpi},
+    report::{KPIS, Kpi, KpiWords},
     units::{Size, Span},
 };
 
@@ -151,12 +151,7 @@ impl Assertion {
     }
 
     fn read(kpi: &str, text: &str) -> Result<Self, BadAssertion> {
-        let Some(known) = KPIS.iter().find(|known| known.name == kpi) else {
-            let near = |name: &str| strsim::jaro_winkler(name, kpi);
-            let nearest = KPIS.iter().max_by(|a, b| near(a.name).total_cmp(&near(b.name)));
-            let nearest = nearest.map_or("", |nearest| nearest.name);
-            return Err(BadAssertion::UnknownKpi { name: kpi.to_owned(), nearest });
-        };
+        let known = figure(kpi)?;
         let conditions = text.split(',').map(|part| condition(part.trim(), known.unit));
         let conditions = conditions.collect::<Result<_, _>>()?;
         Ok(Self { kpi: kpi.to_owned(), text: text.to_owned(), conditions })
@@ -168,6 +163,16 @@ impl Assertion {
         let holds = value.is_some_and(|value| self.conditions.iter().all(|c| c.holds(value)));
         Judgement { kpi: self.kpi.clone(), wanted: self.text.clone(), value, holds }
     }
+}
+
+/// The key figure of a name.
+pub(super) fn figure(name: &str) -> Result<&'static KpiWords, BadAssertion> {
+    KPIS.iter().find(|known| known.name == name).ok_or_else(|| {
+        let near = |known: &KpiWords| strsim::jaro_winkler(known.name, name);
+        let nearest = KPIS.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+        let nearest = nearest.map_or("", |nearest| nearest.name);
+        BadAssertion::UnknownKpi { name: name.to_owned(), nearest }
+    })
 }
 
 fn condition(text: &str, unit: &'static str) -> Result<Condition, BadAssertion> {

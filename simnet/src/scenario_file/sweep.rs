@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{FileError, Place, UnknownKey, schema};
+use super::{FileError, Place, UnknownKey, assertion::figure, schema};
 use crate::Scenario;
 
 /// Runs that one sweep may have.
@@ -18,6 +18,8 @@ pub struct Sweep {
     /// How many seeds, counted from the scenario's own, or a list of them.
     #[schemars(with = "Seeds")]
     pub seeds: Vec<u64>,
+    /// The key figures that answer the question: the table shows these, and their plots come first.
+    pub figures: Vec<String>,
     /// The parameters.
     #[serde(skip)]
     #[schemars(skip)]
@@ -80,6 +82,17 @@ impl Sweep {
                 }
             },
         };
+        let figures = match table.remove("figures").map(Value::try_into::<Vec<String>>) {
+            None => Vec::new(),
+            Some(Ok(figures)) => figures,
+            Some(Err(_)) => {
+                let message = "figures has to be a list of key figures, like [\"durability\"]";
+                return Err(wrong("figures", message.to_owned()));
+            }
+        };
+        for name in &figures {
+            figure(name).map_err(|error| wrong("figures", error.to_string()))?;
+        }
         let mut axes = Vec::new();
         flatten(table, "", &mut axes);
         for axis in &axes {
@@ -99,7 +112,7 @@ impl Sweep {
             let message = format!("the sweep has {runs} runs; it needs from 1 to {MAX_RUNS}");
             return Err(wrong("sweep", message));
         }
-        Ok(Self { seeds, axes })
+        Ok(Self { seeds, figures, axes })
     }
 
     /// All runs: every combination of values, each with every seed; the last axis varies first.

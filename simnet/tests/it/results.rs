@@ -6,7 +6,7 @@ use simnet::{
     output::{Cost, Finished, Saved, page, run_plots, sweep_page, sweep_plots},
     runner,
     scenario_file::ScenarioFile,
-    sweep::{JOURNAL, Journal, make_all, plan, summary},
+    sweep::{JOURNAL, Job, Journal, make_all, plan, summary},
 };
 
 const TINY: &str = "name = \"tiny\"\nepochs = 1\n[population]\nnodes = 12\n[workload]\npacks = 8\n\
@@ -112,9 +112,16 @@ fn a_sweep_goes_on_where_it_was_stopped_and_gives_the_same_rows() {
         |rows: &[simnet::sweep::Row]| rows.iter().map(|row| row.trace.clone()).collect::<Vec<_>>();
     assert_eq!(traces(&fresh.of(&jobs)), traces(&rows), "the number of threads changes nothing");
 
+    // What another version made is not gone on from, but can be looked at.
+    let journal = Journal::open(other.path()).unwrap();
+    let elsewhere: Vec<_> =
+        jobs.iter().map(|job| Job { key: format!("0{}", job.key), ..job.clone() }).collect();
+    assert_eq!((journal.of(&elsewhere).len(), journal.newest(&elsewhere).len()), (0, 4));
+
     let table = summary(&rows);
     assert_eq!(table.rows(), 4);
-    let plots = sweep_plots(&rows);
+    let plots = sweep_plots(&rows, &["retrieval_p99".to_owned()]);
+    assert_eq!(plots[0].0, "retrieval_p99");
     let mut names: Vec<_> = plots.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "one file each: {names:?}");
