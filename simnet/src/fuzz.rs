@@ -65,6 +65,7 @@ pub fn draw(seed: u64) -> Scenario {
     if draws.below(2) == 0 {
         work(&mut scenario, draws);
     }
+    more(&mut scenario, &mut Streams::new(seed).stream(2, Purpose::Fuzz));
     possible(scenario)
 }
 
@@ -110,6 +111,21 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
                 scenario.adversaries.push(plan);
             }
         }
+    }
+}
+
+/// What is drawn last, from a stream of its own: partitions that let messages out, and cheating with
+/// data.
+fn more(scenario: &mut Scenario, draws: &mut Stream) {
+    for fault in scenario.events.iter_mut().filter(|event| event.fault == FaultKind::Partition) {
+        fault.one_way = draws.below(2) == 0;
+    }
+    if scenario.inference.is_on() && !scenario.adversaries.is_empty() && draws.below(2) == 0 {
+        let kinds = [AdversaryKind::DataCopying, AdversaryKind::DataSplitting];
+        let mut plan = AdversaryPlan::new(*pick(&kinds, draws), 0.05);
+        plan.strength = share(draws, 100);
+        plan.changed = share(draws, 30);
+        scenario.adversaries.push(plan);
     }
 }
 

@@ -77,8 +77,8 @@ impl Gang {
     }
 }
 
-/// The behaviour of a kind; `None` for one that needs a part that does not exist, which scenarios are
-/// refused for.
+/// The behaviour of a kind's nodes; `None` where they are honest, and for one that needs a part that
+/// does not exist, which scenarios are refused for.
 fn build(kind: AdversaryKind, plan: &AdversaryPlan, number: usize) -> Option<Box<dyn Adversary>> {
     Some(match kind {
         AdversaryKind::LazyStorage => Box::new(storage::Lazy),

@@ -1,7 +1,7 @@
 //! Generated data: packs of deterministic bytes, divided among contributors.
 
 use protocol::{
-    Hash,
+    EvmAddress, Hash,
     codec::Wire as _,
     manifest::{Document, Manifest, cut_units},
 };
@@ -10,12 +10,18 @@ use storage::StoreError;
 use super::{SharedBlobs, text};
 use crate::{
     Scenario,
-    kernel::{Purpose, Streams},
+    chain::named_address,
+    kernel::{Chance, Purpose, Stream, Streams},
+    scenario::AdversaryKind,
 };
 
 /// What a contributor brings: its manifest, packs and units. A contract takes 256 packs at once.
 #[derive(Debug, Clone)]
 pub struct Contributor {
+    /// The address of its account.
+    pub owner: EvmAddress,
+    /// The adversary, by its place in the scenario, that contributes this.
+    pub gang: Option<usize>,
     /// One entry per transaction.
     pub parts: Vec<Part>,
 }
@@ -31,7 +37,9 @@ pub struct Part {
     pub units: u32,
 }
 
-const PACKS_PER_PART: u32 = 256;
+const PACKS_PER_PART: usize = 256;
+/// Bytes of a word that a copy changes.
+const WORD: usize = 8;
 
 /// Generates and publishes all packs.
 pub fn contributors(
@@ -40,29 +48,76 @@ pub fn contributors(
     blobs: &mut SharedBlobs,
 ) -> Result<Vec<Contributor>, StoreError> {
     let words = scenario.training.real_compute.then(|| text::words(streams)).unwrap_or_default();
+    let plain = |number| pack(scenario, streams, &words, number);
     let mut all = Vec::new();
+    let mut order = Vec::new();
     for index in 0..scenario.workload.contributors {
         // Pack p belongs to contributor p mod n.
         let own = (index..scenario.workload.packs).step_by(scenario.workload.contributors as usize);
         let own: Vec<u32> = own.collect();
-        let parts = own
-            .chunks(PACKS_PER_PART as usize)
-            .map(|packs| part(scenario, (streams, &words), blobs, packs))
-            .collect::<Result<_, _>>()?;
-        all.push(Contributor { parts });
+        order.extend_from_slice(&own);
+        let splits = gang_of(scenario, AdversaryKind::DataSplitting).filter(|_| index == 0);
+        let accounts = own.chunks(if splits.is_some() { 1 } else { own.len() });
+        for (account, packs) in (0u32..).zip(accounts) {
+            let owner = match account {
+                0 => named_address(b"contributor", index),
+                _ => named_address(b"splitter", account),
+            };
+            let packs = packs.chunks(PACKS_PER_PART).map(|some| part(scenario, blobs, some, plain));
+            let parts = packs.collect::<Result<_, _>>()?;
+            all.push(Contributor { owner, gang: splits, parts });
+        }
+    }
+    if let Some(gang) = gang_of(scenario, AdversaryKind::DataCopying) {
+        let plan = &scenario.adversaries[gang];
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of the packs"
+        )]
+        let count = (order.len() as f64 * plan.strength.min(1.0)).ceil() as usize;
+        let copy = |number| {
+            let mut draws = streams.stream(1 << 31 | number, Purpose::Data);
+            changed(plain(number), plan.changed, &mut draws)
+        };
+        // In the order of the snapshot, so that a copy's units are in the order of the first ones.
+        let packs = order[..count].chunks(PACKS_PER_PART);
+        let parts =
+            packs.map(|some| part(scenario, blobs, some, copy)).collect::<Result<_, _>>()?;
+        all.push(Contributor { owner: named_address(b"copier", 0), gang: Some(gang), parts });
     }
     Ok(all)
 }
 
+/// The first adversary of a kind.
+fn gang_of(scenario: &Scenario, kind: AdversaryKind) -> Option<usize> {
+    scenario.adversaries.iter().position(|plan| plan.kinds().any(|known| known == kind))
+}
+
+/// A copy in which a share of the words, and always the first, is made of other letters: another
+/// address, of the same length.
+fn changed(mut bytes: Vec<u8>, share: f64, draws: &mut Stream) -> Vec<u8> {
+    let chance = Chance::new(share);
+    for (place, word) in bytes.chunks_mut(WORD).enumerate() {
+        if place == 0 || draws.happens(chance) {
+            for letter in word {
+                *letter = b"abcdefghijklmnopqrstuvwxyz"[usize::from(draws.word() as u8 % 26)];
+            }
+        }
+    }
+    bytes
+}
+
 fn part(
     scenario: &Scenario,
-    (streams, words): (&Streams, &[String]),
     blobs: &mut SharedBlobs,
     numbers: &[u32],
+    bytes_of: impl Fn(u32) -> Vec<u8>,
 ) -> Result<Part, StoreError> {
     let mut manifest = Manifest { documents: Vec::new(), packs: Vec::new(), units: Vec::new() };
     for (place, number) in (0u32..).zip(numbers) {
-        let bytes = pack(scenario, streams, words, *number);
+        let bytes = bytes_of(*number);
         let length = bytes.len() as u64;
         manifest.units.extend(cut_units(place, &bytes, scenario.params().unit_bytes));
         let hash = blobs.publish(bytes)?;

@@ -133,6 +133,16 @@ pub const KPIS: &[KpiWords] = &[
     kpi("fees_nodes", "OPEN", "Of these, what the nodes got that served and stored."),
     kpi("fees_treasury", "OPEN", "Of these, what the treasury got."),
     kpi(
+        "adverse_data",
+        "share of units",
+        "Units of the first model's data that adversaries contributed: copies, or split.",
+    ),
+    kpi(
+        "adverse_attribution",
+        "share of fees_contributors",
+        "What adversaries got of the contributors' part for that data.",
+    ),
+    kpi(
         "self_dealing_profit",
         "OPEN",
         "What a self-dealing adversary got for the uses of its own model, less what it paid for them.",

@@ -22,12 +22,16 @@ pub struct AdversaryPlan {
     #[serde(default)]
     pub also: Vec<AdversaryKind>,
     /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`, share
-    /// of shards for `forged-shard` and `copied-shard`, uses per block for `self-dealing`.
+    /// of shards for `forged-shard` and `copied-shard`, uses per block for `self-dealing`, share of the
+    /// packs for `data-copying`.
     #[serde(default = "hard")]
     pub strength: f64,
     /// Share of the honest nodes that `eclipse` is aimed at.
     #[serde(default = "tenth")]
     pub victims: f64,
+    /// Share of the tokens that `data-copying` changes in its copies.
+    #[serde(default)]
+    pub changed: f64,
 }
 
 const fn hard() -> f64 {
@@ -41,8 +45,8 @@ const fn tenth() -> f64 {
 impl AdversaryPlan {
     /// A share of nodes that cheat from the start.
     pub const fn new(kind: AdversaryKind, share: f64) -> Self {
-        let (strength, victims) = (hard(), tenth());
-        Self { kind, share, from: Span::ZERO, also: Vec::new(), strength, victims }
+        let (strength, victims, changed) = (hard(), tenth(), 0.0);
+        Self { kind, share, from: Span::ZERO, also: Vec::new(), strength, victims, changed }
     }
 
     /// All that its nodes do.
@@ -89,9 +93,11 @@ pub enum AdversaryKind {
     CopiedShard,
     /// Sits on juries and votes without looking.
     LazyJury,
-    /// Copies others' data to be paid for attribution.
+    /// Contributes others' packs once more, with some tokens changed, to be paid for attribution. Its
+    /// nodes are honest.
     DataCopying,
-    /// Splits its data to be paid more for attribution.
+    /// Contributes its packs under an account each, to be paid more for attribution. Its nodes are
+    /// honest.
     DataSplitting,
     /// Uses its own model to earn fees back.
     SelfDealing,
@@ -150,9 +156,6 @@ impl AdversaryKind {
     pub const fn needs(self) -> Option<&'static str> {
         match self {
             Self::LazyJury => Some("juries"),
-            Self::DataCopying | Self::DataSplitting => {
-                Some("what changed copies of real text gain")
-            }
             _ => None,
         }
     }
@@ -160,6 +163,12 @@ impl AdversaryKind {
     /// Whether it is about models, so that one has to be trained.
     pub const fn needs_model(self) -> bool {
         matches!(self, Self::ForgedShard | Self::CopiedShard | Self::SelfDealing)
+            || self.is_of_data()
+    }
+
+    /// Whether it cheats with data, and not with nodes.
+    pub const fn is_of_data(self) -> bool {
+        matches!(self, Self::DataCopying | Self::DataSplitting)
     }
 }
 

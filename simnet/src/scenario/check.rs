@@ -3,7 +3,7 @@
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PAYLOAD_BYTES, MAX_PROMPT_BYTES};
 
 use super::{AdversaryPlan, Scenario, ScenarioError};
-use crate::units::Span;
+use crate::{data, units::Span};
 
 const MAX_NODES: u64 = 4_000_000;
 const MAX_PACKS: u64 = 100_000;
@@ -127,6 +127,7 @@ impl Scenario {
         ];
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.share", plan.share)));
         shares.extend(self.adversaries.iter().map(|plan| ("adversary.victims", plan.victims)));
+        shares.extend(self.adversaries.iter().map(|plan| ("adversary.changed", plan.changed)));
         shares.extend(self.events.iter().map(|event| ("event.share", event.share)));
         for (name, value) in shares {
             if !(0.0..=1.0).contains(&value) {
@@ -243,6 +244,11 @@ impl Scenario {
             if value > limit {
                 return Err(ScenarioError::TooLarge { name, value, limit });
             }
+        }
+        let most = data::shipped("copies-recognised", "measured-to");
+        let changed = self.adversaries.iter().map(|plan| plan.changed);
+        if let Some(value) = changed.into_iter().find(|changed| *changed > most) {
+            return Err(ScenarioError::Unmeasured { name: "adversary.changed", value, most });
         }
         let models = self.training.models;
         match self.inference.models.iter().find(|number| **number >= models) {

@@ -126,6 +126,16 @@ pub enum ScenarioError {
         /// What.
         name: &'static str,
     },
+    /// Beyond what was measured.
+    #[error("{name} is {value}; what follows from it was measured up to {most}")]
+    Unmeasured {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+        /// The largest measured value.
+        most: f64,
+    },
     /// Requests to a model that there is not.
     #[error("inference.models names model {number}; {models} are trained, counted from 0")]
     UnknownModel {

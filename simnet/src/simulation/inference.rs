@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, Digest, EvmAddress, Hash, ModelId,
-    attribution::{UnitEvidence, WeighParams, weigh},
     chain::{ChainEvent, ModelPublication, Transaction},
     eip712::EvmKey,
-    hash::{keccak, leading_u64},
+    hash::keccak,
     node::{Done, Event as NodeEvent, Input, ServeRequest, price},
     receipt::{Receipt, SignedReceipt},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
@@ -28,16 +27,12 @@ use crate::{
 const WAYS: u64 = 3;
 /// Blocks after which a publication that does not show is sent again.
 const REPUBLISH_BLOCKS: u64 = 10;
-/// Bits of an output's token, in thousandths.
-const TOKEN_MILLIBITS: u64 = 2_000;
-/// One of so many units has a part in an output.
-const RELEVANT: u64 = 8;
-/// One of so many outputs repeats a passage.
-const QUOTING: u64 = 50;
 
 /// What there is to ask, and what became of what was asked.
 #[derive(Debug, Default)]
 pub(super) struct Market {
+    /// Accounts under which adversaries contributed data, with the adversary's place.
+    pub(super) data_of_gangs: BTreeMap<AccountId, usize>,
     offers: BTreeMap<ModelId, Offer>,
     has_opened: bool,
     /// The draw of the next request of the consumers.
@@ -54,6 +49,12 @@ pub(super) struct Market {
     pub(super) latencies: Vec<u64>,
     /// Attributions of what self-dealers asked.
     pub(super) dealt: BTreeSet<Digest>,
+}
+
+impl Market {
+    pub(super) fn new(data_of_gangs: BTreeMap<AccountId, usize>) -> Self {
+        Self { data_of_gangs, ..Self::default() }
+    }
 }
 
 /// A finished model, and who serves it.
@@ -313,37 +314,6 @@ impl Simulation {
     fn decoding(&self) -> f64 {
         let demand = &self.scenario.inference;
         demand.token.0 as f64 * f64::from(demand.tokens_out)
-    }
-
-    /// Who is attributed for a request, in ppm; nobody where the snapshot is empty.
-    fn shares(&self, model: ModelId, request: &Digest) -> Option<(Vec<(AccountId, u32)>, u32)> {
-        let (ordered, order) = self.chain.view().model(model)?;
-        let about = leading_u64(&keccak(&[b"evidence", &model.0.to_be_bytes(), &request.0]));
-        let mut units = Vec::new();
-        for part in self.chain.view().snapshot(order.datanet, *ordered) {
-            for unit in 0..part.units {
-                let place = units.len() as u64;
-                let word = |which| self.draws.word(Purpose::Demand, about ^ place << 8, which);
-                let is_relevant = word(0) % RELEVANT == 0;
-                let size = i64::try_from(word(1) >> 44).expect("20 bits");
-                let is_quoted = is_relevant && word(2) % (QUOTING * 4) == 0;
-                let mut hash = [0; 32];
-                hash[..8].copy_from_slice(&part.id.to_be_bytes());
-                hash[8..12].copy_from_slice(&unit.to_be_bytes());
-                units.push(UnitEvidence {
-                    unit: Hash(hash),
-                    owner: part.account,
-                    cluster: place,
-                    tokens: 256,
-                    score: if is_relevant { size } else { -size / 64 },
-                    span_millibits: if is_quoted { 32_000 } else { 0 },
-                });
-            }
-        }
-        let bits = TOKEN_MILLIBITS * u64::from(self.scenario.inference.tokens_out);
-        let weights = weigh(&units, bits, WeighParams::DEFAULT).ok()?;
-        let shares = weights.shares.iter().map(|share| (share.account, share.ppm)).collect();
-        Some((shares, weights.lambda_ppm))
     }
 
     /// Generates, attributes, and keeps the transcript.

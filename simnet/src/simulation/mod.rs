@@ -5,6 +5,7 @@
 //! `net.deliver_all` gives everybody everything, with the same trace.
 
 mod ahead;
+mod attribution;
 mod backend;
 mod economy;
 mod event;

@@ -11,7 +11,7 @@ use super::{Event, SetupError, Simulation, Tally, backend::backend, number, trai
 use crate::{
     Scenario,
     adversary::{Adversary, Gang},
-    chain::{Chain, ChainError, named_address},
+    chain::{Chain, ChainError},
     faults::{Faults, Sessions},
     kernel::{Actor, CalendarQueue, Draws, Slab, Streams, Time},
     network::{self, Network, Underlay},
@@ -51,10 +51,11 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
         plan.is_none_or(|plan| plan.kind != AdversaryKind::SybilUnstaked)
     };
-    let accounts = register(&mut chain, &scenario, &ids, is_staked)?;
+    let accounts = register(&mut chain, &scenario, &ids, &data, is_staked)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
+    let data_of_gangs = data_of_gangs(&data, &accounts)?;
     let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
     let mut simulation = Simulation {
@@ -95,7 +96,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         referee: crate::referee::Referee::default(),
         economy: super::Economy::default(),
         workshop: super::training::Workshop::new(backend),
-        market: super::inference::Market::default(),
+        market: super::inference::Market::new(data_of_gangs),
         takings: super::takings::Takings::default(),
         reorgs: super::reorgs::Reorgs::default(),
         lookups: super::lookups::Lookups::default(),
@@ -287,13 +288,13 @@ fn register(
     chain: &mut Chain,
     scenario: &Scenario,
     ids: &[Identity],
+    data: &[Contributor],
     is_staked: impl Fn(usize) -> bool,
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
     let nodes = ids.iter().map(registration);
-    let contributors = 0..scenario.workload.contributors;
     let models = if scenario.training.is_on() { scenario.training.models } else { 0 };
-    let owners = contributors.map(|index| named_address(b"contributor", index));
+    let owners = data.iter().map(|contributor| contributor.owner);
     let others = owners.chain((0..models).map(developer)).map(without_node);
     let mut transactions = nodes.chain(others).map(|register| (sponsor, register));
     let mut accounts = BTreeMap::new();
@@ -333,6 +334,15 @@ fn account_of(
     accounts.get(&owner).copied().ok_or(ChainError::NotRegistered(owner))
 }
 
+/// The accounts under which adversaries contributed data, with the adversary's place.
+fn data_of_gangs(
+    data: &[Contributor],
+    accounts: &BTreeMap<EvmAddress, AccountId>,
+) -> Result<BTreeMap<AccountId, usize>, ChainError> {
+    let of_gangs = data.iter().filter_map(|part| Some((part.owner, part.gang?)));
+    of_gangs.map(|(owner, gang)| Ok((account_of(accounts, owner)?, gang))).collect()
+}
+
 /// Creates the Datanet and admits every contribution, all in one block.
 fn contribute(
     chain: &mut Chain,
@@ -340,7 +350,7 @@ fn contribute(
     accounts: &BTreeMap<EvmAddress, AccountId>,
     data: &[Contributor],
 ) -> Result<(), ChainError> {
-    let founder = named_address(b"contributor", 0);
+    let Some(founder) = data.first().map(|contributor| contributor.owner) else { return Ok(()) };
     let create = Transaction::CreateDatanet {
         owner: account_of(accounts, founder)?,
         name: "simulated".to_owned(),
@@ -348,8 +358,8 @@ fn contribute(
         licence: 0,
     };
     let mut transactions = vec![(founder, create)];
-    for (index, contributor) in (0u32..).zip(data) {
-        let owner = named_address(b"contributor", index);
+    for contributor in data {
+        let owner = contributor.owner;
         let account = account_of(accounts, owner)?;
         for part in &contributor.parts {
             let contribution = Contribution {

@@ -23,6 +23,8 @@ pub(super) struct Takings {
     /// Parts of fees, in wei.
     fees: BTreeMap<Source, u128>,
     redeemed: u128,
+    /// What adversaries got for the data that they contributed, in wei.
+    adverse_data: u128,
     /// What self-dealers got for what they asked themselves, in wei.
     dealt: u128,
     /// When a worker claimed its shard of a round.
@@ -98,6 +100,9 @@ impl Simulation {
             }
             if self.market.dealt.contains(&line.record) && dealers.contains(&line.account) {
                 self.takings.dealt += line.amount.0;
+            }
+            if self.pays_adverse_data(line) {
+                self.takings.adverse_data += line.amount.0;
             }
             if self.referee.work().is_of_output(line) && line.source != Source::Serving {
                 split += line.amount.0;
@@ -182,6 +187,11 @@ impl Simulation {
         kpis.push(Kpi::new("fees_stakers", part(&[Source::Stake])));
         kpis.push(Kpi::new("fees_nodes", part(&[Source::Serving, Source::Storage])));
         kpis.push(Kpi::new("fees_treasury", part(&[Source::Treasury])));
+        let paid = takings.fees.get(&Source::Attribution).copied().unwrap_or(0);
+        let data = self.adverse_data();
+        let gained = data.filter(|_| paid > 0).map(|_| takings.adverse_data as f64 / paid as f64);
+        kpis.push(Kpi::new("adverse_data", data));
+        kpis.push(Kpi::new("adverse_attribution", gained));
         let dealt = self.dealt_run().map(|_| open(Amount(takings.dealt)) - open(self.dealt_fees()));
         kpis.push(Kpi::new("self_dealing_profit", dealt));
         kpis

@@ -69,12 +69,28 @@ fn what_needs_a_part_that_does_not_exist_is_refused_by_its_name() {
         s.adversaries = vec![AdversaryPlan::new(AdversaryKind::LazyJury, 0.1)];
     });
     assert_eq!(error.to_string(), "not simulated yet: juries, which lazy-jury needs");
+}
+
+#[test]
+#[cfg(not(feature = "real-compute"))]
+fn a_program_without_the_real_model_says_how_to_build_it() {
     let error = refused(|s| {
         s.training.rounds = 1;
         s.training.real_compute = true;
     });
-    let named = "not simulated yet: the real model, which training.real_compute needs";
-    assert_eq!(error.to_string(), named);
+    assert_eq!(error, ScenarioError::WithoutRealCompute);
+    assert!(error.to_string().contains("--features real-compute"), "{error}");
+}
+
+#[test]
+fn what_copies_gain_is_known_as_far_as_it_was_measured() {
+    let error = refused(|s| {
+        s.training.rounds = 1;
+        let plan = AdversaryPlan::new(AdversaryKind::DataCopying, 0.1);
+        s.adversaries = vec![AdversaryPlan { changed: 0.5, ..plan }];
+    });
+    let told = "adversary.changed is 0.5; what follows from it was measured up to 0.3";
+    assert_eq!(error.to_string(), told);
 }
 
 #[test]

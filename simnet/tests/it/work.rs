@@ -110,6 +110,33 @@ fn nobody_gains_by_being_its_own_customer() {
     assert!(kpi(&report, "requests_served") > 0.0, "the other model is used by others");
 }
 
+/// The part of the data that is an adversary's, and the part of the contributors' fees.
+fn gained(kind: AdversaryKind, changed: f64) -> (f64, f64) {
+    let report = run(with(working(), |s| {
+        s.inference.per_hour = 1_000.0;
+        let plan = AdversaryPlan::new(kind, 0.1);
+        s.adversaries = vec![AdversaryPlan { strength: 1.0, changed, ..plan }];
+    }));
+    assert_holds(&report);
+    (kpi(&report, "adverse_data"), kpi(&report, "adverse_attribution"))
+}
+
+#[test]
+fn copies_earn_as_far_as_they_are_not_recognised() {
+    let (data, paid) = gained(AdversaryKind::DataCopying, 0.0);
+    assert!((data - 0.5).abs() < 0.05, "everything was copied: {data}");
+    assert_eq!(paid, 0.0);
+    let (data, paid) = gained(AdversaryKind::DataCopying, 0.3);
+    // 15 % of the copies count, beside as much as they copy.
+    assert!(paid > 0.05 && paid < data / 2.0, "{data} {paid}");
+}
+
+#[test]
+fn whoever_splits_its_data_is_paid_as_for_all_of_it() {
+    let (data, paid) = gained(AdversaryKind::DataSplitting, 0.0);
+    assert!((data - paid).abs() < 0.1, "{data} {paid}");
+}
+
 #[test]
 fn a_model_whose_server_leaves_is_served_by_another() {
     let report = run(with(working(), |s| {
