@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use protocol::limits::MAX_SHARDS_PER_ROUND;
+
 use crate::{Scenario, units::Size};
 
 /// Contracts, program and tables that every run has.
@@ -16,6 +18,9 @@ const OPENING: u64 = 2_000;
 const KEPT_EPOCHS: u64 = 4;
 /// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
 const RECORDS_PER_NODE: u64 = 3;
+/// A checkpoint of the real model, and the update or sketches of a worker.
+const CHECKPOINT: u64 = 2 << 20;
+const UPDATE: u64 = 512 << 10;
 /// A delivery that is under way.
 const EVENT: u64 = 48;
 
@@ -37,8 +42,23 @@ pub fn estimate(scenario: &Scenario) -> Size {
     let data = packs.saturating_mul(scenario.workload.pack_max.bytes());
     let receivers = if scenario.net.deliver_all { nodes } else { 8 };
     let in_flight = (made.saturating_mul(receivers) / 4).max(nodes).saturating_mul(EVENT);
-    let parts =
-        [BASE, nodes.saturating_mul(NODE), records.saturating_mul(RECORD), proofs, data, in_flight];
+    let training = &scenario.training;
+    let rounds = u64::from(training.rounds).saturating_add(1);
+    let round = CHECKPOINT + nodes.min(MAX_SHARDS_PER_ROUND as u64) * UPDATE;
+    let real = if training.real_compute {
+        round.saturating_mul(rounds).saturating_mul(training.models.into())
+    } else {
+        0
+    };
+    let parts = [
+        real,
+        BASE,
+        nodes.saturating_mul(NODE),
+        records.saturating_mul(RECORD),
+        proofs,
+        data,
+        in_flight,
+    ];
     Size(parts.into_iter().fold(0, u64::saturating_add))
 }
 
