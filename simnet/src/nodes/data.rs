@@ -38,6 +38,8 @@ pub struct Part {
 }
 
 const PACKS_PER_PART: usize = 256;
+/// Accounts among which data is split at most.
+const SPLITS: usize = 256;
 /// Bytes of a word that a copy changes.
 const WORD: usize = 8;
 
@@ -57,7 +59,8 @@ pub fn contributors(
         let own: Vec<u32> = own.collect();
         order.extend_from_slice(&own);
         let splits = gang_of(scenario, AdversaryKind::DataSplitting).filter(|_| index == 0);
-        let accounts = own.chunks(if splits.is_some() { 1 } else { own.len() });
+        let accounts = if splits.is_some() { own.len().min(SPLITS) } else { 1 };
+        let accounts = own.chunks(own.len().div_ceil(accounts));
         for (account, packs) in (0u32..).zip(accounts) {
             let owner = match account {
                 0 => named_address(b"contributor", index),
@@ -70,24 +73,28 @@ pub fn contributors(
     }
     if let Some(gang) = gang_of(scenario, AdversaryKind::DataCopying) {
         let plan = &scenario.adversaries[gang];
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a part of the packs"
-        )]
-        let count = (order.len() as f64 * plan.strength.min(1.0)).ceil() as usize;
+        // In the order of the snapshot, so that a copy's units are in the order of the first ones.
+        let packs = order[..copied(plan.strength, order.len())].chunks(PACKS_PER_PART);
         let copy = |number| {
             let mut draws = streams.stream(1 << 31 | number, Purpose::Data);
             changed(plain(number), plan.changed, &mut draws)
         };
-        // In the order of the snapshot, so that a copy's units are in the order of the first ones.
-        let packs = order[..count].chunks(PACKS_PER_PART);
-        let parts =
-            packs.map(|some| part(scenario, blobs, some, copy)).collect::<Result<_, _>>()?;
+        let packs = packs.map(|some| part(scenario, blobs, some, copy));
+        let parts = packs.collect::<Result<_, _>>()?;
         all.push(Contributor { owner: named_address(b"copier", 0), gang: Some(gang), parts });
     }
     Ok(all)
+}
+
+/// How many of the packs are copied.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a part of the packs"
+)]
+fn copied(share: f64, packs: usize) -> usize {
+    (packs as f64 * share.min(1.0)).ceil() as usize
 }
 
 /// The first adversary of a kind.

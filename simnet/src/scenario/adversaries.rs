@@ -96,8 +96,8 @@ pub enum AdversaryKind {
     /// Contributes others' packs once more, with some tokens changed, to be paid for attribution. Its
     /// nodes are honest.
     DataCopying,
-    /// Contributes its packs under an account each, to be paid more for attribution. Its nodes are
-    /// honest.
+    /// Contributes the first contributor's packs under an account each (256 at most), to be paid more
+    /// for attribution. Its nodes are honest.
     DataSplitting,
     /// Uses its own model to earn fees back.
     SelfDealing,
