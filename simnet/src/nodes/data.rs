@@ -49,7 +49,8 @@ pub fn contributors(
     streams: &Streams,
     blobs: &mut SharedBlobs,
 ) -> Result<Vec<Contributor>, StoreError> {
-    let words = scenario.training.real_compute.then(|| text::words(streams)).unwrap_or_default();
+    let is_text = scenario.training.real_compute;
+    let words = if is_text { text::words(streams) } else { Vec::new() };
     let plain = |number| pack(scenario, streams, &words, number);
     let mut all = Vec::new();
     let mut order = Vec::new();
