@@ -53,11 +53,12 @@ impl Simulation {
     }
 
     fn keep(&mut self, outcome: Outcome, evidence: Digest, log: Arc<Vec<u8>>) -> Arc<Settled> {
-        let tree = payout_tree(&outcome.leaves);
         let id = outcome.settlement.id();
-        let settled = Settled { outcome, evidence, log, tree };
-        let known = self.settled.get(&id).filter(|known| !known.log.is_empty());
-        let kept = known.cloned().unwrap_or_else(|| Arc::new(settled));
+        if let Some(known) = self.settled.get(&id).filter(|known| !known.log.is_empty()) {
+            return Arc::clone(known);
+        }
+        let tree = payout_tree(&outcome.leaves);
+        let kept = Arc::new(Settled { outcome, evidence, log, tree });
         self.settled.insert(id, Arc::clone(&kept));
         if self.settled.len() > KEPT {
             let oldest =
