@@ -41,6 +41,10 @@ pub struct Cost {
     pub events_per_second: f64,
     /// Largest resident memory of the process in bytes, where the system tells.
     pub peak_memory: Option<u64>,
+    /// The same over the number of nodes; with few of them it's mostly the program and the contracts.
+    pub memory_per_node: Option<u64>,
+    /// Most events in flight: how many waited at once.
+    pub most_pending: u64,
 }
 
 impl Cost {
@@ -48,13 +52,34 @@ impl Cost {
     #[expect(clippy::cast_precision_loss, reason = "a report to three digits")]
     pub fn new(report: &Report, wall: Duration) -> Self {
         let seconds = wall.as_secs_f64().max(1e-6);
+        let peak_memory = peak_memory();
+        let nodes = u64::from(report.scenario.population.nodes).max(1);
         Self {
             seconds,
             speed_up: report.time.0 as f64 / 1e6 / seconds,
             events_per_second: report.totals.events as f64 / seconds,
-            peak_memory: memory("VmHWM:"),
+            peak_memory,
+            memory_per_node: peak_memory.map(|bytes| bytes / nodes),
+            most_pending: report.totals.most_pending,
         }
     }
+
+    /// Memory and events in flight, for people.
+    #[expect(clippy::cast_precision_loss, reason = "a report to three digits")]
+    pub fn held(&self) -> String {
+        let memory = match (self.peak_memory, self.memory_per_node) {
+            (Some(all), Some(each)) => {
+                format!("{} MiB, {:.1} KiB per node", all >> 20, each as f64 / 1024.0)
+            }
+            _ => "memory unknown".to_owned(),
+        };
+        format!("{memory}, at most {} events in flight", self.most_pending)
+    }
+}
+
+/// Largest resident memory of this process so far in bytes, where the system tells.
+pub fn peak_memory() -> Option<u64> {
+    memory("VmHWM:")
 }
 
 /// Resident memory of this process in bytes, where the system tells.

@@ -112,7 +112,6 @@ fn figures(page: &mut Page, run: &Saved) {
 
 fn facts(page: &mut Page, run: &Saved) {
     let cost = &run.cost;
-    let memory = cost.peak_memory.map_or("unknown".to_owned(), |b| format!("{} MiB", b >> 20));
     let shift = run.totals.get("quantum_shift").and_then(serde_json::Value::as_f64);
     let quantum = shift.and_then(|shift| quantum_note(&run.scenario, shift));
     let quantum = quantum
@@ -121,7 +120,7 @@ fn facts(page: &mut Page, run: &Saved) {
         "<section><h2>To repeat it</h2><table>\
          <tr><td>trace hash<td><code>{}</code></tr><tr><td>scenario hash<td><code>{}</code></tr>\
          <tr><td>simnet<td>{} {}</tr>\
-         <tr><td>cost<td>{} s, {} times real time, {} events/s, {memory}</tr>{quantum}</table>\
+         <tr><td>cost<td>{} s, {} times real time, {} events/s<br>{}</tr>{quantum}</table>\
          </section>",
         run.trace,
         run.scenario_hash,
@@ -129,7 +128,8 @@ fn facts(page: &mut Page, run: &Saved) {
         escape(run.commit.as_deref().unwrap_or("")),
         short(cost.seconds),
         short(cost.speed_up),
-        short(cost.events_per_second)
+        short(cost.events_per_second),
+        cost.held()
     ));
     let scenario = toml::to_string(&run.scenario).unwrap_or_default();
     page.put(format_args!("<section><h2>Scenario</h2><pre>{}</pre></section>", escape(&scenario)));

@@ -96,8 +96,6 @@ fn kpis_table(text: &mut String, report: &Report) {
 
 fn totals_table(text: &mut String, report: &Report, cost: Cost) {
     let totals = &report.totals;
-    let memory =
-        cost.peak_memory.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     line(
         text,
         format_args!(
@@ -114,11 +112,12 @@ fn totals_table(text: &mut String, report: &Report, cost: Cost) {
     line(
         text,
         format_args!(
-            "simulated {:.0} s in {:.1} s: {:.1} times real time, {:.0} events/s, {memory}",
+            "simulated {:.0} s in {:.1} s: {:.1} times real time, {:.0} events/s\n{}",
             report.time.millis() as f64 / 1e3,
             cost.seconds,
             cost.speed_up,
-            cost.events_per_second
+            cost.events_per_second,
+            cost.held()
         ),
     );
     if let Some(note) = quantum_note(&report.scenario, totals.quantum_shift) {

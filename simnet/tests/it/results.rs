@@ -34,6 +34,10 @@ fn a_run_on_disk_reads_back_and_says_what_repeats_it() {
     assert_eq!((&saved.scenario, &saved.checks), (&kept.scenario, &kept.checks));
     assert_eq!((&saved.rows, &saved.totals), (&kept.rows, &kept.totals));
     assert!(saved.is_complete && !saved.holds());
+    let nodes = u64::from(file.scenario.population.nodes);
+    assert_eq!(saved.cost.memory_per_node, saved.cost.peak_memory.map(|bytes| bytes / nodes));
+    assert!(saved.cost.most_pending > 0);
+    assert!(page(&saved).contains(" KiB per node, at most "));
     assert_eq!(saved.trace, report.trace.to_string());
     let scenario = fs::read(dir.path().join("scenario.toml")).unwrap();
     assert_eq!(saved.scenario_hash, blake3_hex(&scenario));
