@@ -1,4 +1,4 @@
-//! What the benches and `examples/speed.rs` share: time of one thread, and the hold model.
+//! What the benches and `examples/scale` share: time of one thread, and the hold model.
 
 use std::{
     fs,

@@ -147,9 +147,10 @@ fn the_figures_of_a_run_are_those_that_are_explained() {
 
 #[test]
 fn every_shipped_scenario_is_possible_and_asks_its_question_in_its_first_line() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["scenarios", "benches/scenarios"].map(|folder| root.join(folder));
     let mut shipped = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         let file = ScenarioFile::read(&path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
