@@ -6,9 +6,13 @@
 
 mod commands;
 
-use std::process::ExitCode;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use commands::End;
 
 /// The openledger network under virtual time: the daemon's own state machines and the deployed
 /// contracts' bytecode; the same result from the same seed.
@@ -45,7 +49,24 @@ enum Command {
 
 fn main() -> ExitCode {
     simnet::runner::keep_panics();
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // What panics in a run is caught there; this is for the program itself.
+    let done = panic::catch_unwind(AssertUnwindSafe(|| execute(command))).unwrap_or_else(|_| {
+        let what = simnet::runner::kept_panic().unwrap_or_default();
+        eprintln!("simnet: this is a bug of simnet, please report it: {what}");
+        Ok(End::Crashed)
+    });
+    match done {
+        Ok(end) => ExitCode::from(end.code()),
+        Err(error) => {
+            eprintln!("simnet: {}", commands::said(&error));
+            ExitCode::from(commands::code_of(&error))
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<End> {
+    match command {
         Command::Run(run) => run.execute(),
         Command::Sweep(sweep) => sweep.execute(),
         Command::Replay(replay) => replay.execute(),
@@ -56,12 +77,5 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.execute(),
         Command::Data(data) => data.execute(),
         Command::New(new) => new.execute(),
-    };
-    match done {
-        Ok(end) => ExitCode::from(end.code()),
-        Err(error) => {
-            eprintln!("simnet: {}", commands::said(&error));
-            ExitCode::from(commands::code_of(&error))
-        }
     }
 }

@@ -44,6 +44,11 @@ pub fn keep_panics() {
     }));
 }
 
+/// What the last panic of this thread said, and where, after [`keep_panics`].
+pub fn kept_panic() -> Option<String> {
+    PANIC.with(|kept| kept.borrow_mut().take())
+}
+
 fn said(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
@@ -98,8 +103,7 @@ pub fn watch(
         Ok(simulation.report()?)
     }));
     ran.unwrap_or_else(|payload| {
-        let kept = PANIC.with(|kept| kept.borrow_mut().take());
-        let message = kept.unwrap_or_else(|| said(payload.as_ref()).to_owned());
+        let message = kept_panic().unwrap_or_else(|| said(payload.as_ref()).to_owned());
         Err(Failure::Crash { message, time })
     })
 }

@@ -13,6 +13,7 @@ pub(crate) mod run;
 pub(crate) mod sweep;
 
 use std::{
+    fs,
     io::{self, Write as _},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -26,8 +27,8 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use simnet::{
-    SetupError, budget,
-    output::{Saved, write_file},
+    RunError, SetupError, budget,
+    output::{PARTIAL, Saved, write_file},
     runner::Failure,
     scenario_file::{ScenarioFile, setting},
     sweep::{Journal, Row},
@@ -69,9 +70,10 @@ impl End {
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
         None => 2,
-        Some(Failure::Setup(
-            SetupError::Scenario(_) | SetupError::Region(_) | SetupError::Data(_),
-        )) => 2,
+        Some(
+            Failure::Setup(SetupError::Scenario(_) | SetupError::Region(_) | SetupError::Data(_))
+            | Failure::Run(RunError::Threads(_)),
+        ) => 2,
         #[cfg(feature = "real-compute")]
         Some(Failure::Setup(SetupError::Real(_))) => 2,
         Some(_) => End::Crashed.code(),
@@ -126,8 +128,9 @@ impl Memory {
         let each = budget::estimate(&file.scenario);
         let needed = Size(each.0.saturating_mul(at_once as u64));
         let allowed = self.memory.or_else(budget::available);
-        let of = allowed.map_or(String::new(), |allowed| format!(" of {}", budget::round(allowed)));
-        eprintln!("about {}{of} of memory", budget::round(needed));
+        let of =
+            allowed.map_or(String::new(), |size| format!(" and may use {}", budget::round(size)));
+        eprintln!("needs about {} of memory{of}", budget::round(needed));
         match allowed {
             Some(allowed) if needed > allowed => anyhow::bail!(
                 "{} needs about {} of memory and may use {}; simulate fewer nodes, packs or runs at \
@@ -177,6 +180,9 @@ pub(crate) fn keep_crash(
 
 /// The runs in a result folder: a sweep's, or the one.
 pub(crate) fn rows_of(dir: &Path) -> anyhow::Result<Vec<Row>> {
+    if let Ok(why) = fs::read_to_string(dir.join(PARTIAL)) {
+        eprintln!("{} is partial: {}", dir.display(), why.trim_end());
+    }
     if dir.join(simnet::sweep::JOURNAL).exists() {
         let journal = Journal::open(dir)?;
         return Ok(journal.rows().iter().filter(|row| row.crash.is_none()).cloned().collect());

@@ -65,6 +65,10 @@ pub(crate) struct Run {
     /// Folder for run.json, the tables and report.html; created where it is missing.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Crash at this virtual time as a broken machine would, to try what is around simnet: the exit
+    /// code is 5, and the scenario is kept.
+    #[arg(long, value_name = "TIME")]
+    crash_at: Option<Span>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
@@ -124,6 +128,8 @@ impl Run {
         let threads = threads(self.threads, &file);
         let ran = runner::run_on(threads, &file.scenario, &mut |now| {
             progress::show(&bar, now, started);
+            let is_due = self.crash_at.is_some_and(|at| now.time.0 >= at.0);
+            assert!(!is_due, "--crash-at asked for it");
             !stop.load(Ordering::Relaxed)
         });
         bar.finish_and_clear();

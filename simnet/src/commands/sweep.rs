@@ -5,7 +5,9 @@ use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::Ordering, thread, time
 use clap::Args;
 use serde_json::json;
 use simnet::{
-    output::{WriteError, prepare, sweep_page, write_file, write_table},
+    output::{
+        WriteError, prepare, shown_figures, sweep_page, write_file, write_marked, write_table,
+    },
     plot::short,
     scenario_file::ScenarioFile,
     sweep::{Job, Journal, Row, make_all, plan, summary},
@@ -110,12 +112,16 @@ impl Sweep {
     }
 
     fn write(&self, file: &ScenarioFile, rows: &[Row], planned: usize) -> Result<(), WriteError> {
-        write_table(&self.out, "summary", &summary(rows), &file.out.formats)?;
-        if file.out.report {
-            let page = sweep_page(file, rows, planned);
-            write_file(&self.out.join("report.html"), page.as_bytes())?;
-        }
-        Ok(())
+        let some = format!("{} of {planned} runs are done; the same command goes on.", rows.len());
+        let missing = (rows.len() < planned).then_some(some.as_str());
+        write_marked(&self.out, missing, || {
+            write_table(&self.out, "summary", &summary(rows), &file.out.formats)?;
+            if file.out.report {
+                let page = sweep_page(file, rows, planned);
+                write_file(&self.out.join("report.html"), page.as_bytes())?;
+            }
+            Ok(())
+        })
     }
 
     fn say(&self, file: &ScenarioFile, rows: &[Row], planned: usize) {
@@ -147,21 +153,10 @@ impl Sweep {
     }
 }
 
-/// Figures that a table has where the file names none and checks none.
-const USUAL: [&str; 5] =
-    ["durability", "replicas_proven", "honest_unpaid", "pay_honest_mean", "pay_adverse_mean"];
-
+/// A line for each point of the grid: the means over its seeds of the figures that are shown.
 #[expect(clippy::cast_precision_loss, reason = "a number of seeds")]
-/// A line for each point of the grid: the means over its seeds of the figures that the file names, or
-/// else checks.
 fn means(rows: &[Row], file: &ScenarioFile) -> String {
-    let mut figures: Vec<&str> = file.sweep.figures.iter().map(String::as_str).collect();
-    if figures.is_empty() {
-        figures = file.checks.iter().map(|check| check.kpi.as_str()).collect();
-    }
-    if figures.is_empty() {
-        figures = USUAL.to_vec();
-    }
+    let figures = shown_figures(file);
     let mut points: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows.iter().filter(|row| row.crash.is_none()) {
         match points.iter_mut().find(|(label, _)| *label == row.label()) {

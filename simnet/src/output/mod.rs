@@ -136,6 +136,33 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     })
 }
 
+/// The file in a folder whose results are not whole, which says why.
+pub const PARTIAL: &str = "PARTIAL.txt";
+
+/// Writes results into a folder that is marked as partial until all of them are there; where
+/// `missing` says that they are not all there are, the mark stays and says so.
+///
+/// # Errors
+/// [`WriteError`] naming the file; what was written before is kept, and stays marked.
+pub fn write_marked(
+    dir: &Path,
+    missing: Option<&str>,
+    write: impl FnOnce() -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
+    let mark = dir.join(PARTIAL);
+    let text =
+        "Not all of these results could be written: the disk was full, or simnet was killed.\n";
+    write_file(
+        &mark,
+        missing.map_or(text.to_owned(), |missing| format!("{missing}\n")).as_bytes(),
+    )?;
+    write()?;
+    match missing {
+        Some(_) => Ok(()),
+        None => fs::remove_file(&mark).map_err(|source| WriteError { path: mark, source }),
+    }
+}
+
 /// Writes one table in the formats asked for.
 ///
 /// # Errors
@@ -161,6 +188,20 @@ pub fn write_table(
     Ok(())
 }
 
+/// Figures that a table of many runs has where the file names none and checks none.
+const USUAL: [&str; 5] =
+    ["durability", "replicas_proven", "honest_unpaid", "pay_honest_mean", "pay_adverse_mean"];
+
+/// The figures that a table of many runs has: those that the file names for its sweep, or else
+/// checks, or else the usual ones.
+pub fn shown_figures(file: &ScenarioFile) -> Vec<&str> {
+    let mut figures: Vec<_> = file.sweep.figures.iter().map(String::as_str).collect();
+    if figures.is_empty() {
+        figures = file.checks.iter().map(|check| check.kpi.as_str()).collect();
+    }
+    if figures.is_empty() { USUAL.to_vec() } else { figures }
+}
+
 /// Everything about one run that is over, or was stopped.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished<'a> {
@@ -180,11 +221,21 @@ impl Finished<'_> {
         self.report.holds() && self.judgements.iter().all(|judgement| judgement.holds)
     }
 
-    /// Writes `scenario.toml`, `run.json`, the tables, and `report.html` where it is asked for.
+    /// Writes `scenario.toml`, `run.json`, the tables, and `report.html` where it is asked for; the
+    /// folder of a run that was stopped stays marked as partial.
     ///
     /// # Errors
     /// [`WriteError`] naming the file.
     pub fn write(&self, dir: &Path) -> Result<(), WriteError> {
+        let stopped = format!(
+            "This run was stopped at {} s of virtual time: all of these results are partial.",
+            self.report.time.0 / 1_000_000
+        );
+        let missing = (!self.report.is_complete).then_some(stopped.as_str());
+        write_marked(dir, missing, || self.write_all(dir))
+    }
+
+    fn write_all(&self, dir: &Path) -> Result<(), WriteError> {
         let saved = Saved::new(self);
         write_file(&dir.join("scenario.toml"), self.file.text().as_bytes())?;
         write_file(&dir.join("run.json"), saved.json().as_bytes())?;

@@ -9,7 +9,7 @@ const MAX_NODES: u64 = 4_000_000;
 const MAX_PACKS: u64 = 100_000;
 const MAX_EPOCHS: u64 = 10_000;
 const MAX_BLOCKS: u64 = 1 << 20;
-const MAX_DELAY: u64 = 3_600_000_000;
+const MAX_DELAY: Span = Span::hours(1);
 const MAX_ROUNDS: u64 = 10_000;
 const MAX_MODELS: u64 = 16;
 const MAX_CONSUMERS: u64 = 10_000;
@@ -147,8 +147,6 @@ impl Scenario {
             ("workload.packs", u64::from(self.workload.packs), MAX_PACKS),
             ("workload.pack_max", self.workload.pack_max.0, self.params().holding.max_pack),
             ("epochs", self.epochs, MAX_EPOCHS),
-            ("net.latency", self.net.latency.0, MAX_DELAY),
-            ("chain.block", self.chain.block.0, MAX_DELAY),
             ("chain.epoch_blocks", self.chain.epoch_blocks, MAX_BLOCKS),
             ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
             ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
@@ -179,26 +177,33 @@ impl Scenario {
 
     /// Times are 64 bits of microseconds; what is multiplied must not be cut off.
     fn check_time(&self) -> Checked {
-        let epochs = self.epochs.saturating_add(super::WARM_UP_EPOCHS + 3);
-        let lasts = Span(self.epoch_span().0.saturating_mul(epochs));
-        if lasts > MAX_TIME {
-            return Err(ScenarioError::TooLong { lasts, limit: MAX_TIME });
-        }
+        let limited = [
+            ("net.latency", self.net.latency, MAX_DELAY),
+            ("chain.block", self.chain.block, MAX_DELAY),
+            // A block is mined at a time of its own.
+            ("quantum", self.quantum, self.chain.block),
+        ];
         let spans = [
             ("net.pull", self.net.pull),
             ("churn.session", self.churn.session),
             ("churn.pause", self.churn.pause),
-            ("quantum", self.quantum),
         ];
         let events = self.events.iter();
         let spans = spans.into_iter();
         let spans = spans.chain(events.clone().map(|event| ("event.at", event.at)));
         let spans = spans.chain(events.map(|event| ("event.for", event.lasts)));
         let spans = spans.chain(self.adversaries.iter().map(|plan| ("adversary.from", plan.from)));
-        match spans.into_iter().find(|(_, span)| *span > MAX_TIME) {
-            Some((name, value)) => Err(ScenarioError::TooLate { name, value, limit: MAX_TIME }),
-            None => Ok(()),
+        let spans = spans.map(|(name, span)| (name, span, MAX_TIME));
+        let mut all = limited.into_iter().chain(spans);
+        if let Some((name, value, limit)) = all.find(|(_, span, limit)| span > limit) {
+            return Err(ScenarioError::TooLate { name, value, limit });
         }
+        let epochs = self.epochs.saturating_add(super::WARM_UP_EPOCHS + 3);
+        let lasts = Span(self.epoch_span().0.saturating_mul(epochs));
+        if lasts > MAX_TIME {
+            return Err(ScenarioError::TooLong { lasts, limit: MAX_TIME });
+        }
+        Ok(())
     }
 
     fn check_evening(&self) -> Checked {

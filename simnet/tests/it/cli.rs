@@ -6,17 +6,17 @@ use std::{
     process::{Command, Output},
 };
 
-const TINY: &str = "name = \"tiny\"\nepochs = 1\n[population]\nnodes = 8\n[workload]\npacks = 6\n\
+pub(crate) const TINY: &str = "name = \"tiny\"\nepochs = 1\n[population]\nnodes = 8\n[workload]\npacks = 6\n\
                     contributors = 2\n";
 
-fn simnet(dir: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn simnet(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let ran = Command::new(env!("CARGO_BIN_EXE_simnet")).current_dir(dir).args(args).output();
     let Output { status, stdout, stderr } = ran.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-fn with(text: &str) -> tempfile::TempDir {
+pub(crate) fn with(text: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.toml"), text).unwrap();
     dir

@@ -4,6 +4,7 @@
 mod cli;
 mod closed_forms;
 mod determinism;
+mod exits;
 mod fuzz;
 mod lookups;
 mod outcomes;
