@@ -208,7 +208,8 @@ impl Journal {
     /// The newest finished run of each point of a plan, whichever version of this program made it.
     pub fn newest(&self, jobs: &[Job]) -> Vec<Row> {
         let find = |job: &Job| {
-            let is_of = |row: &&Row| row.seed == job.file.scenario.seed && row.settings == job.settings;
+            let is_of =
+                |row: &&Row| row.seed == job.file.scenario.seed && row.settings == job.settings;
             self.rows.iter().rev().find(is_of).cloned()
         };
         jobs.iter().filter_map(find).collect()

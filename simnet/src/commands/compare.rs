@@ -75,7 +75,10 @@ fn table(differences: &[Difference]) -> String {
             at = Some(&row.at);
         }
         let percent = row.percent.map_or("–".to_owned(), signed);
-        let interval = row.interval.map_or("one seed".to_owned(), |(low, high)| {
+        // No percentage of nothing, and no interval from one seed.
+        let (a, b) = row.seeds;
+        let without = if a.min(b) > 1 { "–" } else { "one seed" };
+        let interval = row.interval.map_or(without.to_owned(), |(low, high)| {
             format!("{} to {}", signed(low), signed(high))
         });
         let mark = if row.is_sure() { "*" } else { "" };
@@ -89,7 +92,9 @@ fn table(differences: &[Difference]) -> String {
             ),
         );
     }
-    line(&mut text, "\n* the interval leaves out zero");
+    if differences.iter().any(Difference::is_sure) {
+        line(&mut text, "\n* the interval leaves out zero");
+    }
     text
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{COMMIT, Saved, run_plots, screen::quantum_note, sweep_plots};
+use super::{COMMIT, Saved, run_plots, screen::quantum_note, shown_figures, sweep_plots};
 use crate::{
     plot::{Plot, STYLE, escape, short},
     report::KPIS,
@@ -68,24 +68,24 @@ pub fn page(run: &Saved) -> String {
 }
 
 fn mark(holds: bool) -> &'static str {
-    if holds { "<td class=\"ok\">holds</td>" } else { "<td class=\"fail\">FAILS</td>" }
+    if holds { "<b class=\"ok\">holds</b>" } else { "<b class=\"fail\">FAILS</b>" }
 }
 
 fn held(page: &mut Page, run: &Saved) {
-    page.put(format_args!("<section><h2>What has to hold</h2><table>"));
+    page.put(format_args!("<section><h2>What has to hold</h2><ul class=\"held\">"));
     for assertion in &run.assertions {
         let value = assertion.value.map_or("no value".to_owned(), short);
         page.put(format_args!(
-            "<tr><td><code>{}</code> {}, is {value}</td>{}</tr>",
+            "<li>{} <code>{}</code> {}, is {value}",
+            mark(assertion.holds),
             escape(&assertion.kpi),
-            escape(&assertion.wanted),
-            mark(assertion.holds)
+            escape(&assertion.wanted)
         ));
     }
     for check in &run.checks {
-        page.put(format_args!("<tr><td>{}</td>{}</tr>", escape(&check.name), mark(check.holds)));
+        page.put(format_args!("<li>{} {}", mark(check.holds), escape(&check.name)));
     }
-    page.put(format_args!("</table>"));
+    page.put(format_args!("</ul>"));
     for finding in &run.findings {
         page.put(format_args!("<p class=\"fail\">{}</p>", escape(finding)));
     }
@@ -97,7 +97,8 @@ fn figures(page: &mut Page, run: &Saved) {
         "<section><h2>Key figures</h2><table><tr><th>figure<th>what it says<th class=\"num\">value\
          <th>unit</tr>"
     ));
-    for kpi in &run.kpis {
+    let (given, absent): (Vec<_>, Vec<_>) = run.kpis.iter().partition(|kpi| kpi.value.is_some());
+    for kpi in given {
         let words = KPIS.iter().find(|words| words.name == kpi.name);
         page.put(format_args!(
             "<tr><td><code class=\"name\">{}</code><td class=\"soft\">{}<td class=\"num\">{}<td>{}</tr>",
@@ -107,7 +108,13 @@ fn figures(page: &mut Page, run: &Saved) {
             escape(&kpi.unit)
         ));
     }
-    page.put(format_args!("</table></section>"));
+    page.put(format_args!("</table>"));
+    if !absent.is_empty() {
+        let names: Vec<_> = absent.iter().map(|kpi| escape(&kpi.name)).collect();
+        let names = names.join(", ");
+        page.put(format_args!("<p class=\"soft\">Nothing to take these from: {names}.</p>"));
+    }
+    page.put(format_args!("</section>"));
 }
 
 fn facts(page: &mut Page, run: &Saved) {
@@ -132,7 +139,10 @@ fn facts(page: &mut Page, run: &Saved) {
         cost.held()
     ));
     let scenario = toml::to_string(&run.scenario).unwrap_or_default();
-    page.put(format_args!("<section><h2>Scenario</h2><pre>{}</pre></section>", escape(&scenario)));
+    page.put(format_args!(
+        "<section><h2>Scenario</h2><pre class=\"keys\">{}</pre></section>",
+        escape(&scenario)
+    ));
 }
 
 /// The page of a sweep of a file of which these runs are done.
@@ -149,7 +159,7 @@ pub fn sweep_page(file: &ScenarioFile, rows: &[Row], planned: usize) -> String {
         ));
     }
     page.plots(&sweep_plots(rows, &file.sweep.figures));
-    runs(&mut page, rows);
+    runs(&mut page, file, rows);
     page.put(format_args!(
         "<section><h2>To repeat it</h2><p>simnet {} {}</p><pre>{}</pre></section>",
         env!("CARGO_PKG_VERSION"),
@@ -159,8 +169,9 @@ pub fn sweep_page(file: &ScenarioFile, rows: &[Row], planned: usize) -> String {
     page.finish()
 }
 
-/// One line per run, with the figures that differ between runs; the others are said once.
-fn runs(page: &mut Page, rows: &[Row]) {
+/// One line per run, with the figures of [`shown_figures`]; those that are the same in all are said
+/// once.
+fn runs(page: &mut Page, file: &ScenarioFile, rows: &[Row]) {
     let values = |name: &str| -> Vec<Option<f64>> {
         let of = |row: &Row| row.kpis.iter().find(|kpi| kpi.name == name).and_then(|kpi| kpi.value);
         rows.iter().map(of).collect()
@@ -170,14 +181,17 @@ fn runs(page: &mut Page, rows: &[Row]) {
         .iter()
         .map(|kpi| (kpi.name.as_str(), values(&kpi.name)))
         .partition(|(_, values)| values.windows(2).any(|pair| pair[0] != pair[1]));
+    let shown = shown_figures(file);
+    let shown = shown.iter().map(|name| (*name, values(name)));
+    let shown: Vec<_> = shown.filter(|(_, values)| values.iter().any(Option::is_some)).collect();
     page.put(format_args!("<section><h2>All runs</h2><table><tr><th>parameters<th>seed"));
-    for (name, _) in &varied {
+    for (name, _) in &shown {
         page.put(format_args!("<th class=\"num\">{}", escape(name)));
     }
     page.put(format_args!("<th>checks</tr>"));
     for (at, row) in rows.iter().enumerate() {
         page.put(format_args!("<tr><td>{}<td>{}", escape(&row.label()), row.seed));
-        for (_, values) in &varied {
+        for (_, values) in &shown {
             page.put(format_args!(
                 "<td class=\"num\">{}",
                 values[at].map_or("–".to_owned(), short)
@@ -188,6 +202,11 @@ fn runs(page: &mut Page, rows: &[Row]) {
         page.put(format_args!("<td{}</tr>", outcome(row.holds, &broken)));
     }
     page.put(format_args!("</table>"));
+    if varied.iter().any(|(name, _)| !shown.iter().any(|(known, _)| known == name)) {
+        page.put(format_args!(
+            "<p class=\"soft\">summary.csv and summary.parquet have all figures of each run.</p>"
+        ));
+    }
     let same = same.iter().filter_map(|(name, values)| {
         Some(format!("{name} {}", short(values.first().copied().flatten()?)))
     });

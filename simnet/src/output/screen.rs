@@ -74,23 +74,28 @@ fn kinds_table(text: &mut String, report: &Report) {
     line(
         text,
         format_args!(
-            "  {:>8}  {:>6}  {:>14}  {:>14}  {:>14}",
+            "  {:<20}  {:>6}  {:>14}  {:>14}  {:>14}",
             "kind", "nodes", "earned", "paid", "mean paid"
         ),
     );
     for row in &report.kinds {
         let [earned, paid, mean] = [row.earned, row.paid, row.mean].map(open);
         let (kind, nodes) = (row.kind, row.nodes);
-        line(text, format_args!("  {kind:>8}  {nodes:>6}  {earned:>14}  {paid:>14}  {mean:>14}"));
+        line(text, format_args!("  {kind:<20}  {nodes:>6}  {earned:>14}  {paid:>14}  {mean:>14}"));
     }
 }
 
 fn kpis_table(text: &mut String, report: &Report) {
     line(text, format_args!("\nkey figures"));
     for kpi in &report.kpis {
-        let value = kpi.value.map_or("–".to_owned(), short);
-        let (name, unit) = (kpi.name, kpi.unit);
+        let Some(value) = kpi.value else { continue };
+        let (name, value, unit) = (kpi.name, short(value), kpi.unit);
         line(text, format_args!("  {name:<28} {value:>10}  {unit}"));
+    }
+    let absent = report.kpis.iter().filter(|kpi| kpi.value.is_none()).count();
+    if absent > 0 {
+        let about = "have nothing here to be taken from; `simnet explain` lists all";
+        line(text, format_args!("  {absent} others {about}"));
     }
 }
 

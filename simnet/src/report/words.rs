@@ -72,7 +72,8 @@ pub const KPIS: &[KpiWords] = &[
     kpi(
         "cost_per_gib_month",
         "USD",
-        "What all operators spend on power, wear and upload, per GiB that is proven for a month.",
+        "What all operators spend on power, wear and upload, per GiB that is proven for a month. Small \
+         packs make it large: a node costs the same however little it holds.",
     ),
     kpi(
         "attack_profit",

@@ -94,7 +94,12 @@ pub struct Judgement {
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.value.map_or("has no value".to_owned(), |value| format!("is {value}"));
+        // Six decimals where they say enough.
+        let rounded = |value: f64| {
+            if value.abs() < 1e-3 { value } else { (value * 1e6).round() / 1e6 }
+        };
+        let said = |value| format!("is {}", rounded(value));
+        let value = self.value.map_or("has no value".to_owned(), said);
         write!(f, "{} {value}, wanted {}", self.kpi, self.wanted)
     }
 }
