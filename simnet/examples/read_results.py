@@ -34,7 +34,7 @@ print(runs[parameters + ["seed", "durability", "replicas_proven", "honest_unpaid
 
 # %% the mean over seeds at each point of the grid, and how far seeds lie apart
 points = parameters or ["seed"]
-figures = runs.groupby(points)[["replicas_proven", "honest_unpaid"]]
+figures = runs.groupby(points, sort=False)[["replicas_proven", "honest_unpaid"]]
 print(figures.agg(["mean", "std"]))
 
 # %% a plot, where matplotlib is there
