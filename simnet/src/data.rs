@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, fmt, fs, path::Path, sync::LazyLock};
 use protocol::{Hash, hash::blake3};
 use serde::{Deserialize, Serialize};
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("latency.toml", include_str!("../data/latency.toml")),
     ("population.toml", include_str!("../data/population.toml")),
     ("costs.toml", include_str!("../data/costs.toml")),
     ("compute.toml", include_str!("../data/compute.toml")),
+    ("traffic.toml", include_str!("../data/traffic.toml")),
 ];
 
 /// How a figure came about.

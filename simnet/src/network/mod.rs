@@ -3,7 +3,7 @@
 //! - **Delay** between two nodes: the [`Underlay`]'s, varied by up to the share `jitter`, uniformly,
 //!   both ways. Through a relay it is two delays and a typical one.
 //! - **Gossip** (gossipsub with a mesh of [`MESH`]): a receiver is `h` hops away, where a share
-//!   `MESH · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop leads through a node
+//!   `flood · (MESH-1)^(h-1) / N` of all receivers is at distance `h`; each hop leads through a node
 //!   drawn at random, the nearer of [`CHOICES`] (the last one of all [`MESH`] neighbours), since the
 //!   first copy of a message wins, and costs its delay and [`HOP_MICROS`] of validation. A share
 //!   `loss` of receivers misses a message altogether.
@@ -93,7 +93,7 @@ impl Network {
             pull: scenario.net.pull.0,
             relay: scenario.net.relay_mbit,
             tables: tables(scenario),
-            hops: hop_quantiles(u64::from(nodes)),
+            hops: hop_quantiles(u64::from(nodes), scenario.net.flood.into()),
             eclipsed: Vec::new(),
         }
     }
@@ -278,9 +278,9 @@ fn share_of(value: u64, share: f64) -> u64 {
 }
 
 /// Cumulative shares of receivers within 1, 2, … hops, in units of 2⁻³², without the last.
-fn hop_quantiles(nodes: u64) -> Vec<u64> {
+fn hop_quantiles(nodes: u64, first: u64) -> Vec<u64> {
     let mut quantiles = Vec::new();
-    let (mut ring, mut reached) = (MESH, MESH);
+    let (mut ring, mut reached) = (first, first);
     while reached < nodes.saturating_sub(1) {
         quantiles.push((reached << 32) / nodes);
         ring = ring.saturating_mul(MESH - 1);

@@ -159,6 +159,16 @@ pub const KPIS: &[KpiWords] = &[
         "share of lookups",
         "Lookups that found nobody who answers, or took longer than a minute.",
     ),
+    kpi("records_per_epoch", "records", "Records that went out in an epoch, on average."),
+    kpi(
+        "bytes_per_node",
+        "bytes per epoch",
+        "What a node sends and receives in an epoch, headers and all, on average without the first \
+         epoch.",
+    ),
+    kpi("bytes_control", "bytes per epoch", "Of these, gossip, pull sync and connections."),
+    kpi("bytes_data", "bytes per epoch", "Of these, blobs."),
+    kpi("bytes_chain", "bytes per epoch", "Of these, the chain's RPC."),
     kpi(
         "reorg_stops",
         "stops per node",

@@ -61,6 +61,7 @@ impl Scenario {
             ("net.down_mbit", self.net.down_mbit),
             ("net.up_mbit", self.net.up_mbit),
             ("net.relay_mbit", self.net.relay_mbit),
+            ("net.flood", self.net.flood.into()),
             ("economics.disk_years", self.economics.disk_years),
             ("economics.hardware_years", self.economics.hardware_years),
             ("churn.shape", self.churn.shape),

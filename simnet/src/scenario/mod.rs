@@ -133,6 +133,9 @@ pub struct Net {
     pub relay_mbit: f64,
     /// How a node finds the address of one that it fetches from.
     pub dht: Dht,
+    /// Peers to which an author sends its own records at once; the daemon's gossip takes all that it
+    /// is connected to (flood publishing), 64 at most.
+    pub flood: u32,
     /// Hand every record and block to every machine, also where that changes nothing. Slow, with the
     /// same outputs: what the short cuts are tested against.
     pub deliver_all: bool,
@@ -330,6 +333,7 @@ impl Default for Net {
             punched: 0.7,
             relay_mbit: 4.0,
             dht: Dht::None,
+            flood: 8,
             deliver_all: false,
         }
     }

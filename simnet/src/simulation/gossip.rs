@@ -65,6 +65,7 @@ impl Simulation {
     fn spread(&mut self, record: u32) {
         let Some(entry) = self.records.get(record) else { return };
         let (author, verified) = (entry.author, Arc::clone(&entry.record));
+        self.traffic.count_record(self.chain.view().epoch(), &verified);
         self.sample_delays(record, author);
         match audience(self.chain.view(), &verified) {
             Audience::Accounts(accounts) if !self.scenario.net.deliver_all => {

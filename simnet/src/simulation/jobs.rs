@@ -79,6 +79,7 @@ impl Simulation {
             Some(_) => {
                 self.tally.fetched_bytes += bytes;
                 self.spend_upload(from, bytes);
+                self.traffic.count_fetch(self.chain.view().epoch(), bytes);
             }
             None => self.tally.lost_transfers += 1,
         }

@@ -36,6 +36,7 @@ pub(super) fn all(
     kpis.extend(simulation.work_figures());
     let among = if simulation.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
     kpis.extend(simulation.lookups.figures());
+    kpis.extend(simulation.traffic_figures());
     kpis.push(ratio("reorg_stops", totals.reorg_stops, among as u64));
     let shift = (simulation.scenario.quantum.0 > 1).then_some(totals.quantum_shift / 1_000.0);
     kpis.push(Kpi::new("quantum_shift", shift));

@@ -24,6 +24,7 @@ mod settling;
 mod setup;
 mod takings;
 mod times;
+mod traffic;
 mod training;
 mod watch;
 mod window;
@@ -220,6 +221,7 @@ pub struct Simulation {
     lookups: lookups::Lookups,
     /// How long nodes fetched packs.
     retrievals: times::Times,
+    traffic: traffic::Traffic,
     watch: Option<watch::Watch>,
 }
 
@@ -366,6 +368,7 @@ impl Simulation {
         self.count_offline();
         let mined = self.chain.mine(self.now);
         self.tally.transactions += mined.transactions;
+        self.traffic.count_transactions(self.chain.view().epoch(), mined.transactions);
         self.tally.reverted += mined.reverted;
         self.tally.gas += mined.gas;
         mined.read.iter().for_each(|block| self.read_block(&block.events, block.header.number));

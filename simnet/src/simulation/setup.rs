@@ -47,11 +47,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
     let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
     let mut gangs = gangs(&scenario, parts.adversaries);
-    let is_staked = |index: usize| {
-        let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
-        plan.is_none_or(|plan| plan.kind != AdversaryKind::SybilUnstaked)
-    };
-    let accounts = register(&mut chain, &scenario, &ids, &data, is_staked)?;
+    let accounts = register(&mut chain, &scenario, &ids, &data, stakers(&scenario, &roles))?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
@@ -101,6 +97,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         reorgs: super::reorgs::Reorgs::default(),
         lookups: super::lookups::Lookups::default(),
         retrievals: super::times::Times::default(),
+        traffic: super::traffic::Traffic::default(),
         watch: None,
         scenario,
     };
@@ -281,6 +278,14 @@ fn registration(id: &Identity) -> Transaction {
 const fn without_node(owner: EvmAddress) -> Transaction {
     let (operator, payout) = (owner, owner);
     Transaction::Register { owner, operator, payout, node: NodeId::ZERO, binding: [0; 64] }
+}
+
+/// Whether the node of an index has a stake.
+fn stakers(scenario: &Scenario, roles: &[Role]) -> impl Fn(usize) -> bool {
+    |index| {
+        let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
+        plan.is_none_or(|plan| plan.kind != AdversaryKind::SybilUnstaked)
+    }
 }
 
 /// Registers nodes, contributors and model developers, and stakes for the nodes; accounts by owner.

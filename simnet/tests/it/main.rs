@@ -13,6 +13,7 @@ mod reorgs;
 mod results;
 mod scenario;
 mod scenario_file;
+mod traffic;
 mod trouble;
 mod work;
 

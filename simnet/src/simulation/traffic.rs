@@ -1,0 +1,149 @@
+//! How many bytes nodes send and receive: what moves is counted by epoch while it does, and priced
+//! afterwards with the overheads of `data/traffic.toml`. Nothing here changes what happens.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    Epoch,
+    codec::Wire as _,
+    message::{Answer, Request},
+    record::VerifiedRecord,
+    sync::{PARTS, Part, Sum},
+};
+
+use super::Simulation;
+use crate::{data::shipped, kernel::real, network::MESH, report::Kpi, scenario::WARM_UP_EPOCHS};
+
+/// What moved in one epoch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moved {
+    records: u64,
+    record_bytes: u64,
+    fetches: u64,
+    fetched_bytes: u64,
+    transactions: u64,
+}
+
+/// What moved so far.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    by_epoch: BTreeMap<Epoch, Moved>,
+}
+
+/// Bytes of a node in an epoch, both ways.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bytes {
+    chain: f64,
+    control: f64,
+    data: f64,
+}
+
+impl Bytes {
+    fn all(self) -> f64 {
+        self.chain + self.control + self.data
+    }
+}
+
+impl Traffic {
+    pub(super) fn count_record(&mut self, epoch: Epoch, record: &VerifiedRecord) {
+        let bytes = record.signed().to_bytes().len() as u64;
+        let moved = self.by_epoch.entry(epoch).or_default();
+        moved.records += 1;
+        moved.record_bytes += bytes;
+    }
+
+    pub(super) fn count_fetch(&mut self, epoch: Epoch, bytes: u64) {
+        let moved = self.by_epoch.entry(epoch).or_default();
+        moved.fetches += 1;
+        moved.fetched_bytes += bytes;
+    }
+
+    pub(super) fn count_transactions(&mut self, epoch: Epoch, transactions: u64) {
+        self.by_epoch.entry(epoch).or_default().transactions += transactions;
+    }
+}
+
+impl Simulation {
+    /// Records and bytes per epoch, on average over the measured epochs but the first, in which the
+    /// network is still forming.
+    pub(super) fn traffic_figures(&self) -> [Kpi; 5] {
+        let steady = WARM_UP_EPOCHS + 1..=self.last_epoch().0;
+        let measured = self.traffic.by_epoch.iter().filter(|(epoch, _)| steady.contains(&epoch.0));
+        let priced: Vec<_> = measured.map(|(_, moved)| (*moved, self.price(moved))).collect();
+        let mean = |of: &dyn Fn(&(Moved, Bytes)) -> f64| {
+            let sum: f64 = priced.iter().map(of).sum();
+            (!priced.is_empty()).then(|| sum / real(priced.len() as u64))
+        };
+        [
+            Kpi::new("records_per_epoch", mean(&|(moved, _)| real(moved.records))),
+            Kpi::new("bytes_per_node", mean(&|(_, bytes)| bytes.all())),
+            Kpi::new("bytes_control", mean(&|(_, bytes)| bytes.control)),
+            Kpi::new("bytes_data", mean(&|(_, bytes)| bytes.data)),
+            Kpi::new("bytes_chain", mean(&|(_, bytes)| bytes.chain)),
+        ]
+    }
+
+    /// The bytes of a mean node for what moved in an epoch. Each byte counts at both of its ends;
+    /// the chain is no node.
+    fn price(&self, moved: &Moved) -> Bytes {
+        let nodes = real(self.nodes.len() as u64);
+        let chain = &self.scenario.chain;
+        let blocks = real(chain.epoch_blocks);
+        let seconds = blocks * real(chain.block.0) / 1e6;
+        let peers = (nodes - 1.0).min(of_daemon("connections"));
+        let control = self.gossip(moved, peers) * 2.0 / nodes
+            + seconds * self.sync_rate()
+            + seconds * peers * overhead("connection");
+        let data = (real(moved.fetches) * overhead("fetch")
+            + real(moved.fetched_bytes) * of_packets("bulk"))
+            * 2.0
+            / nodes;
+        // A look takes a round trip, and the next one comes a pause later.
+        let (least, most) = (of_daemon("look-least"), of_daemon("look-most"));
+        let pause = (seconds / blocks * of_daemon("look-share")).clamp(least, most);
+        let trip = 2.0 * real(self.network.underlay().typical()) / 1e6;
+        let looks = seconds / (pause + trip);
+        let chain = looks * overhead("look")
+            + blocks * overhead("block")
+            + real(moved.transactions) / nodes * overhead("transaction");
+        Bytes { chain, control, data }
+    }
+
+    /// Bytes of all copies of the records, and of what tells of them (gossipsub 1.1, flood
+    /// publishing and IHAVE).
+    fn gossip(&self, moved: &Moved, peers: f64) -> f64 {
+        let receivers = real(self.nodes.len() as u64) - 1.0;
+        let mesh = real(MESH).min(peers);
+        let flood = f64::from(self.scenario.net.flood).min(peers);
+        // Everybody passes a message to its mesh but not back; who has it from an author outside of
+        // its mesh passes it to all of that.
+        let copies = flood + receivers * (mesh - 1.0) + (flood - mesh).max(0.0);
+        let envelope = of_packets("message") + of_packets("gossip");
+        let sent = copies * (real(moved.record_bytes) + real(moved.records) * envelope);
+        let others = peers - mesh;
+        let told = others.min((others * of_daemon("gossip-factor")).max(6.0));
+        let mentions = of_daemon("gossip-history") * told * (receivers + 1.0);
+        sent + real(moved.records) * mentions * of_packets("ihave")
+    }
+
+    /// Bytes per second of pull sync where nobody lacks anything: a node asks, and is asked as often.
+    fn sync_rate(&self) -> f64 {
+        let question = Request::Sums { epoch: Epoch(0), part: Part::ALL }.to_bytes().len();
+        let answer = Answer::Sums(vec![Sum { count: 0, digest: [0; 16] }; PARTS]).to_bytes().len();
+        let exchange = real((question + answer) as u64) + overhead("question");
+        let rounds = 1e6 / real(self.scenario.net.pull.0.max(1));
+        2.0 * rounds * of_daemon("sync-epochs") * exchange
+    }
+}
+
+fn of_daemon(value: &str) -> f64 {
+    shipped("traffic-daemon", value)
+}
+
+fn of_packets(value: &str) -> f64 {
+    shipped("traffic-packets", value)
+}
+
+fn overhead(value: &str) -> f64 {
+    shipped("traffic-overheads", value)
+}

@@ -1,0 +1,48 @@
+//! What nodes send and receive.
+
+use simnet::{Scenario, report::Report};
+
+use crate::{faultless, run, sized, with};
+
+fn moved(change: impl FnOnce(&mut Scenario)) -> Report {
+    run(with(sized(60, 2, 40, 2), |s| {
+        faultless(s);
+        s.net.jitter = 0.0;
+        change(s);
+    }))
+}
+
+fn kpi(report: &Report, name: &str) -> f64 {
+    report.kpis.iter().find(|kpi| kpi.name == name).unwrap().value.unwrap()
+}
+
+#[test]
+fn traffic_grows_with_what_moves_and_its_parts_are_all_of_it() {
+    let few = moved(|_| {});
+    let parts = ["bytes_control", "bytes_data", "bytes_chain"].map(|name| kpi(&few, name));
+    let all = kpi(&few, "bytes_per_node");
+    assert!((parts.iter().sum::<f64>() - all).abs() < 1.0, "{parts:?} of {all}");
+    // Sixty nodes commit and prove, and each proof is audited.
+    let auditors = f64::from(few.scenario.holding.auditors);
+    let records = kpi(&few, "records_per_epoch");
+    assert!((records - 60.0 * (2.0 + auditors)).abs() < 6.0, "{records}");
+    let many = moved(|s| s.holding.auditors *= 3);
+    assert!(kpi(&many, "bytes_control") > kpi(&few, "bytes_control"));
+    assert!(kpi(&many, "bytes_data") > 1.5 * kpi(&few, "bytes_data"), "each fetches the openings");
+    let slow = moved(|s| s.chain.epoch_blocks *= 2);
+    let ratio = kpi(&slow, "bytes_chain") / kpi(&few, "bytes_chain");
+    assert!((1.8..=2.0).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn who_floods_to_everybody_reaches_them_in_one_hop() {
+    let slowest = |report: &Report| {
+        let delivery = report.histograms.iter().find(|h| h.name == "delivery_time").unwrap();
+        delivery.bins.last().unwrap().0
+    };
+    // A delay of 80 ms and half a millisecond of validation; a bin is 1.6 % wide.
+    let flooded = slowest(&moved(|s| s.net.flood = 64));
+    assert!(flooded < 80.5 * 1.017, "{flooded}");
+    let meshed = slowest(&moved(|_| {}));
+    assert!((161.0..161.0 * 1.017).contains(&meshed), "{meshed}");
+}
