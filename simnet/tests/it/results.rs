@@ -125,7 +125,7 @@ fn a_sweep_goes_on_where_it_was_stopped_and_gives_the_same_rows() {
     let table = summary(&rows);
     assert_eq!(table.rows(), 4);
     let plots = sweep_plots(&rows, &["retrieval_p99".to_owned()]);
-    assert_eq!(plots[0].0, "retrieval_p99");
+    assert_eq!(plots[0].0, "retrieval-p99");
     let mut names: Vec<_> = plots.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "one file each: {names:?}");
