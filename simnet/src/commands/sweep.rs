@@ -56,11 +56,12 @@ impl Sweep {
         write_file(&self.out.join("sweep.toml"), file.text().as_bytes())?;
         let failed = self.make(&open, threads, &mut journal)?;
         let rows = journal.of(&jobs);
-        self.write(&file, &rows, jobs.len())?;
+        let written = self.write(&file, &rows, jobs.len());
         self.say(&file, &rows, jobs.len());
         if let Some(error) = failed {
             return Err(error.into());
         }
+        written?;
         Ok(if rows.iter().any(|row| row.crash.is_some()) {
             End::Crashed
         } else if rows.iter().any(|row| !row.holds) {

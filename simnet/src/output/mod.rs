@@ -152,10 +152,12 @@ pub fn write_marked(
     let mark = dir.join(PARTIAL);
     let text =
         "Not all of these results could be written: the disk was full, or simnet was killed.\n";
-    write_file(
-        &mark,
-        missing.map_or(text.to_owned(), |missing| format!("{missing}\n")).as_bytes(),
-    )?;
+    let text = missing.map_or(text.to_owned(), |missing| format!("{missing}\n"));
+    if let Err(error) = write_file(&mark, text.as_bytes()) {
+        // A full disk often still takes a name, and an empty mark is one.
+        let _ = fs::File::create(&mark);
+        return Err(error);
+    }
     write()?;
     match missing {
         Some(_) => Ok(()),
