@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::{StreamExt as _, stream};
 use protocol::chain::{ChainView, Settlement, Transaction};
 use protocol::limits::MAX_OPENINGS_BYTES;
 use protocol::node::{Done, Failure};
@@ -12,6 +13,9 @@ use protocol::{AccountId, Amount, Epoch, NodeId};
 
 use super::blobs::Blobs;
 use super::pool::Pool;
+
+/// Openings that a settlement fetches at once.
+const FETCHES: usize = 16;
 
 /// Outcomes by epoch, and how they come about.
 #[derive(Debug, Clone)]
@@ -90,12 +94,15 @@ impl Settler {
                 _ => None,
             })
             .collect();
-        for (account, body) in proofs {
+        let fetches = proofs.into_iter().map(|(account, body)| {
             let limit = u64::from(body.length).min(MAX_OPENINGS_BYTES as u64);
             let from: Vec<NodeId> = chain.account(account).map(|a| a.node).into_iter().collect();
+            async move { (body.openings, self.blobs.obtain(body.openings, limit, &from).await) }
+        });
+        for (openings, found) in together(fetches).await {
             // Openings that nobody has any more leave their holder unpaid.
-            if let Ok(bytes) = self.blobs.obtain(body.openings, limit, &from).await {
-                evidence.openings.insert(body.openings, bytes.to_vec());
+            if let Ok(bytes) = found {
+                evidence.openings.insert(openings, bytes.to_vec());
             }
         }
         evidence
@@ -156,5 +163,34 @@ impl Settler {
                 count,
                 path,
             }))
+    }
+}
+
+/// What all of them give. One after the other they would take some round trips each: of fifty nodes
+/// that are 200 ms apart, longer than an epoch of 48 s.
+async fn together<T>(fetches: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(fetches).buffer_unordered(FETCHES).collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_fetch_does_not_wait_for_another() {
+        let (all_have_begun, count) = (Barrier::new(FETCHES), 2 * FETCHES);
+        let fetches = (0..count).map(async |_| all_have_begun.wait().await);
+        let long = async {
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = together(fetches) => assert_eq!(done.len(), count),
+            () = long => panic!("none ended"),
+        }
     }
 }
