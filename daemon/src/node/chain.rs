@@ -4,6 +4,7 @@
 //! RPC that is slow or down never blocks the node. What fails for want of a connection is tried
 //! again; what reverts is dropped with the reason, since the machine looks at the view and asks anew.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::{Health, Offline};
 
-/// Between two looks at the chain.
-const POLL: Duration = Duration::from_millis(250);
+/// Between two looks at the chain: an eighth of the time between two blocks, within these bounds.
+const POLL: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(2);
 /// Between two tries when the RPC does not answer.
 const RETRY: Duration = Duration::from_secs(2);
 /// Transactions that wait.
@@ -126,13 +127,16 @@ pub(crate) fn follow(
     let (out, blocks) = mpsc::channel(4);
     let first = deployment.genesis_block;
     let mut last: Option<BlockHeader> = None;
+    let mut pause = *POLL.start();
     tokio::spawn(async move {
         let work = async {
             loop {
                 match read_after(&client, last, first).await {
-                    Ok(page) if page.blocks.is_empty() => tokio::time::sleep(POLL).await,
+                    Ok(page) if page.blocks.is_empty() => tokio::time::sleep(pause).await,
                     Ok(page) => {
-                        last = page.blocks.last().map(|(header, _)| *header).or(last);
+                        let newest = page.blocks.last().map(|(header, _)| *header);
+                        pause = last.zip(newest).map_or(pause, |(one, next)| pace(&one, &next));
+                        last = newest.or(last);
                         if out.send(page).await.is_err() {
                             return;
                         }
@@ -151,6 +155,13 @@ pub(crate) fn follow(
         stop.run_until_cancelled(work).await;
     });
     blocks
+}
+
+/// How long to wait between two looks at a chain that had one of these blocks and later the other.
+fn pace(before: &BlockHeader, newest: &BlockHeader) -> Duration {
+    let blocks = newest.number.0.saturating_sub(before.number.0).max(1);
+    let millis = newest.timestamp.0.saturating_sub(before.timestamp.0) / blocks;
+    Duration::from_millis(millis / 8).clamp(*POLL.start(), *POLL.end())
 }
 
 /// Why the next blocks are not there.
@@ -194,4 +205,25 @@ async fn read_after(
         blocks.remove(0);
     }
     Ok(Blocks { blocks, is_head })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Digest, Timestamp};
+
+    use super::*;
+
+    fn header(number: u64, seconds: u64) -> BlockHeader {
+        let (number, timestamp) = (BlockNumber(number), Timestamp(seconds * 1_000));
+        BlockHeader { number, hash: Digest::ZERO, timestamp }
+    }
+
+    #[test]
+    fn a_slow_chain_is_looked_at_less_often() {
+        let paces = [(1, 1), (1, 2), (1, 12), (3, 36), (1, 600)].map(|(blocks, seconds)| {
+            pace(&header(7, 100), &header(7 + blocks, 100 + seconds)).as_millis()
+        });
+        assert_eq!(paces, [250, 250, 1_500, 1_500, 2_000]);
+        assert_eq!(pace(&header(7, 100), &header(7, 90)).as_millis(), 250);
+    }
 }
