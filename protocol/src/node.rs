@@ -210,7 +210,7 @@ impl Node {
             Pending::Infer(request) => self.on_inferred(chain, request, done),
             Pending::AuditAttribution(record) => self.on_attribution_judged(&record, &done),
             Pending::Settle(epoch) => self.on_settled(chain, epoch, done),
-            Pending::Verify(epoch, id) => self.on_verified(chain, epoch, id, &done),
+            Pending::Verify(epoch, id) => self.on_verified(chain, epoch, id, done),
         }
     }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream};
 use protocol::chain::{ChainView, Settlement, Transaction};
 use protocol::limits::MAX_OPENINGS_BYTES;
 use protocol::node::{Done, Failure};
-use protocol::record::{Body, Verdict};
+use protocol::record::Body;
 use protocol::settle::{Evidence, Outcome, settle, verify};
 use protocol::{AccountId, Amount, Epoch, NodeId};
 
@@ -137,8 +137,8 @@ impl Settler {
 
     pub(crate) async fn check(&self, chain: &Arc<ChainView>, settlement: &Settlement) -> Done {
         match self.confirmed(chain, settlement).await {
-            Ok(_) => Done::Judged(Verdict::Pass),
-            Err(Failure::Invalid) => Done::Judged(Verdict::Fail),
+            Ok(outcome) => Done::Verified(Some(outcome.uses.clone())),
+            Err(Failure::Invalid) => Done::Verified(None),
             Err(failure) => Done::Failed(failure),
         }
     }

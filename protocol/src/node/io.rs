@@ -195,6 +195,8 @@ pub enum Done {
     Inferred(AttributionBody),
     /// The settlement of an epoch, and the uses that its hash stands for.
     Settled(Settlement, Vec<DatanetUse>),
+    /// The uses that a settlement's hash stands for, taken from its log; nothing if it is wrong.
+    Verified(Option<Vec<DatanetUse>>),
     /// It could not be done.
     Failed(Failure),
 }

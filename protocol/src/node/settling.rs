@@ -7,7 +7,6 @@ use crate::{
     chain::{ChainView, DatanetUse, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Digest, Epoch},
-    record::Verdict,
 };
 
 /// How many nodes, by rank, recompute a proposal that is not their own.
@@ -74,9 +73,7 @@ impl Node {
                 let is_own = state.proposer == self.account;
                 let is_watched = self.settling.watched == Some(id);
                 if !is_own && rank <= WATCHERS && !is_watched {
-                    self.settling.is_busy = true;
-                    let job = Job::Verify { settlement: state.settlement };
-                    self.start(Pending::Verify(epoch, id), job);
+                    self.verify(epoch, state);
                     return;
                 }
                 if self.settling.distrusted == Some(id) {
@@ -85,7 +82,7 @@ impl Node {
                 }
                 // While an objection waits for the arbiter nobody can make it final.
                 if state.objector.is_none() && now.0 > ripe_at(chain, state, rank, is_own) {
-                    self.finalise(epoch, state.settlement.uses, now);
+                    self.finalise(epoch, state, now);
                 }
             }
         }
@@ -137,18 +134,23 @@ impl Node {
         }
     }
 
-    fn finalise(&mut self, epoch: Epoch, wanted: Digest, now: BlockNumber) {
-        let uses = match &self.settling.uses {
-            Some((hash, uses)) if *hash == wanted => uses.clone(),
-            // The list that the hash stands for is recomputed with the settlement itself.
-            _ => {
-                self.settling.is_busy = true;
-                self.start(Pending::Settle(epoch), Job::Settle { epoch });
-                return;
+    fn verify(&mut self, epoch: Epoch, state: &SettlementState) {
+        self.settling.is_busy = true;
+        let job = Job::Verify { settlement: state.settlement };
+        self.start(Pending::Verify(epoch, state.id), job);
+    }
+
+    fn finalise(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
+        match &self.settling.uses {
+            Some((hash, uses)) if *hash == state.settlement.uses => {
+                let uses = uses.clone();
+                self.settling.acted_at = Some(now.0);
+                self.submit(Transaction::Finalise { epoch, uses });
             }
-        };
-        self.settling.acted_at = Some(now.0);
-        self.submit(Transaction::Finalise { epoch, uses });
+            // The log says what the hash stands for. Settling anew may not: records that came after
+            // the proposal change it, for the proposer too.
+            _ => self.verify(epoch, state),
+        }
     }
 
     pub(super) fn on_settled(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
@@ -161,10 +163,6 @@ impl Node {
             return;
         }
         self.settling.uses = Some((settlement.uses, uses));
-        if chain.settlement(epoch).is_some_and(|s| s.settlement.uses != settlement.uses) {
-            // This node's own result differs: there is nothing it could finalise.
-            self.settling.acted_at = chain.head().map(|head| head.number.0);
-        }
         if chain.settlement(epoch).is_none() {
             self.settling.acted_at = chain.head().map(|head| head.number.0);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
@@ -192,22 +190,21 @@ impl Node {
         chain.barred_until(epoch, self.account).map_or(turn, |until| turn.max(until.next().0))
     }
 
-    pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: &Done) {
+    pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {
         self.settling.is_busy = false;
+        let state = chain.settlement(epoch).filter(|state| state.id == id);
+        // A log that could not be had yet is asked for again at the next block.
+        let (Some(state), Done::Verified(found)) = (state, done) else { return };
         if epoch != self.settling.epoch {
             return;
         }
-        match done {
-            Done::Judged(Verdict::Pass) => self.settling.watched = Some(id),
-            Done::Judged(_) => {
-                self.settling.watched = Some(id);
+        self.settling.watched = Some(id);
+        match found {
+            Some(uses) => self.settling.uses = Some((state.settlement.uses, uses)),
+            None => {
                 self.settling.distrusted = Some(id);
-                if let Some(state) = chain.settlement(epoch).filter(|s| s.id == id) {
-                    self.object(epoch, state);
-                }
+                self.object(epoch, state);
             }
-            // The log could not be had yet: asked for again at the next block.
-            _ => {}
         }
     }
 

@@ -221,8 +221,8 @@ impl Net {
 
     fn verify(&self, settlement: &Settlement) -> Done {
         let log = &self.outcomes[&settlement.id()].1;
-        let is_right = verify(&self.chain.view, settlement, log).is_ok();
-        Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail })
+        let verified = verify(&self.chain.view, settlement, log);
+        Done::Verified(verified.ok().map(|outcome| outcome.uses))
     }
 
     fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {

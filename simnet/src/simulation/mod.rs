@@ -37,7 +37,7 @@ use std::{
 
 use protocol::{
     AccountId, BlockNumber, Digest, Epoch, EvmAddress, Hash,
-    chain::{ChainEvent, Transaction},
+    chain::{ChainEvent, DatanetUse, Transaction},
     node::{Done, Event as NodeEvent, Input, OpId, Output},
     record::Verdict,
 };
@@ -191,7 +191,7 @@ pub struct Simulation {
     records: RecordTable,
     settled: BTreeMap<Digest, Arc<Settled>>,
     judged: BTreeMap<Digest, Verdict>,
-    verified: BTreeMap<Digest, Verdict>,
+    verified: BTreeMap<Digest, Option<Vec<DatanetUse>>>,
     final_at: BTreeMap<Epoch, BlockNumber>,
     /// Objections that wait for the arbiter, by the block in which it rules.
     objections: BTreeMap<BlockNumber, Epoch>,

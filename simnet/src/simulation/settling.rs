@@ -7,12 +7,12 @@ use std::{
 
 use protocol::{
     AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress,
-    chain::{Settlement, Transaction},
+    chain::{DatanetUse, Settlement, Transaction},
     codec::Wire as _,
     eip712::{BadSignature, Domain, Recover, Signature},
     merkle::SumTree,
     node::{Done, Failure},
-    record::{Body, SignedRecord, Verdict, VerifiedRecord},
+    record::{Body, SignedRecord, VerifiedRecord},
     settle::{self, EpochLog, Evidence, Outcome, payout_tree},
 };
 
@@ -133,27 +133,27 @@ impl Simulation {
         let (Some(taken), Some(log)) = (taken, self.blobs.get(settlement.log)) else {
             return Answer::unavailable(0);
         };
-        let done = Done::Judged(self.recompute(settlement, log.as_ref()));
+        let done = Done::Verified(self.recompute(settlement, log.as_ref()));
         Answer { taken: taken + SETTLE_MICROS, done, gains: Some(settlement.log) }
     }
 
-    /// A pure function of what is the same for all watchers: computed once.
-    fn recompute(&mut self, settlement: &Settlement, log: &[u8]) -> Verdict {
+    /// The uses of a settlement that its log gives: a pure function of what is the same for all
+    /// watchers, computed once.
+    fn recompute(&mut self, settlement: &Settlement, log: &[u8]) -> Option<Vec<DatanetUse>> {
         let id = settlement.id();
-        if let Some(verdict) = self.verified.get(&id) {
-            return *verdict;
+        if let Some(verified) = self.verified.get(&id) {
+            return verified.clone();
         }
         let view = self.chain.view();
         let signers = Recovered::new(&self.signer, &view.domain, log, &self.window);
         let checked = settle::verify_with(view, settlement, log, &signers);
-        let verdict = if let Ok(outcome) = checked {
+        let verified = checked.ok().map(|outcome| {
+            let uses = outcome.uses.clone();
             self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
-            Verdict::Pass
-        } else {
-            Verdict::Fail
-        };
-        self.verified.insert(id, verdict);
-        verdict
+            uses
+        });
+        self.verified.insert(id, verified.clone());
+        verified
     }
 
     /// Brings an objection before the arbiter.
@@ -172,7 +172,7 @@ impl Simulation {
         let settlement = state.settlement;
         let log = self.blobs.get(settlement.log);
         let is_right =
-            log.is_some_and(|log| self.recompute(&settlement, log.as_ref()) == Verdict::Pass);
+            log.is_some_and(|log| self.recompute(&settlement, log.as_ref()).is_some());
         self.chain.rule(epoch, !is_right);
     }
 
