@@ -171,13 +171,17 @@ impl Simulation {
         let Some(state) = self.chain.view().settlement(epoch) else { return };
         let settlement = state.settlement;
         let log = self.blobs.get(settlement.log);
-        let is_right =
-            log.is_some_and(|log| self.recompute(&settlement, log.as_ref()).is_some());
+        let is_right = log.is_some_and(|log| self.recompute(&settlement, log.as_ref()).is_some());
         self.chain.rule(epoch, !is_right);
     }
 
+    /// Claims what an account has, once the node has fetched the log that says so.
     pub(super) fn claim(&mut self, index: usize, epoch: Epoch, account: AccountId) -> Answer {
         let Some(settled) = self.settled(epoch).cloned() else {
+            return Answer::unavailable(0);
+        };
+        let Settlement { log, log_length, .. } = settled.outcome.settlement;
+        let Some(taken) = self.transfer(index, &log, log_length) else {
             return Answer::unavailable(0);
         };
         if let Some(claim) = settled.claim(account) {
@@ -188,7 +192,7 @@ impl Simulation {
                 self.submit_through_gang(index, claim);
             }
         }
-        Answer::after(0, Done::Fetched)
+        Answer::after(taken, Done::Fetched)
     }
 
     /// Forgets what nobody asks for any more: records, openings and logs of epochs long settled.
