@@ -28,6 +28,7 @@ impl Scenario {
     /// [`ScenarioError`] naming the first thing that is not.
     pub fn check(&self) -> Checked {
         self.check_counts()?;
+        self.check_bounds()?;
         self.check_shares()?;
         self.check_sizes()?;
         self.check_windows()?;
@@ -78,6 +79,10 @@ impl Scenario {
             let (name, value) = ("chain.reorg_depth", self.chain.reorg_depth);
             return Err(ScenarioError::BelowOne { name, value });
         }
+        Ok(())
+    }
+
+    fn check_bounds(&self) -> Checked {
         let mut bounded = vec![
             ("chain.reorg_depth", self.chain.reorg_depth),
             ("chain.inclusion_blocks", self.chain.inclusion_blocks),
