@@ -9,8 +9,10 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use crate::{
+    chain::ChainView,
     codec::{DecodeError, Reader, Wire},
-    ids::Digest,
+    ids::{Digest, Epoch},
+    node::work_epoch,
 };
 
 /// Parts of a part: one for each next digit.
@@ -19,6 +21,53 @@ pub const PARTS: usize = 16;
 pub const MAX_DIGITS: u8 = 6;
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 4;
+/// Epochs before the current one that are asked for; training needs all of a run.
+const DEPTH: u64 = 2;
+/// Epochs of one round at most.
+const MAX_EPOCHS: usize = 8;
+/// A part with so few records is sent as a whole: dividing it would cost as much.
+const SMALL: u32 = 4;
+
+/// The epochs of which records may be lacking, the newest first.
+pub fn epochs(chain: &ChainView) -> impl Iterator<Item = Epoch> + use<> {
+    let now = work_epoch(chain);
+    let is_catching_up = chain.models().next().is_some();
+    let first = if is_catching_up { 0 } else { now.0.saturating_sub(DEPTH) };
+    (first..=now.0).rev().take(MAX_EPOCHS).map(Epoch)
+}
+
+/// What to ask of a peer next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The records of a part.
+    Fetch(Part),
+    /// The sums of the parts of a part.
+    Divide(Part),
+}
+
+impl Step {
+    /// The first one for an epoch of which a node has some records or none.
+    pub const fn first(has_some: bool) -> Self {
+        if has_some { Self::Divide(Part::ALL) } else { Self::Fetch(Part::ALL) }
+    }
+
+    /// What follows from a node's sums of the parts of a part, and a peer's; nothing where the peer
+    /// did not answer as it should.
+    pub fn after(part: Part, ours: &[Sum], theirs: &[Sum]) -> Option<impl Iterator<Item = Self>> {
+        let differing = |(part, (ours, theirs)): (Part, (&Sum, &Sum))| {
+            if theirs == ours || theirs.count == 0 {
+                return None;
+            }
+            let is_mostly_new = theirs.count / 2 >= ours.count;
+            let is_last = part.parts().next().is_none();
+            let is_small = theirs.count <= SMALL;
+            let is_whole = is_small || is_mostly_new || is_last;
+            Some(if is_whole { Self::Fetch(part) } else { Self::Divide(part) })
+        };
+        (theirs.len() == PARTS)
+            .then(|| part.parts().zip(ours.iter().zip(theirs)).filter_map(differing))
+    }
+}
 
 /// The ids that begin with some hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

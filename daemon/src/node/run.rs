@@ -344,7 +344,7 @@ impl Loop {
         let peers = self.workshop.blobs.peers();
         let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
         self.seen.syncs += 1;
-        let (net, epochs) = (self.net.clone(), sync::epochs(&self.chain));
+        let (net, epochs) = (self.net.clone(), protocol::sync::epochs(&self.chain));
         let ask = async move |request: Request| {
             let bytes = net.request(peer, request.to_bytes()).await.ok()?;
             Answer::from_bytes(&bytes).ok()

@@ -1,31 +1,16 @@
 //! Pull sync: asking one peer for the records that gossip did not bring.
 
-use protocol::chain::ChainView;
 use protocol::eip712::Domain;
 use protocol::message::{Answer, Request};
 use protocol::record::{SignedRecord, VerifiedRecord};
-use protocol::sync::{PARTS, Part};
+use protocol::sync::{Part, Step};
 use protocol::{Digest, Epoch};
 use tokio::sync::mpsc;
 
 use super::pool::Pool;
 
-/// Epochs before the current one that are asked for; training needs all of a run.
-const DEPTH: u64 = 2;
-/// Epochs of one round at most.
-const MAX_EPOCHS: usize = 8;
-/// A part with so few records is sent as a whole: dividing it would cost as much.
-const SMALL: u32 = 4;
 /// Questions of one round at most: a peer that always differs does not keep us busy.
 const MAX_QUESTIONS: usize = 1024;
-
-/// The epochs of which records may be lacking, the newest first.
-pub(super) fn epochs(chain: &ChainView) -> impl Iterator<Item = Epoch> + use<> {
-    let now = protocol::node::work_epoch(chain);
-    let is_catching_up = chain.models().next().is_some();
-    let first = if is_catching_up { 0 } else { now.0.saturating_sub(DEPTH) };
-    (first..=now.0).rev().take(MAX_EPOCHS).map(Epoch)
-}
 
 /// One round with one peer.
 pub(super) struct Round<Ask> {
@@ -50,27 +35,14 @@ impl<Ask: AsyncFn(Request) -> Option<Answer>> Round<Ask> {
     /// Compares an epoch with the peer's, and fetches what is lacking; nothing when the peer does
     /// not answer, or not as it should.
     pub(super) async fn pull(&mut self, epoch: Epoch) -> Option<()> {
-        if self.pool.count(epoch) == 0 {
-            return self.fetch(epoch, Part::ALL).await;
-        }
-        let mut differing = vec![Part::ALL];
-        while let Some(part) = differing.pop() {
-            let Answer::Sums(theirs) = self.question(Request::Sums { epoch, part }).await? else {
-                return None;
-            };
-            if theirs.len() != PARTS {
-                return None;
-            }
-            let ours = self.pool.sums(epoch, part);
-            for ((part, ours), theirs) in part.parts().zip(ours).zip(theirs) {
-                if theirs == ours || theirs.count == 0 {
-                    continue;
-                }
-                let is_mostly_new = theirs.count / 2 >= ours.count;
-                if theirs.count <= SMALL || is_mostly_new || part.parts().next().is_none() {
-                    self.fetch(epoch, part).await?;
-                } else {
-                    differing.push(part);
+        let mut steps = vec![Step::first(self.pool.count(epoch) > 0)];
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Fetch(part) => self.fetch(epoch, part).await?,
+                Step::Divide(part) => {
+                    let asked = self.question(Request::Sums { epoch, part }).await?;
+                    let Answer::Sums(theirs) = asked else { return None };
+                    steps.extend(Step::after(part, &self.pool.sums(epoch, part), &theirs)?);
                 }
             }
         }
