@@ -24,17 +24,34 @@ fn calm() -> Scenario {
 
 #[test]
 fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
-    for kind in AdversaryKind::ALL.into_iter().filter(|kind| kind.needs().is_none()) {
+    let is_harmless = |kind: &AdversaryKind| {
+        // What it does has a test of its own.
+        kind.needs().is_none() && *kind != AdversaryKind::CensoringProposer
+    };
+    for kind in AdversaryKind::ALL.into_iter().filter(is_harmless) {
         let report = run(with(calm(), |s| {
             s.adversaries = vec![AdversaryPlan::new(kind, 0.2)];
             s.training.rounds = u32::from(kind.needs_model());
         }));
         let broken = failed(&report);
         assert!(broken.is_empty(), "{kind}: {broken:?} {:?}", report.findings);
-        // Who leaves out others' records is believed: that is not mended yet.
-        let is_believed = kind == AdversaryKind::CensoringProposer;
-        assert!(is_believed || kpi(&report, "honest_unpaid") < 0.2, "{kind}");
+        assert!(kpi(&report, "honest_unpaid") < 0.2, "{kind}");
     }
+}
+
+/// It is believed, which is not mended yet; but it takes the epochs of its own turns and no others.
+#[test]
+fn a_censoring_proposer_takes_whole_epochs_and_breaks_no_rule() {
+    let report = run(with(calm(), |s| {
+        s.epochs = 8;
+        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::CensoringProposer, 0.2)];
+    }));
+    assert!(failed(&report).is_empty(), "{:?}", report.findings);
+    let proven =
+        report.epochs.iter().map(|row| (u64::from(row.replicas_proven), row.replicas_assigned));
+    let (whole, taken): (Vec<_>, Vec<_>) = proven.partition(|(proven, all)| proven == all);
+    assert!(whole.len() >= 4 && !taken.is_empty(), "{whole:?} {taken:?}");
+    assert!(taken.iter().all(|(proven, all)| proven * 2 < *all), "{taken:?}");
 }
 
 #[test]
