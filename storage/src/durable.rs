@@ -107,6 +107,15 @@ pub struct DirLock {
     path: PathBuf,
 }
 
+/// Lets go at once. Closing the file would not: a process that is just being started holds a copy
+/// of it until it runs its own program.
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Should this fail, closing the file does it a little later.
+        let _ = self.file.unlock();
+    }
+}
+
 impl DirLock {
     const NAME: &str = "LOCK";
 

@@ -1,6 +1,6 @@
 //! The tables on disk. The only file that knows sled.
 //!
-//! sled is fast and loved, and three of its habits need a guard:
+//! sled is fast and loved, and four of its habits need a guard:
 //! - Its `flush` is no fsync on Linux (it asks for `sync_file_range`), so every commit also syncs
 //!   the database file before it is acknowledged.
 //! - Damaged files make it fail or panic while opening, so opening is guarded and every entry is
@@ -8,15 +8,19 @@
 //! - Most damage it takes for the end of its log, and opens with older contents or none. So every
 //!   commit counts up, in the database and in a small file beside it; a database that is behind
 //!   that file has lost something that was acknowledged.
+//! - A database that was closed stays locked for a moment, until sled's threads have let go of it.
+//!   Opening waits for that; a locked database is never taken for a damaged one.
 //!
 //! What is damaged is moved aside as `<name>.broken-<n>` and replaced by an empty index. Nothing in
 //! the index is the only copy of anything.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
@@ -80,12 +84,11 @@ impl DiskTables {
 
     fn open(dir: &Path) -> Result<Self, IndexError> {
         let failed = |error| index_error(dir, error);
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(dir)
             .cache_capacity(Self::CACHE_BYTES)
-            .mode(sled::Mode::HighThroughput)
-            .open()
-            .map_err(failed)?;
+            .mode(sled::Mode::HighThroughput);
+        let db = open_unlocked(dir, &config)?;
         let open = |name: &str| db.open_tree(name).map_err(failed);
         let [pins, manifests, meta, counters] = Table::ALL.map(|table| open(name_of(table)));
         let trees = [pins?, manifests?, meta?, counters?, open(COMMITS)?];
@@ -240,6 +243,31 @@ fn index_error(dir: &Path, error: sled::Error) -> IndexError {
     match error {
         sled::Error::Io(source) => DiskError::new(dir, source).into(),
         _ => IndexError::Corrupt,
+    }
+}
+
+/// Opens the database when whoever holds its lock lets go. sled has no error of its own for a
+/// lock: it is one of those that the operating system never gives.
+fn open_unlocked(dir: &Path, config: &sled::Config) -> Result<sled::Db, IndexError> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    const PAUSE: Duration = Duration::from_millis(10);
+    let started = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(source)) if source.kind() == io::ErrorKind::Other => {
+                if started.elapsed() < PATIENCE {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                let path = dir.join("db");
+                let held = File::open(&path).map(|file| file.try_lock());
+                return Err(match held {
+                    Ok(Err(TryLockError::WouldBlock)) => DiskError::Locked { path }.into(),
+                    _ => DiskError::new(dir, source).into(),
+                });
+            }
+            opened => return opened.map_err(|error| index_error(dir, error)),
+        }
     }
 }
 

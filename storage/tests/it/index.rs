@@ -1,14 +1,15 @@
 //! The index: one suite over both sets of tables, random operations against maps, damaged files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::thread;
 
 use proptest::prelude::*;
 use protocol::ids::Hash;
 use storage::durable::DirLock;
 use storage::index::{Index, IndexError, MAX_VALUE, PinReason, Tables};
-use storage::{DiskIndex, MemIndex};
+use storage::{DiskError, DiskIndex, MemIndex};
 
 use crate::support::Numbers;
 
@@ -255,6 +256,22 @@ fn a_lost_commit_count_costs_nothing() {
     fs::remove_file(dir.path().join("index.commits")).unwrap();
     assert_eq!(open(dir.path()).pins().unwrap().len(), 40);
     fs::write(dir.path().join("index.commits"), [0xff; 600]).unwrap();
+    assert_eq!(open(dir.path()).pins().unwrap().len(), 40);
+}
+
+/// sled lets go of a closed database a moment later, which once had a healthy one moved aside.
+#[test]
+fn a_locked_index_is_not_taken_for_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let holder = File::open(dir.path().join("index/db")).unwrap();
+    while holder.try_lock().is_err() {
+        thread::yield_now();
+    }
+    let lock = DirLock::acquire(dir.path()).unwrap();
+    let refused = DiskIndex::open(&dir.path().join("index"), &lock).unwrap_err();
+    assert!(matches!(refused, IndexError::Disk(DiskError::Locked { .. })), "{refused}");
+    drop((holder, lock));
     assert_eq!(open(dir.path()).pins().unwrap().len(), 40);
 }
 
