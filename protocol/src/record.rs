@@ -113,8 +113,12 @@ impl Record {
             Body::StorageCommit(_) | Body::StorageProof(_) => {
                 holding::subject(self.epoch, self.account)
             }
-            Body::Shard(shard) => training::shard_subject(shard.model, shard.round, shard.slot),
-            Body::RoundClose(close) => training::round_subject(close.model, close.round),
+            Body::Shard(shard) => {
+                training::shard_subject(shard.model, shard.round, shard.slot, &shard.base)
+            }
+            Body::RoundClose(close) => {
+                training::round_subject(close.model, close.round, &close.base)
+            }
             Body::Audit(audit) => training::audit_subject(audit.of, &audit.work),
             Body::Attribution(output) => {
                 let receipt = &output.receipt.receipt;

@@ -102,19 +102,21 @@ impl Wire for RunConfig {
     }
 }
 
-/// The subject of a shard record.
-pub fn shard_subject(model: ModelId, round: Round, slot: u32) -> Digest {
+/// The subject of a shard record. Work for another checkpoint is other work.
+pub fn shard_subject(model: ModelId, round: Round, slot: u32, base: &Hash) -> Digest {
     keccak(&[
         b"openledger/subject/shard",
         &model.0.to_be_bytes(),
         &round.0.to_be_bytes(),
         &slot.to_be_bytes(),
+        &base.0,
     ])
 }
 
 /// The subject of a round's close.
-pub fn round_subject(model: ModelId, round: Round) -> Digest {
-    keccak(&[b"openledger/subject/round", &model.0.to_be_bytes(), &round.0.to_be_bytes()])
+pub fn round_subject(model: ModelId, round: Round, base: &Hash) -> Digest {
+    let (model, round) = (model.0.to_be_bytes(), round.0.to_be_bytes());
+    keccak(&[b"openledger/subject/round", &model, &round, &base.0])
 }
 
 /// The subject of an audit of some work of an account.

@@ -298,6 +298,10 @@ impl Loop {
             Event::RoundClosed { model, round, checkpoint, shards } => {
                 self.seen.closed.push(Closed { model, round, checkpoint, shards });
             }
+            Event::RoundReopened { model, round } => {
+                self.seen.closed.retain(|known| known.model != model || known.round < round);
+                self.seen.ready.remove(&model);
+            }
             Event::ModelReady { model, checkpoint, sketches, sketch_root } => {
                 self.workshop.set_ready(model, checkpoint, sketches);
                 self.seen.ready.insert(model, (checkpoint, sketch_root));

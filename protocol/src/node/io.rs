@@ -244,6 +244,14 @@ pub enum Event {
         /// How many payloads it is made of.
         shards: u32,
     },
+    /// A round that had closed is open again: most members follow another close of it. What was told
+    /// of it and of later rounds no longer holds.
+    RoundReopened {
+        /// Of which run.
+        model: ModelId,
+        /// Which.
+        round: Round,
+    },
     /// A leader's checkpoint is not what its payloads give.
     CheckpointMismatch {
         /// Of which run.

@@ -4,12 +4,13 @@
 //! late catches up by reading the same records: a round whose close is anchored needs no work, only
 //! the checkpoint.
 
+mod fork;
 mod round;
 mod run;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use round::{RoundState, Seen};
+use round::{RoundState, Seen, fallback_wait};
 
 use super::{
     Done, Event, Failure, Job, Node, Pending as NodePending, anchor_root, anchored_alone, nodes_of,
@@ -56,6 +57,8 @@ pub(super) struct Run {
     retry_at: u64,
     records: BTreeMap<Round, RoundState>,
     orphans: round::Orphans,
+    /// Rounds to which it may have to go back.
+    left: fork::Trail,
 }
 
 #[derive(Debug)]
@@ -96,9 +99,11 @@ enum Own {
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Prepare(ModelId),
-    Compute(ModelId, Round, u32),
+    /// A slot, and the checkpoint that its work starts from.
+    Compute(ModelId, Round, u32, Hash),
     Replay(ModelId, Round, Digest),
-    Lead(ModelId, Round, Vec<Digest>),
+    /// The shards that are aggregated, and the checkpoint that they start from.
+    Lead(ModelId, Round, Hash, Vec<Digest>),
     Follow(ModelId, Round, Arc<VerifiedRecord>),
 }
 
@@ -134,6 +139,9 @@ impl Node {
             return;
         }
         run.draw_auditors(chain);
+        if let Some(round) = run.go_back(chain) {
+            self.tell(Event::RoundReopened { model: run.model, round });
+        }
         match &run.stage {
             Stage::New => {
                 run.stage = Stage::Preparing;
@@ -142,7 +150,7 @@ impl Node {
             }
             Stage::Open(open) => {
                 let open = open.clone();
-                if let Some(close) = run.first_close(chain, &open) {
+                if let Some(close) = run.best_close(chain, &open) {
                     self.follow(chain, run, &open, close);
                     return;
                 }
@@ -151,7 +159,8 @@ impl Node {
                 self.audit_shards(chain, run, &open);
                 self.lead(chain, run, &open, now);
             }
-            Stage::Preparing | Stage::Ready(_) => {}
+            Stage::Ready(_) => run.settle(chain, now),
+            Stage::Preparing => {}
         }
     }
 
@@ -159,7 +168,7 @@ impl Node {
     fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
         let attempt = run.attempt(chain, open, now);
         let Some(slot) = run.slot_at(open.round, self.account, attempt) else { return };
-        let own = run.own_shard(open.round, self.account, slot);
+        let own = run.own_shard(open, self.account, slot);
         match (&open.own, own) {
             (Own::Computing, _) => {}
             (_, Some(shard)) => {
@@ -196,7 +205,7 @@ impl Node {
                     seed: shard_seed(&open.seed, slot),
                     is_sketch: run.is_sketch(open.round),
                 };
-                let pending = Pending::Compute(run.model, open.round, slot);
+                let pending = Pending::Compute(run.model, open.round, slot, open.base);
                 self.start(NodePending::Train(pending), job);
                 if let Some(open) = run.open_mut() {
                     open.own = Own::Computing;
@@ -212,20 +221,17 @@ impl Node {
             return;
         }
         let duties: Vec<_> = run
-            .shards(open.round)
+            .on_branch(open)
             .filter(|seen| !seen.is_audited_here && !seen.is_judged_by(self.account))
             .filter(|seen| seen.auditors().contains(&self.account))
             .filter(|seen| run.is_due(chain, open, seen))
-            .map(|seen| Arc::clone(&seen.record))
+            .map(|seen| (Arc::clone(&seen.record), run.is_repeated(chain, open, seen)))
             .collect();
-        for record in duties {
+        for (record, is_repeated) in duties {
             let Body::Shard(shard) = &record.record().body else { continue };
             run.mark_audited(open.round, &record.id());
-            let is_fair = shard.base == open.base
-                && run.is_own_work(chain, open, record.record().account, shard.slot)
-                && !run.is_repeated(chain, &record, shard);
-            if !is_fair {
-                self.report_shard(run.model, &record, None);
+            if is_repeated || !run.is_own_work(chain, open, record.record().account, shard.slot) {
+                self.report_shard(&record, None);
                 continue;
             }
             let job = Job::Replay {
@@ -242,7 +248,7 @@ impl Node {
 
     /// Sends this node's own close again until it is anchored.
     fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
-        let Some(close) = run.own_close(open.round, self.account) else { return };
+        let Some(close) = run.own_close(open, self.account) else { return };
         let is_due = open.close_sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS));
         if is_due && anchored_alone(chain, &close).is_none() {
             let root = anchor_root(&close.id());
@@ -255,7 +261,7 @@ impl Node {
 
     /// Closes the round when it is this node's turn.
     fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
-        let has_closed = open.has_closed || run.own_close(open.round, self.account).is_some();
+        let has_closed = open.has_closed || run.own_close(open, self.account).is_some();
         if open.is_aggregating || has_closed || !run.may_close(chain, open, self.account, now) {
             return;
         }
@@ -264,7 +270,7 @@ impl Node {
         self.aggregate(chain, run, open, &passed, None, |model, round| {
             let mut shards = records;
             shards.sort_unstable();
-            Pending::Lead(model, round, shards)
+            Pending::Lead(model, round, open.base, shards)
         });
     }
 
@@ -329,8 +335,8 @@ impl Node {
         let Some(mut run) = self.runs.remove(&model) else { return };
         match pending {
             Pending::Prepare(_) => run.on_prepared(chain, &done),
-            Pending::Compute(_, round, slot) => {
-                self.on_computed(chain, &mut run, (round, slot), done);
+            Pending::Compute(_, round, slot, base) => {
+                self.on_computed(chain, &mut run, (round, slot, base), done);
             }
             Pending::Replay(_, round, record) => {
                 self.on_replayed(chain, &mut run, round, &record, &done);
@@ -347,18 +353,18 @@ impl Node {
         &mut self,
         chain: &ChainView,
         run: &mut Run,
-        (round, slot): (Round, u32),
+        (round, slot, base): (Round, u32, Hash),
         done: Done,
     ) {
         let model = run.model;
-        let Some(open) = run.open_mut().filter(|open| open.round == round) else { return };
+        let Some(open) = run.open_from(round, base) else { return };
         match done {
             Done::Computed(shard)
                 if (shard.model, shard.round, shard.slot, shard.base)
-                    == (model, round, slot, open.base) =>
+                    == (model, round, slot, base) =>
             {
                 open.own = Own::Done(slot, None);
-                let subject = shard_subject(model, round, slot);
+                let subject = shard_subject(model, round, slot, &base);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
             }
             _ => {
@@ -387,9 +393,9 @@ impl Node {
                     let (model, report) = (run.model, *report);
                     self.tell(Event::ShardRejected { account, model, round, report });
                 }
-                self.report_shard_with(chain, run.model, &seen, *report);
+                self.report_shard_with(chain, &seen, *report);
             }
-            Done::Failed(Failure::Invalid) => self.report_shard(run.model, &seen, None),
+            Done::Failed(Failure::Invalid) => self.report_shard(&seen, None),
             _ => {
                 run.unmark_audited(round, record);
                 run.retry_at = retry_at(chain);
@@ -400,20 +406,14 @@ impl Node {
     fn report_shard_with(
         &mut self,
         chain: &ChainView,
-        model: ModelId,
         shard: &VerifiedRecord,
         report: ReplayReport,
     ) {
         let is_good = report.accepts(&chain.params().training);
-        self.report_shard(model, shard, Some((report, is_good)));
+        self.report_shard(shard, Some((report, is_good)));
     }
 
-    fn report_shard(
-        &mut self,
-        _model: ModelId,
-        shard: &VerifiedRecord,
-        report: Option<(ReplayReport, bool)>,
-    ) {
+    fn report_shard(&mut self, shard: &VerifiedRecord, report: Option<(ReplayReport, bool)>) {
         let made = shard.record();
         let (report, is_good) =
             report.unwrap_or((ReplayReport { overlap: 0, cosine: 0, norm: 0 }, false));
@@ -432,20 +432,28 @@ impl Node {
     }
 
     fn on_aggregated(&mut self, chain: &ChainView, run: &mut Run, pending: Pending, done: &Done) {
-        let Some(open) = run.open_mut() else { return };
+        let from = match &pending {
+            Pending::Lead(_, round, base, _) => (*round, *base),
+            Pending::Follow(_, round, close) => match &close.record().body {
+                Body::RoundClose(body) => (*round, body.base),
+                _ => return,
+            },
+            _ => return,
+        };
+        let Some(open) = run.open_from(from.0, from.1) else { return };
         open.is_aggregating = false;
         let Done::Aggregated(next) = done else {
             run.retry_at = retry_at(chain);
             return;
         };
         match pending {
-            Pending::Lead(model, round, shards) if open.round == round => {
+            Pending::Lead(model, round, base, shards) => {
                 open.has_closed = true;
-                let body = RoundCloseBody { model, round, base: open.base, shards, next: *next };
-                let subject = round_subject(model, round);
+                let body = RoundCloseBody { model, round, base, shards, next: *next };
+                let subject = round_subject(model, round, &base);
                 self.sign(work_epoch(chain), subject, Body::RoundClose(body));
             }
-            Pending::Follow(_, round, close) if open.round == round => {
+            Pending::Follow(_, round, close) => {
                 let Body::RoundClose(body) = &close.record().body else { return };
                 if body.next == *next {
                     self.close_round(chain, run, &close, body);
@@ -467,6 +475,8 @@ impl Node {
     ) {
         let Some(block) = anchored_alone(chain, close) else { return };
         let Some(hash) = chain.hash_after(block) else { return };
+        let Some(open) = run.open_mut().map(|open| open.clone()) else { return };
+        run.leave(&open, close, block);
         let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
         let (model, round) = (run.model, body.round);
         if run.is_sketch(round) {

@@ -135,8 +135,8 @@ fn random_body(net: &mut Net) -> Body {
 
 fn subject_of(body: &Body, epoch: Epoch, account: AccountId) -> Digest {
     match body {
-        Body::Shard(shard) => shard_subject(shard.model, shard.round, shard.slot),
-        Body::RoundClose(close) => round_subject(close.model, close.round),
+        Body::Shard(shard) => shard_subject(shard.model, shard.round, shard.slot, &shard.base),
+        Body::RoundClose(close) => round_subject(close.model, close.round, &close.base),
         Body::Audit(audit) => audit_subject(audit.of, &audit.work),
         _ => protocol::holding::subject(epoch, account),
     }

@@ -51,6 +51,8 @@ pub(crate) struct Net {
     pub(crate) outcomes: BTreeMap<Digest, (Outcome, Vec<u8>)>,
     pub(crate) trace: Digest,
     pub(crate) loss_percent: u64,
+    /// Accounts that exchange records only with each other; the chain is everybody's.
+    pub(crate) apart: BTreeSet<AccountId>,
     flying: VecDeque<(u64, usize, SignedRecord)>,
     random: u64,
     keys: BTreeMap<(Epoch, Kind, AccountId, Digest), Digest>,
@@ -76,6 +78,7 @@ impl Net {
             outcomes: BTreeMap::new(),
             trace: Digest::ZERO,
             loss_percent: 0,
+            apart: BTreeSet::new(),
             flying: VecDeque::new(),
             random: seed,
             keys: BTreeMap::new(),
@@ -150,6 +153,11 @@ impl Net {
         z ^ (z >> 31)
     }
 
+    fn is_parted(&self, one: usize, other: usize) -> bool {
+        let is_apart = |index: usize| self.apart.contains(&self.peers[index].account);
+        is_apart(one) != is_apart(other)
+    }
+
     fn is_lost(&mut self) -> bool {
         self.random() % 100 < self.loss_percent
     }
@@ -191,7 +199,8 @@ impl Net {
     /// Pulls what one random peer has and this one lacks.
     fn sync(&mut self, index: usize) {
         let other = (self.random() % self.peers.len() as u64) as usize;
-        if other == index || self.peers[other].faults.offline || self.is_lost() {
+        let is_near = other != index && !self.is_parted(index, other);
+        if !is_near || self.peers[other].faults.offline || self.is_lost() {
             return;
         }
         let missing: Vec<_> = self.peers[other]
@@ -248,7 +257,7 @@ impl Net {
 
     fn gossip(&mut self, from: usize, record: &SignedRecord) {
         for to in 0..self.peers.len() {
-            if to != from && !self.is_lost() {
+            if to != from && !self.is_parted(from, to) && !self.is_lost() {
                 let at = self.chain.now() + 1 + self.random() % 2;
                 self.flying.push_back((at, to, record.clone()));
             }

@@ -231,6 +231,48 @@ fn an_offline_leader_is_replaced_by_the_next() {
     assert_eq!(net.events().filter(|(_, event)| closed(event)).count(), 4);
 }
 
+/// The checkpoints after the first rounds, as a node has them now.
+fn branch(net: &mut Net, account: u64) -> Vec<Hash> {
+    let mut branch = Vec::new();
+    for event in &net.peer(account).events {
+        match event {
+            Event::RoundReopened { round, .. } => branch.truncate(round.0 as usize),
+            Event::RoundClosed { checkpoint, .. } => branch.push(*checkpoint),
+            _ => {}
+        }
+    }
+    branch
+}
+
+#[test]
+fn of_two_closes_of_a_round_all_follow_the_one_from_which_most_went_on() {
+    for seed in [5, 6] {
+        let mut net = Net::new(14, 3, seed);
+        net.run_to(3);
+        net.order_model(4);
+        net.run_to(5);
+        // The first leader may close at any time; its side is the smaller one.
+        let leader = leader_of_first_round(&net);
+        let others = (1..=14).filter(|account| *account != leader);
+        let (few, many) = others.clone().partition::<Vec<_>, _>(|other| *other < 6);
+        net.apart = few.iter().chain([&leader]).copied().map(AccountId).collect();
+        net.run_to(50);
+        let (small, large) = (branch(&mut net, leader), branch(&mut net, many[0]));
+        assert!(small[0] != large[0], "both sides closed the first round");
+        net.apart.clear();
+        net.run_epochs(3);
+        assert_all_ready(&net, 14);
+        for account in 1..=14 {
+            assert_eq!(branch(&mut net, account)[0], large[0]);
+        }
+        let went_back = |(account, event): (AccountId, &Event)| {
+            matches!(event, Event::RoundReopened { .. }).then_some(account.0)
+        };
+        let went_back: BTreeSet<_> = net.events().filter_map(went_back).collect();
+        assert!(went_back.contains(&leader) && many.iter().all(|who| !went_back.contains(who)));
+    }
+}
+
 #[test]
 fn a_leader_with_a_wrong_checkpoint_is_not_followed() {
     let mut net = Net::new(5, 3, 6);

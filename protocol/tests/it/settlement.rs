@@ -54,7 +54,7 @@ fn what_an_attacker_adds_never_raises_what_it_earns() {
             if let Body::Shard(shard) = &made.body {
                 let mut shard = shard.clone();
                 shard.slot = 2;
-                let subject = shard_subject(shard.model, shard.round, 2);
+                let subject = shard_subject(shard.model, shard.round, 2, &shard.base);
                 let (epoch, account) = (made.epoch, AccountId(3));
                 add(Record { epoch, account, subject, body: Body::Shard(shard) }, 3);
             }

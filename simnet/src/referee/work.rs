@@ -80,7 +80,7 @@ impl Referee {
         self.work.verdicts.entry(shard).or_default().push(judged);
     }
 
-    /// An honest node closed a round with another checkpoint than the one before it.
+    /// An honest node has another checkpoint after a round than the one asked before it.
     pub fn disagrees(&mut self, model: ModelId, round: Round, account: AccountId) {
         self.find(Rule::OneCheckpoint, || {
             format!("model {model}, round {round}, account {account}")

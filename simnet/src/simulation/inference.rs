@@ -172,7 +172,17 @@ impl Simulation {
                     sent: None,
                 };
                 let offer = self.market.offers.entry(*model).or_insert_with(fresh);
-                offer.ready.insert(number(index));
+                if offer.ready.is_empty() && offer.sent.is_none() {
+                    *offer = fresh();
+                }
+                if (offer.checkpoint, offer.sketch_root) == (checkpoint, sketch_root) {
+                    offer.ready.insert(number(index));
+                }
+            }
+            NodeEvent::RoundReopened { model, .. } => {
+                if let Some(offer) = self.market.offers.get_mut(model) {
+                    offer.ready.remove(&number(index));
+                }
             }
             NodeEvent::Served { request, record } => {
                 let Some((asked, _)) = self.market.serving.remove(request) else { return };

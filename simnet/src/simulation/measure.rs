@@ -132,6 +132,9 @@ impl Simulation {
         let nodes = self.node_rows()?;
         let books = self.chain.all_books()?;
         let kinds = KindRow::all(&nodes);
+        if self.is_over {
+            self.judge_branches();
+        }
         let checks = self.checks(&epochs, &kinds, &books);
         let kpis = kpis::all(self, &epochs, &kinds, &nodes);
         Ok(Report {

@@ -9,7 +9,7 @@ use protocol::{
     settle::{Outcome, Source, Unpaid},
 };
 
-use super::{Simulation, kpis::open, training::developer};
+use super::{Simulation, kpis::open, number, training::developer};
 use crate::{data, kernel::Time, report::Kpi};
 
 /// Sums over all settlements that became final.
@@ -34,6 +34,11 @@ pub(super) struct Takings {
     /// The checkpoint after each round, as an honest node saw it first.
     closed: BTreeMap<(ModelId, Round), Hash>,
     ready: BTreeSet<ModelId>,
+    /// What each honest node has of each run: the checkpoints after its rounds, and at the end the
+    /// root of the sketches.
+    branches: BTreeMap<(ModelId, usize), Vec<Hash>>,
+    /// When a step of a run was first taken.
+    taken: BTreeMap<(ModelId, usize), Time>,
 }
 
 impl Simulation {
@@ -47,27 +52,58 @@ impl Simulation {
 
     /// A machine tells of a run.
     pub(super) fn note_training(&mut self, index: usize, event: &NodeEvent) {
+        let is_honest = !self.nodes[index].kind.is_adverse();
         match event {
-            NodeEvent::ShardRejected { account, model, round, .. }
-                if !self.nodes[index].kind.is_adverse() =>
-            {
+            NodeEvent::ShardRejected { account, model, round, .. } if is_honest => {
                 let key = (*account, *model, *round);
                 let since = self.takings.claimed.get(&key).map_or(self.now.0, |at| at.0);
                 self.takings.detected.entry(key).or_insert(self.now.0.saturating_sub(since));
             }
-            NodeEvent::RoundClosed { model, round, checkpoint, .. }
-                if !self.nodes[index].kind.is_adverse() =>
-            {
-                let known = self.takings.closed.entry((*model, *round)).or_insert(*checkpoint);
-                if known != checkpoint {
-                    let account = self.nodes[index].account;
-                    self.referee.disagrees(*model, *round, account);
+            NodeEvent::RoundClosed { model, round, checkpoint, .. } if is_honest => {
+                self.takings.closed.entry((*model, *round)).or_insert(*checkpoint);
+                self.note_step(index, *model, round.0 as usize, Some(*checkpoint));
+            }
+            NodeEvent::RoundReopened { model, round } if is_honest => {
+                self.note_step(index, *model, round.0 as usize, None);
+            }
+            NodeEvent::ModelReady { model, sketch_root, .. } => {
+                self.takings.ready.insert(*model);
+                if is_honest {
+                    let rounds = self.scenario.training.rounds as usize;
+                    self.note_step(index, *model, rounds, Some(Hash(sketch_root.0)));
                 }
             }
-            NodeEvent::ModelReady { model, .. } => {
-                self.takings.ready.insert(*model);
-            }
             _ => {}
+        }
+    }
+
+    /// A node took a step of a run, or took it back; it has none of the later ones.
+    fn note_step(&mut self, index: usize, model: ModelId, step: usize, to: Option<Hash>) {
+        let branch = self.takings.branches.entry((model, index)).or_default();
+        branch.truncate(step);
+        if let Some(to) = to.filter(|_| branch.len() == step) {
+            branch.push(to);
+            self.takings.taken.entry((model, step)).or_insert(self.now);
+        }
+    }
+
+    /// At the end, who was there for the last half epoch has to agree on all that is older.
+    pub(super) fn judge_branches(&mut self) {
+        let since = self.now.0.saturating_sub(self.scenario.epoch_span().0 / 2);
+        let mut agreed: BTreeMap<(ModelId, usize), Hash> = BTreeMap::new();
+        for ((model, index), branch) in &self.takings.branches {
+            let node = &self.nodes[*index];
+            if !node.is_online() || node.since.0 > since {
+                continue;
+            }
+            for (step, checkpoint) in branch.iter().enumerate() {
+                let is_old = self.takings.taken.get(&(*model, step)).is_some_and(|t| t.0 <= since);
+                let known = agreed.entry((*model, step)).or_insert(*checkpoint);
+                if is_old && known != checkpoint {
+                    self.referee.disagrees(*model, Round(number(step)), node.account);
+                    break;
+                }
+            }
         }
     }
 

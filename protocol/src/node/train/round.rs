@@ -10,8 +10,8 @@ use super::{Open, Run, Stage};
 use crate::{
     chain::ChainView,
     hash::keccak,
-    ids::{AccountId, Digest, Round},
-    node::{Done, anchor_root, anchored_alone},
+    ids::{AccountId, BlockNumber, Digest, Hash, Round},
+    node::{Done, anchor_root},
     record::{Body, Kind, Verdict, VerifiedRecord},
     training::{leaders, shard_auditors},
 };
@@ -23,8 +23,8 @@ const MAX_ROUNDS_AHEAD: u32 = 512;
 const MAX_SHARDS_PER_MEMBER: usize = 8;
 /// Most audits kept per member whose shard has not come yet; the oldest gives way.
 const MAX_ORPHANS: usize = 64;
-/// Most closes kept per round.
-const MAX_CLOSES: usize = 16;
+/// Most closes kept per round and member.
+const MAX_CLOSES_PER_MEMBER: usize = 2;
 
 /// A shard as seen by this node.
 #[derive(Debug, Clone)]
@@ -51,8 +51,7 @@ impl Seen {
     /// Draws who audits it, once the block after its anchor exists.
     fn draw(&mut self, chain: &ChainView, members: &[AccountId]) {
         let made = self.record.record();
-        let anchored = chain.anchored(made.epoch, &self.root);
-        let hash = anchored.and_then(|block| chain.hash_after(block));
+        let hash = self.anchored(chain).and_then(|block| chain.hash_after(block));
         if self.drawn.as_ref().map(|(from, _)| *from) == hash {
             return;
         }
@@ -80,11 +79,43 @@ impl Seen {
         }
     }
 
-    fn slot(&self) -> Option<u32> {
+    pub(super) fn slot(&self) -> Option<u32> {
         match &self.record.record().body {
             Body::Shard(shard) => Some(shard.slot),
             _ => None,
         }
+    }
+
+    /// The checkpoint that it starts from.
+    pub(super) fn base(&self) -> Option<Hash> {
+        match &self.record.record().body {
+            Body::Shard(shard) => Some(shard.base),
+            _ => None,
+        }
+    }
+
+    /// The block that anchors it by itself.
+    pub(super) fn anchored(&self, chain: &ChainView) -> Option<BlockNumber> {
+        chain.anchored(self.record.record().epoch, &self.root)
+    }
+
+    /// The verdict of the drawn auditors: a pass only if none says otherwise.
+    fn verdict(&self) -> Option<Verdict> {
+        if self.verdicts.is_empty() {
+            return None;
+        }
+        let auditors = self.auditors();
+        let mut drawn = self.verdicts.iter().filter(|(by, _)| auditors.contains(by)).peekable();
+        drawn.peek()?;
+        let is_good = drawn.all(|(_, verdict)| *verdict == Verdict::Pass);
+        Some(if is_good { Verdict::Pass } else { Verdict::Fail })
+    }
+
+    /// Whether a drawn auditor passed it, whatever else was said: enough to follow a leader who had
+    /// heard only that.
+    pub(super) fn has_pass(&self) -> bool {
+        let passes = |by: &AccountId| self.verdicts.contains(&(*by, Verdict::Pass));
+        self.auditors().iter().any(passes)
     }
 }
 
@@ -100,11 +131,9 @@ impl Run {
     /// Keeps a record if it belongs to this run and its place is not full.
     pub(super) fn keep(&mut self, record: &Arc<VerifiedRecord>) {
         let made = record.record();
-        let current = match &self.stage {
-            Stage::Open(open) => open.round,
-            _ => Round(0),
-        };
-        if self.slot_of(made.account).is_none() || matches!(self.stage, Stage::Ready(_)) {
+        let current = self.first_round();
+        let is_over = matches!(self.stage, Stage::Ready(_)) && self.left.is_empty();
+        if self.slot_of(made.account).is_none() || is_over {
             return;
         }
         match &made.body {
@@ -112,7 +141,8 @@ impl Run {
             Body::RoundClose(close) => {
                 let Some(state) = self.round_mut(current, close.round) else { return };
                 let is_known = state.closes.iter().any(|known| known.id() == record.id());
-                if !is_known && state.closes.len() < MAX_CLOSES {
+                let by_same = state.closes.iter().filter(|c| c.record().account == made.account);
+                if !is_known && by_same.count() < MAX_CLOSES_PER_MEMBER {
                     state.closes.push(Arc::clone(record));
                 }
             }
@@ -179,6 +209,22 @@ impl Run {
         self.records.get(&round).into_iter().flat_map(|state| state.shards.iter())
     }
 
+    /// The shards of an open round that start from its checkpoint. Those of members who followed
+    /// another close are not this run's to judge.
+    pub(super) fn on_branch(&self, open: &Open) -> impl Iterator<Item = &Seen> {
+        let base = open.base;
+        self.shards(open.round).filter(move |seen| seen.base() == Some(base))
+    }
+
+    /// The closes of a round that were not found wrong here.
+    pub(super) fn closes(&self, round: Round) -> impl Iterator<Item = &Arc<VerifiedRecord>> {
+        let state = self.records.get(&round);
+        let is_trusted = move |close: &&Arc<VerifiedRecord>| {
+            state.is_some_and(|state| !state.distrusted.contains(&close.id()))
+        };
+        state.into_iter().flat_map(|state| state.closes.iter()).filter(is_trusted)
+    }
+
     /// One shard of a round.
     pub(super) fn shard(&self, round: Round, id: &Digest) -> Option<Arc<VerifiedRecord>> {
         self.shards(round).find(|seen| seen.record.id() == *id).map(|seen| Arc::clone(&seen.record))
@@ -192,24 +238,25 @@ impl Run {
     /// The shard that an account recorded last for a slot.
     pub(super) fn own_shard(
         &self,
-        round: Round,
+        open: &Open,
         account: AccountId,
         slot: u32,
     ) -> Option<Arc<VerifiedRecord>> {
-        self.shards(round)
+        self.on_branch(open)
             .filter(|seen| seen.record.record().account == account && seen.slot() == Some(slot))
             .max_by_key(|seen| seen.record.record().epoch)
             .map(|seen| Arc::clone(&seen.record))
     }
 
-    /// The close that an account recorded for a round.
-    pub(super) fn own_close(
-        &self,
-        round: Round,
-        account: AccountId,
-    ) -> Option<Arc<VerifiedRecord>> {
-        let closes = &self.records.get(&round)?.closes;
-        closes.iter().find(|close| close.record().account == account).map(Arc::clone)
+    /// The close that an account recorded for the open round.
+    pub(super) fn own_close(&self, open: &Open, account: AccountId) -> Option<Arc<VerifiedRecord>> {
+        let is_own = |close: &&Arc<VerifiedRecord>| {
+            let made = close.record();
+            made.account == account
+                && matches!(&made.body, Body::RoundClose(body) if body.base == open.base)
+        };
+        let closes = &self.records.get(&open.round)?.closes;
+        closes.iter().find(is_own).map(Arc::clone)
     }
 
     pub(super) fn mark_audited(&mut self, round: Round, id: &Digest) {
@@ -232,30 +279,11 @@ impl Run {
         self.records.entry(round).or_default().distrusted.insert(*id);
     }
 
-    /// The verdict of the drawn auditors on a shard: a pass only if none says otherwise.
-    fn verdict(seen: &Seen) -> Option<Verdict> {
-        if seen.verdicts.is_empty() {
-            return None;
-        }
-        let auditors = seen.auditors();
-        let mut drawn = seen.verdicts.iter().filter(|(by, _)| auditors.contains(by)).peekable();
-        drawn.peek()?;
-        let is_good = drawn.all(|(_, verdict)| *verdict == Verdict::Pass);
-        Some(if is_good { Verdict::Pass } else { Verdict::Fail })
-    }
-
-    /// Whether a drawn auditor passed the shard, whatever else was said: enough to follow a leader
-    /// who had heard only that.
-    fn has_pass(seen: &Seen) -> bool {
-        let passes = |by: &AccountId| seen.verdicts.contains(&(*by, Verdict::Pass));
-        seen.auditors().iter().any(passes)
-    }
-
     /// The shards that passed, one per slot.
     pub(super) fn passed(&self, open: &Open) -> Vec<Seen> {
         let mut by_slot = BTreeMap::new();
-        for seen in self.shards(open.round) {
-            let has_passed = Self::verdict(seen) == Some(Verdict::Pass);
+        for seen in self.on_branch(open) {
+            let has_passed = seen.verdict() == Some(Verdict::Pass);
             if let Some(slot) = seen.slot().filter(|_| has_passed) {
                 by_slot.entry(slot).or_insert_with(|| seen.clone());
             }
@@ -265,19 +293,15 @@ impl Run {
 
     pub(super) fn slot_passed(&self, open: &Open, slot: u32) -> bool {
         let of_slot = |seen: &&Seen| seen.slot() == Some(slot);
-        self.shards(open.round)
-            .filter(of_slot)
-            .any(|seen| Self::verdict(seen) == Some(Verdict::Pass))
+        self.on_branch(open).filter(of_slot).any(|seen| seen.verdict() == Some(Verdict::Pass))
     }
 
     /// How often the work of the round was passed on: once per failed shard or elapsed deadline.
     pub(super) fn attempt(&self, chain: &ChainView, open: &Open, now: u64) -> u32 {
         let deadline = chain.params().training.round_blocks;
         let elapsed = now.saturating_sub(open.since.0).checked_div(deadline).unwrap_or(0);
-        let failed = self
-            .shards(open.round)
-            .filter(|seen| Self::verdict(seen) == Some(Verdict::Fail))
-            .count();
+        let failed =
+            self.on_branch(open).filter(|seen| seen.verdict() == Some(Verdict::Fail)).count();
         u32::try_from(elapsed.saturating_add(failed as u64)).unwrap_or(u32::MAX)
     }
 
@@ -303,38 +327,22 @@ impl Run {
         !(self.is_sketch(open.round) && is_slot) || self.is_own_work(chain, open, worker, slot)
     }
 
-    /// Whether the worker has anchored the same slot of the round before: relabelled with another
-    /// epoch, one piece of work would be paid twice.
-    pub(super) fn is_repeated(
-        &self,
-        chain: &ChainView,
-        record: &VerifiedRecord,
-        shard: &crate::record::ShardBody,
-    ) -> bool {
-        let place = |of: &VerifiedRecord| anchored_alone(chain, of).map(|block| (block, of.id()));
-        let own = place(record);
-        self.shards(shard.round).any(|other| {
-            other.record.record().account == record.record().account
-                && other.slot() == Some(shard.slot)
-                && other.record.id() != record.id()
-                && place(&other.record).is_some_and(|at| own.is_none_or(|own| at < own))
+    /// Whether the worker has anchored the same work before: relabelled with another epoch, it would
+    /// be paid twice.
+    pub(super) fn is_repeated(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
+        let place = |of: &Seen| of.anchored(chain).map(|block| (block, of.record.id()));
+        let own = place(seen);
+        let made = seen.record.record();
+        self.on_branch(open).any(|other| {
+            other.record.record().account == made.account
+                && other.record.record().subject == made.subject
+                && other.record.id() != seen.record.id()
+                && place(other).is_some_and(|at| own.is_none_or(|own| at < own))
         })
     }
 
-    /// Whether all that a close lists is known here and passed, one shard a slot.
-    fn is_backed(&self, chain: &ChainView, open: &Open, listed: &[Digest]) -> bool {
-        let known: Vec<_> =
-            self.shards(open.round).filter(|seen| listed.contains(&seen.record.id())).collect();
-        let slots: BTreeSet<_> = known.iter().filter_map(|seen| seen.slot()).collect();
-        known.len() == listed.len()
-            && slots.len() == listed.len()
-            && listed.len() >= self.least_shards(chain)
-            && (!self.is_sketch(open.round) || listed.len() == self.members.len())
-            && known.iter().all(|seen| Self::has_pass(seen))
-    }
-
     /// Shards below which no round closes.
-    fn least_shards(&self, chain: &ChainView) -> usize {
+    pub(super) fn least_shards(&self, chain: &ChainView) -> usize {
         let min = usize::try_from(chain.params().training.min_shards).unwrap_or(usize::MAX);
         min.min(self.members.len()).max(1)
     }
@@ -349,10 +357,8 @@ impl Run {
     ) -> bool {
         let limits = &chain.params().training;
         let passed = self.passed(open).len();
-        let failed = self
-            .shards(open.round)
-            .filter(|seen| Self::verdict(seen) == Some(Verdict::Fail))
-            .count();
+        let failed =
+            self.on_branch(open).filter(|seen| seen.verdict() == Some(Verdict::Fail)).count();
         let is_complete = passed == self.members.len()
             || (!self.is_sketch(open.round) && passed.saturating_add(failed) >= self.members.len());
         let waited = now.saturating_sub(open.since.0);
@@ -366,35 +372,6 @@ impl Run {
             Some(rank) => waited >= fallback_wait(limits, rank),
             None => false,
         }
-    }
-
-    /// The close that everybody follows: of those anchored, by a leader whose turn it was, over
-    /// shards that passed, the first.
-    pub(super) fn first_close(
-        &self,
-        chain: &ChainView,
-        open: &Open,
-    ) -> Option<Arc<VerifiedRecord>> {
-        let state = self.records.get(&open.round)?;
-        let order = leaders(&open.seed, &self.members);
-        let mut valid: Vec<_> = state
-            .closes
-            .iter()
-            .filter(|close| !state.distrusted.contains(&close.id()))
-            .filter_map(|close| {
-                let Body::RoundClose(body) = &close.record().body else { return None };
-                let block = anchored_alone(chain, close)?;
-                chain.hash_after(block)?;
-                let rank = order.iter().position(|l| *l == close.record().account)?;
-                let waited = block.0.saturating_sub(open.since.0);
-                let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
-                let is_valid =
-                    is_turn && body.base == open.base && self.is_backed(chain, open, &body.shards);
-                is_valid.then_some((block, rank, close))
-            })
-            .collect();
-        valid.sort_by_key(|(block, rank, close)| (*block, *rank, close.id()));
-        valid.first().map(|(_, _, close)| Arc::clone(close))
     }
 
     /// The run has its initial checkpoint: the first round opens.
@@ -414,7 +391,8 @@ impl Run {
     }
 }
 
-fn fallback_wait(limits: &crate::params::Training, rank: usize) -> u64 {
+/// Blocks after a round opened at which it is a leader's turn.
+pub(super) fn fallback_wait(limits: &crate::params::Training, rank: usize) -> u64 {
     let rank = u64::try_from(rank).unwrap_or(u64::MAX);
     limits.round_blocks.saturating_add(limits.fallback_blocks.saturating_mul(rank))
 }

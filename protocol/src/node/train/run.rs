@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Open, Own, Progress, Run, Stage, round};
+use super::{Open, Own, Progress, Run, Stage, fork, round};
 use crate::{
     chain::ChainView,
     codec::Wire as _,
@@ -31,6 +31,7 @@ impl Run {
             retry_at: 0,
             records: BTreeMap::new(),
             orphans: round::Orphans::new(),
+            left: fork::Trail::new(),
         })
     }
 
@@ -96,8 +97,13 @@ impl Run {
         }
     }
 
+    /// The open round, if it is the one for which work was begun: a run may have gone on since, or
+    /// back.
+    pub(super) fn open_from(&mut self, round: Round, base: Hash) -> Option<&mut Open> {
+        self.open_mut().filter(|open| (open.round, open.base) == (round, base))
+    }
+
     pub(super) fn enter(&mut self, round: Round, since: BlockNumber, seed: Digest, base: Hash) {
-        self.records.retain(|kept, _| *kept >= round);
         self.stage = Stage::Open(Open {
             round,
             since,

@@ -1,0 +1,151 @@
+//! Which close of a round a run follows, and the way back when it followed another.
+//!
+//! Who leads a round closes it once it heard enough, so where links are slower than the next
+//! leader's turn a round may have two closes that are both in order, and nodes hear of them in
+//! different sequence. No vote is held. The members' next shards, which are anchored and name the
+//! checkpoint that they start from, say which close most of them follow; a run that followed another
+//! goes back to that round. Before anybody went on, the first that was anchored counts. It is the
+//! rule of the heaviest subtree (Sompolinsky and Zohar 2015, "Secure High-Rate Transaction
+//! Processing in Bitcoin"), with one vote a member and a depth of one.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+use core::cmp::Reverse;
+
+use super::{Open, Own, Run, Stage, fallback_wait};
+use crate::{
+    chain::ChainView,
+    ids::{AccountId, BlockNumber, Digest, Hash, Round},
+    node::anchored_alone,
+    record::{Body, VerifiedRecord},
+    training::leaders,
+};
+
+/// Most rounds that a run goes back.
+const MAX_LEFT: usize = 16;
+
+/// A round that this run left.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// The round as it was when it opened.
+    open: Open,
+    /// The record by which it closed.
+    close: Digest,
+    /// The block that anchors it.
+    block: BlockNumber,
+}
+
+/// Rounds that were left, the oldest first.
+pub(super) type Trail = VecDeque<Left>;
+
+impl Run {
+    /// The close to follow: of those anchored, by a leader whose turn it was, over shards that
+    /// passed, the one from whose checkpoint most members went on, and of these the first.
+    pub(super) fn best_close(&self, chain: &ChainView, open: &Open) -> Option<Arc<VerifiedRecord>> {
+        let order = leaders(&open.seed, &self.members);
+        let valid: Vec<_> = self
+            .closes(open.round)
+            .filter_map(|close| {
+                let Body::RoundClose(body) = &close.record().body else { return None };
+                let block = anchored_alone(chain, close)?;
+                chain.hash_after(block)?;
+                let rank = order.iter().position(|l| *l == close.record().account)?;
+                let waited = block.0.saturating_sub(open.since.0);
+                let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
+                let is_valid =
+                    is_turn && body.base == open.base && self.is_backed(chain, open, &body.shards);
+                is_valid.then_some((block, rank, body.next, close))
+            })
+            .collect();
+        let votes = if valid.len() > 1 { self.votes(chain, open.round) } else { BTreeMap::new() };
+        let support = |next: &Hash| Reverse(votes.get(next).copied().unwrap_or(0));
+        let place = |(block, rank, next, close): &(_, _, Hash, &Arc<VerifiedRecord>)| {
+            (support(next), *block, *rank, close.id())
+        };
+        valid.into_iter().min_by_key(place).map(|(.., close)| Arc::clone(close))
+    }
+
+    /// How many members went on from each checkpoint after a round. The shard that a member anchored
+    /// first speaks for it.
+    fn votes(&self, chain: &ChainView, round: Round) -> BTreeMap<Hash, u32> {
+        let mut first: BTreeMap<AccountId, (BlockNumber, Digest, Hash)> = BTreeMap::new();
+        for seen in self.shards(round.next()) {
+            let (Some(block), Some(base)) = (seen.anchored(chain), seen.base()) else { continue };
+            let vote = (block, seen.record.id(), base);
+            let known = first.entry(seen.record.record().account).or_insert(vote);
+            *known = vote.min(*known);
+        }
+        let mut votes = BTreeMap::new();
+        for (_, _, base) in first.into_values() {
+            let count: &mut u32 = votes.entry(base).or_default();
+            *count = count.saturating_add(1);
+        }
+        votes
+    }
+
+    /// Whether all that a close lists is known here and passed, one shard a slot.
+    fn is_backed(&self, chain: &ChainView, open: &Open, listed: &[Digest]) -> bool {
+        let known: Vec<_> =
+            self.on_branch(open).filter(|seen| listed.contains(&seen.record.id())).collect();
+        let slots: BTreeSet<_> = known.iter().filter_map(|seen| seen.slot()).collect();
+        known.len() == listed.len()
+            && slots.len() == listed.len()
+            && listed.len() >= self.least_shards(chain)
+            && (!self.is_sketch(open.round) || listed.len() == self.members.len())
+            && known.iter().all(|seen| seen.has_pass())
+    }
+
+    /// Leaves the open round by a close that is anchored in a block.
+    pub(super) fn leave(&mut self, open: &Open, close: &VerifiedRecord, block: BlockNumber) {
+        let open = Open {
+            own: Own::None,
+            is_aggregating: false,
+            has_closed: false,
+            close_sent: None,
+            ..open.clone()
+        };
+        self.left.push_back(Left { open, close: close.id(), block });
+        if self.left.len() > MAX_LEFT {
+            self.left.pop_front();
+        }
+        let oldest = self.left.front().map_or(Round(0), |left| left.open.round);
+        self.records.retain(|kept, _| *kept >= oldest);
+    }
+
+    /// Goes back to the first round that it left by another close than the one to follow; which it
+    /// is, if there is one.
+    pub(super) fn go_back(&mut self, chain: &ChainView) -> Option<Round> {
+        let is_other = |left: &Left| {
+            self.closes(left.open.round).nth(1).is_some()
+                && self.best_close(chain, &left.open).is_some_and(|best| best.id() != left.close)
+        };
+        let at = self.left.iter().position(is_other)?;
+        let open = self.left.drain(at..).next()?.open;
+        let round = open.round;
+        self.stage = Stage::Open(open);
+        Some(round)
+    }
+
+    /// Forgets the way of a run that has been ready for as long as a round may take: nothing that
+    /// comes later changes it.
+    pub(super) fn settle(&mut self, chain: &ChainView, now: u64) {
+        let last = self.left.back().map_or(0, |left| left.block.0);
+        if now.saturating_sub(last) > chain.params().training.round_blocks {
+            self.left.clear();
+            self.records.clear();
+            self.orphans.clear();
+        }
+    }
+
+    /// The first round of which something may change.
+    pub(super) fn first_round(&self) -> Round {
+        match (self.left.front(), &self.stage) {
+            (Some(left), _) => left.open.round,
+            (None, Stage::Open(open)) => open.round,
+            (None, _) => Round(0),
+        }
+    }
+}
