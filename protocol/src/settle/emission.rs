@@ -14,7 +14,7 @@ use crate::{
     codec::Wire as _,
     hash::blake3,
     holding,
-    ids::{AccountId, BlockNumber, Digest},
+    ids::{AccountId, BlockNumber, Digest, Epoch},
     math::{BPS, mul_div},
     node::{anchored_in, attribution_auditors, judge_storage},
     record::{Body, Kind, Verdict, VerifiedRecord},
@@ -230,61 +230,64 @@ impl Ledger<'_> {
         self.chain.model(model).map(|(_, model)| model.datanet)
     }
 
+    /// Whoever attributed an output that was paid for gets the platform's part of its fee, and less of
+    /// it where the pot is too small for all. One who is customer, server, developer and contributor
+    /// at once so gets back at most what it paid, whatever others pay.
     pub(super) fn pay_attribution_work(&mut self) {
         let pot = self.pot(self.chain.params().economics.emission_attribution_bps);
-        let outputs = self.of_kind(Kind::Attribution);
-        // Only what a consumer paid for was due; whoever signs receipts to itself gains nothing.
-        let (outputs, unpaid): (Vec<_>, Vec<_>) =
-            outputs.into_iter().partition(|output| self.is_redeemed(output));
-        for output in unpaid {
-            let account = output.record().account;
-            self.refuse(account, Source::Serving, output.id(), Unpaid::NotRedeemed);
+        let parts = self.platform_parts();
+        let (mut due, mut sum) = (Vec::new(), 0u128);
+        for output in self.of_kind(Kind::Attribution) {
+            let part = parts.get(&output.id()).filter(|_| self.is_servers(&output));
+            if let Some(part) = part {
+                sum = sum.saturating_add(*part);
+                due.push((output, *part));
+            } else {
+                let account = output.record().account;
+                self.refuse(account, Source::Serving, output.id(), Unpaid::NotRedeemed);
+            }
         }
-        let share = pot.checked_div(outputs.len() as u128).unwrap_or(0);
-        let mut limits = self.platform_parts();
-        for output in outputs {
-            let made = output.record();
-            match self.judge_attribution(&output) {
-                Some(Verdict::Pass) => {
-                    let limit = limits.entry(made.account).or_default();
-                    let amount = share.min(*limit);
-                    *limit = limit.saturating_sub(amount);
-                    self.pay(made.account, Source::Serving, amount, output.id());
-                    if let Some(datanet) = self.datanet_of(&output) {
-                        let used = self.use_mut(datanet);
-                        used.outputs = used.outputs.saturating_add(1);
-                    }
-                }
-                _ => self.refuse(made.account, Source::Serving, output.id(), Unpaid::NotAudited),
+        for (output, part) in due {
+            let account = output.record().account;
+            if self.judge_attribution(&output) != Some(Verdict::Pass) {
+                self.refuse(account, Source::Serving, output.id(), Unpaid::NotAudited);
+                continue;
+            }
+            let amount = mul_div(pot, part, sum.max(pot)).unwrap_or(0);
+            self.pay(account, Source::Serving, amount, output.id());
+            if let Some(datanet) = self.datanet_of(&output) {
+                let used = self.use_mut(datanet);
+                used.outputs = used.outputs.saturating_add(1);
             }
         }
     }
 
-    /// The platform's part of what was redeemed to each server in the epoch. Attributing earns no
-    /// more than that: one who is customer, server, developer and contributor at once gets back at most
-    /// what it paid.
-    fn platform_parts(&self) -> BTreeMap<AccountId, u128> {
+    /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
+    /// for the next one, so the fee may have been redeemed an epoch earlier.
+    fn platform_parts(&mut self) -> BTreeMap<Digest, u128> {
         let rate = u128::from(self.chain.params().economics.fee_platform_bps);
-        let mut parts = BTreeMap::<AccountId, u128>::new();
-        for redemption in self.chain.redemptions(self.epoch) {
-            let fee = redemption.to.0.saturating_sub(redemption.from.0);
-            let part = parts.entry(redemption.payee).or_default();
-            *part = part.saturating_add(mul_div(fee, rate, BPS).unwrap_or(0));
+        let epochs = self.epoch.0.saturating_sub(1)..=self.epoch.0;
+        let mut parts = BTreeMap::new();
+        let redeemed: Vec<_> = epochs.flat_map(|epoch| self.redeemed(Epoch(epoch))).collect();
+        for redeemed in redeemed {
+            let is_of_epoch = |record: &VerifiedRecord| record.record().epoch == self.epoch;
+            if !redeemed.outputs.iter().any(|(output, _)| is_of_epoch(output)) {
+                continue;
+            }
+            for (output, fee) in redeemed.outputs {
+                parts.insert(output.id(), mul_div(fee, rate, BPS).unwrap_or(0));
+                // The fee of one output follows from those before it.
+                self.extra.insert(output.id(), output);
+            }
         }
         parts
     }
 
-    /// Whether the output was served by who offered the model in the epoch, on a receipt that was
-    /// redeemed before the epoch ended.
-    fn is_redeemed(&self, output: &VerifiedRecord) -> bool {
+    /// Whether an output was served by who offered the model in the epoch.
+    fn is_servers(&self, output: &VerifiedRecord) -> bool {
         let Body::Attribution(body) = &output.record().body else { return false };
-        let receipt = &body.receipt.receipt;
         let end = self.chain.schedule.start(self.epoch.next());
-        let server = output.record().account;
-        let is_server = self.chain.was_server(body.model, server, (self.start_block(), end));
-        is_server
-            && self.chain.redeemed_before(receipt.payer, receipt.payee, end) >= receipt.cumulative
-            && body.receipt.verify(&self.chain.domain).is_ok()
+        self.chain.was_server(body.model, output.record().account, (self.start_block(), end))
     }
 
     fn judge_attribution(&mut self, output: &VerifiedRecord) -> Option<Verdict> {

@@ -9,33 +9,57 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use super::{Ledger, Source};
 use crate::{
     chain::Redemption,
-    ids::{AccountId, Digest, ModelId},
+    ids::{AccountId, Digest, Epoch, ModelId},
     math::{BPS, mul_div, split},
     node::shares_are_whole,
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
 };
 
+/// A redemption, divided among the outputs that it pays for.
+pub(super) struct Redeemed {
+    payee: AccountId,
+    /// Attributions of outputs, with the fee of each.
+    pub(super) outputs: Vec<(Arc<VerifiedRecord>, u128)>,
+    /// What no known attribution accounts for.
+    rest: u128,
+}
+
 impl Ledger<'_> {
-    pub(super) fn pay_fees(&mut self) {
-        let redemptions: Vec<_> = self.chain.redemptions(self.epoch).copied().collect();
-        for redemption in redemptions {
+    /// What was redeemed in an epoch.
+    pub(super) fn redeemed(&self, epoch: Epoch) -> Vec<Redeemed> {
+        let divide = |redemption: &Redemption| {
             let mut paid = redemption.from.0;
-            for record in self.covered_by(&redemption) {
-                let Body::Attribution(body) = &record.record().body else { continue };
+            let output = |record: Arc<VerifiedRecord>| {
+                let Body::Attribution(body) = &record.record().body else { return None };
                 let until = body.receipt.receipt.cumulative.0;
                 let fee = until.saturating_sub(paid);
                 paid = until;
+                Some((record, fee))
+            };
+            let outputs = self.covered_by(redemption).into_iter().filter_map(output).collect();
+            Redeemed {
+                payee: redemption.payee,
+                outputs,
+                rest: redemption.to.0.saturating_sub(paid),
+            }
+        };
+        self.chain.redemptions(epoch).map(divide).collect()
+    }
+
+    pub(super) fn pay_fees(&mut self) {
+        for Redeemed { payee, outputs, rest } in self.redeemed(self.epoch) {
+            for (record, fee) in outputs {
+                let Body::Attribution(body) = &record.record().body else { continue };
                 let verdict = self.attribution_verdict(&record);
                 let is_good = shares_are_whole(body) && matches!(verdict, Some((Verdict::Pass, _)));
                 for audit in verdict.into_iter().flat_map(|(_, audits)| audits) {
                     self.extra.insert(audit.id(), audit);
                 }
                 let shares = is_good.then_some(body.shares.as_slice());
-                self.split_fee(fee, redemption.payee, Some(body), shares, record.id());
+                self.split_fee(fee, payee, Some(body), shares, record.id());
                 self.extra.insert(record.id(), Arc::clone(&record));
             }
-            let rest = redemption.to.0.saturating_sub(paid);
-            self.split_fee(rest, redemption.payee, None, None, Digest::ZERO);
+            self.split_fee(rest, payee, None, None, Digest::ZERO);
         }
     }
 

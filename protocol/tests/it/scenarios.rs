@@ -1,6 +1,6 @@
 //! Short stories in the language of the domain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, Digest, Epoch, Hash, ModelId,
@@ -425,6 +425,27 @@ fn receipts_must_pay_the_price_to_the_right_account() {
     assert!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution) >= 90);
     assert!(earned(&net, 2, 1, Source::Serving) > 0);
     assert_eq!(net.outcome(2).uses.iter().map(|used| used.outputs).sum::<u32>(), 2);
+}
+
+/// Or its server could be its own customer at next to nothing, paid for by what others pay.
+#[test]
+fn no_output_gives_back_more_than_was_paid_for_it() {
+    let mut net = served(12);
+    assert_eq!(ask(&mut net, request(1, 1, 101)), None);
+    assert_eq!(ask(&mut net, request(2, 1, 1_000_101)), None);
+    net.run_epochs(3);
+    assert_conserved(&net, 2, 1_000_101);
+    let mut given = BTreeMap::<Digest, u128>::new();
+    let lines = &net.outcome(2).lines;
+    for line in lines.iter().filter(|line| line.source != Source::Treasury) {
+        let known = net.peers[0].pool.get(&line.record);
+        if known.is_some_and(|record| matches!(record.record().body, Body::Attribution(_))) {
+            *given.entry(line.record).or_default() += line.amount.0;
+        }
+    }
+    let mut given: Vec<_> = given.into_values().collect();
+    given.sort_unstable();
+    assert_eq!(given, [101, 1_000_000]);
 }
 
 #[test]
