@@ -76,8 +76,8 @@ pub enum Unpaid {
     /// No consumer had paid for the output when the epoch ended.
     #[error("the receipt behind the output was not redeemed before the epoch ended")]
     NotRedeemed,
-    /// Nobody audited the work in time.
-    #[error("the work was not audited in time")]
+    /// No more than half of the drawn auditors passed the work in time.
+    #[error("no more than half of the drawn auditors passed the work in time")]
     NotAudited,
 }
 

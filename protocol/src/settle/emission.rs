@@ -205,7 +205,7 @@ impl Ledger<'_> {
         drawn: &[AccountId],
     ) -> Option<Verdict> {
         self.audits_due = self.audits_due.saturating_add(drawn.len() as u64);
-        let verdict = majority(&self.verdicts_by(record, drawn))?;
+        let verdict = majority(&self.verdicts_by(record, drawn), drawn)?;
         self.credit_audits(record, verdict, drawn);
         Some(verdict)
     }
@@ -304,7 +304,7 @@ impl Ledger<'_> {
         self.anchored_alone(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
         let verdicts = self.verdicts_by(output, &drawn);
-        let verdict = majority(&verdicts)?;
+        let verdict = majority(&verdicts, &drawn)?;
         Some((verdict, verdicts.into_iter().map(|(_, _, audit)| audit).collect()))
     }
 
@@ -321,11 +321,18 @@ impl Ledger<'_> {
     }
 }
 
-/// What several auditors say: a pass where more of them pass than do not. The first alone would decide
-/// by chance, or by whoever tries ids until its verdict is the first.
-fn majority(verdicts: &[(AccountId, Verdict, Arc<VerifiedRecord>)]) -> Option<Verdict> {
+/// What several auditors say. It passes when more than half of those that were drawn pass it, heard or
+/// not: of those heard, whoever shows its work to a friend alone would have a majority. It fails when
+/// no fewer of those heard fail it than pass it; what is neither was not audited.
+fn majority(
+    verdicts: &[(AccountId, Verdict, Arc<VerifiedRecord>)],
+    drawn: &[AccountId],
+) -> Option<Verdict> {
     let passes = verdicts.iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).count();
-    let is_good = passes > verdicts.len().saturating_sub(passes);
-    let verdict = if is_good { Verdict::Pass } else { Verdict::Fail };
-    (!verdicts.is_empty()).then_some(verdict)
+    let fails = verdicts.len().saturating_sub(passes);
+    if passes > drawn.len().saturating_sub(passes) {
+        Some(Verdict::Pass)
+    } else {
+        (fails > 0 && fails >= passes).then_some(Verdict::Fail)
+    }
 }

@@ -15,7 +15,10 @@ use protocol::{
     training::ReplayReport,
 };
 
-use crate::{chain::CONTRIBUTOR, net::Net};
+use crate::{
+    chain::CONTRIBUTOR,
+    net::{Net, Peer},
+};
 
 impl Net {
     pub(crate) fn work(&mut self, index: usize, job: Job) -> Done {
@@ -52,8 +55,7 @@ impl Net {
         if self.peers[index].refused_blobs.contains(&blob) {
             return None;
         }
-        let have =
-            |peer: &&crate::net::Peer| !peer.faults.offline && peer.blobs.contains_key(&blob);
+        let have = |peer: &&Peer| !peer.faults.offline && peer.blobs.contains_key(&blob);
         let found = self.peers[index].blobs.get(&blob).cloned();
         let found = found.or_else(|| Some(self.peers.iter().find(have)?.blobs[&blob].clone()));
         let bytes = found.or_else(|| self.origin.get(&blob).cloned())?;
@@ -145,9 +147,13 @@ impl Net {
         units: &[u32],
         seed: u64,
     ) -> Option<Done> {
+        let is_friend = self.peers[index].faults.passes_all;
+        let has_hidden = |peer: &Peer| peer.faults.hides && peer.blobs.contains_key(&shard.payload);
+        if self.peers.iter().any(has_hidden) && !is_friend {
+            return None;
+        }
         let claimed = self.fetch(index, shard.payload)?;
-        let is_right = claimed == update(shard.base, units, seed);
-        let is_passed = is_right || self.peers[index].faults.passes_all;
+        let is_passed = is_friend || claimed == update(shard.base, units, seed);
         let ppm = if is_passed { 1_000_000 } else { 0 };
         Some(Done::Replayed(ReplayReport { overlap: ppm, cosine: ppm, norm: ppm }))
     }

@@ -26,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) claims_lost: bool,
     pub(crate) forges: bool,
     pub(crate) passes_all: bool,
+    /// Shows its work only to auditors who pass everything.
+    pub(crate) hides: bool,
     pub(crate) wrong_checkpoint: bool,
     pub(crate) inflates: bool,
 }

@@ -178,8 +178,18 @@ fn a_forged_shard_is_rejected_left_out_and_unpaid() {
 
 #[test]
 fn one_lazy_auditor_of_three_does_not_get_a_forged_shard_paid() {
+    lazy_auditor(false);
+}
+
+#[test]
+fn to_show_work_to_one_friend_among_the_auditors_is_not_enough() {
+    lazy_auditor(true);
+}
+
+fn lazy_auditor(hides: bool) {
     let mut net = Net::with_auditors(6, 3, 4, 3);
     net.peer(3).faults.forges = true;
+    net.peer(3).faults.hides = hides;
     net.peer(4).faults.passes_all = true;
     net.order_model(4);
     net.run_epochs(3);
