@@ -73,6 +73,9 @@ pub enum Unpaid {
     /// The replay rejected the shard: a fault.
     #[error("the replay of the shard did not give what was claimed")]
     ShardRejected,
+    /// Another did the same work first.
+    #[error("another member did the same part of the round first")]
+    DoneBefore,
     /// No consumer had paid for the output when the epoch ended.
     #[error("the receipt behind the output was not redeemed before the epoch ended")]
     NotRedeemed,

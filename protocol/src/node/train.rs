@@ -7,6 +7,7 @@
 mod fork;
 mod round;
 mod run;
+mod slots;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
@@ -166,8 +167,7 @@ impl Node {
 
     /// Computes and anchors this node's own shard.
     fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
-        let attempt = run.attempt(chain, open, now);
-        let Some(slot) = run.slot_at(open.round, self.account, attempt) else { return };
+        let Some(slot) = run.slot_to_work(chain, open, self.account, now) else { return };
         let own = run.own_shard(open, self.account, slot);
         match (&open.own, own) {
             (Own::Computing, _) => {}

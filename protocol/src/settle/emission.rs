@@ -144,7 +144,7 @@ impl Ledger<'_> {
 
     pub(super) fn pay_shards(&mut self) {
         let pot = self.pot(self.chain.params().economics.emission_shards_bps);
-        let judged: Vec<_> = self
+        let mut judged: Vec<_> = self
             .of_kind(Kind::ShardResult)
             .into_iter()
             .map(|shard| {
@@ -152,6 +152,8 @@ impl Ledger<'_> {
                 (shard, verdict)
             })
             .collect();
+        // Of two who did the same, the first in a block is paid: the other may have copied it.
+        judged.sort_by_key(|(shard, _)| (self.anchored_alone(shard), shard.id()));
         let due = judged.iter().filter(|(_, verdict)| verdict.is_some()).count();
         let share = pot.checked_div(due as u128).unwrap_or(0);
         let mut paid = BTreeSet::new();
@@ -162,6 +164,9 @@ impl Ledger<'_> {
                     self.shards_verified = self.shards_verified.saturating_add(1);
                     if paid.insert(made.subject) {
                         self.pay(made.account, Source::Shards, share, shard.id());
+                    } else {
+                        let reason = Unpaid::DoneBefore;
+                        self.refuse(made.account, Source::Shards, shard.id(), reason);
                     }
                     if let Some(datanet) = self.datanet_of(&shard) {
                         let used = self.use_mut(datanet);

@@ -122,6 +122,7 @@ impl Simulation {
             self.takings.forged += u64::from(self.is_forged(&zero.record));
             match zero.reason {
                 Unpaid::NotAudited => self.takings.late += 1,
+                Unpaid::DoneBefore => {}
                 _ => self.takings.rejected += 1,
             }
         }

@@ -100,7 +100,7 @@ impl Seen {
     }
 
     /// The verdict of the drawn auditors: a pass only if none says otherwise.
-    fn verdict(&self) -> Option<Verdict> {
+    pub(super) fn verdict(&self) -> Option<Verdict> {
         if self.verdicts.is_empty() {
             return None;
         }
@@ -289,42 +289,6 @@ impl Run {
             }
         }
         by_slot.into_values().collect()
-    }
-
-    pub(super) fn slot_passed(&self, open: &Open, slot: u32) -> bool {
-        let of_slot = |seen: &&Seen| seen.slot() == Some(slot);
-        self.on_branch(open).filter(of_slot).any(|seen| seen.verdict() == Some(Verdict::Pass))
-    }
-
-    /// How often the work of the round was passed on: once per failed shard or elapsed deadline.
-    pub(super) fn attempt(&self, chain: &ChainView, open: &Open, now: u64) -> u32 {
-        let deadline = chain.params().training.round_blocks;
-        let elapsed = now.saturating_sub(open.since.0).checked_div(deadline).unwrap_or(0);
-        let failed =
-            self.on_branch(open).filter(|seen| seen.verdict() == Some(Verdict::Fail)).count();
-        u32::try_from(elapsed.saturating_add(failed as u64)).unwrap_or(u32::MAX)
-    }
-
-    /// Whether an account may have worked on a slot so far.
-    pub(super) fn is_own_work(
-        &self,
-        chain: &ChainView,
-        open: &Open,
-        account: AccountId,
-        slot: u32,
-    ) -> bool {
-        let now = chain.head().map_or(0, |head| head.number.0);
-        let last = self.attempt(chain, open, now).min(self.members.len() as u32);
-        (0..=last).any(|attempt| self.slot_at(open.round, account, attempt) == Some(slot))
-    }
-
-    /// Whether a shard can be judged now. In the sketch round, work may be passed on before this
-    /// node has heard why: a slot that is not yet its worker's is judged later.
-    pub(super) fn is_due(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
-        let Some(slot) = seen.slot() else { return false };
-        let is_slot = usize::try_from(slot).is_ok_and(|slot| slot < self.members.len());
-        let worker = seen.record.record().account;
-        !(self.is_sketch(open.round) && is_slot) || self.is_own_work(chain, open, worker, slot)
     }
 
     /// Whether the worker has anchored the same work before: relabelled with another epoch, it would

@@ -6,7 +6,7 @@ use super::{Open, Own, Progress, Run, Stage, fork, round};
 use crate::{
     chain::ChainView,
     codec::Wire as _,
-    ids::{AccountId, BlockNumber, Digest, Hash, Round},
+    ids::{BlockNumber, Digest, Hash, Round},
     node::Waiting,
     training::{self, RunConfig},
 };
@@ -58,27 +58,6 @@ impl Run {
             }
             Stage::Open(open) => Some(Waiting::Others(self.model, open.round)),
             Stage::Ready(_) => None,
-        }
-    }
-
-    pub(super) fn slot_of(&self, account: AccountId) -> Option<u32> {
-        let index = self.members.iter().position(|member| *member == account)?;
-        u32::try_from(index).ok()
-    }
-
-    pub(super) fn is_sketch(&self, round: Round) -> bool {
-        round.0 >= self.config.rounds
-    }
-
-    /// The slot that an account works on, given how often the round was retried. Training slots are
-    /// the members' own; a sketch slot passes on to the next member until it is captured.
-    pub(super) fn slot_at(&self, round: Round, account: AccountId, attempt: u32) -> Option<u32> {
-        let own = self.slot_of(account)?;
-        let count = u32::try_from(self.members.len()).ok()?;
-        if self.is_sketch(round) {
-            own.checked_add(count)?.checked_sub(attempt.checked_rem(count)?)?.checked_rem(count)
-        } else {
-            Some(own)
         }
     }
 
