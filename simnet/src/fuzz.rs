@@ -66,7 +66,22 @@ pub fn draw(seed: u64) -> Scenario {
         work(&mut scenario, draws);
     }
     more(&mut scenario, &mut Streams::new(seed).stream(2, Purpose::Fuzz));
+    give_time(&mut scenario);
     possible(scenario)
+}
+
+/// Where somebody lies about a settlement, who watches has the time to fetch its log and to object.
+/// Without it a lie becomes final, and no later epoch can be settled: that needs no search.
+fn give_time(scenario: &mut Scenario) {
+    const ONE_WAYS: f64 = 16.0;
+    #[expect(clippy::cast_precision_loss, reason = "some seconds")]
+    let one_way = scenario.net.latency.0 as f64 * (1.0 + scenario.net.jitter);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
+    let needed = (ONE_WAYS * one_way / (1.0 - scenario.net.loss)) as u64;
+    if scenario.adversaries.iter().any(|plan| plan.kind == AdversaryKind::FalseSettlement) {
+        let blocks = needed.div_ceil(scenario.chain.block.0);
+        scenario.chain.challenge_blocks = scenario.chain.challenge_blocks.max(blocks);
+    }
 }
 
 /// Runs that are trained, asked and cheated about; calm networks stay calm.
