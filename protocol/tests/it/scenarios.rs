@@ -177,6 +177,21 @@ fn a_forged_shard_is_rejected_left_out_and_unpaid() {
 }
 
 #[test]
+fn of_the_sketches_only_what_failed_is_made_again() {
+    for seed in [1, 2] {
+        let mut net = Net::new(8, 3, seed);
+        net.peer(3).faults.forges = true;
+        net.order_model(1);
+        net.run_epochs(3);
+        assert_all_ready(&net, 8);
+        let records = net.peers[0].pool.values().map(|record| &record.record().body);
+        let sketches =
+            records.filter(|body| matches!(body, Body::Shard(shard) if shard.round.0 == 1));
+        assert_eq!(sketches.count(), 8 + 1);
+    }
+}
+
+#[test]
 fn one_lazy_auditor_of_three_does_not_get_a_forged_shard_paid() {
     lazy_auditor(false);
 }
