@@ -2,6 +2,9 @@
 //!
 //! BLAKE3 addresses content, keccak-256 whatever a contract must recompute.
 
+#[cfg(not(target_arch = "wasm32"))]
+use keccak_asm::{Digest as _, Keccak256};
+#[cfg(target_arch = "wasm32")]
 use sha3::{Digest as _, Keccak256};
 
 use crate::ids::{Digest, Hash};
