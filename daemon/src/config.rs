@@ -75,8 +75,8 @@ options! {
     max_upload: ByteSize, "OPENLEDGER_MAX_UPLOAD";
     /// Where to compute: auto, cpu, or a part of a GPU's name
     device: String, "OPENLEDGER_DEVICE";
-    /// Claim what is owed without being asked
-    auto_claim: bool, "OPENLEDGER_AUTO_CLAIM";
+    /// Epochs between two claims of what is owed; 0 for none by itself
+    claim_epochs: u64, "OPENLEDGER_CLAIM_EPOCHS";
     /// The file that holds the passphrase of the keystore
     passphrase_file: PathBuf, "OPENLEDGER_PASSPHRASE_FILE";
 }
@@ -122,8 +122,8 @@ pub struct Config {
     pub max_upload: Option<u64>,
     /// Where to compute.
     pub device: DeviceChoice,
-    /// Whether to claim by itself.
-    pub auto_claim: bool,
+    /// Epochs between two claims; 0 for none by itself.
+    pub claim_epochs: u64,
     /// Where the passphrase is.
     pub passphrase_file: Option<PathBuf>,
 }
@@ -143,7 +143,7 @@ impl From<Layer> for Config {
             max_disk: layer.max_disk.map(|size| size.0),
             max_upload: layer.max_upload.map(|size| size.0),
             device: layer.device.as_deref().map_or(DeviceChoice::Auto, device),
-            auto_claim: layer.auto_claim.unwrap_or(true),
+            claim_epochs: layer.claim_epochs.unwrap_or(24),
             passphrase_file: layer.passphrase_file,
         }
     }

@@ -45,8 +45,10 @@ const FETCH_RETRY_BLOCKS: u64 = 4;
 pub struct NodeConfig {
     /// Train and audit shards.
     pub computes: bool,
-    /// Claim what final settlements owe to the node's own account.
-    pub auto_claim: bool,
+    /// Epochs between two claims of what final settlements owe to the node's own account; 0: none by
+    /// itself. Accounts take turns. A claim pays for all epochs before it, and costs a transaction and
+    /// the log of a settlement, which all would fetch at once.
+    pub claim_epochs: u64,
 }
 
 /// The state machine of one node.
@@ -72,7 +74,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 enum Pending {
     Fetch(Hash, u64),
-    Claim,
+    Claim(Epoch),
     Commit(Epoch),
     Open(Epoch),
     AuditStorage(Epoch, AccountId, Digest),
@@ -200,7 +202,7 @@ impl Node {
     fn on_done(&mut self, chain: &ChainView, pending: Pending, done: Done) {
         match pending {
             Pending::Fetch(blob, length) => self.on_fetched(blob, length, &done),
-            Pending::Claim => {}
+            Pending::Claim(epoch) => self.on_claimed(epoch, &done),
             Pending::Commit(epoch) => self.on_committed(epoch, done),
             Pending::Open(epoch) => self.on_opened(epoch, done),
             Pending::AuditStorage(epoch, holder, record) => {

@@ -95,7 +95,7 @@ fn run_options(
         max_disk: config.max_disk,
         max_upload: config.max_upload,
         device: config.device,
-        auto_claim: config.auto_claim,
+        claim_epochs: config.claim_epochs,
         misbehave,
     }
 }

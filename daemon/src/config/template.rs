@@ -43,8 +43,8 @@ pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line 
 
 # --- money
 
-# Claim what is owed without being asked.
-# auto_claim = true
+# Epochs between two claims of what is owed, each a transaction; 0 leaves it to `openledger claim`.
+# claim_epochs = 24
 
 # --- this machine
 

@@ -73,7 +73,7 @@ impl Member {
         command
             .args(["node", "run", "--stop-with-stdin", "--listen-ip", "127.0.0.1"])
             .args(["--control-port", "0", "--data-port", "0", "--api-port", "0"])
-            .args(["--mdns", "false", "--device", "cpu", "--dir"])
+            .args(["--mdns", "false", "--device", "cpu", "--claim-epochs", "1", "--dir"])
             .arg(&dir)
             .env("RAYON_NUM_THREADS", "1")
             .env("TOKIO_WORKER_THREADS", "2")

@@ -69,8 +69,8 @@ pub struct RunOptions {
     pub max_upload: Option<u64>,
     /// The device to compute on.
     pub device: DeviceChoice,
-    /// Claim what is owed without being asked.
-    pub auto_claim: bool,
+    /// Epochs between two claims of what is owed; 0: none by itself.
+    pub claim_epochs: u64,
     /// Fault injection: delete a pack and claim it all the same, train on other data than assigned.
     pub misbehave: bool,
 }

@@ -80,7 +80,7 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
         refused: Arc::default(),
         health: health.clone(),
         operator: options.keys.operator.clone(),
-        config: NodeConfig { computes: true, auto_claim: options.auto_claim },
+        config: NodeConfig { computes: true, claim_epochs: options.claim_epochs },
         chain,
         workshop: workshop.clone(),
         net: net.clone(),

@@ -79,7 +79,7 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
         max_disk,
         max_upload: None,
         device: DeviceChoice::Cpu,
-        auto_claim: true,
+        claim_epochs: 1,
         misbehave: false,
     };
     let node = NodeHandle::start(options).await.unwrap();

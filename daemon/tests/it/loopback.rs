@@ -93,7 +93,7 @@ async fn start_node(
         max_disk: None,
         max_upload: None,
         device: DeviceChoice::Cpu,
-        auto_claim: true,
+        claim_epochs: 1,
         misbehave,
     };
     NodeHandle::start(options).await.unwrap()

@@ -25,7 +25,9 @@ pub(super) struct Settling {
     /// The block of the proposal that was last objected to: a defeated one may be made again.
     objected: Option<BlockNumber>,
     uses: Option<(Digest, Vec<DatanetUse>)>,
+    /// The epoch up to which was last claimed, and the one up to which it was last tried.
     claimed: Option<Epoch>,
+    tried: Option<Epoch>,
 }
 
 impl Settling {
@@ -39,6 +41,7 @@ impl Settling {
             objected: None,
             uses: None,
             claimed: None,
+            tried: None,
         }
     }
 
@@ -90,8 +93,7 @@ impl Node {
 
     /// The block from which on the settlement may go on by itself.
     pub(super) fn settling_wakes(&self, chain: &ChainView) -> Option<BlockNumber> {
-        let last = chain.last_final().map(|state| state.settlement.epoch);
-        if self.config.auto_claim && last.is_some() && self.settling.claimed != last {
+        if self.to_claim(chain).is_some() {
             return Some(BlockNumber(0));
         }
         let epoch = chain.next_to_settle();
@@ -209,12 +211,28 @@ impl Node {
     }
 
     fn claim_own(&mut self, chain: &ChainView) {
-        let Some(last) = chain.last_final().map(|state| state.settlement.epoch) else { return };
-        if self.config.auto_claim && self.settling.claimed != Some(last) {
-            self.settling.claimed = Some(last);
-            let job = Job::Claim { epoch: last, account: self.account };
-            self.start(Pending::Claim, job);
+        let Some(last) = self.to_claim(chain) else { return };
+        self.settling.tried = Some(last);
+        let job = Job::Claim { epoch: last, account: self.account };
+        self.start(Pending::Claim(last), job);
+    }
+
+    pub(super) const fn on_claimed(&mut self, epoch: Epoch, done: &Done) {
+        if !matches!(done, Done::Failed(_)) {
+            self.settling.claimed = Some(epoch);
         }
+    }
+
+    /// The final epoch up to which it is time to claim: the first that this node sees, and then one
+    /// in every so many; after a failure the next one.
+    fn to_claim(&self, chain: &ChainView) -> Option<Epoch> {
+        let last = chain.last_final()?.settlement.epoch;
+        let turn = |epoch: Epoch| {
+            epoch.0.saturating_add(self.account.0).checked_div(self.config.claim_epochs)
+        };
+        let now = turn(last)?;
+        let is_due = self.settling.claimed.and_then(turn) != Some(now);
+        (is_due && self.settling.tried != Some(last)).then_some(last)
     }
 }
 

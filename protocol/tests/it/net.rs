@@ -61,7 +61,7 @@ pub(crate) struct Net {
 }
 
 pub(crate) fn new_node(account: AccountId) -> Node {
-    Node::new(account, NodeConfig { computes: true, auto_claim: true })
+    Node::new(account, NodeConfig { computes: true, claim_epochs: 1 })
 }
 
 impl Net {

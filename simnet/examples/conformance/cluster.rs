@@ -70,6 +70,7 @@ pub(crate) struct Cluster {
     forwarder: Child,
     client: Arc<ChainClient>,
     pub(crate) view: ChainView,
+    claim_epochs: u64,
 }
 
 impl Cluster {
@@ -109,7 +110,8 @@ impl Cluster {
             }
         };
         let (program, dir, members) = (program.to_owned(), dir.to_owned(), Vec::new());
-        Ok(Self { program, dir, members, _chain: chain, forwarder, client, view })
+        let claim_epochs = scenario.chain.claim_epochs;
+        Ok(Self { program, dir, members, _chain: chain, forwarder, client, view, claim_epochs })
     }
 
     /// Reads the chain up to its newest block.
@@ -185,6 +187,7 @@ impl Cluster {
         command.args(["--control-port", &CONTROL_PORT.to_string()]);
         command.args(["--data-port", &DATA_PORT.to_string(), "--api-port", "7412"]);
         command.args(["--mdns", "false", "--device", "cpu", "--rpc-url", &rpc_url()]);
+        command.args(["--claim-epochs", &self.claim_epochs.to_string()]);
         if !bootstrap.is_empty() {
             command.args(["--bootstrap", &bootstrap.join(",")]);
         }

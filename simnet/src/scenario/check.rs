@@ -157,6 +157,7 @@ impl Scenario {
             ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
             ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
             ("chain.arbiter_blocks", self.chain.arbiter_blocks, MAX_BLOCKS),
+            ("chain.claim_epochs", self.chain.claim_epochs, MAX_EPOCHS),
             ("chain.confirmations", self.chain.confirmations.into(), MAX_CONFIRMATIONS),
             ("chain.reorg_limit", self.chain.reorg_limit, MAX_CONFIRMATIONS),
         ];

@@ -249,6 +249,8 @@ pub struct ChainRules {
     pub arbiter_blocks: u64,
     /// Blocks that a transaction waits beyond the next one, on average.
     pub inclusion_blocks: f64,
+    /// Epochs between two claims of an account, which take turns; 0 for none.
+    pub claim_epochs: u64,
     /// Stake that a sponsor puts behind every node, in OPEN.
     pub stake: u64,
     /// Blocks that have to be above one before nodes read it; the daemon reads the newest.
@@ -371,6 +373,7 @@ impl Default for ChainRules {
             challenge_blocks: 12,
             arbiter_blocks: 10,
             inclusion_blocks: 0.0,
+            claim_epochs: 1,
             stake: 100,
             confirmations: 0,
             reorg: 0.0,

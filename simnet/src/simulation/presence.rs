@@ -39,7 +39,10 @@ impl Simulation {
 
     /// Gives a node a machine that knows nothing yet.
     pub(super) fn start_machine(&mut self, index: usize) {
-        let config = NodeConfig { computes: self.scenario.training.is_on(), auto_claim: true };
+        let config = NodeConfig {
+            computes: self.scenario.training.is_on(),
+            claim_epochs: self.scenario.chain.claim_epochs,
+        };
         let node = &mut self.nodes[index];
         node.machine = Some(Box::new(Node::new(node.account, config)));
         node.wake = 0;

@@ -4,7 +4,7 @@ use simnet::{
     report::{KindRow, Report, Status},
 };
 
-use crate::{faultless, run, small, with};
+use crate::{faultless, run, sized, small, with};
 
 const LAZY: Kind = Kind::Adversary("lazy-storage");
 
@@ -74,4 +74,24 @@ fn lost_gossip_is_repaired_by_pulling() {
     for row in &report.epochs {
         assert_eq!(u64::from(row.replicas_proven), row.replicas_assigned);
     }
+}
+
+#[test]
+fn who_claims_less_often_has_no_less_and_sends_less() {
+    let often = with(sized(20, 6, 30, 2), faultless);
+    let seldom = run(with(often.clone(), |s| s.chain.claim_epochs = 4));
+    let often = run(often);
+    let totals = |report: &Report| {
+        let honest = of(report, Kind::Honest);
+        (honest.earned, honest.paid)
+    };
+    let ((earned, paid), (same, later)) = (totals(&often), totals(&seldom));
+    assert_eq!((earned, paid), (same, earned), "every epoch is claimed");
+    // Accounts take turns: of the last four epochs they have claimed up to each.
+    assert!(later < paid && later > Amount(paid.0 / 2));
+    assert!(seldom.nodes.iter().all(|node| node.paid > Amount::ZERO));
+    let claims = often.totals.transactions - seldom.totals.transactions;
+    assert!(claims > 20 * 3, "{claims} fewer");
+    let data = |report: &Report| report.kpis.iter().find(|k| k.name == "bytes_data").unwrap().value;
+    assert!(data(&seldom) < data(&often));
 }
