@@ -7,6 +7,15 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The digit of a number below 16.
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 {
+        b'0'.saturating_add(value)
+    } else {
+        b'a'.saturating_add(value.saturating_sub(10))
+    }
+}
+
 /// Declares a newtype over a byte array that prints and serialises as hexadecimal.
 macro_rules! bytes_newtype {
     ($(#[$doc:meta])* $name:ident, $len:literal, $prefix:literal) => {
@@ -31,8 +40,13 @@ macro_rules! bytes_newtype {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // At once: a simulation prints what its trace is the hash of.
+                let mut digits = [[0u8; 2]; $len];
+                for (pair, byte) in digits.iter_mut().zip(self.0) {
+                    *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
+                }
                 f.write_str($prefix)?;
-                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+                f.write_str(core::str::from_utf8(digits.as_flattened()).unwrap_or_default())
             }
         }
 
