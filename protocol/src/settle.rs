@@ -173,9 +173,10 @@ pub fn settle(
     let mut ledger = Ledger::new(chain, epoch, evidence)?;
     ledger.pay_storage();
     ledger.pay_shards();
-    ledger.pay_attribution_work();
+    let fees = ledger.redeemed(epoch);
+    ledger.pay_attribution_work(&fees);
     ledger.pay_audits();
-    ledger.pay_fees();
+    ledger.pay_fees(fees);
     ledger.finish(parent_id, parent)
 }
 

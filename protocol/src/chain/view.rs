@@ -505,18 +505,6 @@ impl ChainView {
         self.redemptions.iter().rev().find(of_pair).map_or(Amount::ZERO, |item| item.to)
     }
 
-    /// What a consumer's receipts had paid to a serving account before a block.
-    pub fn redeemed_before(
-        &self,
-        payer: EvmAddress,
-        payee: AccountId,
-        block: BlockNumber,
-    ) -> Amount {
-        let earlier =
-            |item: &&Redemption| item.payer == payer && item.payee == payee && item.block < block;
-        self.redemptions.iter().rev().find(earlier).map_or(Amount::ZERO, |item| item.to)
-    }
-
     /// Everything ever paid to an account.
     pub fn claimed(&self, account: AccountId) -> Amount {
         self.claimed.get(&account).copied().unwrap_or_default()

@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Ledger, Source, Unpaid};
+use super::{Ledger, Source, Unpaid, fees::Redeemed};
 use crate::{
     codec::Wire as _,
     hash::blake3,
@@ -238,9 +238,9 @@ impl Ledger<'_> {
     /// Whoever attributed an output that was paid for gets the platform's part of its fee, and less of
     /// it where the pot is too small for all. One who is customer, server, developer and contributor
     /// at once so gets back at most what it paid, whatever others pay.
-    pub(super) fn pay_attribution_work(&mut self) {
+    pub(super) fn pay_attribution_work(&mut self, fees: &[Redeemed]) {
         let pot = self.pot(self.chain.params().economics.emission_attribution_bps);
-        let parts = self.platform_parts();
+        let parts = self.platform_parts(fees);
         let (mut due, mut sum) = (Vec::new(), 0u128);
         for output in self.of_kind(Kind::Attribution) {
             let part = parts.get(&output.id()).filter(|_| self.is_servers(&output));
@@ -269,20 +269,19 @@ impl Ledger<'_> {
 
     /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
     /// for the next one, so the fee may have been redeemed an epoch earlier.
-    fn platform_parts(&mut self) -> BTreeMap<Digest, u128> {
+    fn platform_parts(&mut self, fees: &[Redeemed]) -> BTreeMap<Digest, u128> {
         let rate = u128::from(self.chain.params().economics.fee_platform_bps);
-        let epochs = self.epoch.0.saturating_sub(1)..=self.epoch.0;
         let mut parts = BTreeMap::new();
-        let redeemed: Vec<_> = epochs.flat_map(|epoch| self.redeemed(Epoch(epoch))).collect();
-        for redeemed in redeemed {
+        let before = self.epoch.0.checked_sub(1).map(|before| self.redeemed(Epoch(before)));
+        for redeemed in before.iter().flatten().chain(fees) {
             let is_of_epoch = |record: &VerifiedRecord| record.record().epoch == self.epoch;
             if !redeemed.outputs.iter().any(|(output, _)| is_of_epoch(output)) {
                 continue;
             }
-            for (output, fee) in redeemed.outputs {
-                parts.insert(output.id(), mul_div(fee, rate, BPS).unwrap_or(0));
+            for (output, fee) in &redeemed.outputs {
+                parts.insert(output.id(), mul_div(*fee, rate, BPS).unwrap_or(0));
                 // The fee of one output follows from those before it.
-                self.extra.insert(output.id(), output);
+                self.extra.insert(output.id(), Arc::clone(output));
             }
         }
         parts

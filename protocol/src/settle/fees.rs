@@ -46,8 +46,9 @@ impl Ledger<'_> {
         self.chain.redemptions(epoch).map(divide).collect()
     }
 
-    pub(super) fn pay_fees(&mut self) {
-        for Redeemed { payee, outputs, rest } in self.redeemed(self.epoch) {
+    /// Splits what was redeemed in the epoch.
+    pub(super) fn pay_fees(&mut self, fees: Vec<Redeemed>) {
+        for Redeemed { payee, outputs, rest } in fees {
             for (record, fee) in outputs {
                 let Body::Attribution(body) = &record.record().body else { continue };
                 let verdict = self.attribution_verdict(&record);

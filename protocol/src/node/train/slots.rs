@@ -6,6 +6,7 @@ use super::{Open, Run, round::Seen};
 use crate::{
     chain::ChainView,
     ids::{AccountId, Round},
+    node::anchored_alone,
     record::Verdict,
 };
 
@@ -44,7 +45,7 @@ impl Run {
         let tries = self.tries(open);
         let is_done = |slot| {
             let shard = self.own_shard(open, account, slot);
-            shard.is_some_and(|shard| crate::node::anchored_alone(chain, &shard).is_some())
+            shard.is_some_and(|shard| anchored_alone(chain, &shard).is_some())
         };
         let slots = (0..count).map(|back| back_from(own, back, count));
         let mut turns = slots.zip(0u64..).filter(|(slot, back)| {
