@@ -16,7 +16,7 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @notice May book fees: the UsageEscrow.
     bytes32 public constant FEES_ROLE = keccak256("FEES_ROLE");
-    /// @notice The token.
+    /// @inheritdoc IRewardVault
     IERC20 public immutable OPEN;
 
     /// @inheritdoc IRewardVault

@@ -28,7 +28,7 @@ abstract contract Challenges is IChallenges, Settlements {
         bytes32 node = Merkle.sumHash(left, right);
         (bytes32 root, ) = Merkle.sumRoot(node, sum, level, index, count, siblings);
         _requireSame(settlement.payoutRoot, root);
-        _defeat(settlement, msg.sender, Fault.Sum);
+        _defeat(settlement.epoch, msg.sender, Fault.Sum);
     }
 
     /// @inheritdoc IChallenges
@@ -47,7 +47,7 @@ abstract contract Challenges is IChallenges, Settlements {
                 keccak256(abi.encodePacked(uint8(2), count, top.hash, top.sum))
             );
         }
-        _defeat(settlement, msg.sender, Fault.Total);
+        _defeat(settlement.epoch, msg.sender, Fault.Total);
     }
 
     /// @inheritdoc IChallenges
@@ -65,7 +65,7 @@ abstract contract Challenges is IChallenges, Settlements {
         bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
         (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
         _requireSame(settlement.payoutRoot, root);
-        _defeat(settlement, msg.sender, Fault.Leaf);
+        _defeat(settlement.epoch, msg.sender, Fault.Leaf);
     }
 
     /// @inheritdoc IChallenges
@@ -80,7 +80,7 @@ abstract contract Challenges is IChallenges, Settlements {
         _requireListed(settlement, id, keccak256(signature), path);
         bool ofEpoch = record.epoch == settlement.epoch;
         if (ofEpoch && _isSigned(record, id, signature)) revert Unfounded();
-        _defeat(settlement, msg.sender, Fault.Signature);
+        _defeat(settlement.epoch, msg.sender, Fault.Signature);
     }
 
     /// @inheritdoc IChallenges
@@ -97,7 +97,7 @@ abstract contract Challenges is IChallenges, Settlements {
         bytes32 domain = TypedData.separator(address(this));
         _requireListed(settlement, a.digest(domain), first.signatureHash, first.path);
         _requireListed(settlement, b.digest(domain), second.signatureHash, second.path);
-        _defeat(settlement, msg.sender, Fault.DoubleCount);
+        _defeat(settlement.epoch, msg.sender, Fault.DoubleCount);
     }
 
     /// @inheritdoc IChallenges
@@ -116,7 +116,7 @@ abstract contract Challenges is IChallenges, Settlements {
         bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
         if (anchoredAt[settlement.epoch][root] == 0) revert RootMismatch(0, root);
         _requireAbsent(settlement, id, neighbours);
-        _defeat(settlement, msg.sender, Fault.Omission);
+        _defeat(settlement.epoch, msg.sender, Fault.Omission);
     }
 
     /// @inheritdoc IChallenges
@@ -130,7 +130,7 @@ abstract contract Challenges is IChallenges, Settlements {
         if (first.id < second.id) revert Unfounded();
         _requireListed(settlement, first.id, first.signatureHash, first.path);
         _requireListed(settlement, second.id, second.signatureHash, second.path);
-        _defeat(settlement, msg.sender, Fault.Order);
+        _defeat(settlement.epoch, msg.sender, Fault.Order);
     }
 
     /// Whether an operator that the account had at the epoch's start or end signed the record.

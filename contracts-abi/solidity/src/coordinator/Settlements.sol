@@ -91,8 +91,8 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         if (block.number <= until) revert DefeatedBefore(settlement.epoch, proposer, until);
         Proposal storage p = _proposals[settlement.epoch];
         if (p.status == Status.Live) {
-            if (p.height == base.height) revert AlreadyProposed(settlement.epoch, p.id);
-            _withdraw(settlement.epoch, p);
+            if (p.height == base.height) _lapse(settlement.epoch, p);
+            else _withdraw(settlement.epoch, p);
         }
         bytes32 id = keccak256(abi.encode(settlement));
         p.id = id;
@@ -175,7 +175,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         if (objector == 0) revert NoObjection(settlement.epoch);
         emit Ruled(settlement.epoch, p.id, uphold);
         if (uphold) {
-            _defeat(settlement, REGISTRY.ownerOf(objector), Fault.Objection);
+            _defeat(settlement.epoch, REGISTRY.ownerOf(objector), Fault.Objection);
         } else {
             p.objector = 0;
             // Whoever else doubts it has the whole window again.
@@ -207,11 +207,11 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     }
 
     /// Ends a live proposal; the proposer's bond goes to the challenger.
-    function _defeat(Settlement calldata settlement, address challenger, Fault fault) internal {
-        Proposal storage p = _proposals[settlement.epoch];
+    function _defeat(uint64 epoch, address challenger, Fault fault) internal {
+        Proposal storage p = _proposals[epoch];
         p.status = Status.Defeated;
-        _barredUntil[settlement.epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
-        emit Defeated(settlement.epoch, p.id, challenger, fault);
+        _barredUntil[epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
+        emit Defeated(epoch, p.id, challenger, fault);
         _freeObjector(p);
         REGISTRY.seize(p.proposer, _bonds.proposal, challenger);
     }
@@ -237,6 +237,17 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         if (p.status != Status.Live || p.id != id || p.height != _last.height) {
             revert NotProposed(settlement.epoch, id);
         }
+    }
+
+    /// Ends a proposal that nobody made final in a second window, or a log that nobody can have would
+    /// stop every later epoch. The bond goes to all: to whoever proposes next it would come back, if
+    /// that is the same owner with another account.
+    function _lapse(uint64 epoch, Proposal storage p) private {
+        bool waits = block.number <= p.proposedAt + 2 * CHALLENGE_BLOCKS;
+        if (waits || p.objector != 0) revert AlreadyProposed(epoch, p.id);
+        _defeat(epoch, address(this), Fault.Lapse);
+        VAULT.OPEN().approve(address(VAULT), _bonds.proposal);
+        VAULT.fund(_bonds.proposal);
     }
 
     function _withdraw(uint64 epoch, Proposal storage p) private {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
 /// @title The purse from which every reward is paid
 /// @notice Invariants: funded + redeemed = held + paid; paid <= released <= funded + redeemed; held
 /// is never more than the balance.
@@ -43,6 +45,9 @@ interface IRewardVault {
 
     /// @notice Names the contract that may pay; only the admin (the Timelock).
     function setCoordinator(address coordinator) external;
+
+    /// @notice The token.
+    function OPEN() external view returns (IERC20);
 
     /// @notice The contract that may pay.
     function coordinator() external view returns (address);

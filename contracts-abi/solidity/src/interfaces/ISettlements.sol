@@ -24,7 +24,8 @@ interface ISettlements {
         DoubleCount,
         Omission,
         Order,
-        Objection
+        Objection,
+        Lapse
     }
 
     /// @notice A settlement was proposed.
@@ -34,7 +35,8 @@ interface ISettlements {
         bytes32 indexed id,
         Settlement settlement
     );
-    /// @notice A proposal was disproved, or ruled out; its bond went to `challenger`.
+    /// @notice A proposal was disproved, ruled out, or not made final in two windows; its bond went to
+    /// `challenger`, and that of a lapsed one from there to the vault.
     event Defeated(
         uint64 indexed epoch,
         bytes32 indexed id,
@@ -70,7 +72,7 @@ interface ISettlements {
     error EpochSettled(uint64 epoch, uint64 next);
     /// @notice A proposal must build on the last final settlement.
     error WrongParent(bytes32 expected, bytes32 found);
-    /// @notice The epoch has a live proposal.
+    /// @notice The epoch has a live proposal, which is under an objection or has not lapsed.
     error AlreadyProposed(uint64 epoch, bytes32 id);
     /// @notice Others have their turn until this block: the account's last proposal for the epoch fell.
     error DefeatedBefore(uint64 epoch, uint64 proposer, uint64 until);
@@ -97,7 +99,8 @@ interface ISettlements {
     /// @notice The account does not exist.
     error UnknownAccount(uint64 account);
 
-    /// @notice Proposes a settlement; locks the proposer's bond. Whose proposal for the epoch fell
+    /// @notice Proposes a settlement; locks the proposer's bond. It takes the place of a proposal that
+    /// nobody made final in the window after its challenge window. Whose proposal for the epoch fell
     /// waits for one challenge window, so that it can't take the place of those that come after it.
     function propose(uint64 proposer, Settlement calldata settlement) external;
 

@@ -127,7 +127,11 @@ fn abi_of(s: &Settlement) -> AbiSettlement {
 }
 
 fn propose(s: &Settlement) -> Coordinator::proposeCall {
-    Coordinator::proposeCall { proposer: 1, settlement: abi_of(s) }
+    propose_as(1, s)
+}
+
+fn propose_as(proposer: u64, s: &Settlement) -> Coordinator::proposeCall {
+    Coordinator::proposeCall { proposer, settlement: abi_of(s) }
 }
 
 pub(crate) fn scenario(chain: &mut dyn Chain) {
@@ -148,6 +152,7 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
 
     refuse_proposals(&mut world, &good);
     let mut gas = vec![("redeem", redeem_gas)];
+    gas.push(("settlement_replace", replace_lapsed(&mut world, &good)));
     gas.extend(defeat_sums(&mut world, &good));
     gas.extend(defeat_records(&mut world, &log, &good));
 
@@ -233,6 +238,35 @@ fn refuse_proposals(world: &mut World<'_>, good: &Settlement) {
     world.fails::<Coordinator::TotalTooLarge, _>(1, coordinator, &propose(&greedy));
     let orphan = Settlement { parent: Digest([3; 32]), ..*good };
     world.fails::<Coordinator::WrongParent, _>(1, coordinator, &propose(&orphan));
+}
+
+/// A proposal that nobody makes final in two windows gives way, and its bond is everybody's; gives the
+/// gas of what takes its place, and defeats that.
+fn replace_lapsed(world: &mut World<'_>, good: &Settlement) -> u64 {
+    use abi::vault::RewardVault as V;
+    let (coordinator, registry, vault) = (world.coordinator, world.registry, world.vault);
+    let stake = Registry::stakeOfCall { account: 1 };
+    let before = (world.read(registry, &stake).stake, world.read(vault, &V::fundedCall {}));
+    world.send(1, coordinator, &propose(good));
+    let next = Settlement { payout_root: Digest::ZERO, total: Amount(1), ..*good };
+    let replace = propose_as(2, &next);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS - 1);
+    world.fails::<Coordinator::AlreadyProposed, _>(2, coordinator, &replace);
+    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS);
+    let gas = world.send(2, coordinator, &replace);
+    let after = world.read(registry, &stake);
+    assert_eq!((before.0 - after.stake, after.locked), (PROPOSAL_BOND, 0));
+    let funded = world.read(vault, &V::fundedCall {});
+    assert_eq!(funded - before.1, PROPOSAL_BOND);
+    assert_eq!(world.balance(vault), world.read(vault, &V::heldCall {}));
+    world.fails::<Coordinator::DefeatedBefore, _>(1, coordinator, &propose(good));
+    let nothing = Coordinator::SumNode { hash: B256::ZERO, sum: 0 };
+    let wrong =
+        Coordinator::challengeTotalCall { settlement: abi_of(&next), count: 0, top: nothing };
+    world.send(CHALLENGER, coordinator, &wrong);
+    world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
+    gas
 }
 
 /// Proposes `bad`, sends the challenge, and requires that it pays the bond; gives its gas.
@@ -456,7 +490,9 @@ fn object(world: &mut World<'_>, good: &Settlement) {
     let rule = Coordinator::ruleCall { settlement, uphold: false };
     world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &rule);
     let head = world.chain.head();
-    world.chain.advance_to(head + 8);
+    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS + 2);
+    // What waits for the arbiter does not lapse.
+    world.fails::<Coordinator::AlreadyProposed, _>(2, coordinator, &propose_as(2, good));
     let finalise = finalise_call(good);
     world.fails::<Coordinator::ObjectionPending, _>(4, coordinator, &finalise);
     world.send(0, coordinator, &rule);
