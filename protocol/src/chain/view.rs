@@ -483,6 +483,14 @@ impl ChainView {
         Some(BlockNumber(fell.0.saturating_add(self.schedule.challenge_blocks)))
     }
 
+    /// The block from which on another proposal may take the place of one that nobody made final in the
+    /// window after its challenge window; `None` while an objection to it waits for the arbiter.
+    pub fn lapses_at(&self, state: &SettlementState) -> Option<BlockNumber> {
+        let windows = self.schedule.challenge_blocks.saturating_mul(2);
+        let lapsed = state.open_since.0.saturating_add(windows).saturating_add(1);
+        (!state.is_final && state.objector.is_none()).then_some(BlockNumber(lapsed))
+    }
+
     /// The last final settlement.
     pub fn last_final(&self) -> Option<&SettlementState> {
         self.settlements.values().rev().find(|state| state.is_final)

@@ -24,10 +24,22 @@ pub(super) struct Settling {
     distrusted: Option<Digest>,
     /// The block of the proposal that was last objected to: a defeated one may be made again.
     objected: Option<BlockNumber>,
+    /// The proposal whose log could not be had when it was last asked for.
+    missed: Option<Digest>,
+    /// The settlement that this node made itself or has the log of, and the uses in it.
     uses: Option<(Digest, Vec<DatanetUse>)>,
     /// The epoch up to which was last claimed, and the one up to which it was last tried.
     claimed: Option<Epoch>,
     tried: Option<Epoch>,
+}
+
+/// What a node does about a settlement.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Propose,
+    Verify,
+    Object,
+    Finalise,
 }
 
 impl Settling {
@@ -39,6 +51,7 @@ impl Settling {
             watched: None,
             distrusted: None,
             objected: None,
+            missed: None,
             uses: None,
             claimed: None,
             tried: None,
@@ -53,6 +66,7 @@ impl Settling {
             self.watched = None;
             self.distrusted = None;
             self.objected = None;
+            self.missed = None;
         }
     }
 }
@@ -63,77 +77,70 @@ impl Node {
         self.claim_own(chain);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
-        let Some(rank) = chain.proposer_rank(epoch, self.account) else { return };
-        let is_recent =
-            self.settling.acted_at.is_some_and(|at| now.0 < at.saturating_add(RESUBMIT_BLOCKS));
-        if self.settling.is_busy || is_recent {
+        if self.settling.is_busy || now < self.acts_again() {
             return;
         }
-        match chain.settlement(epoch) {
-            None => self.propose_when_due(chain, epoch, rank, now),
-            Some(state) => {
-                let id = state.id;
-                let is_own = state.proposer == self.account;
-                let is_watched = self.settling.watched == Some(id);
-                if !is_own && rank <= WATCHERS && !is_watched {
-                    self.verify(epoch, state);
-                    return;
-                }
-                if self.settling.distrusted == Some(id) {
-                    self.object(epoch, state);
-                    return;
-                }
-                // While an objection waits for the arbiter nobody can make it final.
-                if state.objector.is_none() && now.0 > ripe_at(chain, state, rank, is_own) {
-                    self.finalise(epoch, state, now);
-                }
+        let Some((due, step)) = self.next_step(chain, epoch, now) else { return };
+        if now < due {
+            return;
+        }
+        match (step, chain.settlement(epoch)) {
+            (Step::Propose, _) => {
+                self.settling.is_busy = true;
+                self.start(Pending::Settle(epoch), Job::Settle { epoch });
             }
+            (Step::Verify, Some(state)) => self.verify(epoch, state),
+            (Step::Object, Some(state)) => self.object(epoch, state),
+            (Step::Finalise, Some(state)) => self.finalise(epoch, state, now),
+            (_, None) => {}
         }
     }
 
     /// The block from which on the settlement may go on by itself.
     pub(super) fn settling_wakes(&self, chain: &ChainView) -> Option<BlockNumber> {
-        if self.to_claim(chain).is_some() {
-            return Some(BlockNumber(0));
-        }
         let epoch = chain.next_to_settle();
-        if self.settling.epoch != epoch {
+        if self.to_claim(chain).is_some() || self.settling.epoch != epoch {
             return Some(BlockNumber(0));
         }
-        let rank = chain.proposer_rank(epoch, self.account)?;
         if self.settling.is_busy {
             return None;
         }
-        let acted = self.settling.acted_at.map_or(0, |at| at.saturating_add(RESUBMIT_BLOCKS));
-        let due = match chain.settlement(epoch) {
-            None => self.propose_at(chain, epoch, rank),
-            Some(state) => {
-                let id = state.id;
-                let is_own = state.proposer == self.account;
-                let is_watched = self.settling.watched == Some(id);
-                let is_distrusted = self.settling.distrusted == Some(id);
-                if !is_own && rank <= WATCHERS && !is_watched {
-                    0
-                } else if is_distrusted {
-                    if self.settling.objected == Some(state.proposed) {
-                        return None;
-                    }
-                    0
-                } else if state.objector.is_some() {
-                    return None;
-                } else {
-                    ripe_at(chain, state, rank, is_own).saturating_add(1)
-                }
-            }
-        };
-        Some(BlockNumber(due.max(acted)))
+        let (due, _) = self.next_step(chain, epoch, chain.head()?.number)?;
+        Some(due.max(self.acts_again()))
     }
 
-    fn propose_when_due(&mut self, chain: &ChainView, epoch: Epoch, rank: usize, now: BlockNumber) {
-        if now.0 >= self.propose_at(chain, epoch, rank) {
-            self.settling.is_busy = true;
-            self.start(Pending::Settle(epoch), Job::Settle { epoch });
+    /// When it is time to look again whether what was sent last shows on chain.
+    fn acts_again(&self) -> BlockNumber {
+        BlockNumber(self.settling.acted_at.map_or(0, |at| at.saturating_add(RESUBMIT_BLOCKS)))
+    }
+
+    /// What this node does next about the settlement of an epoch, and from which block on.
+    fn next_step(
+        &self,
+        chain: &ChainView,
+        epoch: Epoch,
+        now: BlockNumber,
+    ) -> Option<(BlockNumber, Step)> {
+        let rank = chain.proposer_rank(epoch, self.account)?;
+        let Some(state) = chain.settlement(epoch) else {
+            return Some((self.propose_at(chain, epoch, rank), Step::Propose));
+        };
+        let anew = self.replace_at(chain, state, rank).map(|turn| (turn, Step::Propose));
+        if self.settling.missed == Some(state.id) && anew.is_some_and(|(turn, _)| now >= turn) {
+            return anew;
         }
+        let is_own = state.proposer == self.account;
+        if !is_own && rank <= WATCHERS && self.settling.watched != Some(state.id) {
+            return Some((BlockNumber(0), Step::Verify));
+        }
+        if self.settling.distrusted == Some(state.id) {
+            if self.settling.objected == Some(state.proposed) {
+                return anew;
+            }
+            return Some((BlockNumber(0), Step::Object));
+        }
+        // While an objection waits for the arbiter nobody can make it final.
+        state.objector.is_none().then(|| (ripe_at(chain, state, rank, is_own), Step::Finalise))
     }
 
     fn verify(&mut self, epoch: Epoch, state: &SettlementState) {
@@ -144,13 +151,14 @@ impl Node {
 
     fn finalise(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
         match &self.settling.uses {
-            Some((hash, uses)) if *hash == state.settlement.uses => {
+            Some((id, uses)) if *id == state.id => {
                 let uses = uses.clone();
                 self.settling.acted_at = Some(now.0);
                 self.submit(Transaction::Finalise { epoch, uses });
             }
-            // The log says what the hash stands for. Settling anew may not: records that came after
-            // the proposal change it, for the proposer too.
+            // The log says what the hash stands for, and nobody may make final what it does not have:
+            // the next settlement builds on it. Settling anew may give another one, for the proposer
+            // too: records that came after the proposal change it.
             _ => self.verify(epoch, state),
         }
     }
@@ -164,9 +172,16 @@ impl Node {
         if epoch != self.settling.epoch || settlement.epoch != epoch {
             return;
         }
-        self.settling.uses = Some((settlement.uses, uses));
-        if chain.settlement(epoch).is_none() {
-            self.settling.acted_at = chain.head().map(|head| head.number.0);
+        let id = settlement.id();
+        self.settling.uses = Some((id, uses));
+        // The log of a proposal that is the same is here now.
+        self.settling.missed = self.settling.missed.filter(|missed| *missed != id);
+        let Some(now) = chain.head().map(|head| head.number) else { return };
+        let is_open = chain.settlement(epoch).is_none_or(|state| {
+            state.id != id && chain.lapses_at(state).is_some_and(|block| now >= block)
+        });
+        if is_open {
+            self.settling.acted_at = Some(now.0);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
         }
     }
@@ -185,24 +200,42 @@ impl Node {
     }
 
     /// The block from which on it is this node's turn to propose.
-    fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> u64 {
+    fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> BlockNumber {
         let end = chain.schedule.start(epoch.next()).0;
         let delay = chain.params().settle_delay_blocks;
         let turn = end.saturating_add(delay).saturating_add(rank_wait(chain, rank));
-        chain.barred_until(epoch, self.account).map_or(turn, |until| turn.max(until.next().0))
+        self.once_admitted(chain, epoch, turn)
+    }
+
+    /// The block from which on it is this node's turn to propose in place of one that lapsed.
+    fn replace_at(
+        &self,
+        chain: &ChainView,
+        state: &SettlementState,
+        rank: usize,
+    ) -> Option<BlockNumber> {
+        let turn = chain.lapses_at(state)?.0.saturating_add(rank_wait(chain, rank));
+        Some(self.once_admitted(chain, state.settlement.epoch, turn))
+    }
+
+    /// The turn, or later where a proposal of this node for the epoch fell not long before.
+    fn once_admitted(&self, chain: &ChainView, epoch: Epoch, turn: u64) -> BlockNumber {
+        let barred = chain.barred_until(epoch, self.account);
+        BlockNumber(barred.map_or(turn, |until| turn.max(until.next().0)))
     }
 
     pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {
         self.settling.is_busy = false;
         let state = chain.settlement(epoch).filter(|state| state.id == id);
-        // A log that could not be had yet is asked for again at the next block.
-        let (Some(state), Done::Verified(found)) = (state, done) else { return };
-        if epoch != self.settling.epoch {
+        let Some(state) = state.filter(|_| epoch == self.settling.epoch) else { return };
+        let Done::Verified(found) = done else {
+            // A log that could not be had yet is asked for again at the next block.
+            self.settling.missed = Some(id);
             return;
-        }
-        self.settling.watched = Some(id);
+        };
+        (self.settling.watched, self.settling.missed) = (Some(id), None);
         match found {
-            Some(uses) => self.settling.uses = Some((state.settlement.uses, uses)),
+            Some(uses) => self.settling.uses = Some((id, uses)),
             None => {
                 self.settling.distrusted = Some(id);
                 self.object(epoch, state);
@@ -236,11 +269,11 @@ impl Node {
     }
 }
 
-/// The block after which it is this rank's turn to finalise.
-fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> u64 {
+/// The block from which on it is this rank's turn to finalise.
+fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> BlockNumber {
     let turn = if is_own { 0 } else { rank_wait(chain, rank) };
-    let window = chain.schedule.challenge_blocks.saturating_add(turn);
-    state.open_since.0.saturating_add(window)
+    let window = chain.schedule.challenge_blocks.saturating_add(turn).saturating_add(1);
+    BlockNumber(state.open_since.0.saturating_add(window))
 }
 
 fn rank_wait(chain: &ChainView, rank: usize) -> u64 {

@@ -25,7 +25,7 @@ pub(crate) struct FakeChain {
     pub(crate) waiting: Vec<Transaction>,
     pub(crate) extra: Vec<ChainEvent>,
     pub(crate) paid: Vec<(AccountId, Amount)>,
-    bonds_lost: BTreeMap<AccountId, u32>,
+    pub(crate) bonds_lost: BTreeMap<AccountId, u32>,
     contributions: u64,
     models: u64,
     seed: u64,
@@ -95,8 +95,9 @@ impl FakeChain {
         let hash = keccak(&[b"block", &self.seed.to_be_bytes(), &number.0.to_be_bytes()]);
         let mut events = std::mem::take(&mut self.extra);
         for transaction in std::mem::take(&mut self.waiting) {
+            let lapsed = self.lapsed(number, &transaction, &events);
             let event = self.execute(number, transaction, &events);
-            events.extend(event);
+            events.extend(lapsed.into_iter().chain(event));
         }
         let header = BlockHeader { number, hash, timestamp: Timestamp(number.0 * 1000) };
         self.view.apply(header, &events);
@@ -171,12 +172,32 @@ impl FakeChain {
         (amount > Amount::ZERO).then_some(ChainEvent::Redeemed { payer, payee, cumulative, amount })
     }
 
+    /// The proposal in whose place another one comes.
+    fn lapsed(
+        &mut self,
+        now: BlockNumber,
+        transaction: &Transaction,
+        same_block: &[ChainEvent],
+    ) -> Option<ChainEvent> {
+        let Transaction::Propose { settlement, .. } = transaction else { return None };
+        let epoch = settlement.epoch;
+        let state = self.view.settlement(epoch)?;
+        let event = ChainEvent::Defeated { epoch, id: state.id };
+        let is_over = self.view.lapses_at(state).is_some_and(|block| now >= block);
+        if !is_over || same_block.contains(&event) {
+            return None;
+        }
+        *self.bonds_lost.entry(state.proposer).or_default() += 1;
+        Some(event)
+    }
+
     /// A proposer has bonds for two wrong proposals.
     fn may_propose(&self, proposer: AccountId, settlement: &Settlement) -> bool {
         let parent = self.view.last_final().map_or(Digest::ZERO, |last| last.settlement.id());
+        let is_free = |state| self.view.lapses_at(state).is_some_and(|b| b.0 <= self.now() + 1);
         self.bonds_lost.get(&proposer).is_none_or(|lost| *lost < 2)
             && settlement.epoch == self.view.next_to_settle()
-            && self.view.settlement(settlement.epoch).is_none()
+            && self.view.settlement(settlement.epoch).is_none_or(is_free)
             && self.view.barred_until(settlement.epoch, proposer).is_none_or(|b| b.0 <= self.now())
             && settlement.parent == parent
     }

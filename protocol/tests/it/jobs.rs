@@ -44,7 +44,7 @@ impl Net {
                 Some(Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail }))
             }
             Job::Settle { epoch } => self.settle(index, epoch),
-            Job::Verify { settlement } => Some(self.verify(&settlement)),
+            Job::Verify { settlement } => self.verify(&settlement),
             Job::Claim { epoch, account } => self.claim(epoch, account),
         };
         done.unwrap_or(Done::Failed(Failure::Unavailable))
@@ -221,14 +221,16 @@ impl Net {
         }
         let (settlement, uses) = (outcome.settlement, outcome.uses.clone());
         self.leaves.insert(settlement.payout_root, outcome.leaves.clone());
-        self.outcomes.insert(settlement.id(), (outcome, log));
+        if !self.peers[index].faults.withholds {
+            self.outcomes.insert(settlement.id(), (outcome, log));
+        }
         Some(Done::Settled(settlement, uses))
     }
 
-    fn verify(&self, settlement: &Settlement) -> Done {
-        let log = &self.outcomes[&settlement.id()].1;
+    fn verify(&self, settlement: &Settlement) -> Option<Done> {
+        let (_, log) = self.outcomes.get(&settlement.id())?;
         let verified = verify(&self.chain.view, settlement, log);
-        Done::Verified(verified.ok().map(|outcome| outcome.uses))
+        Some(Done::Verified(verified.ok().map(|outcome| outcome.uses)))
     }
 
     fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {

@@ -30,6 +30,8 @@ pub(crate) struct Faults {
     pub(crate) hides: bool,
     pub(crate) wrong_checkpoint: bool,
     pub(crate) inflates: bool,
+    /// Gives nobody the logs of its settlements.
+    pub(crate) withholds: bool,
 }
 
 /// A node with everything its driver keeps.

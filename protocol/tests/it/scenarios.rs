@@ -13,7 +13,7 @@ use protocol::{
 
 use crate::{
     chain::{BUDGET, CONTRIBUTOR, TREASURY, domain, key},
-    net::Net,
+    net::{Faults, Net},
 };
 
 fn earned(net: &Net, epoch: u64, account: u64, source: Source) -> u128 {
@@ -387,6 +387,39 @@ fn an_inflated_proposal_is_objected_to_and_never_final() {
     let state = net.chain.view.settlement(Epoch(0)).unwrap();
     assert!(state.is_final && state.proposer != first);
     assert_conserved(&net, 0, 0);
+}
+
+/// Epoch 0 proposed by somebody who leaves for good at once, with the log.
+fn after_the_proposer_left(with: fn(&mut Faults)) -> (Net, AccountId) {
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    net.run_to(60);
+    let state = *net.chain.view.settlement(Epoch(0)).unwrap();
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    let faults = &mut net.peer(state.proposer.0).faults;
+    faults.withholds = true;
+    with(faults);
+    net.run_to(state.proposed.0);
+    net.peer(state.proposer.0).faults.offline = true;
+    net.run_epochs(3);
+    (net, state.proposer)
+}
+
+#[test]
+fn a_proposal_whose_log_nobody_can_have_is_replaced() {
+    let (net, first) = after_the_proposer_left(|faults| faults.inflates = true);
+    assert_ne!(net.chain.view.settlement(Epoch(0)).unwrap().proposer, first);
+    assert_eq!(net.chain.bonds_lost[&first], 1);
+    (0..3).for_each(|epoch| assert_conserved(&net, epoch, 0));
+}
+
+#[test]
+fn a_lapsed_proposal_that_others_would_make_too_becomes_final() {
+    let (net, first) = after_the_proposer_left(|_| {});
+    assert_eq!(net.chain.view.settlement(Epoch(0)).unwrap().proposer, first);
+    assert!(!net.chain.bonds_lost.contains_key(&first));
+    (0..3).for_each(|epoch| assert_conserved(&net, epoch, 0));
 }
 
 fn request(id: u64, payee: u64, cumulative: u128) -> ServeRequest {

@@ -90,7 +90,7 @@ fn build(kind: AdversaryKind, plan: &AdversaryPlan, number: usize) -> Option<Box
         AdversaryKind::LateReveal => Box::new(network::LateReveal),
         AdversaryKind::LazyAuditor => Box::new(auditing::LazyAuditor),
         AdversaryKind::ColludingAuditor => Box::new(auditing::Colluding::new(number)),
-        AdversaryKind::FalseSettlement => Box::new(settlement::False),
+        AdversaryKind::FalseSettlement => Box::<settlement::False>::default(),
         AdversaryKind::CensoringProposer => Box::new(settlement::Censor),
         AdversaryKind::Whitewashing => Box::<identity::Whitewashing>::default(),
         AdversaryKind::ForgedShard => Box::new(compute::Forged::new(plan.strength)),

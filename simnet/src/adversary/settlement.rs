@@ -1,23 +1,43 @@
 //! Proposing settlements that are not what the records say.
 
-use protocol::{Amount, chain::Transaction, hash::keccak, node::Job};
+use std::collections::BTreeSet;
+
+use protocol::{
+    Amount, Digest,
+    chain::Transaction,
+    hash::keccak,
+    node::{Done, Job},
+};
 
 use super::Adversary;
 use crate::simulation::{Answer, World};
 
-/// Proposes a payout root that nobody can recompute, with more in it for itself.
-pub(super) struct False;
+/// Proposes a payout root that nobody can recompute, with more in it for itself, and stands by it.
+#[derive(Default)]
+pub(super) struct False {
+    /// Who made which.
+    made: BTreeSet<(usize, Digest)>,
+}
 
 impl Adversary for False {
+    fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+        let Job::Verify { settlement } = job else { return None };
+        // A watcher of another's lie is honest.
+        let uses =
+            world.uses_of(settlement).filter(|_| self.made.contains(&(node, settlement.id())));
+        Some(Answer::after(0, Done::Verified(Some(uses?))))
+    }
+
     fn submit(
         &mut self,
         _: &mut World<'_>,
-        _: usize,
+        node: usize,
         mut transaction: Transaction,
     ) -> Option<Transaction> {
         if let Transaction::Propose { settlement, .. } = &mut transaction {
             settlement.payout_root = keccak(&[b"false", &settlement.payout_root.0]);
             settlement.total = settlement.total.saturating_add(Amount::ONE_OPEN);
+            self.made.insert((node, settlement.id()));
         }
         Some(transaction)
     }

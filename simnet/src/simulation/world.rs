@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::{
     AccountId, Amount, Epoch, Hash,
-    chain::{ChainView, Transaction},
+    chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Failure, Job},
     record::Record,
@@ -174,6 +174,12 @@ impl World<'_> {
             .filter(|account| of_gang(self.0, *account))
             .collect();
         self.0.settle(node, epoch, |record| friends.contains(&record.record().account))
+    }
+
+    /// The uses that a settlement names, if somebody computed them.
+    pub fn uses_of(&self, settlement: &Settlement) -> Option<Vec<DatanetUse>> {
+        let mut all = self.0.settled.values().map(|settled| &settled.outcome);
+        all.find(|of| of.settlement.uses == settlement.uses).map(|of| of.uses.clone())
     }
 
     /// What an account has earned by a settlement that somebody computed.
