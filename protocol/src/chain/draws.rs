@@ -190,15 +190,30 @@ impl ChainView {
     }
 
     /// An account's turn to propose the settlement of an epoch, from 0; `None` when it has none, or
-    /// the epoch is not over, or its settlement is final.
+    /// the epoch is not over, or its settlement is final. Those whose proposal for it fell come after
+    /// all others.
     pub fn proposer_rank(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
         let drawn = self.drawn.proposers.get(&epoch)?;
         if !drawn.is_empty() {
-            return drawn.get(&account).copied();
+            return self.rank_now(epoch, drawn, account);
         }
         // An epoch that nobody saw must be settled all the same, by whoever came since.
         let now = self.head?.number.next();
         let seed = self.seed(epoch, Purpose::Settle)?;
-        self.draw_proposers(now, &seed).get(&account).copied()
+        self.rank_now(epoch, &self.draw_proposers(now, &seed), account)
+    }
+
+    fn rank_now(
+        &self,
+        epoch: Epoch,
+        drawn: &BTreeMap<AccountId, usize>,
+        account: AccountId,
+    ) -> Option<usize> {
+        let rank = *drawn.get(&account)?;
+        let fell: Vec<_> = self.defeats(epoch).filter_map(|(id, _)| drawn.get(&id)).collect();
+        if fell.contains(&&rank) {
+            return Some(drawn.len().saturating_add(rank));
+        }
+        Some(rank.saturating_sub(fell.into_iter().filter(|other| **other < rank).count()))
     }
 }

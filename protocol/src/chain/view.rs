@@ -476,6 +476,12 @@ impl ChainView {
         self.settlements.get(&epoch)
     }
 
+    /// Whose proposals for an epoch fell, and when each last did.
+    pub fn defeats(&self, epoch: Epoch) -> impl Iterator<Item = (AccountId, BlockNumber)> {
+        let all = (epoch, AccountId(0))..=(epoch, AccountId(u64::MAX));
+        self.defeats.range(all).map(|((_, proposer), fell)| (*proposer, *fell))
+    }
+
     /// The last block in which an account may not propose for an epoch again: others have a challenge
     /// window for it after its own proposal fell.
     pub fn barred_until(&self, epoch: Epoch, proposer: AccountId) -> Option<BlockNumber> {

@@ -199,11 +199,13 @@ impl Node {
         }
     }
 
-    /// The block from which on it is this node's turn to propose.
+    /// The block from which on it is this node's turn to propose. When a proposal fell the turns
+    /// begin anew, or all who had theirs would propose at once.
     fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> BlockNumber {
         let end = chain.schedule.start(epoch.next()).0;
-        let delay = chain.params().settle_delay_blocks;
-        let turn = end.saturating_add(delay).saturating_add(rank_wait(chain, rank));
+        let first = end.saturating_add(chain.params().settle_delay_blocks);
+        let fell = chain.defeats(epoch).map(|(_, fell)| fell.0).max();
+        let turn = fell.unwrap_or(0).max(first).saturating_add(rank_wait(chain, rank));
         self.once_admitted(chain, epoch, turn)
     }
 
