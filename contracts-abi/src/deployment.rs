@@ -54,8 +54,8 @@ pub struct Deployment {
 
 impl Deployment {
     /// The domain of every signature in this network.
-    pub const fn domain(&self) -> Domain {
-        Domain { chain_id: self.chain_id, coordinator: self.coordinator }
+    pub fn domain(&self) -> Domain {
+        Domain::new(self.chain_id, self.coordinator)
     }
 }
 

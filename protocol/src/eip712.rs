@@ -11,30 +11,46 @@ use crate::{
 /// The domain of every signature: it names chain and contract, so nothing replays across them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Domain {
-    /// EIP-155 chain id.
-    pub chain_id: u64,
-    /// The Coordinator's address.
-    pub coordinator: EvmAddress,
+    chain_id: u64,
+    coordinator: EvmAddress,
+    /// Every record's id needs it.
+    separator: Digest,
 }
 
 impl Domain {
-    /// The domain separator: name `openledger`, version `1`.
-    pub fn separator(&self) -> Digest {
+    /// The domain of a chain (EIP-155 id) and its Coordinator: name `openledger`, version `1`.
+    pub fn new(chain_id: u64, coordinator: EvmAddress) -> Self {
         let type_hash = keccak(&[
             b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
         ]);
-        keccak(&[
+        let separator = keccak(&[
             &type_hash.0,
             &keccak(&[b"openledger"]).0,
             &keccak(&[b"1"]).0,
-            &word(u128::from(self.chain_id)),
-            &address_word(&self.coordinator),
-        ])
+            &word(u128::from(chain_id)),
+            &address_word(&coordinator),
+        ]);
+        Self { chain_id, coordinator, separator }
+    }
+
+    /// The EIP-155 chain id.
+    pub const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// The Coordinator's address.
+    pub const fn coordinator(&self) -> &EvmAddress {
+        &self.coordinator
+    }
+
+    /// The domain separator.
+    pub const fn separator(&self) -> &Digest {
+        &self.separator
     }
 
     /// The digest that is signed: `keccak(0x1901 ‖ separator ‖ struct hash)`.
     pub fn digest(&self, struct_hash: &Digest) -> Digest {
-        keccak(&[&[0x19, 0x01], &self.separator().0, &struct_hash.0])
+        keccak(&[&[0x19, 0x01], &self.separator.0, &struct_hash.0])
     }
 }
 

@@ -68,6 +68,12 @@ impl Wire for Kind {
     }
 }
 
+/// Keccak of `Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)`.
+const TYPE_HASH: [u8; 32] = [
+    0xcd, 0x8f, 0x79, 0x71, 0xe1, 0x63, 0xca, 0xc6, 0xd9, 0x60, 0x1b, 0x40, 0x33, 0x6c, 0xa6, 0xaa,
+    0x9d, 0x17, 0x4f, 0xfb, 0x51, 0x4f, 0xd7, 0xea, 0xf0, 0xed, 0x2d, 0xf7, 0xbe, 0xcf, 0x3c, 0xbc,
+];
+
 /// A record before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -84,11 +90,8 @@ pub struct Record {
 impl Record {
     /// The EIP-712 digest that the operator signs: the record's id.
     pub fn id(&self, domain: &Domain) -> Digest {
-        let type_hash = keccak(&[
-            b"Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)",
-        ]);
         domain.digest(&keccak(&[
-            &type_hash.0,
+            &TYPE_HASH,
             &word(u128::from(self.body.kind().tag())),
             &word(u128::from(self.epoch.0)),
             &word(u128::from(self.account.0)),
@@ -249,5 +252,17 @@ impl VerifiedRecord {
     pub fn with_anchor(mut self, path: Path) -> Self {
         self.signed.anchor = Some(path);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_hash_is_that_of_the_contracts() {
+        let written =
+            b"Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)";
+        assert_eq!(keccak(&[written]).0, TYPE_HASH);
     }
 }

@@ -161,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_record_costs_that_record_only() {
         let dir = tempfile::tempdir().unwrap();
-        let domain = eip712::Domain { chain_id: 1, coordinator: EvmAddress([1; 20]) };
+        let domain = eip712::Domain::new(1, EvmAddress([1; 20]));
         let key = EvmKey::from_bytes(&[7; 32]).unwrap();
         let open =
             || async { Arc::new(Store::open(dir.path(), StoreConfig::default()).await.unwrap()) };

@@ -97,7 +97,7 @@ mod tests {
     const EPOCH: Epoch = Epoch(4);
 
     fn domain() -> Domain {
-        Domain { chain_id: 1, coordinator: EvmAddress([1; 20]) }
+        Domain::new(1, EvmAddress([1; 20]))
     }
 
     fn record(number: u16) -> Arc<VerifiedRecord> {

@@ -193,7 +193,7 @@ impl ChainView {
         match event {
             ChainEvent::AccountRegistered { account, owner, operator, payout, node, binding } => {
                 let claim = Binding {
-                    chain_id: self.domain.chain_id,
+                    chain_id: self.domain.chain_id(),
                     registry: self.registry,
                     owner: *owner,
                     operator: *operator,

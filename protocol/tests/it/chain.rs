@@ -37,8 +37,8 @@ pub(crate) fn key(account: u64) -> EvmKey {
     EvmKey::from_bytes(&secret).unwrap()
 }
 
-pub(crate) const fn domain() -> Domain {
-    Domain { chain_id: 31337, coordinator: EvmAddress([0xc0; 20]) }
+pub(crate) fn domain() -> Domain {
+    Domain::new(31337, EvmAddress([0xc0; 20]))
 }
 
 impl FakeChain {

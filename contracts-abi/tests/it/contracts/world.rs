@@ -167,7 +167,7 @@ impl<'a> World<'a> {
 
     /// The signature domain.
     pub(crate) fn domain(&self) -> Domain {
-        Domain { chain_id: 31_337, coordinator: EvmAddress(self.coordinator.0.0) }
+        Domain::new(31_337, EvmAddress(self.coordinator.0.0))
     }
 
     /// A storage commitment of epoch 0, signed by development account `signer`.
