@@ -78,7 +78,7 @@ fn give_time(scenario: &mut Scenario) {
     let one_way = scenario.net.latency.0 as f64 * (1.0 + scenario.net.jitter);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
     let needed = (ONE_WAYS * one_way / (1.0 - scenario.net.loss)) as u64;
-    if scenario.adversaries.iter().any(|plan| plan.kind == AdversaryKind::FalseSettlement) {
+    if scenario.adversaries.iter().any(|plan| plan.kind.lies_to_settle()) {
         let blocks = needed.div_ceil(scenario.chain.block.0);
         scenario.chain.challenge_blocks = scenario.chain.challenge_blocks.max(blocks);
     }

@@ -308,7 +308,9 @@ impl Loop {
             }
             Event::Served { request, record } => self.reply(request, Ok(record)),
             Event::Refused { request, reason } => self.reply(request, Err(reason)),
-            Event::CheckpointMismatch { .. } | Event::WrongSettlement { .. } => {
+            Event::CheckpointMismatch { .. }
+            | Event::WrongSettlement { .. }
+            | Event::LogMissing { .. } => {
                 self.seen.objections += 1;
             }
         }

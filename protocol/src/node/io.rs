@@ -289,6 +289,11 @@ pub enum Event {
         /// Of which epoch.
         epoch: Epoch,
     },
+    /// The log of a proposal could not be had before its window closed.
+    LogMissing {
+        /// Of which epoch.
+        epoch: Epoch,
+    },
 }
 
 /// Why a consumer's request is refused.

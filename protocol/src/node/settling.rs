@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Done, Event, Job, Node, Pending};
+use super::{Done, Event, Failure, Job, Node, Pending};
 use crate::{
     chain::{ChainView, DatanetUse, SettlementState, Transaction},
     hash::keccak,
@@ -11,6 +11,8 @@ use crate::{
 
 /// How many nodes, by rank, recompute a proposal that is not their own.
 const WATCHERS: usize = 3;
+/// For how many blocks a watcher asks for a log before it objects that it cannot have it.
+const PATIENCE_BLOCKS: u64 = 8;
 /// Blocks after which a transaction that does not show is sent again.
 const RESUBMIT_BLOCKS: u64 = 4;
 
@@ -24,6 +26,8 @@ pub(super) struct Settling {
     distrusted: Option<Digest>,
     /// The block of the proposal that was last objected to: a defeated one may be made again.
     objected: Option<BlockNumber>,
+    /// The proposal whose log was asked for, and in which block first.
+    asked: Option<(Digest, BlockNumber)>,
     /// The proposal whose log could not be had when it was last asked for.
     missed: Option<Digest>,
     /// The settlement that this node made itself or has the log of, and the uses in it.
@@ -51,6 +55,7 @@ impl Settling {
             watched: None,
             distrusted: None,
             objected: None,
+            asked: None,
             missed: None,
             uses: None,
             claimed: None,
@@ -66,6 +71,7 @@ impl Settling {
             self.watched = None;
             self.distrusted = None;
             self.objected = None;
+            self.asked = None;
             self.missed = None;
         }
     }
@@ -77,6 +83,7 @@ impl Node {
         self.claim_own(chain);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
+        self.object_in_doubt(chain, epoch, now);
         if self.settling.is_busy || now < self.acts_again() {
             return;
         }
@@ -89,8 +96,8 @@ impl Node {
                 self.settling.is_busy = true;
                 self.start(Pending::Settle(epoch), Job::Settle { epoch });
             }
-            (Step::Verify, Some(state)) => self.verify(epoch, state),
-            (Step::Object, Some(state)) => self.object(epoch, state),
+            (Step::Verify, Some(state)) => self.verify(epoch, state, now),
+            (Step::Object, Some(state)) => self.object_to_wrong(epoch, state),
             (Step::Finalise, Some(state)) => self.finalise(epoch, state, now),
             (_, None) => {}
         }
@@ -102,11 +109,13 @@ impl Node {
         if self.to_claim(chain).is_some() || self.settling.epoch != epoch {
             return Some(BlockNumber(0));
         }
+        let doubts = self.doubts_at(chain, epoch);
         if self.settling.is_busy {
-            return None;
+            return doubts;
         }
-        let (due, _) = self.next_step(chain, epoch, chain.head()?.number)?;
-        Some(due.max(self.acts_again()))
+        let next = self.next_step(chain, epoch, chain.head()?.number);
+        let acts = next.map(|(due, _)| due.max(self.acts_again()));
+        acts.into_iter().chain(doubts).min()
     }
 
     /// When it is time to look again whether what was sent last shows on chain.
@@ -143,8 +152,11 @@ impl Node {
         state.objector.is_none().then(|| (ripe_at(chain, state, rank, is_own), Step::Finalise))
     }
 
-    fn verify(&mut self, epoch: Epoch, state: &SettlementState) {
+    fn verify(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
         self.settling.is_busy = true;
+        if self.settling.asked.is_none_or(|(id, _)| id != state.id) {
+            self.settling.asked = Some((state.id, now));
+        }
         let job = Job::Verify { settlement: state.settlement };
         self.start(Pending::Verify(epoch, state.id), job);
     }
@@ -159,7 +171,7 @@ impl Node {
             // The log says what the hash stands for, and nobody may make final what it does not have:
             // the next settlement builds on it. Settling anew may give another one, for the proposer
             // too: records that came after the proposal change it.
-            _ => self.verify(epoch, state),
+            _ => self.verify(epoch, state, now),
         }
     }
 
@@ -186,17 +198,50 @@ impl Node {
         }
     }
 
-    /// Objects once to each time that a wrong settlement is proposed, unless somebody else has.
-    fn object(&mut self, epoch: Epoch, state: &SettlementState) {
+    fn object_to_wrong(&mut self, epoch: Epoch, state: &SettlementState) {
+        if self.object(epoch, state, b"openledger/objection/recomputed") {
+            self.tell(Event::WrongSettlement { epoch });
+        }
+    }
+
+    /// Objects once to each time that a settlement is proposed, unless somebody else has.
+    fn object(&mut self, epoch: Epoch, state: &SettlementState, reason: &[u8]) -> bool {
         if self.settling.objected == Some(state.proposed) {
-            return;
+            return false;
         }
         self.settling.objected = Some(state.proposed);
-        self.tell(Event::WrongSettlement { epoch });
         if state.objector.is_none() {
-            let reason = keccak(&[b"openledger/objection/recomputed", &state.id.0]);
+            let reason = keccak(&[reason, &state.id.0]);
             self.submit(Transaction::Object { epoch, account: self.account, reason });
         }
+        true
+    }
+
+    /// Objects before the window closes where the log cannot be had: whoever keeps it to itself could
+    /// otherwise make anything final.
+    fn object_in_doubt(&mut self, chain: &ChainView, epoch: Epoch, now: BlockNumber) {
+        let Some(state) = chain.settlement(epoch) else { return };
+        if self.doubts_at(chain, epoch).is_some_and(|turn| now >= turn)
+            && self.object(epoch, state, b"openledger/objection/no log")
+        {
+            self.tell(Event::LogMissing { epoch });
+        }
+    }
+
+    /// The block from which on this watcher objects to a proposal whose log it has asked for in vain:
+    /// one after the other in the last blocks of the window, so that one of them pays the bond.
+    fn doubts_at(&self, chain: &ChainView, epoch: Epoch) -> Option<BlockNumber> {
+        let state = chain.settlement(epoch)?;
+        let rank = chain.proposer_rank(epoch, self.account).filter(|rank| *rank <= WATCHERS)?;
+        let (_, since) = self.settling.asked.filter(|(id, _)| *id == state.id)?;
+        let is_settled = state.proposer == self.account
+            || state.objector.is_some()
+            || self.settling.watched == Some(state.id)
+            || self.settling.objected == Some(state.proposed);
+        let until = state.open_since.0.saturating_add(chain.schedule.challenge_blocks);
+        let places = u64::try_from(WATCHERS.saturating_sub(rank)).ok()?.saturating_add(1);
+        let turn = until.saturating_sub(places).max(since.0.saturating_add(PATIENCE_BLOCKS));
+        (!is_settled && turn < until).then_some(BlockNumber(turn))
     }
 
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
@@ -230,17 +275,25 @@ impl Node {
         self.settling.is_busy = false;
         let state = chain.settlement(epoch).filter(|state| state.id == id);
         let Some(state) = state.filter(|_| epoch == self.settling.epoch) else { return };
-        let Done::Verified(found) = done else {
+        let found = match done {
+            Done::Verified(found) => found,
+            // A host that cannot do it says nothing about the log.
+            Done::Failed(Failure::Local) => {
+                self.settling.asked = None;
+                return;
+            }
             // A log that could not be had yet is asked for again at the next block.
-            self.settling.missed = Some(id);
-            return;
+            _ => {
+                self.settling.missed = Some(id);
+                return;
+            }
         };
         (self.settling.watched, self.settling.missed) = (Some(id), None);
         match found {
             Some(uses) => self.settling.uses = Some((id, uses)),
             None => {
                 self.settling.distrusted = Some(id);
-                self.object(epoch, state);
+                self.object_to_wrong(epoch, state);
             }
         }
     }

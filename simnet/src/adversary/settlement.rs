@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    Amount, Digest,
+    Amount, Digest, Hash,
     chain::Transaction,
     hash::keccak,
     node::{Done, Job},
@@ -13,10 +13,17 @@ use super::Adversary;
 use crate::simulation::{Answer, World};
 
 /// Proposes a payout root that nobody can recompute, with more in it for itself, and stands by it.
-#[derive(Default)]
 pub(super) struct False {
+    /// Whether it names a log that nobody has.
+    withholds: bool,
     /// Who made which.
     made: BTreeSet<(usize, Digest)>,
+}
+
+impl False {
+    pub(super) const fn new(withholds: bool) -> Self {
+        Self { withholds, made: BTreeSet::new() }
+    }
 }
 
 impl Adversary for False {
@@ -37,6 +44,9 @@ impl Adversary for False {
         if let Transaction::Propose { settlement, .. } = &mut transaction {
             settlement.payout_root = keccak(&[b"false", &settlement.payout_root.0]);
             settlement.total = settlement.total.saturating_add(Amount::ONE_OPEN);
+            if self.withholds {
+                settlement.log = Hash(keccak(&[b"withheld", &settlement.log.0]).0);
+            }
             self.made.insert((node, settlement.id()));
         }
         Some(transaction)

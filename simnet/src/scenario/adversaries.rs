@@ -83,6 +83,8 @@ pub enum AdversaryKind {
     ColludingAuditor,
     /// Proposes settlements that pay itself.
     FalseSettlement,
+    /// The same, and gives nobody the log that would show it.
+    WithheldLog,
     /// Leaves the records of honest nodes out of the settlements that it proposes.
     CensoringProposer,
     /// Cheats until it is caught and comes back under a new name.
@@ -105,7 +107,7 @@ pub enum AdversaryKind {
 
 impl AdversaryKind {
     /// All, in the order of reports.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::LazyStorage,
         Self::OnDemand,
         Self::Outsourcing,
@@ -117,6 +119,7 @@ impl AdversaryKind {
         Self::LazyAuditor,
         Self::ColludingAuditor,
         Self::FalseSettlement,
+        Self::WithheldLog,
         Self::CensoringProposer,
         Self::Whitewashing,
         Self::ForgedShard,
@@ -141,6 +144,7 @@ impl AdversaryKind {
             Self::LazyAuditor => "lazy-auditor",
             Self::ColludingAuditor => "colluding-auditor",
             Self::FalseSettlement => "false-settlement",
+            Self::WithheldLog => "withheld-log",
             Self::CensoringProposer => "censoring-proposer",
             Self::Whitewashing => "whitewashing",
             Self::ForgedShard => "forged-shard",
@@ -158,6 +162,11 @@ impl AdversaryKind {
             Self::LazyJury => Some("juries"),
             _ => None,
         }
+    }
+
+    /// Whether it proposes what does not follow from the records.
+    pub const fn lies_to_settle(self) -> bool {
+        matches!(self, Self::FalseSettlement | Self::WithheldLog)
     }
 
     /// Whether it is about models, so that one has to be trained.

@@ -303,11 +303,9 @@ impl Simulation {
         if is_early {
             checks.push(Check::new("lazy nodes are unpaid", is_unpaid));
         }
-        let lies = [AdversaryKind::FalseSettlement, AdversaryKind::CensoringProposer];
-        let has_liar =
-            self.scenario.adversaries.iter().any(|plan| {
-                lies.contains(&plan.kind) || plan.also.iter().any(|k| lies.contains(k))
-            });
+        let lies =
+            |kind: AdversaryKind| kind.lies_to_settle() || kind == AdversaryKind::CensoringProposer;
+        let has_liar = self.scenario.adversaries.iter().any(|plan| plan.kinds().any(lies));
         if !has_liar {
             let name = "no node objected to a settlement";
             checks.push(Check::new(name, self.tally.wrong_settlements == 0));

@@ -80,13 +80,12 @@ fn fetching_on_demand_pays_only_on_a_fast_line() {
 }
 
 /// Half of the proposers lie; the arbiter rules after some blocks, or never.
-fn lied_to(arbiter_blocks: u64) -> Report {
+fn lied_to(kind: AdversaryKind, arbiter_blocks: u64) -> Report {
     let report = run(with(calm(), |s| {
         s.epochs = 4;
         s.chain.arbiter_blocks = arbiter_blocks;
-        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::FalseSettlement, 0.5)];
+        s.adversaries = vec![AdversaryPlan::new(kind, 0.5)];
     }));
-    assert!(report.totals.wrong_settlements > 0);
     assert!(report.final_books.vault_holds() && report.final_books.supply_holds());
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     // Nobody pays gas again and again for what an objection stops.
@@ -96,15 +95,24 @@ fn lied_to(arbiter_blocks: u64) -> Report {
 
 #[test]
 fn a_false_settlement_falls_and_the_next_in_rank_settles() {
-    let report = lied_to(10);
+    let report = lied_to(AdversaryKind::FalseSettlement, 10);
+    assert!(report.totals.wrong_settlements > 0);
     assert!(report.totals.defeated > 0);
     assert_eq!(kpi(&report, "epochs_settled"), 1.0);
     assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
 }
 
 #[test]
+fn a_settlement_whose_log_is_withheld_falls_too() {
+    let report = lied_to(AdversaryKind::WithheldLog, 10);
+    assert_eq!(report.totals.wrong_settlements, 0, "nobody could recompute one");
+    assert!(report.totals.defeated > 0);
+    assert_eq!(failed(&report), Vec::<&str>::new());
+}
+
+#[test]
 fn without_an_arbiter_a_false_settlement_is_never_final() {
-    assert_eq!(kpi(&lied_to(0), "pay_adverse_mean"), 0.0);
+    assert_eq!(kpi(&lied_to(AdversaryKind::FalseSettlement, 0), "pay_adverse_mean"), 0.0);
 }
 
 #[test]
