@@ -13,6 +13,7 @@ pub(crate) mod devchain;
 mod init;
 mod model;
 mod output;
+mod rule;
 mod run;
 pub(crate) mod signals;
 mod status;
@@ -69,6 +70,8 @@ enum Command {
     /// Recompute what the network published
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
+    /// Rule on the objection to a settlement, as the arbiter
+    Rule(Box<rule::RuleArgs>),
     /// Run a development chain on this machine, with the contracts deployed
     Devchain(devchain::DevchainArgs),
     /// See the whole loop on this machine: five nodes, three contributors, one model
@@ -126,6 +129,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
         Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,
         Command::Verify(command) => verify::verify(&dir, command).await,
+        Command::Rule(args) => rule::rule(&dir, *args).await,
         Command::Devchain(args) => devchain::devchain(&dir, args).await,
         Command::Demo(args) => crate::demo::demo(args, cli.json).await,
     }

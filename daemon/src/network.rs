@@ -137,7 +137,7 @@ impl NetworkFile {
     }
 
     /// An empty view of the chain, to fold blocks into.
-    pub const fn view(&self) -> ChainView {
+    pub fn view(&self) -> ChainView {
         let at = &self.deployment;
         let params = self.params();
         ChainView::new(at.domain(), at.registry, at.schedule, at.budget, at.treasury, params)

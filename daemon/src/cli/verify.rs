@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use protocol::chain::Settlement;
+use protocol::chain::{Settlement, SettlementState};
 use protocol::limits::MAX_LOG_BYTES;
 use protocol::settle::{Outcome, verify as verify_log};
 use protocol::{Epoch, Hash};
@@ -47,8 +47,26 @@ pub(super) struct EpochArgs {
     save_log: Option<PathBuf>,
 }
 
+/// The settlement of an epoch as the chain has it, and the chain.
+pub(super) struct Found {
+    pub(super) network: NetworkFile,
+    pub(super) reader: ChainReader,
+    pub(super) state: SettlementState,
+    peer: Option<JoinTicket>,
+}
+
 pub(super) async fn verify(dir: &Path, command: VerifyCommand) -> Result<Output> {
     let VerifyCommand::Epoch(args) = command;
+    let found = find(dir, &args).await?;
+    let settlement = found.state.settlement;
+    Ok(match judge(&args, &found).await? {
+        Ok(outcome) => verified(&outcome, found.state.is_final),
+        Err(reason) => refuted(settlement.epoch, &settlement, &reason),
+    })
+}
+
+/// Reads the chain up to now.
+pub(super) async fn find(dir: &Path, args: &EpochArgs) -> Result<Found> {
     let ticket = args.peer.as_deref().map(str::parse::<NetworkTicket>).transpose()?;
     let mut network = match (&args.network, &ticket) {
         (Some(file), _) => NetworkFile::read(file)?,
@@ -61,19 +79,21 @@ pub(super) async fn verify(dir: &Path, command: VerifyCommand) -> Result<Output>
     let mut reader = ChainReader::connect(&network).await?;
     let chain = reader.catch_up().await?;
     let epoch = Epoch(args.epoch);
-    let state = chain.settlement(epoch).with_context(|| {
+    let state = *chain.settlement(epoch).with_context(|| {
         format!("epoch {epoch} has no settlement yet; the chain is in epoch {}", chain.epoch())
     })?;
-    let settlement = state.settlement;
-    let peer = ticket.and_then(|ticket| ticket.peer);
-    let log = obtain(&args, peer.as_ref(), &settlement).await?;
+    Ok(Found { network, reader, state, peer: ticket.and_then(|ticket| ticket.peer) })
+}
+
+/// Recomputes a settlement from its log: what it pays, or why it does not follow.
+pub(super) async fn judge(args: &EpochArgs, found: &Found) -> Result<Result<Outcome, String>> {
+    let settlement = &found.state.settlement;
+    let log = obtain(args, found.peer.as_ref(), settlement).await?;
     if let Some(path) = &args.save_log {
         std::fs::write(path, &log).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match verify_log(chain, &settlement, &log) {
-        Ok(outcome) => Ok(verified(&outcome, state.is_final)),
-        Err(error) => Ok(refuted(epoch, &settlement, &error.to_string())),
-    }
+    let chain = found.reader.view();
+    Ok(verify_log(chain, settlement, &log).map_err(|error| error.to_string()))
 }
 
 fn verified(outcome: &Outcome, is_final: bool) -> Output {

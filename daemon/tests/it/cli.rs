@@ -14,7 +14,7 @@ pub(crate) fn openledger(dir: &Path, args: &[&str]) -> Output {
     command.arg("--dir").arg(dir).args(args).output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -1,0 +1,103 @@
+//! `rule` as the arbiter of a chain on which somebody objected.
+
+use contracts_abi::ChainClient;
+use contracts_abi::devchain::DEV_KEYS;
+use contracts_abi::rpc::{Mining, ServerConfig};
+use daemon::network::NETWORK_FILE;
+use protocol::chain::{ChainView, Settlement, Transaction};
+use protocol::eip712::EvmKey;
+use protocol::settle::{Evidence, settle};
+use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, NodeId};
+
+use super::cli::{json, openledger, stderr};
+use super::cli_support::start_chain;
+
+const ACCOUNT: AccountId = AccountId(2);
+
+fn dev_key(index: usize) -> EvmKey {
+    EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
+}
+
+async fn pass(client: &ChainClient, blocks: u64) {
+    for _ in 0..blocks {
+        client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
+    }
+}
+
+/// An account that has a stake, and the first epoch over.
+async fn prepare(client: &ChainClient) {
+    let owner = client.address();
+    let register = Transaction::Register {
+        owner,
+        operator: owner,
+        payout: owner,
+        node: NodeId([3; 32]),
+        binding: [9; 64],
+    };
+    client.submit(&register).await.unwrap();
+    let amount = Amount(10 * Amount::ONE_OPEN.0);
+    client.submit(&Transaction::StakeFor { account: ACCOUNT, amount }).await.unwrap();
+    let next = client.deployment().schedule.start(Epoch(1));
+    pass(client, next.0 - client.head().await.unwrap().0).await;
+}
+
+async fn read(client: &ChainClient, mut view: ChainView) -> ChainView {
+    let (first, head) = (client.deployment().genesis_block, client.head().await.unwrap());
+    let mut next = first;
+    while next <= head {
+        for (header, events) in client.poll_blocks(next, head).await.unwrap() {
+            view.apply(header, &events);
+            next = header.number.next();
+        }
+    }
+    view
+}
+
+async fn propose_and_object(client: &ChainClient, settlement: Settlement) {
+    client.submit(&Transaction::Propose { proposer: ACCOUNT, settlement }).await.unwrap();
+    let object = Transaction::Object { epoch: Epoch(0), account: ACCOUNT, reason: Digest([1; 32]) };
+    client.submit(&object).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_arbiter_rules_by_what_the_log_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = ServerConfig { mining: Mining::OnDemand, ..ServerConfig::default() };
+    let (chain, network) = start_chain(config).await;
+    network.write(&dir.path().join(NETWORK_FILE)).unwrap();
+    let deployment = network.deployment.clone();
+    let client = ChainClient::connect(&chain.url(), deployment, &dev_key(1)).await.unwrap();
+    prepare(&client).await;
+    pass(&client, network.view().params().settle_delay_blocks).await;
+    let view = read(&client, network.view()).await;
+    let (outcome, log) = settle(&view, Epoch(0), &[], &Evidence::default()).unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let log = file("log", &log);
+    let arbiter = file("arbiter", hex::encode(DEV_KEYS[0].0).as_bytes());
+    let other = file("other", hex::encode(DEV_KEYS[3].0).as_bytes());
+    let broken = file("broken", b"not a key");
+    let rule = |key: &str, log: &str| {
+        openledger(dir.path(), &["rule", "0", "--json", "--key", key, "--log", log])
+    };
+
+    let refusal = |output| json(&output)["error"]["message"].to_string();
+
+    let wrong = Settlement { total: Amount(1), ..outcome.settlement };
+    propose_and_object(&client, wrong).await;
+    assert!(refusal(rule(&broken, &log)).contains("64 hexadecimal digits"));
+    assert!(refusal(rule(&other, &log)).contains("did not take the ruling"));
+    let upheld = rule(&arbiter, &log);
+    assert_eq!(upheld.status.code(), Some(0), "{}", stderr(&upheld));
+    assert_eq!(json(&upheld)["upheld"], true);
+    assert!(refusal(rule(&arbiter, &log)).contains("no settlement yet"), "it fell");
+
+    pass(&client, network.deployment.schedule.challenge_blocks + 1).await;
+    propose_and_object(&client, outcome.settlement).await;
+    assert_eq!(json(&rule(&arbiter, &log))["upheld"], false);
+    assert!(refusal(rule(&arbiter, &log)).contains("nothing to rule on"));
+    chain.shutdown().await;
+}
