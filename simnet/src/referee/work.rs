@@ -129,7 +129,8 @@ impl Referee {
         let shard = self.work.shards.get(&record).copied();
         let honest_fails = of(Verdict::Fail).filter(|judged| !judged.is_adverse).count();
         let is_outvoted = honest_fails < of(Verdict::Pass).filter(|j| j.is_adverse).count();
-        if shard.is_none_or(|shard| !shard.is_computed) && !is_outvoted {
+        let is_own = shard.is_some_and(|shard| shard.is_computed || self.lay_unjudged(&shard));
+        if !is_own && !is_outvoted {
             self.find(Rule::ShardComputed, at);
         }
         let Some(shard) = shard else { return };
@@ -139,6 +140,16 @@ impl Referee {
         {
             self.find(Rule::ShardOnce, || format!("{}, and in epoch {before}", at()));
         }
+    }
+
+    /// Whether somebody made the same sketch before, and nobody judged it: its slot passed on, and who
+    /// copies what is right there cannot be told from who makes it again.
+    fn lay_unjudged(&self, copy: &Claimed) -> bool {
+        let is_unjudged =
+            |record: &Digest| self.work.verdicts.get(record).is_none_or(Vec::is_empty);
+        self.work.shards.iter().any(|(record, shard)| {
+            shard.subject == copy.subject && shard.is_computed && is_unjudged(record)
+        })
     }
 
     /// What consumers paid in an epoch is what it gives away, and nothing of it is left over.
