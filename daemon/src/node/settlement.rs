@@ -43,15 +43,8 @@ impl Settler {
         outcome
     }
 
-    /// Settles an epoch from the records at hand and publishes the log. An epoch that has a live
-    /// proposal gives that proposal's outcome, if it follows from its log.
+    /// Settles an epoch from the records at hand and publishes the log.
     pub(crate) async fn settle(&self, chain: &Arc<ChainView>, epoch: Epoch) -> Done {
-        if let Some(state) = chain.settlement(epoch) {
-            return match self.confirmed(chain, &state.settlement).await {
-                Ok(outcome) => Done::Settled(outcome.settlement, outcome.uses.clone()),
-                Err(failure) => Done::Failed(failure),
-            };
-        }
         let parent = match self.balances_before(chain, epoch).await {
             Ok(parent) => parent,
             Err(failure) => return Done::Failed(failure),

@@ -9,6 +9,7 @@ mod cli_rule;
 mod cli_support;
 mod cli_verify;
 mod keys;
+mod lapse;
 mod loopback;
 mod net;
 mod net_data;
