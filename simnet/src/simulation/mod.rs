@@ -472,8 +472,11 @@ impl Simulation {
             return block.0
                 >= at.0 + CLAIM_BLOCKS + late + u64::from(self.scenario.chain.confirmations);
         }
-        let schedule = self.chain.view().schedule;
-        block >= schedule.start(Epoch(last.0 + 1 + PATIENCE_EPOCHS))
+        let (schedule, chain) = (self.chain.view().schedule, &self.scenario.chain);
+        // One who lies takes a window and a ruling, and who comes after it a window more.
+        let windows = 4 * chain.challenge_blocks + chain.arbiter_blocks;
+        let patience = windows.max(PATIENCE_EPOCHS * chain.epoch_blocks);
+        block.0 >= schedule.start(last.next()).0 + patience
     }
 
     fn finish(&mut self, index: usize, finished: Finished) {
