@@ -70,18 +70,23 @@ pub fn draw(seed: u64) -> Scenario {
     possible(scenario)
 }
 
-/// Where somebody lies about a settlement, who watches has the time to fetch its log and to object.
-/// Without it a lie becomes final, and no later epoch can be settled: that needs no search.
+/// Where somebody lies about a settlement, watchers have the time to ask for its log and to object,
+/// and an epoch that for some lies to fall: without it the run ends before the last is settled.
 fn give_time(scenario: &mut Scenario) {
-    const ONE_WAYS: f64 = 16.0;
+    const ASKING_BLOCKS: u64 = 12;
+    const ONE_WAYS: f64 = 4.0;
+    if !scenario.adversaries.iter().any(|plan| plan.kind.lies_to_settle()) {
+        return;
+    }
     #[expect(clippy::cast_precision_loss, reason = "some seconds")]
     let one_way = scenario.net.latency.0 as f64 * (1.0 + scenario.net.jitter);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
-    let needed = (ONE_WAYS * one_way / (1.0 - scenario.net.loss)) as u64;
-    if scenario.adversaries.iter().any(|plan| plan.kind.lies_to_settle()) {
-        let blocks = needed.div_ceil(scenario.chain.block.0);
-        scenario.chain.challenge_blocks = scenario.chain.challenge_blocks.max(blocks);
-    }
+    let on_the_way = (ONE_WAYS * one_way / (1.0 - scenario.net.loss)) as u64;
+    let chain = &mut scenario.chain;
+    let window = ASKING_BLOCKS + on_the_way.div_ceil(chain.block.0);
+    chain.challenge_blocks = chain.challenge_blocks.max(window);
+    chain.epoch_blocks =
+        chain.epoch_blocks.max(3 * (chain.challenge_blocks + chain.arbiter_blocks));
 }
 
 /// Runs that are trained, asked and cheated about; calm networks stay calm.
