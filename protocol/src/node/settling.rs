@@ -240,7 +240,9 @@ impl Node {
             || self.settling.objected == Some(state.proposed);
         let until = state.open_since.0.saturating_add(chain.schedule.challenge_blocks);
         let places = u64::try_from(WATCHERS.saturating_sub(rank)).ok()?.saturating_add(1);
-        let turn = until.saturating_sub(places).max(since.0.saturating_add(PATIENCE_BLOCKS));
+        // An objection takes some blocks to the chain.
+        let turn = until.saturating_sub(RESUBMIT_BLOCKS.saturating_add(places));
+        let turn = turn.max(since.0.saturating_add(PATIENCE_BLOCKS));
         (!is_settled && turn < until).then_some(BlockNumber(turn))
     }
 
