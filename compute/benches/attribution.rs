@@ -9,15 +9,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use burn::tensor::activation::log_softmax;
-use compute::attribution::{
+use compute::attribute::{
     Aggregate, CaptureUnit, Capturer, GpuKernel, Preconditioner, Query, Rows, Scope, Sketch,
     SketchPart, SketchSet, SketchSpec,
 };
-use compute::checkpoint::Checkpoint;
+use compute::device::Engine;
 use compute::device::list_gpus;
-use compute::engine::Engine;
-use compute::infer::{Generator, Sampling, Trace};
+use compute::formats::Checkpoint;
+use compute::model::Trace;
 use compute::model::{Decoder, ModelConfig};
+use compute::serve::{Generator, Sampling};
 use criterion::Criterion;
 use protocol::Hash;
 

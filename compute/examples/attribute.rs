@@ -12,15 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use compute::attribution::{CaptureUnit, Capturer, Preconditioner, Scope, SketchSet, SketchSpec};
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
-use compute::infer::{Generator, Sampling};
-use compute::preset::TrainingPreset;
-use compute::shard::{self, ShardInput};
+use compute::attribute::{CaptureUnit, Capturer, Preconditioner, Scope, SketchSet, SketchSpec};
+use compute::device::Engine;
+use compute::formats::Checkpoint;
+use compute::formats::Tokenizer;
+use compute::serve::{Generator, Sampling};
 use compute::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
-use compute::tokenizer::Tokenizer;
-use compute::{eval, outer};
+use compute::train::TrainingPreset;
+use compute::train::shard::{self, ShardInput};
+use compute::train::{eval, outer};
 use protocol::attribution::{
     Share, UnitEvidence, WeighParams, Weights, leader, noise_floor, weigh,
 };

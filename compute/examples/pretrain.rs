@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
+use compute::device::Engine;
+use compute::formats::Checkpoint;
+use compute::formats::Tokenizer;
 use compute::model::ModelConfig;
-use compute::preset::TrainingPreset;
-use compute::shard::{self, ShardInput};
-use compute::tokenizer::Tokenizer;
-use compute::{eval, outer};
+use compute::train::TrainingPreset;
+use compute::train::shard::{self, ShardInput};
+use compute::train::{eval, outer};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

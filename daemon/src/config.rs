@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use compute::engine::DeviceChoice;
+use compute::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use storage::durable::write_atomic;
 

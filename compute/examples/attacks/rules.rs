@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compute::clusters::{ClusterParams, Clusters};
+use compute::data::clusters::{ClusterParams, Clusters};
 use protocol::AccountId;
 use protocol::attribution::{UnitEvidence, WeighParams, weigh};
 use protocol::hash::blake3;

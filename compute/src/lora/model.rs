@@ -5,9 +5,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::file::{Adapter, AdapterError, BaseId};
-use crate::checkpoint::Checkpoint;
-use crate::engine::{DeviceFault, Engine, guarded};
+use super::adapter::{Adapter, AdapterError, BaseId};
+use crate::device::{DeviceFault, Engine, guarded};
+use crate::formats::Checkpoint;
 use crate::model::{Cache, Decoder, Probe, layout};
 
 /// An adapter loaded beside its base.

@@ -36,7 +36,7 @@ pub struct Probe {
 impl Probe {
     /// Adds a probe to a linear's `output`, `[rows, outputs]` with `rows = batch · time`. `device` is
     /// the autodiff device.
-    pub(crate) fn attach(
+    pub fn attach(
         input: Tensor<2>,
         output: Tensor<2>,
         batch: usize,
@@ -246,7 +246,7 @@ impl Decoder {
 }
 
 /// Negative log-likelihood of each target, `[batch, time]`, in nats.
-pub(crate) fn token_losses(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
+pub fn token_losses(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
     let [batch, time, vocab] = logits.dims();
     let flat = log_softmax(logits.reshape([batch * time, vocab]), 1);
     flat.gather(1, targets.reshape([batch * time, 1])).reshape([batch, time]).neg()

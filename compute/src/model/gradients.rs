@@ -223,7 +223,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::checkpoint::Checkpoint;
+    use crate::formats::Checkpoint;
     use crate::model::{ModelConfig, layout, token_losses};
 
     /// Two heads share keys, and weights are large enough for every path to matter.

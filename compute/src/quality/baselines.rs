@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::methods::{Methods, QualityError, Scores};
-use crate::attribution::{Direction, Network, Targets, batches, products};
-use crate::engine::guarded;
-use crate::seed::Stream;
+use crate::attribute::{Direction, Network, Targets, batches, products};
+use crate::device::guarded;
+use crate::math::Stream;
 
 impl<N: Network> Methods<'_, N> {
     /// The plain product of gradients at the end of training.

@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::methods::{Lds, Methods, QualityError, Scores, Tuning};
 use super::stats::{mean, spearman};
 use super::truth::{Truth, draw_masks};
-use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribution::{Gradient, Network, Targets, row_sums, sampled, weighted};
-use crate::engine::{DeviceFault, Engine, guarded};
+use crate::attribute::unrolled::{Difference, Optimizer, Recipe, Run};
+use crate::attribute::{Gradient, Network, Targets, row_sums, sampled, weighted};
+use crate::device::{DeviceFault, Engine, guarded};
+use crate::math::Stream;
 use crate::model::{Captured, Probe, token_losses};
-use crate::seed::Stream;
 
 const PIXELS: usize = 64;
 const HIDDEN: usize = 32;

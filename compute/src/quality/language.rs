@@ -14,16 +14,16 @@ use super::baselines::bm25;
 use super::methods::{Lds, Methods, QualityError, Tuning};
 use super::provenance::{self, Continuations, Evidence, Provenance};
 use super::truth::{Truth, draw_masks};
-use crate::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribution::{Network, Preconditioner, SketchSpec, TextNetwork};
-use crate::checkpoint::Checkpoint;
-use crate::engine::Engine;
+use crate::attribute::unrolled::{Difference, Optimizer, Recipe, Run};
+use crate::attribute::{Network, Preconditioner, SketchSpec, TextNetwork};
+use crate::device::Engine;
+use crate::formats::Checkpoint;
+use crate::formats::Tokenizer;
 use crate::model::ModelConfig;
 use crate::model::layout::LINEARS_PER_LAYER;
-use crate::outer;
-use crate::preset::TrainingPreset;
-use crate::shard::{self, ShardHyper, ShardInput};
-use crate::tokenizer::Tokenizer;
+use crate::train::TrainingPreset;
+use crate::train::outer;
+use crate::train::shard::{self, ShardHyper, ShardInput};
 
 /// What one contributor brings.
 #[derive(Clone, Debug)]

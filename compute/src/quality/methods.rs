@@ -8,18 +8,18 @@ use protocol::attribution::WeighError;
 use serde::Serialize;
 
 use super::truth::Truth;
-use crate::attribution::unrolled::{Difference, Run, UnrollError};
-use crate::attribution::{
+use crate::attribute::unrolled::{Difference, Run, UnrollError};
+use crate::attribute::{
     AssembleError, Direction, EkFac, EkFacError, FitError, Network, OutputSketch, Preconditioner,
     QueryError, ScoreError, Sketch, SketchPart, SketchSet, SketchSpec, Targets, TextError,
     products, projections,
 };
-use crate::checkpoint::CheckpointError;
-use crate::engine::{DeviceFault, Engine, guarded};
-use crate::outer::OuterError;
-use crate::shard::ShardError;
+use crate::device::{DeviceFault, Engine, guarded};
+use crate::formats::CheckpointError;
+use crate::formats::TokenizerError;
 use crate::spans;
-use crate::tokenizer::TokenizerError;
+use crate::train::outer::OuterError;
+use crate::train::shard::ShardError;
 
 /// Constants of the methods, tuned on other masks and queries than are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -207,7 +207,7 @@ impl<N: Network> Methods<'_, N> {
         let engine = Engine::cpu();
         let projections = projections(spec, &self.network.linears(), engine.device());
         let mut sketches = vec![Vec::with_capacity(spec.dims()); samples.len()];
-        for (places, batch) in crate::attribution::batches(self.network, samples) {
+        for (places, batch) in crate::attribute::batches(self.network, samples) {
             let captured = self.network.capture(self.run.parameters(), &batch, Targets::Given)?;
             for projection in &projections {
                 let layer = &captured[projection.linear];

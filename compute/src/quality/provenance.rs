@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::language::{Corpus, Setting};
 use super::methods::{Methods, QualityError};
-use crate::attribution::Network;
+use crate::attribute::Network;
 use crate::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
 
 /// Part of the continuations, 0 to 1, whose top contributor is right.

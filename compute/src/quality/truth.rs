@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::stats::{mean, spearman};
-use crate::attribution::Network;
-use crate::attribution::unrolled::{Recipe, Run, UnrollError};
-use crate::seed::Stream;
+use crate::attribute::Network;
+use crate::attribute::unrolled::{Recipe, Run, UnrollError};
+use crate::math::Stream;
 
 /// Losses after real retraining.
 #[derive(Clone, Debug, PartialEq)]

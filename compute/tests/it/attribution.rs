@@ -1,15 +1,16 @@
 //! Sketches, preconditioner and scores: exactness, and every way in which their input can be wrong.
 
 use burn::tensor::Device;
-use compute::attribution::{
+use compute::attribute::{
     AssembleError, CaptureError, CaptureUnit, Capturer, CoverError, FitError, OutputSketch,
     PartError, Preconditioner, Query, QueryError, Scope, ScoreError, SketchPart, SketchSet,
     SketchSpec, SpecError, verify_leaf,
 };
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
-use compute::infer::{Generator, Sampling, Trace};
+use compute::device::Engine;
+use compute::formats::Checkpoint;
+use compute::model::Trace;
 use compute::model::{Decoder, ModelConfig};
+use compute::serve::{Generator, Sampling};
 use proptest::prelude::*;
 use protocol::{Digest, Hash};
 

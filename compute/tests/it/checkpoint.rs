@@ -1,8 +1,8 @@
 //! Checkpoints: canonical bytes, fixed initial weights, a typed error for every wrong file.
 
-use compute::checkpoint::{Checkpoint, CheckpointError};
+use compute::formats::WeightsError;
+use compute::formats::{Checkpoint, CheckpointError};
 use compute::model::ModelConfig;
-use compute::weights::WeightsError;
 use protocol::Hash;
 
 use crate::fixture::edit;

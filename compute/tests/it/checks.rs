@@ -1,12 +1,12 @@
 //! Shards of attribution: split anywhere they give the same, and a false one is caught.
 
-use compute::attribution::{
+use compute::attribute::{
     CaptureError, CaptureUnit, Capturer, CheckError, CombineError, CoverError, Difference,
     FitError, Gram, GramCheck, GramError, GramPart, IndexMismatch, LeafAuditError, LeafRule,
     OutputSketch, Preconditioner, Query, ScoreCheck, ScoreError, ScorePart, ScorePartError,
     SketchPart, SketchSpec, check_index,
 };
-use compute::engine::Engine;
+use compute::device::Engine;
 use compute::spans::{SpanIndex, SpanUnit};
 use proptest::prelude::*;
 use protocol::{Digest, Hash};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use compute::clusters::{ClusterParams, Clusters, Kind};
-use compute::tokenizer::Tokenizer;
+use compute::data::clusters::{ClusterParams, Clusters, Kind};
+use compute::formats::Tokenizer;
 use proptest::prelude::*;
 use protocol::manifest::cut_units;
 

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use compute::device::{DeviceChoice, Engine, EngineError};
 use compute::device::{GpuKind, list_gpus};
-use compute::engine::{DeviceChoice, Engine, EngineError};
-use compute::infer::{Generator, Sampling};
-use compute::shard;
-use compute::update::compare;
+use compute::serve::{Generator, Sampling};
+use compute::train::shard;
+use compute::train::update::compare;
 
 use protocol::params::Params;
 

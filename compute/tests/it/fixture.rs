@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use compute::attribution::{Query, Sketch, SketchPart, SketchSet, SketchSpec};
-use compute::checkpoint::Checkpoint;
+use compute::attribute::{Query, Sketch, SketchPart, SketchSet, SketchSpec};
+use compute::formats::Checkpoint;
+use compute::formats::Tokenizer;
 use compute::model::ModelConfig;
-use compute::shard::{ShardHyper, ShardInput};
-use compute::tokenizer::Tokenizer;
+use compute::train::shard::{ShardHyper, ShardInput};
 use protocol::Hash;
 
 /// English-like sentences of a seed: words follow a fixed grammar, so that there is something to

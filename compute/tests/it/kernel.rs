@@ -1,6 +1,6 @@
 //! Integer scores: the CPU's against a naive oracle, the GPU's against the CPU's.
 
-use compute::attribution::{Aggregate, GpuKernel, KernelError, Query, Rows, ScoreError, SketchSet};
+use compute::attribute::{Aggregate, GpuKernel, KernelError, Query, Rows, ScoreError, SketchSet};
 use compute::device::{GpuInfo, GpuKind, list_gpus};
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::fixture;
 /// to 16 fractional bits. Exponents of the fixture keep it exact in 128 bits.
 fn naive_scores(set: &SketchSet, query: &Query) -> Vec<i64> {
     let size = set.spec().block();
-    let score = |sketch: &compute::attribution::Sketch| {
+    let score = |sketch: &compute::attribute::Sketch| {
         let sum: i128 = (0..set.spec().dims())
             .map(|i| {
                 let exponent = sketch.exponents[i / size] + query.exponents[i / size];

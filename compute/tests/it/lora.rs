@@ -3,15 +3,15 @@
 use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor};
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
+use compute::device::Engine;
+use compute::formats::Checkpoint;
+use compute::formats::WeightsError;
 use compute::lora::{
     AdaptedModel, Adapter, AdapterError, BaseId, LoadError, LoraConfig, LoraConfigError, LoraHyper,
     Progress, TrainError, TrainInput, TrainOutput, train,
 };
 use compute::model::{Cache, Decoder, ModelConfig};
-use compute::shard::{self, ShardHyper, ShardInput};
-use compute::weights::WeightsError;
+use compute::train::shard::{self, ShardHyper, ShardInput};
 use protocol::Hash;
 
 use crate::fixture::{self, edit};
@@ -29,7 +29,7 @@ fn base() -> &'static (Checkpoint, BaseId) {
         let checkpoint = fixture::checkpoint();
         let input = ShardInput { checkpoint: checkpoint.clone(), units, seed: [3; 32], hyper };
         let update = shard::run(&Engine::cpu(), &input).unwrap().payload;
-        let base = compute::outer::step(&checkpoint, &[update], 1_000_000).unwrap();
+        let base = compute::train::outer::step(&checkpoint, &[update], 1_000_000).unwrap();
         let id = BaseId::of(&base);
         (base, id)
     })

@@ -1,10 +1,8 @@
 //! Influence against what retraining really does.
 
-use compute::attribution::unrolled::{Difference, Optimizer, Recipe, Run, UnrollError};
-use compute::attribution::{
-    Direction, EkFac, EkFacError, Network, TextError, TextNetwork, products,
-};
-use compute::engine::Engine;
+use compute::attribute::unrolled::{Difference, Optimizer, Recipe, Run, UnrollError};
+use compute::attribute::{Direction, EkFac, EkFacError, Network, TextError, TextNetwork, products};
+use compute::device::Engine;
 use compute::model::ModelConfig;
 use compute::quality::digits::{self, Digits};
 use compute::quality::{language, spearman};

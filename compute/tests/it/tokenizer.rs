@@ -1,6 +1,6 @@
 //! The tokenizer: nothing is lost, training repeats, hostile files have typed errors.
 
-use compute::tokenizer::{MAX_BYTES, Tokenizer, TokenizerError};
+use compute::formats::{MAX_TOKENIZER_BYTES, Tokenizer, TokenizerError};
 use proptest::prelude::*;
 
 use crate::fixture;
@@ -37,7 +37,7 @@ proptest! {
 fn each_error_has_its_bytes() {
     let good = String::from_utf8(fixture::tokenizer().to_bytes().to_vec()).unwrap();
     let error = |bytes: &[u8]| Tokenizer::from_bytes(bytes).err().unwrap();
-    assert!(matches!(error(&vec![b' '; MAX_BYTES + 1]), TokenizerError::TooLarge(_)));
+    assert!(matches!(error(&vec![b' '; MAX_TOKENIZER_BYTES + 1]), TokenizerError::TooLarge(_)));
     assert!(matches!(error(&good.as_bytes()[..good.len() / 2]), TokenizerError::Parse { .. }));
     let edits = [
         ("\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}"),

@@ -3,11 +3,11 @@
 
 use std::process::Command;
 
-use compute::engine::Engine;
-use compute::infer::{Generator, InferError, Sampling};
-use compute::shard::{self, ShardError, ShardInput};
-use compute::update::compare;
-use compute::{eval, outer};
+use compute::device::Engine;
+use compute::serve::{Generator, InferError, Sampling};
+use compute::train::shard::{self, ShardError, ShardInput};
+use compute::train::update::compare;
+use compute::train::{eval, outer};
 
 use protocol::params::{Params, Training};
 
@@ -36,7 +36,7 @@ fn wide() -> ShardInput {
         ..input.checkpoint.config().clone()
     };
     let tokenizer = fixture::tokenizer().hash();
-    input.checkpoint = compute::checkpoint::Checkpoint::init(&config, tokenizer, 1).unwrap().into();
+    input.checkpoint = compute::formats::Checkpoint::init(&config, tokenizer, 1).unwrap().into();
     input.hyper.steps = 3;
     input.hyper.batch = 16;
     input.hyper.context = 64;
@@ -150,7 +150,7 @@ fn wrong_shards_have_typed_errors() {
         let config = i.checkpoint.config().clone();
         let values = i.checkpoint.values().iter().map(|v| v * 1e30).collect();
         let checkpoint =
-            compute::checkpoint::Checkpoint::from_values(&config, i.checkpoint.tokenizer(), values);
+            compute::formats::Checkpoint::from_values(&config, i.checkpoint.tokenizer(), values);
         i.checkpoint = checkpoint.unwrap().into();
     });
     assert!(matches!(wild, ShardError::Diverged { .. } | ShardError::Compress(_)), "{wild:?}");

@@ -1,9 +1,9 @@
 //! Update payloads: what is kept, their bytes, hostile bytes; and the outer step.
 
-use compute::checkpoint::Checkpoint;
+use compute::formats::Checkpoint;
 use compute::model::ModelConfig;
-use compute::outer::{self, OuterError};
-use compute::update::{CompressError, Payload, PayloadError, compare, compress};
+use compute::train::outer::{self, OuterError};
+use compute::train::update::{CompressError, Payload, PayloadError, compare, compress};
 use proptest::prelude::*;
 use protocol::Hash;
 use protocol::params::Params;

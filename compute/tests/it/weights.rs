@@ -1,8 +1,8 @@
 //! Files of weights: what checkpoints and adapters refuse alike.
 
-use compute::checkpoint::{Checkpoint, CheckpointError};
+use compute::formats::WeightsError;
+use compute::formats::{Checkpoint, CheckpointError};
 use compute::lora::{Adapter, AdapterError};
-use compute::weights::WeightsError;
 use proptest::prelude::*;
 
 use crate::fixture::edit;

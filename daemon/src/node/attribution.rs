@@ -9,8 +9,8 @@ mod units;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use compute::infer::Sampling;
 use compute::model::layout;
+use compute::serve::Sampling;
 use compute::spans::SpanParams;
 use protocol::attribution::{Share, WeighParams, Weights};
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES};

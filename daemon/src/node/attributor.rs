@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use compute::attribution::{
+use compute::attribute::{
     AssembleError, Capturer, Preconditioner, Query, Scope, SketchPart, SketchSet, SketchSpec,
 };
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
-use compute::infer::{Generator, Sampling, Trace};
+use compute::device::Engine;
+use compute::formats::Checkpoint;
+use compute::model::Trace;
 use compute::run::sketch_spec;
+use compute::serve::{Generator, Sampling};
 use compute::spans::{Attributed, SpanIndex, SpanParams, SpanUnit, Spans};
 use protocol::Hash;
 use protocol::attribution::{UnitEvidence, WeighParams, Weights, weigh};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use compute::engine::Engine;
+use compute::device::Engine;
 use compute::run::RunError;
 use protocol::node::Failure;
 use protocol::{Hash, ModelId};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
-use compute::checkpoint::Checkpoint;
-use compute::eval;
-use compute::preset::TrainingPreset;
-use compute::tokenizer::Tokenizer;
+use compute::formats::Checkpoint;
+use compute::formats::Tokenizer;
+use compute::train::TrainingPreset;
+use compute::train::eval;
 use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compute::infer::Sampling;
+use compute::serve::Sampling;
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
 use protocol::limits::MAX_PAYLOAD_BYTES;

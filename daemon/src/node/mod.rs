@@ -23,7 +23,7 @@ mod transcript;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use compute::engine::DeviceChoice;
+use compute::device::DeviceChoice;
 
 pub use attribution::{
     AttributeError, AttributeRequest, AttributionReport, ContributorReport, EvidenceKind,

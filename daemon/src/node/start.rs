@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use compute::engine::Engine;
+use compute::device::Engine;
 use contracts_abi::ChainClient;
 use protocol::AccountId;
 use protocol::chain::Transaction;

@@ -19,7 +19,7 @@ pub(crate) struct Transcript {
     pub(crate) prompt: Vec<u32>,
     /// Token ids of the output.
     pub(crate) output: Vec<u32>,
-    /// The quantised query ([`compute::attribution::Query`]).
+    /// The quantised query ([`compute::attribute::Query`]).
     pub(crate) query: Vec<u8>,
     /// What is paid, in ppm.
     pub(crate) shares: Vec<(AccountId, u32)>,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use compute::engine::DeviceChoice;
+use compute::device::DeviceChoice;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};

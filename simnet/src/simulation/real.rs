@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 
 use compute::{
-    attribution::{Sketch, SketchPart},
-    engine::Engine,
-    eval,
+    attribute::{Sketch, SketchPart},
+    device::Engine,
+    formats::{Tokenizer, TokenizerError},
     model::ModelConfig,
-    preset::TrainingPreset,
     run::{RunData, RunError, Text, sketch_spec, texts},
-    tokenizer::{Tokenizer, TokenizerError},
-    update::compress,
+    train::{TrainingPreset, eval, update::compress},
 };
 use protocol::{
     AccountId, DatanetId, Digest, Hash, ModelId,

@@ -1,12 +1,12 @@
 //! Sketches of adapters: exact where nothing is projected, and right about who taught what.
 
 use burn::tensor::Device;
-use compute::attribution::{
+use compute::attribute::{
     AdapterCaptureError, CaptureError, CaptureUnit, Capturer, Preconditioner, QueryError, Scope,
     SketchSet, SketchSpec, SpecError,
 };
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
+use compute::device::Engine;
+use compute::formats::Checkpoint;
 use compute::lora::{Adapter, AdapterError, BaseId, LoadError, LoraConfig};
 use compute::model::{Decoder, ModelConfig};
 use protocol::Hash;

@@ -1,11 +1,11 @@
 //! Tiers 2 and 3 on adapter data.
 
-use compute::attribution::unrolled::{Difference, Optimizer, Recipe, Run};
-use compute::attribution::{
+use compute::attribute::unrolled::{Difference, Optimizer, Recipe, Run};
+use compute::attribute::{
     AdapterNetwork, AdapterNetworkError, Direction, EkFac, Network, TextError, products,
 };
-use compute::checkpoint::Checkpoint;
-use compute::engine::Engine;
+use compute::device::Engine;
+use compute::formats::Checkpoint;
 use compute::lora::{AdapterError, LoadError};
 use protocol::Hash;
 

@@ -1,8 +1,8 @@
 //! The adapter's share of a fee: high for text like its own, next to nothing for other text.
 
-use compute::engine::Engine;
-use compute::eval;
+use compute::device::Engine;
 use compute::lora::{AdaptedModel, LikelihoodError, Unigram};
+use compute::train::eval;
 use protocol::math::PPM;
 
 use super::{adapter, base, enormous, initial, style};

@@ -1,0 +1,16 @@
+//! Where tensors are computed: the CPU, or a GPU.
+//!
+//! [`Engine`] is the one handle that everything else computes on. burn panics when a driver fails;
+//! [`guarded`] is the only place where that becomes an error, [`DeviceFault`], and every entry point of
+//! this crate that touches a device goes through it.
+//!
+//! Not here: the test by which a GPU earns its use, since it trains a shard
+//! ([`train::open`](crate::train::open)), and the integer kernel of scores
+//! ([`attribute::GpuKernel`](crate::attribute::GpuKernel)), which talks to wgpu itself.
+
+mod engine;
+mod gpu;
+
+pub use engine::{DeviceChoice, DeviceFault, Engine, EngineError, guarded};
+pub use gpu::{GpuInfo, GpuKind, list_gpus};
+pub(crate) use gpu::{adapter_of, ready};

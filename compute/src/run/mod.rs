@@ -1,0 +1,12 @@
+//! A training run on one node: the data that it reads, and each of its jobs as a function of bytes.
+//!
+//! Whoever drives a node's machine has the bytes; what becomes of them is the same here for all
+//! drivers. What others claim is never trusted: every error says whose fault it is
+//! ([`RunError::failure`]).
+//!
+//! Not here: fetching and publishing those bytes, and the arithmetic of the jobs
+//! ([`train`](crate::train), [`attribute`](crate::attribute)).
+
+mod jobs;
+
+pub use jobs::{RunData, RunError, Shard, SnapshotUnit, Text, sketch_spec, texts};

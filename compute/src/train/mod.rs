@@ -1,0 +1,21 @@
+//! Training: the shard of a node, the update that it sends, and the step that joins all updates.
+//!
+//! * [`shard`] trains some AdamW steps from zero optimiser state: state never leaves a shard, so an
+//!   auditor needs only the checkpoint to repeat it. The same input gives the same bits on one machine.
+//! * [`update`] makes the change of the parameters small, and compares a claim with a replay.
+//! * [`outer`] joins updates in integers: the same bits on every node.
+//! * [`lora`] trains an adapter by SGD with momentum, so that its influence can be traced.
+//! * [`eval`] measures loss on text that was held out.
+//!
+//! Not here: which units a shard reads and who audits it (`protocol::training`), and runs that are
+//! recorded to be differentiated ([`attribute::unrolled`](crate::attribute::unrolled)).
+
+mod adamw;
+pub mod eval;
+pub mod lora;
+pub mod outer;
+mod preset;
+pub mod shard;
+pub mod update;
+
+pub use preset::{TrainingPreset, run_hyper, run_model};

@@ -1,0 +1,273 @@
+//! The training shard: a pure function of (checkpoint, units, seed, hyper-parameters).
+//!
+//! Some AdamW steps from zero optimiser state on windows of the units' tokens, drawn by the seed;
+//! out come the compressed change of the parameters and the losses as integers. The same input
+//! gives the same bits on one machine, whatever its number of threads, and on other hardware an
+//! update within the tolerances of [`update::compare`](super::update::compare).
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::adamw::AdamW;
+use super::update::{CHUNK, CompressError, Payload, compress};
+use crate::device::{DeviceFault, Engine, guarded};
+use crate::formats::Checkpoint;
+use crate::math::{Stream, micro_nats};
+use crate::model::{Decoder, ModelConfig, token_losses};
+
+/// The most steps of one shard.
+pub const MAX_STEPS: u32 = 10_000;
+/// The most sequences of one batch.
+pub const MAX_BATCH: u32 = 4_096;
+
+/// Hyper-parameters of a shard; fractions in parts per million, so that they hash and compare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardHyper {
+    /// Inner optimiser steps.
+    pub steps: u32,
+    /// Sequences in one step.
+    pub batch: u32,
+    /// Tokens of one sequence that are predicted; at most the model's context.
+    pub context: u32,
+    /// Learning rate after the warm-up, in parts per billion.
+    pub learning_rate_ppb: u32,
+    /// Steps in which the learning rate rises to its value.
+    pub warmup: u32,
+    /// Decay of the first moment.
+    pub beta1_ppm: u32,
+    /// Decay of the second moment.
+    pub beta2_ppm: u32,
+    /// Decoupled weight decay.
+    pub weight_decay_ppm: u32,
+    /// Largest norm of a step's gradient.
+    pub clip_ppm: u32,
+    /// Values that the update keeps of every 4096; even.
+    pub keep: u32,
+}
+
+/// All that a shard depends on.
+#[derive(Clone, Debug)]
+pub struct ShardInput {
+    /// The weights to start from.
+    pub checkpoint: Arc<Checkpoint>,
+    /// Token ids of the units to train on, in their order.
+    pub units: Vec<Vec<u32>>,
+    /// What the order of the training windows is drawn from.
+    pub seed: [u8; 32],
+    /// The hyper-parameters.
+    pub hyper: ShardHyper,
+}
+
+/// What a shard gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardOutput {
+    /// The update.
+    pub payload: Payload,
+    /// Mean loss of the first step, in millionths of a nat per token.
+    pub loss_first: u64,
+    /// Mean loss of the last step, likewise.
+    pub loss_last: u64,
+    /// Tokens that were trained on.
+    pub tokens: u64,
+}
+
+/// Why a shard gives no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShardError {
+    /// A hyper-parameter is out of bounds.
+    #[error("hyper-parameter {field} is {value}: {rule}")]
+    Hyper {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// The units hold fewer tokens than one training window.
+    #[error("the units hold {found} tokens, one window needs {needed}")]
+    TooFewTokens {
+        /// Tokens of a window and its last target.
+        needed: usize,
+        /// Tokens of all units.
+        found: usize,
+    },
+    /// A token id is not in the model's vocabulary.
+    #[error("token id {id} of unit {unit} is not below the vocabulary of {vocab}")]
+    UnknownId {
+        /// The unit.
+        unit: usize,
+        /// The id.
+        id: u32,
+        /// Ids of the model.
+        vocab: u32,
+    },
+    /// The loss is no longer a number.
+    #[error("the loss is not finite at step {step}; lower the learning rate")]
+    Diverged {
+        /// The step.
+        step: u32,
+    },
+    /// The change of the parameters could not be compressed; it is not finite or far too large.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
+}
+
+impl ShardHyper {
+    /// Tokens that the shard trains on.
+    pub fn tokens(&self) -> u64 {
+        u64::from(self.steps) * u64::from(self.batch) * u64::from(self.context)
+    }
+
+    /// Accepts the values or says which one is wrong.
+    pub fn validate(&self, model: &ModelConfig) -> Result<(), ShardError> {
+        let rules = [
+            ("steps", self.steps, (1..=MAX_STEPS).contains(&self.steps), "1 to 10,000"),
+            ("batch", self.batch, (1..=MAX_BATCH).contains(&self.batch), "1 to 4,096"),
+            (
+                "context",
+                self.context,
+                (1..=model.context).contains(&self.context),
+                "at least 1, at most the model's context",
+            ),
+            (
+                "learning_rate_ppb",
+                self.learning_rate_ppb,
+                (1..=1_000_000_000).contains(&self.learning_rate_ppb),
+                "1 to 1,000,000,000",
+            ),
+            ("warmup", self.warmup, self.warmup <= self.steps, "at most the steps"),
+            ("beta1_ppm", self.beta1_ppm, self.beta1_ppm < 1_000_000, "below 1,000,000"),
+            ("beta2_ppm", self.beta2_ppm, self.beta2_ppm < 1_000_000, "below 1,000,000"),
+            (
+                "weight_decay_ppm",
+                self.weight_decay_ppm,
+                self.weight_decay_ppm <= 1_000_000,
+                "at most 1,000,000",
+            ),
+            ("clip_ppm", self.clip_ppm, self.clip_ppm > 0, "above 0"),
+            (
+                "keep",
+                self.keep,
+                self.keep >= 2 && self.keep.is_multiple_of(2) && self.keep as usize <= CHUNK,
+                "even, 2 to 4,096",
+            ),
+        ];
+        match rules.into_iter().find(|rule| !rule.2) {
+            Some((field, value, _, rule)) => Err(ShardError::Hyper { field, value, rule }),
+            None => Ok(()),
+        }
+    }
+
+    /// The learning rate of a step, counted from zero.
+    fn rate(&self, step: u32) -> f64 {
+        let full = f64::from(self.learning_rate_ppb) / 1.0e9;
+        if step < self.warmup { full * f64::from(step + 1) / f64::from(self.warmup) } else { full }
+    }
+}
+
+/// Runs a shard.
+pub fn run(engine: &Engine, input: &ShardInput) -> Result<ShardOutput, ShardError> {
+    let config = input.checkpoint.config();
+    input.hyper.validate(config)?;
+    let mut windows = Windows::new(input, config.vocab)?;
+    guarded(|| train(engine, input, &mut windows))?
+}
+
+fn train(
+    engine: &Engine,
+    input: &ShardInput,
+    windows: &mut Windows,
+) -> Result<ShardOutput, ShardError> {
+    let hyper = &input.hyper;
+    let start = input.checkpoint.values();
+    let mut model = Decoder::new(input.checkpoint.config(), start, engine.device());
+    let mut optimizer = AdamW::new(hyper, model.params().len());
+    let (mut first, mut last) = (0.0, 0.0);
+    for step in 0..hyper.steps {
+        let twin = model.tracked();
+        let loss = batch_loss(&twin, &windows.batch(hyper.batch));
+        let grads = loss.backward();
+        last = f64::from(loss.inner().into_scalar::<f32>());
+        if !last.is_finite() {
+            return Err(ShardError::Diverged { step });
+        }
+        if step == 0 {
+            first = last;
+        }
+        optimizer.step(&mut model, &twin, &grads, hyper.rate(step));
+    }
+    let change = change(start, &model);
+    Ok(ShardOutput {
+        payload: compress(&change, hyper.keep)?,
+        loss_first: micro_nats(first),
+        loss_last: micro_nats(last),
+        tokens: hyper.tokens(),
+    })
+}
+
+/// The mean loss of windows, each one token longer than it is predicted.
+fn batch_loss(model: &Decoder, windows: &[&[u32]]) -> Tensor<1> {
+    let inputs: Vec<&[u32]> = windows.iter().map(|w| &w[..w.len() - 1]).collect();
+    let targets: Vec<&[u32]> = windows.iter().map(|w| &w[1..]).collect();
+    token_losses(model.forward(model.tokens(&inputs)), model.tokens(&targets)).mean()
+}
+
+/// Where the shard began minus where it ended.
+fn change(start: &[f32], model: &Decoder) -> Vec<f32> {
+    let mut change = Vec::with_capacity(start.len());
+    for param in model.params() {
+        let end = param.clone().into_data();
+        let end = end.as_slice::<f32>().expect("parameters are f32");
+        let from = change.len();
+        change.extend(start[from..from + end.len()].iter().zip(end).map(|(a, b)| a - b));
+    }
+    change
+}
+
+/// Windows of the units' tokens: every pass cuts the stream at another offset and shuffles.
+struct Windows {
+    stream: Vec<u32>,
+    context: usize,
+    random: Stream,
+    starts: Vec<usize>,
+}
+
+impl Windows {
+    fn new(input: &ShardInput, vocab: u32) -> Result<Self, ShardError> {
+        let context = input.hyper.context as usize;
+        for (unit, ids) in input.units.iter().enumerate() {
+            if let Some(&id) = ids.iter().find(|id| **id >= vocab) {
+                return Err(ShardError::UnknownId { unit, id, vocab });
+            }
+        }
+        let stream: Vec<u32> = input.units.iter().flatten().copied().collect();
+        if stream.len() < context + 1 {
+            let (needed, found) = (context + 1, stream.len());
+            return Err(ShardError::TooFewTokens { needed, found });
+        }
+        Ok(Self { stream, context, random: Stream::new("windows", &input.seed), starts: vec![] })
+    }
+
+    fn batch(&mut self, size: u32) -> Vec<&[u32]> {
+        let starts: Vec<usize> = (0..size).map(|_| self.next_start()).collect();
+        starts.iter().map(|&s| &self.stream[s..s + self.context + 1]).collect()
+    }
+
+    fn next_start(&mut self) -> usize {
+        if self.starts.is_empty() {
+            let last = self.stream.len() - self.context - 1;
+            let offset = self.random.below(last.min(self.context - 1) as u64 + 1) as usize;
+            let count = (last - offset) / self.context + 1;
+            let order = self.random.permutation(count);
+            self.starts = order.into_iter().map(|i| offset + i * self.context).collect();
+        }
+        self.starts.pop().expect("at least one window fits")
+    }
+}
