@@ -35,18 +35,19 @@ mod sketch;
 
 pub use capture::{AdapterCaptureError, CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
 pub use offline::{
-    AdapterNetwork, AdapterNetworkError, Direction, EkFac, EkFacError, Gradient, Network, Targets,
-    TextError, TextNetwork, batches, products, row_sums, sampled, unrolled, weighted,
+    AdapterNetwork, AdapterNetworkError, Direction, EkFac, EkFacError, FitError, Gradient, Network,
+    Preconditioner, Targets, TextError, TextNetwork, batches, products, row_sums, sampled,
+    unrolled, weighted,
 };
 pub use online::{
-    Aggregate, CheckError, CombineError, FitError, GpuKernel, GpuRows, GramCheck, IndexMismatch,
-    KernelError, LeafAuditError, LeafReport, LeafRule, LikelihoodError, Preconditioner, Query,
-    QueryError, Rows, ScoreCheck, ScoreError, ScorePart, ScorePartError, Unigram, check_index,
-    detection, draw_leaves, leaves_for,
+    Aggregate, CheckError, CombineError, GpuKernel, GpuRows, GramCheck, IndexMismatch, KernelError,
+    LeafAuditError, LeafReport, LeafRule, LikelihoodError, Query, QueryError, Rows, ScoreCheck,
+    ScoreError, ScorePart, ScorePartError, Unigram, check_index, detection, draw_leaves,
+    leaves_for,
 };
 pub use sketch::{
     AssembleError, CoverError, Difference, Gram, GramError, GramPart, PartError, Projection,
-    Sketch, SketchPart, SketchSet, SketchSpec, SpecError, projections, verify_leaf,
+    Sketch, SketchPart, SketchSet, SketchSpec, SpecError, SumError, projections, verify_leaf,
 };
 
 pub use crate::model::Captured;

@@ -1,24 +1,15 @@
-//! Where tensors are computed: a GPU that has proven itself against the CPU, or the CPU.
+//! The one handle that everything is computed on.
 //!
 //! On the CPU, burn's `flex` backend shares rayon's global pool. Its size is fixed by the environment
 //! variable `RAYON_NUM_THREADS` when the process starts, so whoever starts a node process sets it
 //! there; results do not depend on it.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use burn::tensor::Device;
-use protocol::Hash;
-use protocol::params::Params;
-use protocol::training::ReplayReport;
 use serde::{Deserialize, Serialize};
 
 use super::gpu::{GpuInfo, GpuKind, list_gpus};
-use crate::formats::Checkpoint;
-use crate::model::ModelConfig;
-use crate::train::shard::{self, ShardError, ShardHyper, ShardInput, ShardOutput};
-use crate::train::update::compare;
 
 /// Which device to compute on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,30 +28,6 @@ pub enum DeviceChoice {
 pub struct Engine {
     device: Device,
     gpu: Option<GpuInfo>,
-    refused: Option<Refusal>,
-}
-
-/// A GPU that is not used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The GPU.
-    pub gpu: GpuInfo,
-    /// Why it is not used.
-    pub reason: RefusalReason,
-}
-
-/// Why a GPU is not used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RefusalReason {
-    /// The self-test's shard failed on it.
-    #[error("the self-test failed: {0}")]
-    Failed(#[from] ShardError),
-    /// Its result differs from the CPU's by more than audits tolerate.
-    #[error("the self-test differs from the CPU by more than audits tolerate: {0:?}")]
-    Differs(ReplayReport),
-    /// wgpu does not say what kind of device it is.
-    #[error("a device of unknown kind cannot be selected")]
-    Unnameable,
 }
 
 /// Why no engine could be opened.
@@ -76,6 +43,18 @@ pub enum EngineError {
     },
 }
 
+impl DeviceChoice {
+    /// The GPU that is meant; `None` for the CPU.
+    pub(crate) fn gpu(&self) -> Result<Option<GpuInfo>, EngineError> {
+        match self {
+            Self::Cpu => Ok(None),
+            Self::Auto => Ok(list_gpus().into_iter().find(|gpu| gpu.kind != GpuKind::Cpu)),
+            Self::Named(name) if name.eq_ignore_ascii_case("cpu") => Ok(None),
+            Self::Named(name) => named(name, list_gpus()).map(Some),
+        }
+    }
+}
+
 /// The device stopped in the middle of its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the device failed: {message}")]
@@ -84,48 +63,22 @@ pub struct DeviceFault {
     pub message: String,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not used: {}", self.gpu, self.reason)
-    }
-}
-
 impl Engine {
     /// The CPU.
     pub fn cpu() -> Self {
-        Self { device: Device::flex(), gpu: None, refused: None }
+        Self { device: Device::flex(), gpu: None }
     }
 
-    /// Opens the chosen device. A GPU first proves itself by a small shard compared with the CPU's;
-    /// one that fails is named in [`refused`](Self::refused), and the engine is the CPU.
-    pub fn open(choice: &DeviceChoice) -> Result<Self, EngineError> {
-        let gpu = match choice {
-            DeviceChoice::Cpu => None,
-            DeviceChoice::Auto => list_gpus().into_iter().find(|gpu| gpu.kind != GpuKind::Cpu),
-            DeviceChoice::Named(name) if name.eq_ignore_ascii_case("cpu") => None,
-            DeviceChoice::Named(name) => Some(named(name, list_gpus())?),
-        };
-        let Some(gpu) = gpu else {
-            return Ok(Self::cpu());
-        };
-        match Self::prove(&gpu) {
-            Ok(device) => Ok(Self { device, gpu: Some(gpu), refused: None }),
-            Err(reason) => {
-                let refused = Refusal { gpu, reason };
-                tracing::warn!("{refused}; computing on the CPU");
-                Ok(Self { refused: Some(refused), ..Self::cpu() })
-            }
-        }
+    /// A GPU that has proven nothing yet; `None` for one that burn cannot name.
+    pub(crate) fn unproven(gpu: &GpuInfo) -> Result<Option<Self>, DeviceFault> {
+        let Some(kind) = gpu.device_kind() else { return Ok(None) };
+        let device = guarded(|| Device::wgpu(kind))?;
+        Ok(Some(Self { device, gpu: Some(gpu.clone()) }))
     }
 
     /// The GPU that is used; `None` on the CPU.
     pub fn gpu(&self) -> Option<&GpuInfo> {
         self.gpu.as_ref()
-    }
-
-    /// The GPU that was asked for and is not used, and why.
-    pub fn refused(&self) -> Option<&Refusal> {
-        self.refused.as_ref()
     }
 
     /// A name for people: the GPU's, or `cpu`.
@@ -137,17 +90,6 @@ impl Engine {
     pub fn device(&self) -> &Device {
         &self.device
     }
-
-    fn prove(gpu: &GpuInfo) -> Result<Device, RefusalReason> {
-        let kind = gpu.device_kind().ok_or(RefusalReason::Unnameable)?;
-        let device = guarded(|| Device::wgpu(kind)).map_err(ShardError::from)?;
-        let candidate = Self { device: device.clone(), gpu: None, refused: None };
-        let there = self_test(&candidate)?;
-        let here = self_test(&Self::cpu())?;
-        let report = compare(&there.payload, &here.payload).expect("one input, one shape");
-        let limits = &Params::mainnet().training;
-        if report.accepts(limits) { Ok(device) } else { Err(RefusalReason::Differs(report)) }
-    }
 }
 
 fn named(name: &str, gpus: Vec<GpuInfo>) -> Result<GpuInfo, EngineError> {
@@ -156,27 +98,6 @@ fn named(name: &str, gpus: Vec<GpuInfo>) -> Result<GpuInfo, EngineError> {
     gpus.into_iter()
         .find(|gpu| gpu.name.to_lowercase().contains(&wanted))
         .ok_or_else(|| EngineError::NotFound { name: name.to_owned(), available })
-}
-
-/// A shard small enough for every start of a node.
-fn self_test(engine: &Engine) -> Result<ShardOutput, ShardError> {
-    let config = ModelConfig::tiny();
-    let checkpoint = Checkpoint::init(&config, Hash::ZERO, 1).expect("the preset is valid");
-    let hyper = ShardHyper {
-        steps: 4,
-        batch: 2,
-        context: 16,
-        learning_rate_ppb: 3_000_000,
-        warmup: 1,
-        beta1_ppm: 900_000,
-        beta2_ppm: 950_000,
-        weight_decay_ppm: 100_000,
-        clip_ppm: 1_000_000,
-        keep: 64,
-    };
-    let units = vec![(0..200u32).map(|i| (i * i + 7 * i) % 97).collect()];
-    let input = ShardInput { checkpoint: Arc::new(checkpoint), units, seed: [7; 32], hyper };
-    shard::run(engine, &input)
 }
 
 /// Runs work on a device whose driver reports failure by panicking, and returns that as an error.

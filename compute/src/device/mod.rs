@@ -5,7 +5,7 @@
 //! this crate that touches a device goes through it.
 //!
 //! Not here: the test by which a GPU earns its use, since it trains a shard
-//! ([`train::open`](crate::train::open)), and the integer kernel of scores
+//! ([`train::open_engine`](crate::train::open_engine)), and the integer kernel of scores
 //! ([`attribute::GpuKernel`](crate::attribute::GpuKernel)), which talks to wgpu itself.
 
 mod engine;

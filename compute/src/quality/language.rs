@@ -21,9 +21,10 @@ use crate::formats::Checkpoint;
 use crate::formats::Tokenizer;
 use crate::model::ModelConfig;
 use crate::model::layout::LINEARS_PER_LAYER;
+use crate::train::ShardHyper;
 use crate::train::TrainingPreset;
 use crate::train::outer;
-use crate::train::shard::{self, ShardHyper, ShardInput};
+use crate::train::shard::{self, ShardInput};
 
 /// What one contributor brings.
 #[derive(Clone, Debug)]

@@ -8,12 +8,11 @@ use libsais_rs::libsais_int;
 use libsais_rs::libsais64::libsais64_int;
 use protocol::Hash;
 
-use super::format::{Header, MAX_VOCAB, Shape, seal};
+use super::format::{Header, MAX_VOCAB, Shape, seal, snapshot, starts};
 use super::index::SpanIndex;
 use super::ints::{Width, write};
+use super::layout::Layout;
 
-/// Most symbols whose positions are sorted as 32-bit integers, with room for the free space.
-const MAX_NARROW: u64 = i32::MAX as u64 - (1 << 27);
 /// Most symbols of one index at all: nobody has more memory to build it.
 const MAX_SYMBOLS: u64 = 1 << 40;
 /// Free space that makes the construction fast, in multiples of the alphabet.
@@ -26,33 +25,6 @@ pub struct SpanUnit<'a> {
     pub hash: Hash,
     /// Its token ids.
     pub tokens: &'a [u32],
-}
-
-/// Widths of the stored integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Of one symbol of the text: [`Width::Two`] or [`Width::Four`].
-    pub symbol: Width,
-    /// Of one position of the array: [`Width::Four`] or [`Width::Eight`].
-    pub position: Width,
-}
-
-impl Layout {
-    /// The smallest layout for a vocabulary and a number of symbols (tokens and one separator per
-    /// unit).
-    pub const fn smallest(vocab: u32, symbols: u64) -> Self {
-        // Ids are stored plus one, beside the separator 0.
-        let symbol = if vocab <= u16::MAX as u32 { Width::Two } else { Width::Four };
-        let position = if symbols <= MAX_NARROW { Width::Four } else { Width::Eight };
-        Self { symbol, position }
-    }
-
-    /// Whether this layout holds whatever `other` does.
-    pub(crate) const fn holds(self, other: Self) -> bool {
-        self.symbol.bytes() >= other.symbol.bytes()
-            && self.symbol.bytes() <= 4
-            && self.position.bytes() >= other.position.bytes()
-    }
 }
 
 /// Why a snapshot could not be indexed.
@@ -129,21 +101,6 @@ fn hash_and_length(unit: &SpanUnit<'_>) -> (Hash, u32) {
     (unit.hash, unit.tokens.len() as u32)
 }
 
-/// What is indexed: binds the tokenizer, the units and their order, but not the array, which
-/// follows from them.
-pub(crate) fn snapshot(
-    tokenizer: Hash,
-    vocab: u32,
-    units: impl Iterator<Item = (Hash, u32)>,
-) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("openledger span snapshot v1");
-    hasher.update(&tokenizer.0).update(&vocab.to_be_bytes());
-    for (hash, len) in units {
-        hasher.update(&hash.0).update(&len.to_be_bytes());
-    }
-    Hash(*hasher.finalize().as_bytes())
-}
-
 fn check(vocab: u32, units: &[SpanUnit<'_>], symbols: u64) -> Result<(), BuildError> {
     if vocab == 0 || vocab > MAX_VOCAB {
         return Err(BuildError::Vocabulary(vocab));
@@ -186,19 +143,6 @@ fn counts(vocab: u32, units: &[SpanUnit<'_>]) -> Vec<u64> {
         counts[token as usize] += 1;
     }
     counts
-}
-
-/// The rank of the first suffix that begins with each token, and the number of symbols.
-pub(crate) fn starts(units: usize, counts: &[u64]) -> Vec<u64> {
-    let mut starts = Vec::with_capacity(counts.len() + 1);
-    // The suffixes that are a mere separator sort first.
-    let mut rank = units as u64;
-    starts.push(rank);
-    for count in counts {
-        rank += count;
-        starts.push(rank);
-    }
-    starts
 }
 
 /// Sorts all suffixes; appends the array.

@@ -12,9 +12,8 @@ use std::ops::Range;
 
 use protocol::Hash;
 
-use super::build::{Layout, starts};
-use super::index::SpanIndex;
-use super::ints::{Ints, Width};
+use super::ints::Width;
+use super::layout::Layout;
 
 /// The version that this code writes and reads.
 pub const FORMAT_VERSION: u16 = 2;
@@ -26,7 +25,7 @@ pub(crate) const UNIT: usize = 32 + 8;
 
 const MAGIC: &[u8; 4] = b"OLSA";
 const HEADER: usize = 4 + 2 + 1 + 1 + 32 + 32 + 4 + 8 + 8;
-const CHECKSUM: usize = 32;
+pub(super) const CHECKSUM: usize = 32;
 
 /// Why bytes are not the index that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +123,7 @@ impl Header {
         out.extend(symbols.to_be_bytes());
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FormatError::Magic);
         }
@@ -160,89 +159,30 @@ pub(crate) fn seal(out: &mut Vec<u8>) {
     out.extend(checksum.as_bytes());
 }
 
-impl<B: AsRef<[u8]>> SpanIndex<B> {
-    /// Takes bytes whose content was checked before, by their address or by [`Self::decode`], as the
-    /// index of the snapshot that the caller wants. Reads the header only.
-    ///
-    /// Lookups in bytes that nobody checked may be wrong, but never panic.
-    pub fn attach(bytes: B, snapshot: &Hash) -> Result<Self, FormatError> {
-        let header = Header::read(bytes.as_ref())?;
-        if header.snapshot != *snapshot {
-            return Err(FormatError::Snapshot { expected: *snapshot, found: header.snapshot });
-        }
-        let found = bytes.as_ref().len() as u64;
-        let expected = header.shape.length().unwrap_or(u64::MAX);
-        if expected != found {
-            return Err(FormatError::Length { expected, found });
-        }
-        Ok(Self::from_parts(bytes, header))
+/// What is indexed: binds the tokenizer, the units and their order, but not the array, which
+/// follows from them.
+pub(crate) fn snapshot(
+    tokenizer: Hash,
+    vocab: u32,
+    units: impl Iterator<Item = (Hash, u32)>,
+) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("openledger span snapshot v1");
+    hasher.update(&tokenizer.0).update(&vocab.to_be_bytes());
+    for (hash, len) in units {
+        hasher.update(&hash.0).update(&len.to_be_bytes());
     }
-
-    /// Takes bytes from anybody: all but the order of the array is checked. Whoever doubts that
-    /// order builds the index again, or looks for a [`Fraud`](super::proof::Fraud).
-    ///
-    /// Allocates no more than a bit per symbol and eight bytes per id of the vocabulary.
-    pub fn decode(bytes: B, snapshot: &Hash) -> Result<Self, FormatError> {
-        let index = Self::attach(bytes, snapshot)?;
-        let (body, checksum) = index.bytes().split_at(index.bytes().len() - CHECKSUM);
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err(FormatError::Checksum);
-        }
-        check_units(&index)?;
-        check_starts(&index)?;
-        check_permutation(index.array())?;
-        match index.units_hash() == *snapshot {
-            true => Ok(index),
-            false => Err(FormatError::Inconsistent("the header names another snapshot")),
-        }
-    }
+    Hash(*hasher.finalize().as_bytes())
 }
 
-/// Units must cover the text exactly, each closed by a separator.
-fn check_units<B: AsRef<[u8]>>(index: &SpanIndex<B>) -> Result<(), FormatError> {
-    let (text, units) = (index.text(), index.units() as u64);
-    let mut unit = 0;
-    let mut start = 0;
-    for (at, symbol) in text.iter().enumerate().map(|(at, symbol)| (at as u64, symbol)) {
-        if at == start && (index.unit_start(unit) != Some(start) || symbol == 0) {
-            return Err(FormatError::Inconsistent("units and text differ"));
-        }
-        if symbol == 0 {
-            unit += 1;
-            start = at + 1;
-        }
+/// The rank of the first suffix that begins with each token, and the number of symbols.
+pub(crate) fn starts(units: usize, counts: &[u64]) -> Vec<u64> {
+    let mut starts = Vec::with_capacity(counts.len() + 1);
+    // The suffixes that are a mere separator sort first.
+    let mut rank = units as u64;
+    starts.push(rank);
+    for count in counts {
+        rank += count;
+        starts.push(rank);
     }
-    match unit == units && start == text.len() as u64 {
-        true => Ok(()),
-        false => Err(FormatError::Inconsistent("units and text differ")),
-    }
-}
-
-/// Symbols must lie in the vocabulary, and the starts must count them.
-fn check_starts<B: AsRef<[u8]>>(index: &SpanIndex<B>) -> Result<(), FormatError> {
-    let mut counts = vec![0u64; index.vocab() as usize];
-    for symbol in index.text().iter().filter(|&symbol| symbol > 0) {
-        match counts.get_mut(symbol as usize - 1) {
-            Some(count) => *count += 1,
-            None => return Err(FormatError::Inconsistent("a token lies outside the vocabulary")),
-        }
-    }
-    match index.starts().iter().eq(starts(index.units(), &counts)) {
-        true => Ok(()),
-        false => Err(FormatError::Inconsistent("the starts don't count the text")),
-    }
-}
-
-/// Every position occurs once, so lookups stay inside the text.
-fn check_permutation(array: Ints<'_>) -> Result<(), FormatError> {
-    let mut seen = vec![0u64; array.len().div_ceil(64)];
-    for position in array.iter() {
-        let bit = 1u64 << (position % 64);
-        let place = usize::try_from(position / 64).ok().and_then(|at| seen.get_mut(at));
-        match place.filter(|seen| position < array.len() as u64 && **seen & bit == 0) {
-            Some(seen) => *seen |= bit,
-            None => return Err(FormatError::Inconsistent("the array is no permutation")),
-        }
-    }
-    Ok(())
+    starts
 }

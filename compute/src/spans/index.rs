@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use protocol::Hash;
 
-use super::build::{Layout, snapshot};
-use super::format::{Header, UNIT};
+use super::format::{Header, UNIT, snapshot};
 use super::ints::{Ints, Width};
+use super::layout::Layout;
 
 /// A suffix array over the token ids of units.
 ///

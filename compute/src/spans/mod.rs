@@ -12,20 +12,23 @@
 
 mod bits;
 mod build;
+mod decode;
 mod echo;
 mod evidence;
 mod format;
 mod index;
 mod ints;
+mod layout;
 mod map;
 mod novel;
 pub mod proof;
 mod set;
 
-pub use build::{BuildError, Layout, SpanUnit};
+pub use build::{BuildError, SpanUnit};
 pub use evidence::{Attributed, MaximalSpan, QueryError, Span, SpanParams};
 pub use format::{FORMAT_VERSION, FormatError};
 pub use index::SpanIndex;
 pub use ints::Width;
+pub use layout::Layout;
 pub use map::FileBytes;
 pub use set::{SetError, SpanSet, Spans};

@@ -2,8 +2,8 @@
 
 use protocol::Hash;
 
-use super::build::snapshot;
 use super::evidence::{Attributed, MaximalSpan, QueryError, SpanParams, attribute, maximal};
+use super::format::snapshot;
 use super::index::SpanIndex;
 use super::novel::novel;
 

@@ -4,7 +4,7 @@
 
 use burn::tensor::{Gradients, Tensor};
 
-use super::shard::ShardHyper;
+use super::hyper::ShardHyper;
 use crate::model::Decoder;
 
 const EPSILON: f32 = 1.0e-8;

@@ -9,7 +9,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::shard::MAX_BATCH;
+use super::hyper::{HyperError, MAX_BATCH, rate};
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
 use crate::lora::{AdaptedModel, Adapter, AdapterError, LoadError};
@@ -84,15 +84,8 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrainError {
     /// A hyper-parameter is out of bounds.
-    #[error("hyper-parameter {field} is {value}: {rule}")]
-    Hyper {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: u32,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
+    #[error(transparent)]
+    Hyper(#[from] HyperError),
     /// The adapter does not belong to the base, or the device failed.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -122,7 +115,7 @@ pub enum TrainError {
 
 impl LoraHyper {
     /// Accepts the values or says which one is wrong.
-    pub fn validate(&self) -> Result<(), TrainError> {
+    pub fn validate(&self) -> Result<(), HyperError> {
         let rules = [
             ("steps", self.steps, (1..=MAX_STEPS).contains(&self.steps), "1 to 1,000,000"),
             ("batch", self.batch, (1..=MAX_BATCH).contains(&self.batch), "1 to 4,096"),
@@ -136,16 +129,12 @@ impl LoraHyper {
             ("momentum_ppm", self.momentum_ppm, self.momentum_ppm < 1_000_000, "below 1,000,000"),
             ("clip_ppm", self.clip_ppm, self.clip_ppm > 0, "above 0"),
         ];
-        match rules.into_iter().find(|rule| !rule.2) {
-            Some((field, value, _, rule)) => Err(TrainError::Hyper { field, value, rule }),
-            None => Ok(()),
-        }
+        HyperError::first(rules)
     }
 
     /// The learning rate of a step, counted from zero.
     fn rate(&self, step: u32) -> f64 {
-        let full = f64::from(self.learning_rate_ppb) / 1.0e9;
-        if step < self.warmup { full * f64::from(step + 1) / f64::from(self.warmup) } else { full }
+        rate(self.learning_rate_ppb, self.warmup, step)
     }
 }
 

@@ -5,6 +5,7 @@
 //! * [`update`] makes the change of the parameters small, and compares a claim with a replay.
 //! * [`outer`] joins updates in integers: the same bits on every node.
 //! * [`lora`] trains an adapter by SGD with momentum, so that its influence can be traced.
+//! * [`open_engine`] lets a GPU compute only after it has trained a small shard as the CPU does.
 //! * [`eval`] measures loss on text that was held out.
 //!
 //! Not here: which units a shard reads and who audits it (`protocol::training`), and runs that are
@@ -12,10 +13,14 @@
 
 mod adamw;
 pub mod eval;
+mod hyper;
 pub mod lora;
 pub mod outer;
 mod preset;
+mod self_test;
 pub mod shard;
 pub mod update;
 
+pub use hyper::{HyperError, MAX_BATCH, MAX_STEPS, ShardHyper};
 pub use preset::{TrainingPreset, run_hyper, run_model};
+pub use self_test::{ProvenEngine, Refusal, RefusalReason, open_engine};

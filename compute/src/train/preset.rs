@@ -4,7 +4,7 @@ use protocol::Hash;
 use protocol::training::RunConfig;
 use serde::{Deserialize, Serialize};
 
-use super::shard::ShardHyper;
+use super::hyper::ShardHyper;
 use crate::model::ModelConfig;
 
 /// A whole training run: the model, the shard, the rounds and the outer step.

@@ -8,45 +8,14 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamW;
-use super::update::{CHUNK, CompressError, Payload, compress};
+use super::hyper::{HyperError, ShardHyper};
+use super::update::{CompressError, Payload, compress};
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
 use crate::math::{Stream, micro_nats};
-use crate::model::{Decoder, ModelConfig, token_losses};
-
-/// The most steps of one shard.
-pub const MAX_STEPS: u32 = 10_000;
-/// The most sequences of one batch.
-pub const MAX_BATCH: u32 = 4_096;
-
-/// Hyper-parameters of a shard; fractions in parts per million, so that they hash and compare.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShardHyper {
-    /// Inner optimiser steps.
-    pub steps: u32,
-    /// Sequences in one step.
-    pub batch: u32,
-    /// Tokens of one sequence that are predicted; at most the model's context.
-    pub context: u32,
-    /// Learning rate after the warm-up, in parts per billion.
-    pub learning_rate_ppb: u32,
-    /// Steps in which the learning rate rises to its value.
-    pub warmup: u32,
-    /// Decay of the first moment.
-    pub beta1_ppm: u32,
-    /// Decay of the second moment.
-    pub beta2_ppm: u32,
-    /// Decoupled weight decay.
-    pub weight_decay_ppm: u32,
-    /// Largest norm of a step's gradient.
-    pub clip_ppm: u32,
-    /// Values that the update keeps of every 4096; even.
-    pub keep: u32,
-}
+use crate::model::{Decoder, token_losses};
 
 /// All that a shard depends on.
 #[derive(Clone, Debug)]
@@ -78,15 +47,8 @@ pub struct ShardOutput {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
     /// A hyper-parameter is out of bounds.
-    #[error("hyper-parameter {field} is {value}: {rule}")]
-    Hyper {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: u32,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
+    #[error(transparent)]
+    Hyper(#[from] HyperError),
     /// The units hold fewer tokens than one training window.
     #[error("the units hold {found} tokens, one window needs {needed}")]
     TooFewTokens {
@@ -117,59 +79,6 @@ pub enum ShardError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceFault),
-}
-
-impl ShardHyper {
-    /// Tokens that the shard trains on.
-    pub fn tokens(&self) -> u64 {
-        u64::from(self.steps) * u64::from(self.batch) * u64::from(self.context)
-    }
-
-    /// Accepts the values or says which one is wrong.
-    pub fn validate(&self, model: &ModelConfig) -> Result<(), ShardError> {
-        let rules = [
-            ("steps", self.steps, (1..=MAX_STEPS).contains(&self.steps), "1 to 10,000"),
-            ("batch", self.batch, (1..=MAX_BATCH).contains(&self.batch), "1 to 4,096"),
-            (
-                "context",
-                self.context,
-                (1..=model.context).contains(&self.context),
-                "at least 1, at most the model's context",
-            ),
-            (
-                "learning_rate_ppb",
-                self.learning_rate_ppb,
-                (1..=1_000_000_000).contains(&self.learning_rate_ppb),
-                "1 to 1,000,000,000",
-            ),
-            ("warmup", self.warmup, self.warmup <= self.steps, "at most the steps"),
-            ("beta1_ppm", self.beta1_ppm, self.beta1_ppm < 1_000_000, "below 1,000,000"),
-            ("beta2_ppm", self.beta2_ppm, self.beta2_ppm < 1_000_000, "below 1,000,000"),
-            (
-                "weight_decay_ppm",
-                self.weight_decay_ppm,
-                self.weight_decay_ppm <= 1_000_000,
-                "at most 1,000,000",
-            ),
-            ("clip_ppm", self.clip_ppm, self.clip_ppm > 0, "above 0"),
-            (
-                "keep",
-                self.keep,
-                self.keep >= 2 && self.keep.is_multiple_of(2) && self.keep as usize <= CHUNK,
-                "even, 2 to 4,096",
-            ),
-        ];
-        match rules.into_iter().find(|rule| !rule.2) {
-            Some((field, value, _, rule)) => Err(ShardError::Hyper { field, value, rule }),
-            None => Ok(()),
-        }
-    }
-
-    /// The learning rate of a step, counted from zero.
-    fn rate(&self, step: u32) -> f64 {
-        let full = f64::from(self.learning_rate_ppb) / 1.0e9;
-        if step < self.warmup { full * f64::from(step + 1) / f64::from(self.warmup) } else { full }
-    }
 }
 
 /// Runs a shard.

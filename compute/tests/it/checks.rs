@@ -1,10 +1,10 @@
 //! Shards of attribution: split anywhere they give the same, and a false one is caught.
 
 use compute::attribute::{
-    CaptureError, CaptureUnit, Capturer, CheckError, CombineError, CoverError, Difference,
-    FitError, Gram, GramCheck, GramError, GramPart, IndexMismatch, LeafAuditError, LeafRule,
-    OutputSketch, Preconditioner, Query, ScoreCheck, ScoreError, ScorePart, ScorePartError,
-    SketchPart, SketchSpec, check_index,
+    CaptureError, CaptureUnit, Capturer, CheckError, CombineError, CoverError, Difference, Gram,
+    GramCheck, GramError, GramPart, IndexMismatch, LeafAuditError, LeafRule, OutputSketch,
+    Preconditioner, Query, ScoreCheck, ScoreError, ScorePart, ScorePartError, SketchPart,
+    SketchSpec, SumError, check_index,
 };
 use compute::device::Engine;
 use compute::spans::{SpanIndex, SpanUnit};
@@ -155,7 +155,7 @@ fn results_of_other_sketches_queries_or_ranges_are_refused() {
     let misshapen = SketchPart { spec: Hash::ZERO, ..part };
     assert_eq!(check.check(&misshapen, &lie), Err(CheckError::Sketches));
     assert!(ScoreCheck::new(&seed(1), &misshapen, &spec).is_err());
-    assert_eq!(GramPart::of(&misshapen, &spec), Err(FitError::Shape));
+    assert_eq!(GramPart::of(&misshapen, &spec), Err(SumError::Shape));
     assert_eq!(ScorePart::of(&misshapen, &spec, &query), Err(ScoreError::Shape));
 }
 

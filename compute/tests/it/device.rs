@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use compute::device::{DeviceChoice, Engine, EngineError};
-use compute::device::{GpuKind, list_gpus};
+use compute::device::{DeviceChoice, Engine, EngineError, GpuKind, list_gpus};
 use compute::serve::{Generator, Sampling};
-use compute::train::shard;
 use compute::train::update::compare;
+use compute::train::{ProvenEngine, open_engine, shard};
 
 use protocol::params::Params;
 
@@ -14,17 +13,17 @@ use crate::fixture;
 
 #[test]
 fn the_cpu_is_chosen_by_name_and_an_unknown_name_is_an_error() {
-    let cpu = Engine::open(&DeviceChoice::Named("cpu".into())).unwrap();
+    let cpu = open_engine(&DeviceChoice::Named("cpu".into())).unwrap().engine;
     assert_eq!((cpu.gpu(), cpu.name().as_str()), (None, "cpu"));
-    assert_eq!(Engine::open(&DeviceChoice::Cpu).unwrap().gpu(), None);
-    let unknown = Engine::open(&DeviceChoice::Named("no such card".into()));
+    assert_eq!(open_engine(&DeviceChoice::Cpu).unwrap().engine.gpu(), None);
+    let unknown = open_engine(&DeviceChoice::Named("no such card".into()));
     assert!(matches!(unknown, Err(EngineError::NotFound { .. })));
 }
 
 #[test]
 fn software_devices_are_used_only_when_named() {
     if list_gpus().iter().all(|gpu| gpu.kind == GpuKind::Cpu) {
-        assert_eq!(Engine::open(&DeviceChoice::Auto).unwrap().gpu(), None);
+        assert_eq!(open_engine(&DeviceChoice::Auto).unwrap().engine.gpu(), None);
     }
 }
 
@@ -35,9 +34,10 @@ fn a_gpu_gives_the_cpu_s_work_within_tolerance() {
         return;
     };
     let start = Instant::now();
-    let engine = Engine::open(&DeviceChoice::Named(gpu.name.clone())).unwrap();
+    let ProvenEngine { engine, refused } =
+        open_engine(&DeviceChoice::Named(gpu.name.clone())).unwrap();
     println!("{gpu}: self-test took {:.1} s", start.elapsed().as_secs_f32());
-    assert_eq!(engine.refused(), None);
+    assert_eq!(refused, None);
     assert_eq!(engine.gpu(), Some(&gpu));
 
     let mut input = fixture::input();

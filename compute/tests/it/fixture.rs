@@ -6,7 +6,8 @@ use compute::attribute::{Query, Sketch, SketchPart, SketchSet, SketchSpec};
 use compute::formats::Checkpoint;
 use compute::formats::Tokenizer;
 use compute::model::ModelConfig;
-use compute::train::shard::{ShardHyper, ShardInput};
+use compute::train::ShardHyper;
+use compute::train::shard::ShardInput;
 use protocol::Hash;
 
 /// English-like sentences of a seed: words follow a fixed grammar, so that there is something to

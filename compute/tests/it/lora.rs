@@ -7,11 +7,12 @@ use compute::device::Engine;
 use compute::formats::Checkpoint;
 use compute::formats::WeightsError;
 use compute::lora::{
-    AdaptedModel, Adapter, AdapterError, BaseId, LoadError, LoraConfig, LoraConfigError, LoraHyper,
-    Progress, TrainError, TrainInput, TrainOutput, train,
+    AdaptedModel, Adapter, AdapterError, BaseId, LoadError, LoraConfig, LoraConfigError,
 };
 use compute::model::{Cache, Decoder, ModelConfig};
-use compute::train::shard::{self, ShardHyper, ShardInput};
+use compute::train::ShardHyper;
+use compute::train::lora::{LoraHyper, Progress, TrainError, TrainInput, TrainOutput, train};
+use compute::train::shard::{self, ShardInput};
 use protocol::Hash;
 
 use crate::fixture::{self, edit};
@@ -174,7 +175,7 @@ fn what_cannot_be_trained_has_its_error() {
     ];
     for (name, bad) in bad {
         let error = run(&bad, &start, &units);
-        assert!(matches!(error, TrainError::Hyper { field, .. } if field == name), "{error}");
+        assert!(matches!(error, TrainError::Hyper(ref error) if error.field == name), "{error}");
     }
     assert_eq!(run(&hyper(), &start, &[]), TrainError::NoTokens);
     assert_eq!(run(&hyper(), &start, &[vec![1]]), TrainError::NoTokens);

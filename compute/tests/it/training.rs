@@ -136,7 +136,7 @@ fn wrong_shards_have_typed_errors() {
         edit(&mut input);
         shard::run(&Engine::cpu(), &input).unwrap_err()
     };
-    let hyper = |error| matches!(error, ShardError::Hyper { .. });
+    let hyper = |error| matches!(error, ShardError::Hyper(_));
     assert!(hyper(run(&|i| i.hyper.steps = 0)));
     assert!(hyper(run(&|i| i.hyper.context = 33)));
     assert!(hyper(run(&|i| i.hyper.keep = 63)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use compute::device::Engine;
 use compute::run::RunError;
+use compute::train::ProvenEngine;
 use protocol::node::Failure;
 use protocol::{Hash, ModelId};
 use tokio::sync::{mpsc, oneshot};
@@ -35,10 +36,11 @@ pub(crate) struct BenchHandle {
 
 impl BenchHandle {
     /// Starts the thread on a device that was opened and has passed its self-test.
-    pub(crate) fn start(engine: Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(proven: ProvenEngine) -> std::io::Result<Self> {
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
+        let ProvenEngine { engine, refused } = proven;
         let device: Arc<str> = engine.name().into();
-        let refused = engine.refused().map(|refusal| Arc::from(format!("{refusal:?}")));
+        let refused = refused.map(|refusal| Arc::from(format!("{refusal:?}")));
         std::thread::Builder::new().name("compute".into()).spawn(move || {
             let mut bench = Bench { engine, attributors: BTreeMap::new() };
             while let Some(task) = queue.blocking_recv() {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use compute::device::Engine;
+use compute::train::open_engine;
 use contracts_abi::ChainClient;
 use protocol::AccountId;
 use protocol::chain::Transaction;
@@ -48,7 +48,7 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
     let pool = Pool::open(Arc::clone(&store), &chain.domain)?;
     let client = Arc::new(connect(&options).await?);
     let choice = options.device.clone();
-    let engine = tokio::task::spawn_blocking(move || Engine::open(&choice)).await??;
+    let engine = tokio::task::spawn_blocking(move || open_engine(&choice)).await??;
     let bench = BenchHandle::start(engine)?;
     let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
     let health = Health::default();

@@ -19,35 +19,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::capturer::{CaptureError, Capturer, Subject, project};
-use crate::attribute::sketch::spec::{SketchSpec, SpecError, signs};
-use crate::device::{Engine, guarded};
-use crate::formats::Checkpoint;
-use crate::lora::{AdaptedModel, Adapter, LoadError};
+use super::error::{AdapterCaptureError, CaptureError};
+use crate::attribute::sketch::projection::{project, signs};
+use crate::attribute::sketch::{SketchSpec, SpecError};
+use crate::lora::{AdaptedModel, Adapter};
 use crate::model::window::{Window, padded};
 use crate::model::{ModelConfig, Probe, layout, token_losses};
 
 /// Values that a sketch of the standard spec has at most, where the side can be chosen so.
 const STANDARD_DIMS: usize = 8192;
-
-/// Why an adapter could not be loaded for capturing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AdapterCaptureError {
-    /// The adapter does not belong to the base, or the device failed.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The spec is wrong, or of another adapter.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// A block's values are no multiple of the rank.
-    #[error("blocks of {side} × {side} values do not divide by rank {rank}")]
-    Rank {
-        /// Side of the spec.
-        side: u16,
-        /// Rank of the adapter.
-        rank: u32,
-    },
-}
 
 impl SketchSpec {
     /// The default for an adapter: all its factors, 16 × 16 values each, or 8 × 8 if that is more
@@ -61,30 +41,9 @@ impl SketchSpec {
     }
 }
 
-impl Capturer {
-    /// Loads the adapter that `spec` names, with its base, onto the engine's device.
-    pub fn adapter(
-        engine: &Engine,
-        base: &Checkpoint,
-        adapter: &Adapter,
-        spec: &SketchSpec,
-    ) -> Result<Self, AdapterCaptureError> {
-        let (expected, found) = (spec.checkpoint, adapter.hash());
-        if expected != found {
-            return Err(CaptureError::Checkpoint { expected, found }.into());
-        }
-        let blocks = blocks_of(spec, adapter)?;
-        let model = AdaptedModel::new(engine, base, adapter)?;
-        let sketcher =
-            guarded(|| AdapterSketcher::new(&model, spec, adapter, &blocks, engine.device()))
-                .map_err(LoadError::from)?;
-        Ok(Self { spec: spec.clone(), subject: Subject::Adapter(sketcher) })
-    }
-}
-
 /// Which factor of an adapted linear map a block is of.
 #[derive(Clone, Copy)]
-struct BlockId {
+pub(super) struct BlockId {
     id: u16,
     /// Place among the adapted linear maps.
     slot: usize,
@@ -98,7 +57,10 @@ enum End {
 }
 
 /// The blocks of a spec, or what is wrong with it.
-fn blocks_of(spec: &SketchSpec, adapter: &Adapter) -> Result<Vec<BlockId>, AdapterCaptureError> {
+pub(super) fn blocks_of(
+    spec: &SketchSpec,
+    adapter: &Adapter,
+) -> Result<Vec<BlockId>, AdapterCaptureError> {
     let known = 2 * layout::linears(&adapter.base().model).len();
     spec.check(known).map_err(CaptureError::from)?;
     let rank = adapter.config().rank;
@@ -135,7 +97,7 @@ struct Block {
 }
 
 impl AdapterSketcher {
-    fn new(
+    pub(super) fn new(
         model: &AdaptedModel,
         spec: &SketchSpec,
         adapter: &Adapter,

@@ -1,21 +1,17 @@
-//! Sketches from one backward pass per batch.
-//!
-//! With a linear map's input `X` and the gradient `D` of the loss by its output the projected gradient
-//! is `(X P)ᵀ (D Q)` of every sample, by batched products alone: no per-sample weight gradient is ever
-//! formed.
+//! Sketches of units and of outputs, window by window.
 
-use burn::tensor::Tensor;
 use protocol::Hash;
 
-use super::adapter::AdapterSketcher;
-use crate::attribute::sketch::{
-    Projection, Sketch, SketchPart, SketchSpec, SpecError, projections,
-};
-use crate::device::{DeviceFault, Engine, guarded};
+use super::adapter::{AdapterSketcher, blocks_of};
+use super::error::{AdapterCaptureError, CaptureError};
+use super::model::ModelSketcher;
+use crate::attribute::sketch::{Sketch, SketchPart, SketchSpec};
+use crate::device::{Engine, guarded};
 use crate::formats::Checkpoint;
+use crate::lora::{AdaptedModel, Adapter, LoadError};
 use crate::model::layout::LINEARS_PER_LAYER;
-use crate::model::window::{self, Window, batch_size, padded};
-use crate::model::{Decoder, Entry, ModelConfig, Trace, layout};
+use crate::model::window::{self, Window, batch_size};
+use crate::model::{ModelConfig, Trace};
 
 /// Longest unit, in windows of the model's context.
 const MAX_WINDOWS: usize = 64;
@@ -50,62 +46,16 @@ pub struct OutputSketch {
     pub values: Vec<f32>,
 }
 
-/// Why gradients could not be captured.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CaptureError {
-    /// The spec does not fit the model.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// A unit has no tokens.
-    #[error("unit {0} has no tokens")]
-    EmptyUnit(Hash),
-    /// A unit is much longer than the model's context.
-    #[error("unit {unit} has {found} tokens; with this context at most {limit} are sketched")]
-    UnitTooLong {
-        /// The unit.
-        unit: Hash,
-        /// Its tokens.
-        found: usize,
-        /// Tokens allowed.
-        limit: usize,
-    },
-    /// The output has no tokens, or too many.
-    #[error("an output of {0} tokens can't be attributed")]
-    Output(usize),
-    /// A token lies outside the model's vocabulary: text of another tokenizer.
-    #[error("token {token} lies outside the model's vocabulary of {vocab}: another tokenizer's")]
-    Token {
-        /// The token id.
-        token: u32,
-        /// Ids of the vocabulary.
-        vocab: u32,
-    },
-    /// A gradient is infinite or not a number: the checkpoint is broken.
-    #[error("the gradients are not finite: the checkpoint is damaged or has diverged")]
-    NotFinite,
-    /// The checkpoint is not the one that the spec names.
-    #[error("the spec names checkpoint {expected}, this one is {found}")]
-    Checkpoint {
-        /// The spec's checkpoint.
-        expected: Hash,
-        /// The checkpoint found.
-        found: Hash,
-    },
-    /// The device failed.
-    #[error(transparent)]
-    Device(#[from] DeviceFault),
-}
-
 /// A checkpoint loaded for capturing under one spec.
 pub struct Capturer {
-    pub(super) spec: SketchSpec,
-    pub(super) subject: Subject,
+    spec: SketchSpec,
+    subject: Subject,
 }
 
 /// Whose gradients are sketched.
-pub(super) enum Subject {
+enum Subject {
     /// Those of a model's own linear maps.
-    Model(Decoder, Vec<Projection>),
+    Model(ModelSketcher),
     /// Those of an adapter's factors.
     Adapter(AdapterSketcher),
 }
@@ -113,7 +63,7 @@ pub(super) enum Subject {
 impl Subject {
     fn config(&self) -> &ModelConfig {
         match self {
-            Self::Model(decoder, _) => decoder.config(),
+            Self::Model(sketcher) => sketcher.config(),
             Self::Adapter(sketcher) => sketcher.config(),
         }
     }
@@ -121,7 +71,7 @@ impl Subject {
     /// Per block of the spec the values of all windows, one window after the other.
     fn sketch(&self, batch: &[(usize, Window<'_>)]) -> Vec<Vec<f32>> {
         match self {
-            Self::Model(decoder, projections) => sketch_batch(decoder, projections, batch, None),
+            Self::Model(sketcher) => sketcher.sketch(batch, None),
             Self::Adapter(sketcher) => sketcher.sketch(batch),
         }
     }
@@ -138,15 +88,28 @@ impl Capturer {
         if expected != found {
             return Err(CaptureError::Checkpoint { expected, found });
         }
-        let config = checkpoint.config();
-        spec.validate(config)?;
-        guarded(|| {
-            let device = engine.device();
-            let decoder = Decoder::new(config, checkpoint.values(), device);
-            let projections = projections(spec, &layout::linears(config), device);
-            Self { spec: spec.clone(), subject: Subject::Model(decoder, projections) }
-        })
-        .map_err(CaptureError::from)
+        spec.validate(checkpoint.config())?;
+        let sketcher = guarded(|| ModelSketcher::new(checkpoint, spec, engine.device()))?;
+        Ok(Self { spec: spec.clone(), subject: Subject::Model(sketcher) })
+    }
+
+    /// Loads the adapter that `spec` names, with its base, onto the engine's device.
+    pub fn adapter(
+        engine: &Engine,
+        base: &Checkpoint,
+        adapter: &Adapter,
+        spec: &SketchSpec,
+    ) -> Result<Self, AdapterCaptureError> {
+        let (expected, found) = (spec.checkpoint, adapter.hash());
+        if expected != found {
+            return Err(CaptureError::Checkpoint { expected, found }.into());
+        }
+        let blocks = blocks_of(spec, adapter)?;
+        let model = AdaptedModel::new(engine, base, adapter)?;
+        let sketcher =
+            guarded(|| AdapterSketcher::new(&model, spec, adapter, &blocks, engine.device()))
+                .map_err(LoadError::from)?;
+        Ok(Self { spec: spec.clone(), subject: Subject::Adapter(sketcher) })
     }
 
     /// The spec under which it captures.
@@ -222,8 +185,8 @@ impl Capturer {
                 && self.traced_layer() == Some(trace.layer)
         });
         let values = match (trace, &self.subject) {
-            (Some(_), Subject::Model(decoder, projections)) => {
-                guarded(|| sketch_batch(decoder, projections, &windows, trace))?.concat()
+            (Some(_), Subject::Model(sketcher)) => {
+                guarded(|| sketcher.sketch(&windows, trace))?.concat()
             }
             _ => self.accumulate(&windows, 1)?,
         };
@@ -275,44 +238,4 @@ impl Capturer {
         }
         Ok(sums)
     }
-}
-
-/// The projected gradients of each window: per linear map the values of `[windows, side, side]`. Of a
-/// single window that a generator has read, what entered the lowest layer is known from its trace.
-fn sketch_batch(
-    decoder: &Decoder,
-    projections: &[Projection],
-    batch: &[(usize, Window<'_>)],
-    trace: Option<&Trace>,
-) -> Vec<Vec<f32>> {
-    let time = batch.iter().map(|(_, w)| w.inputs.len()).max().unwrap_or(0);
-    let (inputs, targets, mask) = padded(batch, time, decoder.device());
-    let entry = match trace {
-        Some(trace) => Entry::Hidden(trace.hidden.clone().to_device(decoder.device())),
-        None => Entry::Tokens(inputs),
-    };
-    let lowest = projections.first().map_or(0, |projection| projection.linear);
-    let captured = decoder.capture(lowest, entry, |_| targets, mask);
-    let sketch = |projection: &Projection| {
-        let linear = &captured[projection.linear - lowest];
-        projection.sketch(linear.input.clone(), linear.gradient.clone())
-    };
-    projections.iter().map(sketch).collect()
-}
-
-impl Projection {
-    /// `(X P)ᵀ (D Q)` of each sample: the values of `[samples, side, side]`.
-    pub(crate) fn sketch(&self, input: Tensor<3>, gradient: Tensor<3>) -> Vec<f32> {
-        let inputs = project(input, &self.input);
-        let outputs = project(gradient, &self.output);
-        let block = inputs.swap_dims(1, 2).matmul(outputs);
-        block.try_into_vec_as().expect("a device that can't be read is caught by the caller")
-    }
-}
-
-/// `[windows, time, width]` times `[width, side]`, as one product.
-pub(super) fn project(values: Tensor<3>, signs: &Tensor<2>) -> Tensor<3> {
-    let [windows, time, width] = values.dims();
-    let side = signs.dims()[1];
-    values.reshape([windows * time, width]).matmul(signs.clone()).reshape([windows, time, side])
 }

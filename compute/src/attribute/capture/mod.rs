@@ -2,6 +2,8 @@
 
 mod adapter;
 mod capturer;
+mod error;
+mod model;
 
-pub use adapter::AdapterCaptureError;
-pub use capturer::{CaptureError, CaptureUnit, Capturer, OutputSketch, Scope};
+pub use capturer::{CaptureUnit, Capturer, OutputSketch, Scope};
+pub use error::{AdapterCaptureError, CaptureError};

@@ -67,7 +67,7 @@ pub trait Network: Sync {
 
 /// The gradient by `leaves`, one after the other, of the losses `[samples, time]`, each sample by its
 /// weight.
-pub(crate) fn weighted(losses: Tensor<2>, weights: &[f32], leaves: &[Tensor<2>]) -> Gradient {
+pub fn weighted(losses: Tensor<2>, weights: &[f32], leaves: &[Tensor<2>]) -> Gradient {
     let own = losses.clone().inner();
     let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
     let weights = Tensor::<2>::from_data(weights, &own.device()).autodiff();
@@ -80,7 +80,7 @@ pub(crate) fn weighted(losses: Tensor<2>, weights: &[f32], leaves: &[Tensor<2>])
 }
 
 /// The sum of every row, in double precision.
-pub(crate) fn row_sums(losses: Tensor<2>) -> Vec<f64> {
+pub fn row_sums(losses: Tensor<2>) -> Vec<f64> {
     let time = losses.dims()[1].max(1);
     let values: Vec<f32> =
         losses.try_into_vec_as().expect("a device that can't be read is caught by the caller");
@@ -88,7 +88,7 @@ pub(crate) fn row_sums(losses: Tensor<2>) -> Vec<f64> {
 }
 
 /// Targets drawn from the model's own prediction, one per position of `logits`.
-pub(crate) fn sampled(logits: Tensor<3>, seed: u64) -> Tensor<2, Int> {
+pub fn sampled(logits: Tensor<3>, seed: u64) -> Tensor<2, Int> {
     let [batch, time, vocab] = logits.dims();
     let device = logits.device();
     let logs: Vec<f32> = log_softmax(logits, 2)

@@ -91,7 +91,7 @@ fn batch_products(captured: &[Captured], direction: &Direction, samples: usize) 
 }
 
 /// Cuts samples into batches of one size each, so that none is padded: places in `samples`, samples.
-pub(crate) fn batches<N: Network>(network: &N, samples: &[usize]) -> Vec<(Vec<usize>, Vec<usize>)> {
+pub fn batches<N: Network>(network: &N, samples: &[usize]) -> Vec<(Vec<usize>, Vec<usize>)> {
     let mut places: Vec<usize> = (0..samples.len()).collect();
     places.sort_by_key(|&place| network.size(samples[place]));
     places

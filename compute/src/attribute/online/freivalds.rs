@@ -10,8 +10,8 @@
 
 use protocol::Hash;
 
-use super::influence::Query;
-use super::score::{ScorePart, bound};
+use super::query::Query;
+use super::score_part::{ScorePart, bound};
 use crate::attribute::sketch::gram::{BlockGram, GramPart};
 use crate::attribute::sketch::{Sketch, SketchPart, SketchSpec};
 use crate::math::Stream;

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::sync::mpsc;
 
-use super::influence::{Query, ScoreError};
 use super::kernel::{CHUNK, Rows};
+use super::query::{Query, ScoreError};
 use crate::device::{DeviceFault, GpuInfo, adapter_of, guarded, ready};
 
 /// Invocations of a workgroup, as the shader says.

@@ -3,21 +3,17 @@
 //! One kernel serves units and contributors: rows of eight-bit values against the sixteen-bit values
 //! of a query, one exact product per row and block. A sketch is one row; an aggregate, of sixteen
 //! bits a value, is two ([`Aggregate`]). Exponents take no part: they are applied to the products
-//! afterwards ([`fixed_point`]), by integers too, so that a score is the same on every node and on
+//! afterwards ([`fixed_point`](super::fixed_point::fixed_point)), by integers too, so that a score is the same on every node and on
 //! every device that runs this kernel ([`GpuKernel`](super::GpuKernel) is the other one).
 
-use super::influence::{Aggregate, Query, ScoreError};
+use super::aggregate::Aggregate;
+use super::query::{Query, ScoreError};
 use crate::attribute::sketch::{Sketch, SketchSet};
 
 /// Values whose products are summed in 32 bits: 256 · 2⁷ · 2¹⁵ = 2³⁰.
 pub(crate) const CHUNK: usize = 256;
 
 const _: () = assert!((CHUNK as u64) << 22 < 1 << 31, "a chunk's sum fits into 32 bits");
-
-/// Fractional bits of a score.
-const SCORE_BITS: i32 = 16;
-/// Fractional bits kept below those of a score while blocks are summed.
-const GUARD_BITS: i32 = 32;
 
 /// The left side of a scoring: rows of `blocks · block` values.
 #[derive(Clone, Debug)]
@@ -114,39 +110,11 @@ fn chunk_dot(row: &[i8], query: &[i16]) -> i32 {
     lanes.iter().sum::<i32>() + rest
 }
 
-/// The sum of a row's products, each with the exponents of both sides, as a score.
-pub(crate) fn fixed_point(parts: impl Iterator<Item = (i32, i64)>) -> i64 {
-    let sum = parts.fold(0i128, |sum, (exponent, product)| {
-        sum.saturating_add(shifted(product, exponent + SCORE_BITS + GUARD_BITS))
-    });
-    (sum >> GUARD_BITS).clamp(i64::MIN.into(), i64::MAX.into()) as i64
-}
-
-/// `value · 2^shift`, rounded down, saturating.
-pub(crate) fn shifted(value: i64, shift: i32) -> i128 {
-    match shift {
-        0..=62 => i128::from(value) << shift,
-        63.. => {
-            i128::from(value).saturating_mul(1 << 62).saturating_mul(1 << (shift - 62).min(100))
-        }
-        _ => i128::from(value) >> (-shift).min(64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn shifts_round_down_and_saturate() {
-        assert_eq!(shifted(-3, -1), -2);
-        assert_eq!(shifted(3, 2), 12);
-        assert_eq!(shifted(-1, -500), -1);
-        assert_eq!(shifted(i64::MAX, 500), i128::MAX);
-        assert_eq!(shifted(i64::MIN, 500), i128::MIN);
-    }
 
     #[test]
     fn the_largest_products_are_exact() {

@@ -21,7 +21,6 @@ use super::part::SketchPart;
 use super::quantise::{EXPONENTS, Sketch};
 use super::set::SketchSet;
 use super::spec::SketchSpec;
-use crate::attribute::online::FitError;
 
 const MAGIC: &[u8; 4] = b"OLGM";
 const VERSION: u16 = 1;
@@ -60,6 +59,17 @@ pub struct Gram {
     pub(crate) blocks: Vec<BlockGram>,
 }
 
+/// Why sketches have no Gram matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SumError {
+    /// The device failed.
+    #[error("the device did not return the Gram matrix")]
+    Device,
+    /// The sketches don't have the shape of their spec.
+    #[error("the sketches have another shape than their spec")]
+    Shape,
+}
+
 /// Why bytes are no Gram part of a spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GramError {
@@ -90,9 +100,9 @@ pub enum GramError {
 
 impl GramPart {
     /// The Gram matrices of a part's sketches.
-    pub fn of(part: &SketchPart, spec: &SketchSpec) -> Result<Self, FitError> {
+    pub fn of(part: &SketchPart, spec: &SketchSpec) -> Result<Self, SumError> {
         if !part.fits(spec) {
-            return Err(FitError::Shape);
+            return Err(SumError::Shape);
         }
         let blocks = block_grams(&part.sketches, spec)?;
         let units = part.sketches.len() as u32;
@@ -161,7 +171,7 @@ impl GramPart {
 
 impl Gram {
     /// The Gram matrices of all sketches of a snapshot, computed here.
-    pub fn of(set: &SketchSet) -> Result<Self, FitError> {
+    pub fn of(set: &SketchSet) -> Result<Self, SumError> {
         let spec = set.spec().clone();
         let blocks = block_grams(set.sketches(), &spec)?;
         Ok(Self { spec, units: set.sketches().len() as u32, blocks })
@@ -190,7 +200,7 @@ impl Gram {
     }
 }
 
-fn block_grams(sketches: &[Sketch], spec: &SketchSpec) -> Result<Vec<BlockGram>, FitError> {
+fn block_grams(sketches: &[Sketch], spec: &SketchSpec) -> Result<Vec<BlockGram>, SumError> {
     (0..spec.blocks()).map(|block| block_gram(sketches, block, spec.block())).collect()
 }
 
@@ -199,7 +209,7 @@ pub(crate) fn block_gram(
     sketches: &[Sketch],
     block: usize,
     size: usize,
-) -> Result<BlockGram, FitError> {
+) -> Result<BlockGram, SumError> {
     let mut rows: BTreeMap<i8, Vec<f32>> = BTreeMap::new();
     for sketch in sketches {
         let (exponent, values) = sketch.block(block, size);
@@ -210,13 +220,13 @@ pub(crate) fn block_gram(
 
 /// The upper triangle of `Σ s sᵀ` over `rows` of small integers. Float products are exact here:
 /// every partial sum is an integer of at most 24 bits, whatever the order of the additions.
-fn outer_sum(rows: &[f32], size: usize) -> Result<Vec<i64>, FitError> {
+fn outer_sum(rows: &[f32], size: usize) -> Result<Vec<i64>, SumError> {
     let mut sums = vec![0i64; triangle(size)];
     for rows in rows.chunks(EXACT_ROWS * size) {
         let shape = [rows.len() / size, size];
         let rows = Tensor::<2>::from_data(TensorData::new(rows.to_vec(), shape), &Device::flex());
         let full = rows.clone().transpose().matmul(rows);
-        let full: Vec<f32> = full.try_into_vec_as().map_err(|_| FitError::Device)?;
+        let full: Vec<f32> = full.try_into_vec_as().map_err(|_| SumError::Device)?;
         let upper = full.chunks_exact(size).enumerate().flat_map(|(row, line)| &line[row..]);
         sums.iter_mut().zip(upper).for_each(|(sum, &value)| *sum += value as i64);
     }

@@ -47,7 +47,7 @@ impl Difference {
 
 impl Sketch {
     /// Rounds `values`; none when one of them is not finite.
-    pub(crate) fn quantise(unit: Hash, tokens: u32, values: &[f32], block: usize) -> Option<Self> {
+    pub fn quantise(unit: Hash, tokens: u32, values: &[f32], block: usize) -> Option<Self> {
         let mut sketch = Self { unit, tokens, exponents: Vec::new(), values: Vec::new() };
         for block in values.chunks_exact(block) {
             let (exponent, rounded) = scale(block, 127.0)?;

@@ -1,6 +1,5 @@
 //! What a sketch is a sketch of: checkpoint, projection and layers.
 
-use burn::tensor::{Device, Tensor, TensorData};
 use protocol::Hash;
 
 use crate::model::{ModelConfig, layout};
@@ -94,50 +93,6 @@ impl SketchSpec {
     }
 }
 
-/// The random projections of one linear map.
-pub(crate) struct Projection {
-    /// Index into [`layout::linears`].
-    pub(crate) linear: usize,
-    /// `[inputs, side]`.
-    pub(crate) input: Tensor<2>,
-    /// `[outputs, side]`.
-    pub(crate) output: Tensor<2>,
-}
-
-/// The projections of a spec for linear maps of these `(inputs, outputs)`, on a device without
-/// autodiff.
-pub(crate) fn projections(
-    spec: &SketchSpec,
-    sizes: &[(usize, usize)],
-    device: &Device,
-) -> Vec<Projection> {
-    let side = usize::from(spec.side);
-    let tensor = |linear: u16, end: u8, rows: usize| {
-        let values = signs(spec.seed, linear, end, rows * side);
-        Tensor::from_data(TensorData::new(values, [rows, side]), device)
-    };
-    spec.linears
-        .iter()
-        .map(|&linear| {
-            let (inputs, outputs) = sizes[usize::from(linear)];
-            Projection {
-                linear: usize::from(linear),
-                input: tensor(linear, 0, inputs),
-                output: tensor(linear, 1, outputs),
-            }
-        })
-        .collect()
-}
-
-/// Random signs: exact in every float format, and equal wherever BLAKE3 is.
-pub(in crate::attribute) fn signs(seed: u64, linear: u16, end: u8, count: usize) -> Vec<f32> {
-    let mut hasher = blake3::Hasher::new_derive_key("openledger projection v1");
-    hasher.update(&seed.to_be_bytes()).update(&linear.to_be_bytes()).update(&[end]);
-    let mut bytes = vec![0u8; count.div_ceil(8)];
-    hasher.finalize_xof().fill(&mut bytes);
-    (0..count).map(|i| if bytes[i / 8] >> (i % 8) & 1 == 1 { 1.0 } else { -1.0 }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,13 +131,5 @@ mod tests {
             SketchSpec { linears: vec![0], ..spec() },
         ];
         assert!(others.iter().all(|other| other.id() != base.id()));
-    }
-
-    #[test]
-    fn signs_are_balanced_and_differ_by_side() {
-        let (a, b) = (signs(1, 2, 0, 4096), signs(1, 2, 1, 4096));
-        assert!(a.iter().sum::<f32>().abs() < 256.0);
-        assert_ne!(a, b);
-        assert_eq!(signs(1, 2, 0, 5)[..], a[..5]);
     }
 }

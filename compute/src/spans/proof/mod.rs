@@ -33,8 +33,8 @@ use protocol::codec::{DecodeError, Reader, Wire};
 use protocol::hash::keccak;
 use protocol::{Digest, Hash};
 
-use super::build::Layout;
 use super::ints::Width;
+use super::layout::Layout;
 
 /// Symbols of the text, or positions of the array, in one leaf.
 ///

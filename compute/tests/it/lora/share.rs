@@ -1,7 +1,8 @@
 //! The adapter's share of a fee: high for text like its own, next to nothing for other text.
 
+use compute::attribute::{LikelihoodError, Unigram};
 use compute::device::Engine;
-use compute::lora::{AdaptedModel, LikelihoodError, Unigram};
+use compute::lora::AdaptedModel;
 use compute::train::eval;
 use protocol::math::PPM;
 

@@ -9,8 +9,8 @@
 
 use protocol::Hash;
 
-use super::influence::{Query, ScoreError};
 use super::kernel::Rows;
+use super::query::{Query, ScoreError};
 use crate::attribute::sketch::cover::{CoverError, cover};
 use crate::attribute::sketch::{SketchPart, SketchSet, SketchSpec};
 
