@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use compute::quality::{digits, language};
+use quality::{digits, language};
 use serde_json::{Value, json};
 
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../daemon/data/demo");

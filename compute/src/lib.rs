@@ -32,7 +32,6 @@ pub mod formats;
 pub mod lora;
 pub mod math;
 pub mod model;
-pub mod quality;
 pub mod run;
 pub mod serve;
 pub mod spans;

@@ -4,8 +4,8 @@ use compute::attribute::unrolled::{Difference, Optimizer, Recipe, Run, UnrollErr
 use compute::attribute::{Direction, EkFac, EkFacError, Network, TextError, TextNetwork, products};
 use compute::device::Engine;
 use compute::model::ModelConfig;
-use compute::quality::digits::{self, Digits};
-use compute::quality::{language, spearman};
+use quality::digits::{self, Digits};
+use quality::{language, spearman};
 
 fn setting() -> digits::Setting {
     digits::Setting { training: 40, contributors: 4, queries: 3, ..digits::Setting::small() }

@@ -6,14 +6,14 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
 
-use super::methods::{Lds, Methods, QualityError, Scores, Tuning};
-use super::stats::{mean, spearman};
-use super::truth::{Truth, draw_masks};
-use crate::attribute::unrolled::{Difference, Optimizer, Recipe, Run};
-use crate::attribute::{Gradient, Network, Targets, row_sums, sampled, weighted};
-use crate::device::{DeviceFault, Engine, guarded};
-use crate::math::Stream;
-use crate::model::{Captured, Probe, token_losses};
+use crate::methods::{Lds, Methods, QualityError, Scores, Tuning};
+use crate::stats::{mean, spearman};
+use crate::truth::{Truth, draw_masks};
+use compute::attribute::unrolled::{Difference, Optimizer, Recipe, Run};
+use compute::attribute::{Gradient, Network, Targets, row_sums, sampled, weighted};
+use compute::device::{DeviceFault, Engine, guarded};
+use compute::math::Stream;
+use compute::model::{Captured, Probe, token_losses};
 
 const PIXELS: usize = 64;
 const HIDDEN: usize = 32;

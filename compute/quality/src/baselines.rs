@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::methods::{Methods, QualityError, Scores};
-use crate::attribute::{Direction, Network, Targets, batches, products};
-use crate::device::guarded;
-use crate::math::Stream;
+use crate::methods::{Methods, QualityError, Scores};
+use compute::attribute::{Direction, Network, Targets, batches, products};
+use compute::device::guarded;
+use compute::math::Stream;
 
 impl<N: Network> Methods<'_, N> {
     /// The plain product of gradients at the end of training.

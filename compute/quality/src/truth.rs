@@ -4,10 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::stats::{mean, spearman};
-use crate::attribute::Network;
-use crate::attribute::unrolled::{Recipe, Run, UnrollError};
-use crate::math::Stream;
+use crate::stats::{mean, spearman};
+use compute::attribute::Network;
+use compute::attribute::unrolled::{Recipe, Run, UnrollError};
+use compute::math::Stream;
 
 /// Losses after real retraining.
 #[derive(Clone, Debug, PartialEq)]

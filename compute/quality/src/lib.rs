@@ -11,6 +11,7 @@
 //! the texts that the caller brings.
 
 pub mod baselines;
+mod corpus;
 pub mod digits;
 pub mod language;
 mod methods;

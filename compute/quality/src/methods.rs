@@ -7,19 +7,19 @@ use protocol::Hash;
 use protocol::attribution::WeighError;
 use serde::Serialize;
 
-use super::truth::Truth;
-use crate::attribute::unrolled::{Difference, Run, UnrollError};
-use crate::attribute::{
+use crate::truth::Truth;
+use compute::attribute::unrolled::{Difference, Run, UnrollError};
+use compute::attribute::{
     AssembleError, Direction, EkFac, EkFacError, FitError, Network, OutputSketch, Preconditioner,
     QueryError, ScoreError, Sketch, SketchPart, SketchSet, SketchSpec, Targets, TextError,
     products, projections,
 };
-use crate::device::{DeviceFault, Engine, guarded};
-use crate::formats::CheckpointError;
-use crate::formats::TokenizerError;
-use crate::spans;
-use crate::train::outer::OuterError;
-use crate::train::shard::ShardError;
+use compute::device::{DeviceFault, Engine, guarded};
+use compute::formats::CheckpointError;
+use compute::formats::TokenizerError;
+use compute::spans;
+use compute::train::outer::OuterError;
+use compute::train::shard::ShardError;
 
 /// Constants of the methods, tuned on other masks and queries than are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -207,7 +207,7 @@ impl<N: Network> Methods<'_, N> {
         let engine = Engine::cpu();
         let projections = projections(spec, &self.network.linears(), engine.device());
         let mut sketches = vec![Vec::with_capacity(spec.dims()); samples.len()];
-        for (places, batch) in crate::attribute::batches(self.network, samples) {
+        for (places, batch) in compute::attribute::batches(self.network, samples) {
             let captured = self.network.capture(self.run.parameters(), &batch, Targets::Given)?;
             for projection in &projections {
                 let layer = &captured[projection.linear];
@@ -263,7 +263,7 @@ impl<N: Network> Methods<'_, N> {
             progress(index);
             scores
         };
-        let scores = super::truth::parallel(self.queries.len(), &score)?;
+        let scores = crate::truth::parallel(self.queries.len(), &score)?;
         Ok(self.by_contributor(&scores))
     }
 }

@@ -11,10 +11,10 @@ use protocol::attribution::{
 use protocol::{AccountId, Hash};
 use serde::Serialize;
 
-use super::language::{Corpus, Setting};
-use super::methods::{Methods, QualityError};
-use crate::attribute::Network;
-use crate::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
+use crate::corpus::{Corpus, Setting};
+use crate::methods::{Methods, QualityError};
+use compute::attribute::Network;
+use compute::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
 
 /// Part of the continuations, 0 to 1, whose top contributor is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
