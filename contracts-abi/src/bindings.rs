@@ -1,6 +1,9 @@
 //! Bindings of the checked-in artifacts. Nothing outside this crate sees them.
 #![allow(missing_docs, clippy::too_many_arguments)]
 
+use alloy::primitives::Address;
+use protocol::EvmAddress;
+
 macro_rules! contract {
     ($module:ident, $name:ident, $path:literal) => {
         mod $module {
@@ -22,3 +25,8 @@ contract!(verifier, StorageVerifier, "artifacts/StorageVerifier.json");
 contract!(vault, RewardVault, "artifacts/RewardVault.json");
 contract!(escrow, UsageEscrow, "artifacts/UsageEscrow.json");
 contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
+
+/// An address as the bindings name it.
+pub(crate) const fn address(address: EvmAddress) -> Address {
+    Address::new(address.0)
+}

@@ -31,6 +31,7 @@ pub const POLL_LIMIT: u64 = 1_000;
 const PARALLEL: usize = 8;
 
 /// Why the chain could not be read.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The RPC failed.
@@ -53,7 +54,6 @@ pub enum ClientError {
     /// What the RPC says of blocks contradicts itself.
     #[error("the RPC's answer about block {block} is inconsistent: {what}; use another RPC")]
     Inconsistent {
-        /// The block.
         block: u64,
         /// What is wrong.
         what: &'static str,
@@ -64,6 +64,7 @@ pub enum ClientError {
 }
 
 /// Why contracts could not be deployed.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The genesis list is wrong.
@@ -74,12 +75,7 @@ pub enum DeployError {
     Client(#[from] ClientError),
     /// A step failed.
     #[error("step {step} of the deployment failed: {source}")]
-    Step {
-        /// Which.
-        step: usize,
-        /// Why.
-        source: TxError,
-    },
+    Step { step: usize, source: TxError },
     /// Another transaction of the same key came between.
     #[error("contract {0} is missing: the key was used meanwhile; deploy with a key of its own")]
     Displaced(EvmAddress),
@@ -123,7 +119,7 @@ impl ChainClient {
 
     // --- getters
 
-    /// The network.
+    /// Where the contracts of this network are, and what it started with.
     pub const fn deployment(&self) -> &Deployment {
         &self.deployment
     }
@@ -174,6 +170,7 @@ impl ChainClient {
             .buffered(PARALLEL)
             .try_collect()
             .await?;
+        // Headers come one by one, so a reorganisation between two of them must not go unseen.
         for pair in headers.windows(2) {
             if pair[1].parent_hash != pair[0].hash {
                 let block = pair[1].number.to();
@@ -219,6 +216,7 @@ impl ChainClient {
                 .checked_sub(from)
                 .and_then(|offset| headers.get(usize::try_from(offset).ok()?))
                 .ok_or(bad("a log lies outside of the range"))?;
+            // The logs came after the headers: a fork in between would mix two histories.
             if log.removed || log.block_hash != Some(header.hash) {
                 return Err(bad("a log is of another fork"));
             }
@@ -249,7 +247,7 @@ impl ChainClient {
         self.execute(encoded.call).await
     }
 
-    /// Sends OPEN.
+    /// Sends OPEN from the address of the key, and waits until that is in a block.
     pub async fn transfer(&self, to: EvmAddress, amount: Amount) -> Result<TxReceipt, TxError> {
         let call = Open::transferCall { to: address(to), value: U256::from(amount.0) };
         let open = address(self.deployment.open);

@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bindings::{
     Coordinator, DatanetRegistry, ModelRegistry, Open, Registry, RewardVault, StorageVerifier,
-    UsageEscrow,
+    UsageEscrow, address,
 };
-use crate::convert::address;
 use crate::devchain::TX_GAS_CAP;
 
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
@@ -36,19 +35,19 @@ pub struct Deployment {
     pub treasury: AccountId,
     /// The OPEN token.
     pub open: EvmAddress,
-    /// The Registry.
+    /// The Registry: accounts, keys, stake.
     pub registry: EvmAddress,
-    /// The DatanetRegistry.
+    /// The DatanetRegistry: Datanets, packs, who may contribute.
     pub datanets: EvmAddress,
-    /// The ModelRegistry.
+    /// The ModelRegistry: training runs and their checkpoints.
     pub models: EvmAddress,
-    /// The Coordinator.
+    /// The Coordinator: beacon, anchors, settlements, challenges, disputes.
     pub coordinator: EvmAddress,
-    /// The StorageVerifier.
+    /// The StorageVerifier: checks BLAKE3 openings on chain.
     pub verifier: EvmAddress,
-    /// The UsageEscrow.
+    /// The UsageEscrow: deposits of consumers, and the receipts that draw on them.
     pub escrow: EvmAddress,
-    /// The RewardVault.
+    /// The RewardVault: emission and fees until they are claimed.
     pub vault: EvmAddress,
 }
 
@@ -93,7 +92,7 @@ pub struct GenesisConfig {
     pub start_after: u64,
     /// Bytes of a storage cell.
     pub cell_bytes: u64,
-    /// Bonds.
+    /// What proposing, objecting and accusing lock.
     pub bonds: Bonds,
     /// Stake that a Datanet with the `Staked` policy asks for.
     pub min_stake: Amount,

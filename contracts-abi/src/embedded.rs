@@ -26,6 +26,7 @@ const DEPLOYER: Address = Address::repeat_byte(0xde);
 const REPLACER: Address = Address::repeat_byte(0xfe);
 
 /// Why an embedded network could not start.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// The genesis list is wrong.
@@ -36,12 +37,7 @@ pub enum EmbeddedError {
     Mine(#[from] MineError),
     /// A step of the deployment failed.
     #[error("step {step} of the deployment failed: {reason}")]
-    Step {
-        /// Which.
-        step: usize,
-        /// Why.
-        reason: RevertReason,
-    },
+    Step { step: usize, reason: RevertReason },
 }
 
 /// What became of a transaction.
@@ -54,7 +50,7 @@ pub struct Executed {
 /// A block of an embedded network.
 #[derive(Debug, Clone)]
 pub struct MinedBlock {
-    /// Its header.
+    /// Number, hash and time, as the view of the chain takes them.
     pub header: BlockHeader,
     /// What the contracts said.
     pub events: Vec<ChainEvent>,
@@ -199,6 +195,7 @@ impl EmbeddedChain {
     pub fn replace(&mut self, times: &[Timestamp]) -> Result<Vec<MinedBlock>, RewindError> {
         self.chain.rewind(times.len())?;
         let (mut queue, mut submitted, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
+        // Calls keep their places among each other; only the number of those before them changes.
         for sent in self.past.split_off(self.past.len() - times.len()) {
             submitted.extend(sent.submitted.iter().map(|index| index + queue.len()));
             queue.extend(sent.queue);

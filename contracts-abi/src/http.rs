@@ -17,31 +17,23 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an RPC call gave no usable answer.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     /// The URL can't be used.
     #[error("{0:?} is not an http or https URL; write it like http://127.0.0.1:8545")]
     Url(String),
-    /// Nobody answered.
+    /// Nothing listens there, or the connection broke before the answer.
     #[error("the chain's RPC at {url} does not answer ({reason}); check the URL and that it runs")]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// Why.
-        reason: String,
-    },
+    Unreachable { url: String, reason: String },
     /// The answer is larger than any honest one.
     #[error(
         "the chain's RPC answered {method} with more than {ANSWER_LIMIT} bytes; use another RPC"
     )]
-    TooLarge {
-        /// The method.
-        method: &'static str,
-    },
+    TooLarge { method: &'static str },
     /// The answer is not what the method returns.
     #[error("the chain's RPC answered {method} with nonsense ({reason}); use another RPC")]
     Malformed {
-        /// The method.
         method: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -49,7 +41,6 @@ pub enum RpcError {
     /// The server refused, with a JSON-RPC error.
     #[error("the chain's RPC refused {method}: {message} (code {code})")]
     Refused {
-        /// The method.
         method: &'static str,
         /// The error's code; 3 for a revert.
         code: i64,

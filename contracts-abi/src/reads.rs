@@ -45,7 +45,7 @@ pub struct ProposalState {
     pub status: ProposalStatus,
     /// Who proposed it.
     pub proposer: AccountId,
-    /// When.
+    /// The block in which it was proposed; its challenge window begins there.
     pub proposed_at: BlockNumber,
     /// Whose objection waits for the arbiter, if any.
     pub objector: Option<AccountId>,

@@ -32,21 +32,18 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 const ATTEMPTS: usize = 4;
 
 /// Why a transaction had no effect.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum TxError {
     /// The contract refused it.
     #[error("the contract refused: {reason}")]
-    Revert {
-        /// Why.
-        reason: RevertReason,
-    },
+    Revert { reason: RevertReason },
     /// It can't be put into the contracts' terms.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The sender can't pay for gas.
     #[error("{address} cannot pay for gas ({message}); send it some of the chain's coin")]
     Funds {
-        /// The sender.
         address: EvmAddress,
         /// What the RPC said.
         message: String,
@@ -55,10 +52,7 @@ pub enum TxError {
     #[error(
         "transaction {hash} is in no block after {MINE_TIMEOUT:?}; is the chain making blocks?"
     )]
-    Timeout {
-        /// Its hash.
-        hash: Digest,
-    },
+    Timeout { hash: Digest },
     /// The RPC failed.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -76,7 +70,7 @@ pub enum TxError {
 /// A transaction in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TxReceipt {
-    /// The block.
+    /// The block that holds it.
     pub block: BlockNumber,
     /// Gas that it used.
     pub gas: u64,

@@ -57,7 +57,7 @@ struct Shared {
 pub struct ScrubReport {
     /// Blobs that were read and hashed.
     pub blobs: u64,
-    /// Their bytes.
+    /// Length of those blobs together, in bytes.
     pub bytes: u64,
     /// Blobs whose bytes no longer hash to their address, ascending: delete and fetch again.
     pub damaged: Vec<Hash>,
@@ -119,7 +119,7 @@ impl FsBlobs {
         self.ledger().used()
     }
 
-    /// The quota.
+    /// The limit that was given at opening, on stored and reserved bytes.
     pub fn quota(&self) -> Quota {
         self.ledger().quota()
     }
@@ -132,6 +132,7 @@ impl FsBlobs {
         }
         let hash = hash_off_thread(&bytes).await?;
         let incoming = self.begin(hash, bytes.len() as u64)?;
+        // A deletion sweeps whatever it was not told to keep, so it has to wait for this write.
         let _writing = self.shared.gate.read().await;
         // The temporary tag protects the blob until the reservation has become an entry.
         let added = self.shared.store.add_bytes(bytes).temp_tag().await;
@@ -170,6 +171,7 @@ impl FsBlobs {
         let end = range.end.div_ceil(CHUNK_BYTES);
         let chunks = ChunkRanges::from(ChunkNum(first)..ChunkNum(end));
         let bytes = self.read_verified(hash, chunks).await?;
+        // Whole chunks were read, since only a whole chunk can be verified; the ends are cut off.
         let base = first * CHUNK_BYTES;
         if bytes.len() as u64 != (end * CHUNK_BYTES).min(size) - base {
             return Err(StoreError::Corrupt { hash });
@@ -192,6 +194,7 @@ impl FsBlobs {
     /// Refuses while it is being written.
     pub async fn delete(&self, hash: Hash) -> Result<bool, StoreError> {
         let shared = &self.shared;
+        // Without writers, so that what is listed now is all that a sweep can meet.
         let _alone = shared.gate.write().await;
         let present = !matches!(status(&shared.store, hash).await?, BlobStatus::NotFound);
         let mut protected: HashSet<_> = match shared.store.list().hashes().await {
@@ -296,6 +299,7 @@ impl Incoming {
         if let Err(error) = shared.store.sync_db().await {
             return Err(shared.explain(error).await);
         }
+        // Only now: an entry in the ledger is what `has` promises to others.
         self.blobs.ledger().settle(hash);
         self.settled = true;
         Ok(())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use protocol::ids::Hash;
 
 /// The disk, not the data, is the problem. A node that meets one of these goes offline by itself.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// No space is left.
@@ -43,7 +44,6 @@ pub enum DiskError {
     Io {
         /// What was touched.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }
@@ -68,21 +68,18 @@ impl DiskError {
 }
 
 /// Why a blob operation failed.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The blob is not here.
     #[error("blob {hash} is not stored here")]
-    NotFound {
-        /// Its address.
-        hash: Hash,
-    },
+    NotFound { hash: Hash },
     /// An empty blob has nothing to store and nothing to prove.
     #[error("an empty blob cannot be stored")]
     Empty,
     /// The range leaves the blob.
     #[error("blob {hash} has {size} bytes; bytes {offset} to {end} were asked for")]
     Range {
-        /// Its address.
         hash: Hash,
         /// First byte asked for.
         offset: u64,
@@ -93,28 +90,16 @@ pub enum StoreError {
     },
     /// The bytes on disk no longer hash to the address: bit rot.
     #[error("blob {hash} is damaged on disk: delete it and fetch it again from a peer")]
-    Corrupt {
-        /// Its address.
-        hash: Hash,
-    },
+    Corrupt { hash: Hash },
     /// The bytes could not be read: their file is gone, or the disk fails.
     #[error("blob {hash} cannot be read ({source}): check the disk; if it stays, fetch it again")]
-    Unreadable {
-        /// Its address.
-        hash: Hash,
-        /// The cause.
-        source: io::Error,
-    },
+    Unreadable { hash: Hash, source: io::Error },
     /// A transfer was finished before all bytes had arrived.
     #[error("blob {hash} has not arrived completely")]
-    Incomplete {
-        /// Its address.
-        hash: Hash,
-    },
+    Incomplete { hash: Hash },
     /// A blob arrived with another length than was announced and reserved.
     #[error("blob {hash} was announced with {announced} bytes and has {found}")]
     Length {
-        /// Its address.
         hash: Hash,
         /// The length for which space was reserved.
         announced: u64,
@@ -123,10 +108,7 @@ pub enum StoreError {
     },
     /// The blob is being written.
     #[error("blob {hash} is being written; try again when that has ended")]
-    InUse {
-        /// Its address.
-        hash: Hash,
-    },
+    InUse { hash: Hash },
     /// The database that says which blobs are here does not open.
     #[error(
         "{path} does not open ({source}): check the disk; if it is healthy, move {path} away and \
@@ -134,7 +116,6 @@ pub enum StoreError {
          the bytes of larger blobs, under their addresses"
     )]
     Database {
-        /// The database.
         path: PathBuf,
         /// What it said.
         source: io::Error,
@@ -144,7 +125,6 @@ pub enum StoreError {
     QuotaExceeded {
         /// Bytes stored and reserved.
         used: u64,
-        /// The quota.
         limit: u64,
         /// Bytes that were asked for.
         needed: u64,

@@ -19,7 +19,7 @@ use crate::blobs::hash_of;
 /// Where a pack may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boundary {
-    /// Anywhere.
+    /// At any byte.
     Bytes,
     /// Never inside a UTF-8 character; bytes that are no UTF-8 are cut anywhere.
     Text,
@@ -93,31 +93,25 @@ impl PackRule {
 /// A size of a [`PackRule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// [`PackRule::min_piece`].
+    /// The least length of a piece, [`PackRule::min_piece`].
     MinPiece,
-    /// [`PackRule::avg_piece`].
+    /// The length aimed at, [`PackRule::avg_piece`].
     AvgPiece,
-    /// [`PackRule::max_piece`].
+    /// The greatest length of a piece, [`PackRule::max_piece`].
     MaxPiece,
 }
 
 /// Why a [`PackRule`] was refused.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackRuleError {
     /// The cutter scans byte pairs, so odd sizes shift its cut points.
     #[error("{size:?} is {value}; it has to be even")]
-    Odd {
-        /// Which size.
-        size: Size,
-        /// Its value.
-        value: u32,
-    },
+    Odd { size: Size, value: u32 },
     /// Outside what the cutter is specified for.
     #[error("{size:?} is {value}; it has to be from {low} to {high}")]
     OutOfRange {
-        /// Which size.
         size: Size,
-        /// Its value.
         value: u32,
         /// The smallest that is allowed.
         low: usize,
@@ -149,7 +143,7 @@ pub enum PackError {
 /// A pack and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
-    /// Its address.
+    /// BLAKE3 of `bytes`, by which it is announced, fetched and proven.
     pub hash: Hash,
     /// Its bytes; never empty.
     pub bytes: Bytes,
@@ -189,12 +183,14 @@ impl<R: Read> Packs<R> {
         let limit = self.rule.max_pack as usize;
         while let Some(piece) = self.pieces.next() {
             let piece = piece.map_err(io::Error::from)?;
+            // A piece is never split: where it does not fit, it begins the next pack.
             if self.pack.len() + piece.data.len() > limit {
                 let pack = self.close();
                 self.pack.extend_from_slice(&piece.data);
                 return Ok(Some(pack));
             }
             self.pack.extend_from_slice(&piece.data);
+            // An end by content, not by count, so that packs realign behind an insertion.
             if self.pack.len() >= limit / 2 && ends_pack(piece.hash) {
                 return Ok(Some(self.close()));
             }

@@ -63,7 +63,7 @@ impl Ledger {
         self.used
     }
 
-    /// The limit.
+    /// The limit on [`Self::used`].
     pub const fn quota(&self) -> Quota {
         self.quota
     }
@@ -90,6 +90,7 @@ impl Ledger {
             if reservation.len != len {
                 return Err(StoreError::Length { hash, announced: reservation.len, found: len });
             }
+            // The second download of a blob writes the same bytes: it shares the reservation.
             reservation.holders = reservation.holders.saturating_add(1);
             return Ok(());
         }

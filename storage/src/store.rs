@@ -43,10 +43,10 @@ pub enum OpenError {
     /// The directory or its lock.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The blobs.
+    /// The blob store, or its database.
     #[error(transparent)]
     Blobs(#[from] StoreError),
-    /// The index.
+    /// The index, where not even an empty one can be made.
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The record log.
@@ -59,7 +59,7 @@ pub enum OpenError {
 pub struct Health {
     /// Bytes that count against the quota.
     pub used: u64,
-    /// The quota.
+    /// The limit on `used`; `None` leaves it to the disk.
     pub max_disk: Option<u64>,
     /// Free bytes on the file system, where the system says.
     pub free: Option<u64>,
@@ -94,17 +94,17 @@ impl Store {
         Ok(Self { dir, config, blobs, index, log, broken_index, lock })
     }
 
-    /// The directory.
+    /// The data directory that was opened.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The blobs.
+    /// Packs, checkpoints, updates and everything else that is addressed by its hash.
     pub const fn blobs(&self) -> &FsBlobs {
         &self.blobs
     }
 
-    /// The index.
+    /// Why each blob is kept, and settings; nothing that is not also elsewhere.
     pub const fn index(&self) -> &DiskIndex {
         &self.index
     }

@@ -24,7 +24,7 @@ contract UsageEscrow is IUsageEscrow {
         uint64 unlockBlock;
     }
 
-    /// @notice The token.
+    /// @notice The token of deposits and fees: OPEN.
     IERC20 public immutable OPEN;
     /// @notice Whose domain receipts are signed for, and who knows the epoch.
     Coordinator public immutable COORDINATOR;

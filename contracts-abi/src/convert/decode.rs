@@ -10,16 +10,12 @@ use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, Usa
 use crate::deployment::Deployment;
 
 /// A log that claims to be one of ours and is not.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// The data does not decode as the event that the topic names.
     #[error("a log of {contract} does not decode: {reason}")]
-    Malformed {
-        /// The contract.
-        contract: EvmAddress,
-        /// Why.
-        reason: String,
-    },
+    Malformed { contract: EvmAddress, reason: String },
     /// A value is out of the protocol's range.
     #[error("a log of {0} holds a value that is out of range")]
     Range(EvmAddress),

@@ -8,13 +8,6 @@ pub use decode::LogError;
 pub use encode::EncodeError;
 pub use revert::RevertReason;
 
+pub(crate) use crate::bindings::address;
 pub(crate) use decode::decode_log;
 pub(crate) use encode::{Call, encode, needs_proposal};
-
-use alloy::primitives::Address;
-use protocol::EvmAddress;
-
-/// An address as the EVM's types name it.
-pub(crate) const fn address(address: EvmAddress) -> Address {
-    Address::new(address.0)
-}

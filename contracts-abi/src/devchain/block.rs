@@ -38,7 +38,7 @@ impl Status {
 /// What one transaction did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its sender.
+    /// Who sent it: its signer, where it was signed.
     pub from: Address,
     /// How it ended.
     pub status: Status,
@@ -55,7 +55,7 @@ pub struct Outcome {
 /// A sealed block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Its header.
+    /// Number, parent, time, gas and roots, of which `hash` is computed.
     pub header: Header,
     /// The header's hash.
     pub hash: B256,

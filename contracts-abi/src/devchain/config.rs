@@ -45,7 +45,7 @@ pub enum Fees {
 /// An account that exists at genesis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenesisAccount {
-    /// Its address.
+    /// Derived from its key, if it has one.
     pub address: Address,
     /// Its balance in wei.
     pub balance: U256,

@@ -22,16 +22,12 @@ const HEAD: usize = 12;
 const FRAME_LIMIT: usize = 256 * 1024 * 1024;
 
 /// Why the block log can't be read or written.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refused.
     #[error("{path}: {source}; free space or fix permissions, then start again")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// Another process has this chain open.
     #[error("{0} is in use by another development chain; stop it or choose another directory")]
     Locked(PathBuf),
@@ -40,12 +36,7 @@ pub enum JournalError {
     Foreign(PathBuf),
     /// A frame in the middle is damaged.
     #[error("{path} is damaged at byte {offset}; restore it from a copy or remove it")]
-    Corrupt {
-        /// Which file.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-    },
+    Corrupt { path: PathBuf, offset: u64 },
 }
 
 /// One entry of the log.

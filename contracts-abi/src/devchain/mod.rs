@@ -109,7 +109,7 @@ pub enum SubmitError {
     /// The sender is not a development account.
     #[error("unknown account: {0}; only the development accounts can be signed for")]
     UnknownAccount(Address),
-    /// Signing failed.
+    /// The key of a development account could not sign.
     #[error("signing failed: {0}")]
     Signing(#[from] alloy::signers::Error),
     /// The chain's disk failed earlier.
@@ -142,7 +142,7 @@ pub enum MessageError {
 /// A block of messages.
 #[derive(Debug, Clone)]
 pub struct MinedMessages {
-    /// The block.
+    /// The block that they became.
     pub block: Arc<Block>,
     /// For each message its index among the block's outcomes, or why it could not be executed.
     pub results: Vec<Result<usize, InvalidTransaction>>,
@@ -157,7 +157,7 @@ pub struct Location {
     pub index: usize,
 }
 
-/// The chain.
+/// An EVM chain as one value: state, blocks, and transactions that wait.
 pub struct DevChain {
     config: DevConfig,
     executor: Executor,
@@ -220,7 +220,7 @@ impl DevChain {
 
     // --- getters
 
-    /// The configuration.
+    /// What it was started with.
     pub const fn config(&self) -> &DevConfig {
         &self.config
     }

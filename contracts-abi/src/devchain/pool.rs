@@ -30,7 +30,7 @@ struct Waiting {
     tx: Candidate,
 }
 
-/// The pool.
+/// Transactions that wait for a block, by sender and nonce.
 #[derive(Default)]
 pub(crate) struct Pool {
     senders: BTreeMap<Address, BTreeMap<u64, Waiting>>,

@@ -27,16 +27,12 @@ pub enum CallError {
 }
 
 /// Why logs were not returned.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogQueryError {
     /// The range is upside down.
     #[error("invalid block range: from {from} to {to}")]
-    Range {
-        /// First block.
-        from: u64,
-        /// Last block.
-        to: u64,
-    },
+    Range { from: u64, to: u64 },
     /// More logs match than one answer holds.
     #[error("query returned more than {LOG_LIMIT} results; ask for fewer blocks")]
     TooMany,
@@ -45,9 +41,9 @@ pub enum LogQueryError {
 /// A log with the place where it was written.
 #[derive(Debug, Clone, Copy)]
 pub struct LocatedLog<'a> {
-    /// The log.
+    /// Address, topics and data, as the contract wrote them.
     pub log: &'a Log,
-    /// Its block.
+    /// The block in which it stands.
     pub block: &'a Block,
     /// Index of its transaction in the block.
     pub transaction: usize,

@@ -12,6 +12,7 @@ use revm::context::TxEnv;
 use super::config::TX_BYTES_LIMIT;
 
 /// Why the bytes of a transaction were refused.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not one whole encoded transaction.
@@ -19,12 +20,7 @@ pub enum DecodeError {
     Malformed(String),
     /// The transaction is longer than the limit.
     #[error("oversized data: transaction size {size}, limit {limit}")]
-    TooLong {
-        /// Its length.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
+    TooLong { size: usize, limit: usize },
     /// Blob and set-code transactions are not part of this chain.
     #[error("transaction type not supported: {0}")]
     UnsupportedType(u8),
@@ -33,7 +29,6 @@ pub enum DecodeError {
     WrongChain {
         /// Chain that the transaction names.
         have: u64,
-        /// This chain.
         want: u64,
     },
     /// The signature does not recover to an address or is malleable.

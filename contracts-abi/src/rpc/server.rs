@@ -37,7 +37,7 @@ pub enum Mining {
 /// How to start a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The chain.
+    /// What the chain starts with.
     pub chain: DevConfig,
     /// Where it lives; `None` keeps it in memory.
     pub dir: Option<PathBuf>,
@@ -59,6 +59,7 @@ impl Default for ServerConfig {
 }
 
 /// Why a server did not start.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The chain could not be opened.
@@ -66,12 +67,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// The address can't be listened on.
     #[error("cannot listen on {address}: {source}; choose another port")]
-    Listen {
-        /// Which address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     /// The period between blocks is zero.
     #[error("the time between blocks must be longer than zero")]
     ZeroPeriod,
@@ -80,7 +76,7 @@ pub enum StartError {
     NotLoopback(SocketAddr),
 }
 
-/// The server.
+/// Serves a development chain as JSON-RPC over HTTP, on loopback only.
 #[derive(Debug)]
 pub struct DevChainServer;
 

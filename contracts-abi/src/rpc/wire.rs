@@ -8,7 +8,7 @@ use super::error::RpcError;
 /// Requests in one batch at most.
 const BATCH_LIMIT: usize = 256;
 
-/// One request.
+/// One request of JSON-RPC 2.0, alone or from a batch.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// `None` for a notification, which gets no answer.

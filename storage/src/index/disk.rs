@@ -45,7 +45,7 @@ pub struct DiskTables {
 /// An index that was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// The index.
+    /// The index, ready for use.
     pub index: DiskIndex,
     /// Where the damaged one was moved; then `index` is empty and the caller fills it anew.
     pub broken: Option<PathBuf>,
@@ -136,6 +136,7 @@ impl Tables for DiskTables {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         let count = commits.count.saturating_add(1);
         let applied = self.trees[..].transaction(|trees| {
+            // In the same transaction, so that the count is right exactly if the writes are there.
             trees[Table::ALL.len()].insert(COMMITS, &count.to_be_bytes())?;
             for Write { table, key, value } in writes {
                 let tree = &trees[*table as usize];
@@ -149,6 +150,7 @@ impl Tables for DiskTables {
         match applied {
             Ok(()) => {
                 commits.count = count;
+                // First the database, then its count: the file must never be ahead by a crash.
                 self.sync()?;
                 Ok(commits.write()?)
             }

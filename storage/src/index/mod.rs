@@ -42,16 +42,16 @@ pub enum Table {
 }
 
 impl Table {
-    /// All tables.
+    /// Every table, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Pins, Self::Manifests, Self::Meta, Self::Counters];
 }
 
 /// One change of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// The table.
+    /// The table that changes.
     pub table: Table,
-    /// The key.
+    /// The key in that table; see the functions of [`Index`] for its form.
     pub key: Vec<u8>,
     /// The new value; `None` removes the key.
     pub value: Option<Vec<u8>>,
@@ -73,28 +73,22 @@ pub trait Tables {
 pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// Why the index failed.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// A value is longer than [`MAX_VALUE`].
     #[error("a value of {len} bytes is too long for the index: {MAX_VALUE} are allowed")]
-    TooLong {
-        /// Its length.
-        len: usize,
-    },
+    TooLong { len: usize },
     /// A value was written by a newer version of this program, or is damaged.
     #[error("a value in {table:?} has version {found:?}, not {VERSION}: update the node")]
     Version {
-        /// The table.
         table: Table,
         /// The version byte; `None` when the value is empty.
         found: Option<u8>,
     },
     /// A key or value does not have the form of its table.
     #[error("an entry in {table:?} is malformed: restart the node, which rebuilds the index")]
-    Malformed {
-        /// The table.
-        table: Table,
-    },
+    Malformed { table: Table },
     /// The files are damaged.
     #[error("the index is damaged: restart the node, which rebuilds it")]
     Corrupt,
@@ -289,32 +283,32 @@ pub struct Batch<'a, T> {
 }
 
 impl<T: Tables> Batch<'_, T> {
-    /// See [`Index::pin`].
+    /// Adds a reason to keep a blob, as [`Index::pin`] does.
     pub fn pin(self, hash: Hash, reason: PinReason) -> Self {
         self.put(Table::Pins, pin_key(hash, reason), &[])
     }
 
-    /// See [`Index::unpin`].
+    /// Takes a reason back, as [`Index::unpin`] does.
     pub fn unpin(self, hash: Hash, reason: PinReason) -> Self {
         self.remove(Table::Pins, pin_key(hash, reason))
     }
 
-    /// See [`Index::put_manifest`].
+    /// Stores a manifest, as [`Index::put_manifest`] does.
     pub fn put_manifest(self, hash: Hash, bytes: &[u8]) -> Self {
         self.put(Table::Manifests, hash.as_bytes().to_vec(), bytes)
     }
 
-    /// See [`Index::remove_manifest`].
+    /// Removes a manifest, as [`Index::remove_manifest`] does.
     pub fn remove_manifest(self, hash: Hash) -> Self {
         self.remove(Table::Manifests, hash.as_bytes().to_vec())
     }
 
-    /// See [`Index::put_meta`].
+    /// Sets a value, as [`Index::put_meta`] does.
     pub fn put_meta(self, name: &str, value: &[u8]) -> Self {
         self.put(Table::Meta, name.as_bytes().to_vec(), value)
     }
 
-    /// See [`Index::remove_meta`].
+    /// Removes a value, as [`Index::remove_meta`] does.
     pub fn remove_meta(self, name: &str) -> Self {
         self.remove(Table::Meta, name.as_bytes().to_vec())
     }

@@ -5,7 +5,7 @@
 
 use super::LogError;
 
-/// Longest payload.
+/// Longest payload, in bytes; a longer length in a header is damage.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// Length of a frame beside its payload.
@@ -35,7 +35,7 @@ pub enum Step<'a> {
 pub enum Next {
     /// A frame at this offset.
     At(usize),
-    /// No frame.
+    /// No frame up to the end of the segment: a half-written tail.
     None,
     /// Unknown: the search was given up.
     Unknown,
@@ -89,6 +89,7 @@ fn candidate(bytes: &[u8], offset: usize) -> Option<([u8; 4], &[u8])> {
 fn search(bytes: &[u8], damaged: usize) -> Next {
     let mut budget = SEARCH_BUDGET;
     for offset in damaged + 1..bytes.len() {
+        // Any byte may be taken for a length, and each guess costs a checksum of that many bytes.
         let Some((_, payload)) = candidate(bytes, offset) else { continue };
         let Some(left) = budget.checked_sub(payload.len()) else { return Next::Unknown };
         budget = left;

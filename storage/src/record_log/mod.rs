@@ -43,27 +43,22 @@ pub struct Position {
 }
 
 /// Why the log failed.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A record is too long.
     #[error("a record of {len} bytes is too long for the log: {MAX_PAYLOAD} are allowed")]
-    TooLong {
-        /// Its length.
-        len: usize,
-    },
+    TooLong { len: usize },
     /// An empty record says nothing.
     #[error("an empty record cannot be logged")]
     Empty,
     /// A batch is too long.
     #[error("a batch of {len} bytes is too long for the log: {MAX_BATCH} are allowed")]
-    BatchTooLong {
-        /// Its length.
-        len: usize,
-    },
+    BatchTooLong { len: usize },
     /// A frame is damaged.
     #[error(
-        "the record log is damaged in epoch {}, segment {}, at byte {}: {lost} bytes are lost; peers \
-         have those records, and the disk wants to be checked",
+        "the record log is damaged in epoch {}, segment {}, at byte {}: {lost} bytes are lost; check \
+         the disk; peers have those records",
         position.epoch, position.segment, position.offset
     )]
     Corrupt {
@@ -77,16 +72,10 @@ pub enum LogError {
         "{path} is damaged, or of another version of this software: move it away and start again; \
          peers have its records"
     )]
-    Header {
-        /// The segment.
-        path: PathBuf,
-    },
+    Header { path: PathBuf },
     /// There is no frame at this position.
     #[error("there is no record at {position:?}")]
-    NoRecord {
-        /// The position.
-        position: Position,
-    },
+    NoRecord { position: Position },
     /// An earlier write failed, so what is on disk is unknown until the log is opened again.
     #[error("an earlier write of the record log failed: free the disk and restart the node")]
     Poisoned,
@@ -255,7 +244,7 @@ impl RecordLog {
         Ok(())
     }
 
-    /// Takes a half-written append back, so that the next one does not land behind rubbish.
+    /// Takes a half-written append back, so that the next one does not stand behind damage.
     fn undo(&mut self, start: Position) {
         let undone = match &self.writer {
             Some((_, file)) => file.set_len(start.offset).and_then(|()| file.sync_all()).is_ok(),

@@ -40,7 +40,7 @@ interface IModelRegistry {
     ) external returns (uint64 model);
 
     /// @notice Offers a finished model; by the developer's owner or operator.
-    /// @param model Which.
+    /// @param model The training run whose checkpoint it is.
     /// @param checkpoint BLAKE3 hash of the checkpoint that is served.
     /// @param sketchRoot Merkle root of the attribution sketches.
     /// @param server The account that serves it.

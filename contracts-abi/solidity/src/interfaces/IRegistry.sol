@@ -95,7 +95,7 @@ interface IRegistry {
     /// @notice Where claims pay.
     function payoutOf(uint64 account) external view returns (address);
 
-    /// @notice The node.
+    /// @notice The node that serves for an account; zero where it has none.
     function nodeOf(uint64 account) external view returns (bytes32);
 
     /// @notice All stake, what of it is locked, what waits for withdrawal, and until when.

@@ -46,7 +46,7 @@ interface IRewardVault {
     /// @notice Names the contract that may pay; only the admin (the Timelock).
     function setCoordinator(address coordinator) external;
 
-    /// @notice The token.
+    /// @notice The token that is kept and paid: OPEN.
     function OPEN() external view returns (IERC20);
 
     /// @notice The contract that may pay.

@@ -115,7 +115,7 @@ interface ISettlements {
     /// @param cumulative The leaf's amount.
     /// @param index The leaf's position.
     /// @param count The number of leaves.
-    /// @param siblings Bottom-up.
+    /// @param siblings The other side at each level, from the leaf to the root.
     function claim(
         uint64 account,
         uint128 cumulative,
