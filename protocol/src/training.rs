@@ -47,6 +47,23 @@ pub struct RunConfig {
     pub alpha: u32,
 }
 
+/// What the shards of a round are made of. A run trains in all its rounds and captures sketches in
+/// one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShardTask {
+    /// Train on the units and publish the update, which the round averages.
+    Train,
+    /// Capture the attribution sketches of the units from the checkpoint of the last round.
+    Sketch,
+}
+
+impl RunConfig {
+    /// What the shards of a round are made of.
+    pub const fn task(&self, round: Round) -> ShardTask {
+        if round.0 < self.rounds { ShardTask::Train } else { ShardTask::Sketch }
+    }
+}
+
 impl Wire for RunConfig {
     fn encode(&self, out: &mut Vec<u8>) {
         1u8.encode(out);

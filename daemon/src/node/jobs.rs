@@ -9,6 +9,7 @@ use protocol::codec::Wire;
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::node::{Done, Failure, Job};
 use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
+use protocol::training::ShardTask;
 use protocol::{Digest, Hash, ModelId, NodeId};
 
 use super::attributor::Attributor;
@@ -107,8 +108,8 @@ impl Workshop {
             Job::AuditStorage { proof } => Ok(self.prover.audit(&chain, &self.pool, &proof).await),
             Job::Prepare { model } => self.prepare(&chain, model).await,
             Job::Compute { .. } => self.compute(job).await,
-            Job::Replay { shard, units, seed, is_sketch, from } => {
-                self.replay(shard, units, seed, is_sketch, &from).await
+            Job::Replay { shard, units, seed, task, from } => {
+                self.replay(shard, units, seed, task, &from).await
             }
             Job::Aggregate { model, base, payloads, from, expected } => {
                 self.aggregate(model, base, &payloads, &from, expected).await
@@ -143,12 +144,12 @@ impl Workshop {
     }
 
     async fn compute(&self, job: Job) -> Result<Done, Failure> {
-        let Job::Compute { model, round, slot, base, mut units, seed, is_sketch } = job else {
+        let Job::Compute { model, round, slot, base, mut units, seed, task } = job else {
             return Err(Failure::Invalid);
         };
         let run = self.run(model)?;
         let bytes = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, &[]).await?;
-        if self.trains_elsewhere && !is_sketch {
+        if self.trains_elsewhere && task == ShardTask::Train {
             // A well-formed shard, trained on other units than those assigned.
             let total = u32::try_from(run.units.len()).unwrap_or(1).max(1);
             units.iter_mut().for_each(|unit| *unit = (*unit + total / 2) % total);
@@ -157,10 +158,11 @@ impl Workshop {
             .bench
             .run(move |bench| {
                 let engine = &bench.engine;
-                let shard = if is_sketch {
-                    run.checkpoint(&bytes).and_then(|base| run.capture(engine, &base, &units))
-                } else {
-                    run.train(engine, &bytes, round, (&units, seed))
+                let shard = match task {
+                    ShardTask::Train => run.train(engine, &bytes, round, (&units, seed)),
+                    ShardTask::Sketch => {
+                        run.checkpoint(&bytes).and_then(|base| run.capture(engine, &base, &units))
+                    }
                 };
                 shard.map_err(failed)
             })
@@ -186,7 +188,7 @@ impl Workshop {
         shard: ShardBody,
         units: Vec<u32>,
         seed: u64,
-        is_sketch: bool,
+        task: ShardTask,
         from: &[NodeId],
     ) -> Result<Done, Failure> {
         let run = self.run(shard.model)?;
@@ -202,13 +204,13 @@ impl Workshop {
             .bench
             .run(move |bench| {
                 let engine = &bench.engine;
-                let report = if is_sketch {
-                    run.checkpoint(&base).and_then(|base| {
+                let report = match task {
+                    ShardTask::Train => run
+                        .train(engine, &base, shard.round, (&units, seed))
+                        .and_then(|own| run.compare(&claimed, &own.payload)),
+                    ShardTask::Sketch => run.checkpoint(&base).and_then(|base| {
                         run.audit_capture(engine, &base, &units, &claimed, &Digest(secret))
-                    })
-                } else {
-                    run.train(engine, &base, shard.round, (&units, seed))
-                        .and_then(|own| run.compare(&claimed, &own.payload))
+                    }),
                 };
                 report.map_err(failed)
             })

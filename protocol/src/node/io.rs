@@ -7,7 +7,7 @@ use crate::{
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
     receipt::SignedReceipt,
     record::{AttributionBody, Record, ShardBody, StorageCommitBody, Verdict, VerifiedRecord},
-    training::ReplayReport,
+    training::{ReplayReport, ShardTask},
 };
 
 /// Names a job, so that its answer finds the part that asked.
@@ -112,8 +112,8 @@ pub enum Job {
         units: Vec<u32>,
         /// All that is random in it.
         seed: u64,
-        /// Whether this is the sketch round.
-        is_sketch: bool,
+        /// Whether to train or to capture sketches.
+        task: ShardTask,
     },
     /// Do a shard again and compare.
     Replay {
@@ -123,8 +123,8 @@ pub enum Job {
         units: Vec<u32>,
         /// All that is random in it.
         seed: u64,
-        /// Whether this is the sketch round.
-        is_sketch: bool,
+        /// Whether to train or to capture sketches.
+        task: ShardTask,
         /// Who has the payload.
         from: Vec<NodeId>,
     },

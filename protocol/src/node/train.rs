@@ -23,7 +23,9 @@ use crate::{
     ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
     merkle,
     record::{AuditBody, Body, Kind, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
-    training::{ReplayReport, RunConfig, audit_subject, round_subject, shard_seed, shard_subject},
+    training::{
+        ReplayReport, RunConfig, ShardTask, audit_subject, round_subject, shard_seed, shard_subject,
+    },
 };
 
 /// Blocks after which an anchor that does not show is sent again.
@@ -203,7 +205,7 @@ impl Node {
                     base: open.base,
                     units: run.units_of(&open.seed, open.round, slot),
                     seed: shard_seed(&open.seed, slot),
-                    is_sketch: run.is_sketch(open.round),
+                    task: run.config.task(open.round),
                 };
                 let pending = Pending::Compute(run.model, open.round, slot, open.base);
                 self.start(NodePending::Train(pending), job);
@@ -238,7 +240,7 @@ impl Node {
                 shard: shard.clone(),
                 units: run.units_of(&open.seed, open.round, shard.slot),
                 seed: shard_seed(&open.seed, shard.slot),
-                is_sketch: run.is_sketch(open.round),
+                task: run.config.task(open.round),
                 from: nodes_of(chain, &[record.record().account]),
             };
             let pending = Pending::Replay(run.model, open.round, record.id());
@@ -311,7 +313,7 @@ impl Node {
             open.is_aggregating = true;
         }
         let (model, round) = (run.model, open.round);
-        if run.is_sketch(round) {
+        if run.config.task(round) == ShardTask::Sketch {
             // The root of the sketches needs no bytes.
             let next = Hash(closing_root(&payloads).0);
             let pending = pending(model, round);
@@ -479,7 +481,7 @@ impl Node {
         run.leave(&open, close, block);
         let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
         let (model, round) = (run.model, body.round);
-        if run.is_sketch(round) {
+        if run.config.task(round) == ShardTask::Sketch {
             let listed: Vec<_> = run
                 .shards(round)
                 .filter(|seen| body.shards.contains(&seen.record.id()))

@@ -18,7 +18,7 @@ use crate::{
     math::{BPS, mul_div},
     node::{anchored_in, attribution_auditors, judge_storage},
     record::{Body, Kind, Verdict, VerifiedRecord},
-    training::{RunConfig, shard_auditors},
+    training::{RunConfig, ShardTask, shard_auditors},
 };
 
 /// What became of one holder's proof.
@@ -192,7 +192,7 @@ impl Ledger<'_> {
         let config = RunConfig::from_bytes(&model.config).ok()?;
         let members = self.chain.run_members(body.model)?;
         let own = members.iter().position(|member| *member == shard.record().account)?;
-        let is_training = body.round.0 < config.rounds;
+        let is_training = config.task(body.round) == ShardTask::Train;
         if body.round.0 > config.rounds || (is_training && u32::try_from(own) != Ok(body.slot)) {
             return None;
         }

@@ -10,7 +10,7 @@ use protocol::{
     hash::{blake3, keccak},
     node::Failure,
     record::ShardBody,
-    training::{ReplayReport, RunConfig},
+    training::{ReplayReport, RunConfig, ShardTask},
 };
 
 use super::SetupError;
@@ -31,7 +31,7 @@ pub(super) struct Inputs<'a> {
     pub(super) base: Hash,
     pub(super) units: &'a [u32],
     pub(super) seed: u64,
-    pub(super) is_sketch: bool,
+    pub(super) task: ShardTask,
 }
 
 impl Inputs<'_> {
@@ -154,8 +154,11 @@ pub(super) fn backend(
 struct StandIns(Training);
 
 impl StandIns {
-    fn made(&self, payload: Hash, is_sketch: bool) -> Made {
-        let bytes = if is_sketch { self.0.sketches.0 } else { self.0.payload.0 };
+    fn made(&self, payload: Hash, task: ShardTask) -> Made {
+        let bytes = match task {
+            ShardTask::Train => self.0.payload.0,
+            ShardTask::Sketch => self.0.sketches.0,
+        };
         let length = u32::try_from(bytes).expect("a payload that was checked is small");
         Made { payload, length, loss_first: 9_000_000, loss_last: 8_000_000, tokens: 2_048 }
     }
@@ -186,7 +189,7 @@ impl Backend for StandIns {
     }
 
     fn compute(&mut self, mut disk: Disk<'_>, inputs: &Inputs<'_>) -> Result<Made, Failure> {
-        Ok(self.made(disk.put(inputs.digest().to_bytes())?, inputs.is_sketch))
+        Ok(self.made(disk.put(inputs.digest().to_bytes())?, inputs.task))
     }
 
     fn forge(
@@ -196,7 +199,7 @@ impl Backend for StandIns {
         worker: AccountId,
     ) -> Result<Made, Failure> {
         let made_up = keccak(&[b"forged", &worker.0.to_be_bytes(), &inputs.digest().0]);
-        Ok(self.made(disk.put(made_up.to_bytes())?, inputs.is_sketch))
+        Ok(self.made(disk.put(made_up.to_bytes())?, inputs.task))
     }
 
     fn replay(

@@ -21,7 +21,7 @@ use protocol::{
     hash::{keccak, leading_u64},
     manifest::Manifest,
     node::Failure,
-    training::{ReplayReport, RunConfig},
+    training::{ReplayReport, RunConfig, ShardTask},
 };
 
 use super::backend::{Backend, Disk, Inputs, Made, SAME};
@@ -104,11 +104,14 @@ impl Real {
         }
         let run = &self.runs.get(&inputs.model).ok_or(Failure::Unavailable)?.data;
         let base = bytes(disk.blobs, inputs.base)?;
-        let shard = if inputs.is_sketch {
-            let base = run.checkpoint(base.as_ref()).map_err(failure)?;
-            run.capture(&self.engine, &base, inputs.units)
-        } else {
-            run.train(&self.engine, base.as_ref(), inputs.round, (inputs.units, inputs.seed))
+        let shard = match inputs.task {
+            ShardTask::Train => {
+                run.train(&self.engine, base.as_ref(), inputs.round, (inputs.units, inputs.seed))
+            }
+            ShardTask::Sketch => {
+                let base = run.checkpoint(base.as_ref()).map_err(failure)?;
+                run.capture(&self.engine, &base, inputs.units)
+            }
         };
         let shard = shard.map_err(failure)?;
         let length = u32::try_from(shard.payload.len()).map_err(local)?;
@@ -171,11 +174,12 @@ impl Backend for Real {
         let run = &self.runs.get(&inputs.model).ok_or(Failure::Unavailable)?.data;
         let seed = keccak(&[b"forged", &worker.0.to_be_bytes(), &inputs.digest().0]);
         let draws = &mut Streams::new(leading_u64(&seed)).stream(0, Purpose::MadeUp);
-        let made_up = if inputs.is_sketch {
-            let base = bytes(disk.blobs, inputs.base)?;
-            made_up_sketches(run, base.as_ref(), inputs.units, draws)?
-        } else {
-            made_up_update(run, draws)?
+        let made_up = match inputs.task {
+            ShardTask::Train => made_up_update(run, draws)?,
+            ShardTask::Sketch => {
+                let base = bytes(disk.blobs, inputs.base)?;
+                made_up_sketches(run, base.as_ref(), inputs.units, draws)?
+            }
         };
         let length = u32::try_from(made_up.len()).map_err(local)?;
         let payload = disk.put(made_up)?;
@@ -194,13 +198,16 @@ impl Backend for Real {
         }
         let run = &self.runs.get(&inputs.model).ok_or(Failure::Unavailable)?.data;
         let wrong = bytes(disk.blobs, claimed)?;
-        let report = if inputs.is_sketch {
-            let base = bytes(disk.blobs, inputs.base)?;
-            let base = run.checkpoint(base.as_ref()).map_err(failure)?;
-            let secret = keccak(&[b"secret", &disk.node.to_be_bytes(), &claimed.0]);
-            run.audit_capture(&self.engine, &base, inputs.units, wrong.as_ref(), &secret)
-        } else {
-            run.compare(wrong.as_ref(), bytes(disk.blobs, own.payload)?.as_ref())
+        let report = match inputs.task {
+            ShardTask::Train => {
+                run.compare(wrong.as_ref(), bytes(disk.blobs, own.payload)?.as_ref())
+            }
+            ShardTask::Sketch => {
+                let base = bytes(disk.blobs, inputs.base)?;
+                let base = run.checkpoint(base.as_ref()).map_err(failure)?;
+                let secret = keccak(&[b"secret", &disk.node.to_be_bytes(), &claimed.0]);
+                run.audit_capture(&self.engine, &base, inputs.units, wrong.as_ref(), &secret)
+            }
         };
         report.map_err(failure)
     }

@@ -9,6 +9,7 @@ use protocol::{
     codec::Wire as _,
     node::{Done, Failure, Job},
     record::{Body, Kind, ShardBody, VerifiedRecord},
+    training::ShardTask,
 };
 
 use super::{
@@ -176,8 +177,8 @@ impl Simulation {
     }
 
     /// The same for a shard or its replay.
-    fn train(&mut self, index: usize, fetched: u64, is_sketch: bool) -> u64 {
-        let reference = self.cost(is_sketch);
+    fn train(&mut self, index: usize, fetched: u64, task: ShardTask) -> u64 {
+        let reference = self.cost(task);
         *self.workshop.trained.entry(number(index)).or_default() +=
             self.device_time(index, reference);
         self.occupy(index, fetched, reference)
@@ -196,14 +197,14 @@ impl Simulation {
     pub(super) fn work(&mut self, index: usize, job: Job) -> Answer {
         let done = match job {
             Job::Prepare { model } => self.prepare(index, model),
-            Job::Compute { model, round, slot, base, units, seed, is_sketch } => {
+            Job::Compute { model, round, slot, base, units, seed, task } => {
                 let units = &units;
-                self.compute(index, &Inputs { model, round, slot, base, units, seed, is_sketch })
+                self.compute(index, &Inputs { model, round, slot, base, units, seed, task })
             }
-            Job::Replay { shard, units, seed, is_sketch, .. } => {
+            Job::Replay { shard, units, seed, task, .. } => {
                 let ShardBody { model, round, slot, base, .. } = shard;
                 let units = &units;
-                let inputs = Inputs { model, round, slot, base, units, seed, is_sketch };
+                let inputs = Inputs { model, round, slot, base, units, seed, task };
                 self.repeat(index, &inputs, &shard)
             }
             Job::Aggregate { model, base, payloads, expected, .. } => {
@@ -251,14 +252,18 @@ impl Simulation {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time of at most a day")]
-    fn cost(&self, is_sketch: bool) -> f64 {
+    fn cost(&self, task: ShardTask) -> f64 {
         let training = &self.scenario.training;
-        training.shard.0 as f64 * if is_sketch { training.sketch } else { 1.0 }
+        let part = match task {
+            ShardTask::Train => 1.0,
+            ShardTask::Sketch => training.sketch,
+        };
+        training.shard.0 as f64 * part
     }
 
     fn compute(&mut self, index: usize, inputs: &Inputs<'_>) -> Option<Answer> {
         let fetched = self.base(index, &inputs.base)?;
-        let taken = self.train(index, fetched, inputs.is_sketch);
+        let taken = self.train(index, fetched, inputs.task);
         let (backend, disk) = self.bench(index);
         let made = match backend.compute(disk, inputs) {
             Ok(made) => made,
@@ -272,7 +277,7 @@ impl Simulation {
     fn repeat(&mut self, index: usize, inputs: &Inputs<'_>, shard: &ShardBody) -> Option<Answer> {
         let claimed = self.transfer(index, &shard.payload, shard.length.into())?;
         let fetched = self.base(index, &inputs.base)?.max(claimed);
-        let taken = self.train(index, fetched, inputs.is_sketch);
+        let taken = self.train(index, fetched, inputs.task);
         let (backend, disk) = self.bench(index);
         let report = backend.replay(disk, inputs, shard.payload);
         let done = report.map_or_else(Done::Failed, Done::Replayed);
@@ -310,11 +315,11 @@ impl Simulation {
 
 /// The inputs of a shard that a job asks for.
 fn inputs(job: &Job) -> Option<Inputs<'_>> {
-    let Job::Compute { model, round, slot, base, units, seed, is_sketch } = job else {
+    let Job::Compute { model, round, slot, base, units, seed, task } = job else {
         return None;
     };
     let (model, round, slot, base) = (*model, *round, *slot, *base);
-    Some(Inputs { model, round, slot, base, units, seed: *seed, is_sketch: *is_sketch })
+    Some(Inputs { model, round, slot, base, units, seed: *seed, task: *task })
 }
 
 impl World<'_> {

@@ -21,7 +21,7 @@ use crate::{
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
     node::anchored_alone,
     record::{Body, VerifiedRecord},
-    training::leaders,
+    training::{ShardTask, leaders},
 };
 
 /// Most rounds that a run goes back.
@@ -94,7 +94,8 @@ impl Run {
         known.len() == listed.len()
             && slots.len() == listed.len()
             && listed.len() >= self.least_shards(chain)
-            && (!self.is_sketch(open.round) || listed.len() == self.members.len())
+            && (self.config.task(open.round) == ShardTask::Train
+                || listed.len() == self.members.len())
             && known.iter().all(|seen| seen.has_pass())
     }
 

@@ -13,7 +13,7 @@ use crate::{
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
     node::{Done, anchor_root},
     record::{Body, Kind, Verdict, VerifiedRecord},
-    training::{leaders, shard_auditors},
+    training::{ShardTask, leaders, shard_auditors},
 };
 
 /// Most rounds ahead of the open one whose records are kept, so that a node that joins late or
@@ -156,7 +156,10 @@ impl Run {
 
     fn keep_shard(&mut self, current: Round, round: Round, record: &Arc<VerifiedRecord>) {
         let account = record.record().account;
-        let limit = if self.is_sketch(round) { self.members.len() } else { 0 };
+        let limit = match self.config.task(round) {
+            ShardTask::Train => 0,
+            ShardTask::Sketch => self.members.len(),
+        };
         let Some(state) = self.round_mut(current, round) else { return };
         let by_same = state.shards.iter().filter(|s| s.record.record().account == account);
         let is_known = state.shards.iter().any(|s| s.record.id() == record.id());
@@ -323,10 +326,11 @@ impl Run {
         let passed = self.passed(open).len();
         let failed =
             self.on_branch(open).filter(|seen| seen.verdict() == Some(Verdict::Fail)).count();
+        let trains = self.config.task(open.round) == ShardTask::Train;
         let is_complete = passed == self.members.len()
-            || (!self.is_sketch(open.round) && passed.saturating_add(failed) >= self.members.len());
+            || (trains && passed.saturating_add(failed) >= self.members.len());
         let waited = now.saturating_sub(open.since.0);
-        let is_late = !self.is_sketch(open.round) && waited >= limits.round_blocks;
+        let is_late = trains && waited >= limits.round_blocks;
         if passed < self.least_shards(chain) || !(is_complete || is_late) {
             return false;
         }

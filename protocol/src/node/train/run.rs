@@ -8,7 +8,7 @@ use crate::{
     codec::Wire as _,
     ids::{BlockNumber, Digest, Hash, Round},
     node::Waiting,
-    training::{self, RunConfig},
+    training::{self, RunConfig, ShardTask},
 };
 
 impl Run {
@@ -62,11 +62,15 @@ impl Run {
     }
 
     pub(super) fn units_of(&self, seed: &Digest, round: Round, slot: u32) -> Vec<u32> {
-        if self.is_sketch(round) {
-            let slots = u32::try_from(self.members.len()).unwrap_or(1);
-            return training::sketch_units(slot, slots, self.units).collect();
+        match self.config.task(round) {
+            ShardTask::Train => {
+                training::training_units(seed, slot, self.config.units_per_shard, self.units)
+            }
+            ShardTask::Sketch => {
+                let slots = u32::try_from(self.members.len()).unwrap_or(1);
+                training::sketch_units(slot, slots, self.units).collect()
+            }
         }
-        training::training_units(seed, slot, self.config.units_per_shard, self.units)
     }
 
     pub(super) fn open_mut(&mut self) -> Option<&mut Open> {

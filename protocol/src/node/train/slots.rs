@@ -4,10 +4,7 @@ use alloc::collections::BTreeMap;
 
 use super::{Open, Run, round::Seen};
 use crate::{
-    chain::ChainView,
-    ids::{AccountId, Round},
-    node::anchored_alone,
-    record::Verdict,
+    chain::ChainView, ids::AccountId, node::anchored_alone, record::Verdict, training::ShardTask,
 };
 
 /// What became of the shards of one slot.
@@ -23,10 +20,6 @@ impl Run {
         u32::try_from(index).ok()
     }
 
-    pub(super) fn is_sketch(&self, round: Round) -> bool {
-        round.0 >= self.config.rounds
-    }
-
     /// The slot for a member to work on. Training slots are the members' own. A sketch slot passes on
     /// to the next member with every shard of it that failed and with every deadline, until one
     /// passes; the member does its own first.
@@ -38,7 +31,7 @@ impl Run {
         now: u64,
     ) -> Option<u32> {
         let own = self.slot_of(account)?;
-        if !self.is_sketch(open.round) {
+        if self.config.task(open.round) == ShardTask::Train {
             return Some(own);
         }
         let count = u32::try_from(self.members.len()).ok()?;
@@ -83,7 +76,7 @@ impl Run {
         slot: u32,
     ) -> bool {
         let Some(own) = self.slot_of(account) else { return false };
-        if !self.is_sketch(open.round) {
+        if self.config.task(open.round) == ShardTask::Train {
             return own == slot;
         }
         let Ok(count) = u32::try_from(self.members.len()) else { return false };
@@ -99,7 +92,9 @@ impl Run {
         let Some(slot) = seen.slot() else { return false };
         let is_slot = usize::try_from(slot).is_ok_and(|slot| slot < self.members.len());
         let worker = seen.record.record().account;
-        !(self.is_sketch(open.round) && is_slot) || self.is_own_work(chain, open, worker, slot)
+        self.config.task(open.round) == ShardTask::Train
+            || !is_slot
+            || self.is_own_work(chain, open, worker, slot)
     }
 }
 
