@@ -8,6 +8,7 @@
 mod read;
 
 use bytes::Bytes;
+use protocol::BlobRef;
 use protocol::limits::{MAX_PACKS_PER_CONTRIBUTION, MAX_UNITS_PER_CONTRIBUTION};
 use protocol::manifest::{self, Manifest, cut_units};
 use protocol::params::Params;
@@ -86,7 +87,8 @@ pub fn pack(documents: &[Document], params: &Params) -> Result<Packed, IngestErr
             hash: storage::hash_of(text.as_bytes()),
         })
         .collect();
-    let listed = packs.iter().map(|pack| (pack.hash, pack.bytes.len() as u64)).collect();
+    let listed =
+        packs.iter().map(|pack| BlobRef::new(pack.hash, pack.bytes.len() as u64)).collect();
     let manifest = Manifest { documents, packs: listed, units };
     Ok(Packed { manifest, packs: packs.into_iter().map(|pack| pack.bytes).collect() })
 }
@@ -132,8 +134,8 @@ mod tests {
         assert_eq!(total, joined.len() as u64);
         let units = u32::try_from(manifest.units.len()).unwrap();
         assert_eq!(manifest.check(&manifest.packs, units), Ok(()));
-        for (pack, (hash, length)) in packed.packs.iter().zip(&manifest.packs) {
-            assert_eq!((storage::hash_of(pack), pack.len() as u64), (*hash, *length));
+        for (pack, listed) in packed.packs.iter().zip(&manifest.packs) {
+            assert_eq!(BlobRef::new(storage::hash_of(pack), pack.len() as u64), *listed);
             assert!(*length <= params.holding.max_pack);
         }
     }

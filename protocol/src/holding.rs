@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 
 use crate::{
+    blob::BlobRef,
     codec::{DecodeError, Reader, Wire, encode_list},
     hash::{keccak, leading_u64},
     ids::{AccountId, Digest, Epoch, Hash},
@@ -62,31 +63,31 @@ pub struct Cell {
 /// The packs that a node is committed to, in order, and their cells.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    packs: Vec<(Hash, u64)>,
+    packs: Vec<BlobRef>,
     cell_bytes: u64,
 }
 
 impl Inventory {
     /// The inventory of some packs; sorts them.
-    pub fn new(mut packs: Vec<(Hash, u64)>, cell_bytes: u64) -> Self {
+    pub fn new(mut packs: Vec<BlobRef>, cell_bytes: u64) -> Self {
         packs.sort_unstable();
         Self { packs, cell_bytes: cell_bytes.max(CHUNK_BYTES) }
     }
 
     /// What an account owes by assignment, without the packs it declared absent.
-    pub fn owed(assigned: &[(Hash, u64)], absent: &[Hash], cell_bytes: u64) -> Self {
-        let present = assigned.iter().filter(|(hash, _)| !absent.contains(hash)).copied();
+    pub fn owed(assigned: &[BlobRef], absent: &[Hash], cell_bytes: u64) -> Self {
+        let present = assigned.iter().filter(|pack| !absent.contains(&pack.hash)).copied();
         Self::new(present.collect(), cell_bytes)
     }
 
     /// The packs, sorted by hash.
-    pub fn packs(&self) -> &[(Hash, u64)] {
+    pub fn packs(&self) -> &[BlobRef] {
         &self.packs
     }
 
     /// Bytes of all packs.
     pub fn bytes(&self) -> u64 {
-        self.packs.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length))
+        BlobRef::total(&self.packs)
     }
 
     fn cells_of(&self, length: u64) -> u64 {
@@ -95,7 +96,8 @@ impl Inventory {
 
     /// Number of cells.
     pub fn cells(&self) -> u32 {
-        let sum = self.packs.iter().fold(0u64, |sum, (_, l)| sum.saturating_add(self.cells_of(*l)));
+        let cells = self.packs.iter().map(|pack| self.cells_of(pack.length));
+        let sum = cells.fold(0, u64::saturating_add);
         u32::try_from(sum).unwrap_or(u32::MAX)
     }
 
@@ -104,7 +106,7 @@ impl Inventory {
         let leaves: Vec<_> = self
             .packs
             .iter()
-            .map(|(hash, length)| ((*hash, *length).to_bytes(), self.cells_of(*length).into()))
+            .map(|pack| (pack.to_bytes(), self.cells_of(pack.length).into()))
             .collect();
         SumTree::new(&leaves)
     }
@@ -113,13 +115,13 @@ impl Inventory {
     pub fn chosen(&self, key: &RowKey) -> Vec<Cell> {
         let mut cells = Vec::new();
         let mut number = 0u32;
-        for (pack, length) in &self.packs {
-            for within in 0..self.cells_of(*length) {
+        for &BlobRef { hash: pack, length } in &self.packs {
+            for within in 0..self.cells_of(length) {
                 let start = within.saturating_mul(self.cell_bytes);
                 let size = length.saturating_sub(start).min(self.cell_bytes);
                 let first = start.checked_div(CHUNK_BYTES).unwrap_or(0);
                 let chunk = first.saturating_add(key.chosen_chunk(number, slice::chunks(size)));
-                cells.push(Cell { number, pack: *pack, pack_length: *length, chunk });
+                cells.push(Cell { number, pack, pack_length: length, chunk });
                 number = number.saturating_add(1);
             }
         }
@@ -241,7 +243,7 @@ pub struct Claim<'a> {
     /// Its commitment.
     pub commit: &'a StorageCommitBody,
     /// The packs assigned to it in this epoch.
-    pub assigned: &'a [(Hash, u64)],
+    pub assigned: &'a [BlobRef],
     /// The first seed of the epoch.
     pub s1: Digest,
     /// The second.
@@ -317,7 +319,7 @@ mod tests {
 
     struct Holder {
         packs: BTreeMap<Hash, Vec<u8>>,
-        assigned: Vec<(Hash, u64)>,
+        assigned: Vec<BlobRef>,
     }
 
     #[test]
@@ -340,7 +342,7 @@ mod tests {
         for (index, length) in [10_000usize, 4096, 700, 20_001].into_iter().enumerate() {
             let bytes: Vec<u8> = (0..length).map(|i| (i * 7 + index) as u8).collect();
             let hash = crate::hash::blake3(&bytes);
-            assigned.push((hash, length as u64));
+            assigned.push(BlobRef::new(hash, length as u64));
             packs.insert(hash, bytes);
         }
         Holder { packs, assigned }
@@ -392,7 +394,7 @@ mod tests {
         assert_eq!(commit.cells, 3 + 1 + 1 + 5);
         assert_eq!(judge(&holder, &commit, &openings), Ok(()));
         assert_eq!(Openings::from_bytes(&openings.to_bytes()), Ok(openings));
-        let absent = vec![holder.assigned[3].0];
+        let absent = vec![holder.assigned[3].hash];
         let (commit, openings) = prove(&holder, absent, |_| false);
         assert_eq!(commit.cells, 5);
         assert_eq!(judge(&holder, &commit, &openings), Ok(()));
@@ -414,7 +416,7 @@ mod tests {
         assert_eq!(judge(&holder, &commit, &wrong), Err(HoldingFault::WrongData(first)));
         // Leaving a pack out without declaring it.
         let mut short = commit.clone();
-        short.absent = vec![holder.assigned[0].0];
+        short.absent = vec![holder.assigned[0].hash];
         assert_eq!(judge(&holder, &short, &openings), Err(HoldingFault::Inventory));
         // Another account's proof is useless.
         let claim = Claim {

@@ -23,6 +23,7 @@ extern crate std;
 
 pub mod adapter;
 pub mod attribution;
+pub mod blob;
 pub mod chain;
 pub mod codec;
 pub mod eip712;
@@ -45,6 +46,7 @@ pub mod slice;
 pub mod sync;
 pub mod training;
 
+pub use blob::BlobRef;
 pub use ids::{
     AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     Round, Timestamp,

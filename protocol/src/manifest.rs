@@ -3,6 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::{
+    blob::BlobRef,
     codec::{DecodeError, Reader, Wire, encode_bytes, encode_list},
     ids::Hash,
     limits::{MAX_PACKS_PER_CONTRIBUTION, MAX_UNITS_PER_CONTRIBUTION},
@@ -40,8 +41,8 @@ pub struct Unit {
 pub struct Manifest {
     /// The documents, in the order in which they were packed.
     pub documents: Vec<Document>,
-    /// The packs, with their lengths in bytes.
-    pub packs: Vec<(Hash, u64)>,
+    /// The packs, in the order in which units name them.
+    pub packs: Vec<BlobRef>,
     /// The units, in order.
     pub units: Vec<Unit>,
 }
@@ -65,7 +66,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError`] naming the contradiction.
-    pub fn check(&self, packs: &[(Hash, u64)], units: u32) -> Result<(), ManifestError> {
+    pub fn check(&self, packs: &[BlobRef], units: u32) -> Result<(), ManifestError> {
         if self.packs != packs {
             return Err(ManifestError::Packs);
         }
@@ -75,7 +76,7 @@ impl Manifest {
         for (index, unit) in self.units.iter().enumerate() {
             let pack = usize::try_from(unit.pack).ok().and_then(|i| self.packs.get(i));
             let end = u64::from(unit.offset).saturating_add(u64::from(unit.length));
-            if pack.is_none_or(|(_, length)| end > *length) {
+            if pack.is_none_or(|pack| end > pack.length) {
                 return Err(ManifestError::OutOfPack(index));
             }
         }
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_manifest_that_contradicts_the_chain_is_refused() {
-        let packs = vec![(Hash([1; 32]), 10)];
+        let packs = vec![BlobRef::new(Hash([1; 32]), 10)];
         let unit = Unit { pack: 0, offset: 5, length: 5 };
         let good = Manifest { documents: vec![], packs: packs.clone(), units: vec![unit] };
         assert_eq!(good.check(&packs, 1), Ok(()));

@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::{
+    blob::BlobRef,
     codec::{DecodeError, Reader, Wire, encode_list},
     ids::{AccountId, Digest, Epoch, Hash},
     limits::MAX_RECORDS_PER_ANSWER,
@@ -41,8 +42,8 @@ impl Topic {
 #[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gossip {
-    /// The author has these blobs (address, length).
-    Have(Vec<(Hash, u64)>),
+    /// The author has these blobs.
+    Have(Vec<BlobRef>),
     /// A record, by whomever it was made.
     Record(SignedRecord),
 }
@@ -79,8 +80,8 @@ pub enum Answer {
     Has {
         /// The account of the answering node; zero when it has none.
         account: AccountId,
-        /// The blobs that it has, with their lengths.
-        blobs: Vec<(Hash, u64)>,
+        /// The blobs that it has.
+        blobs: Vec<BlobRef>,
     },
     /// To [`Request::Sums`]: one for each part, in order.
     Sums(Vec<Sum>),

@@ -20,7 +20,11 @@ mod serve;
 mod settling;
 mod train;
 
-use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
 
 pub use audit::judge_storage;
 pub use enrol::{Enrol, Enrolment};
@@ -31,8 +35,9 @@ pub use serve::{price, shares_are_whole};
 pub use train::{Progress, closing_root};
 
 use crate::{
+    blob::BlobRef,
     chain::{ChainView, Transaction},
-    ids::{AccountId, BlockNumber, Digest, Epoch, Hash, NodeId},
+    ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
     merkle,
     record::{Body, Kind, Record, VerifiedRecord},
 };
@@ -61,7 +66,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     epoch: Option<Epoch>,
     /// Assigned packs that could not be had yet, and when they are asked for again.
-    wanted: BTreeMap<Hash, u64>,
+    wanted: BTreeSet<BlobRef>,
     retry_at: u64,
     proving: prove::Proving,
     auditing: audit::Auditing,
@@ -73,7 +78,7 @@ pub struct Node {
 /// Which part waits for the answer to a job.
 #[derive(Debug, Clone)]
 enum Pending {
-    Fetch(Hash, u64),
+    Fetch(BlobRef),
     Claim(Epoch),
     Commit(Epoch),
     Open(Epoch),
@@ -95,7 +100,7 @@ impl Node {
             pending: BTreeMap::new(),
             outputs: VecDeque::new(),
             epoch: None,
-            wanted: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             retry_at: 0,
             proving: prove::Proving::new(),
             auditing: audit::Auditing::new(),
@@ -201,7 +206,7 @@ impl Node {
 
     fn on_done(&mut self, chain: &ChainView, pending: Pending, done: Done) {
         match pending {
-            Pending::Fetch(blob, length) => self.on_fetched(blob, length, &done),
+            Pending::Fetch(blob) => self.on_fetched(blob, &done),
             Pending::Claim(epoch) => self.on_claimed(epoch, &done),
             Pending::Commit(epoch) => self.on_committed(epoch, done),
             Pending::Open(epoch) => self.on_opened(epoch, done),
@@ -220,20 +225,20 @@ impl Node {
     fn replicate(&mut self, chain: &ChainView, epoch: Epoch) {
         self.wanted.clear();
         let placement = chain.placement(epoch);
-        for (blob, length) in placement.packs_of(self.account) {
-            self.fetch(*blob, *length);
+        for pack in placement.packs_of(self.account) {
+            self.fetch(*pack);
         }
     }
 
-    fn fetch(&mut self, blob: Hash, length: u64) {
-        self.start(Pending::Fetch(blob, length), Job::Fetch { blob, length });
+    fn fetch(&mut self, blob: BlobRef) {
+        self.start(Pending::Fetch(blob), Job::Fetch(blob));
     }
 
     /// A pack that could not be had is asked for again; what is missing when the next epoch begins
     /// is declared absent by the proof.
-    fn on_fetched(&mut self, blob: Hash, length: u64, done: &Done) {
+    fn on_fetched(&mut self, blob: BlobRef, done: &Done) {
         if *done != Done::Fetched {
-            self.wanted.insert(blob, length);
+            self.wanted.insert(blob);
         }
     }
 
@@ -243,8 +248,8 @@ impl Node {
             return;
         }
         self.retry_at = now.saturating_add(FETCH_RETRY_BLOCKS);
-        for (blob, length) in core::mem::take(&mut self.wanted) {
-            self.fetch(blob, length);
+        for blob in core::mem::take(&mut self.wanted) {
+            self.fetch(blob);
         }
     }
 

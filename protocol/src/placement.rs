@@ -7,6 +7,7 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use crate::{
+    blob::BlobRef,
     hash::{keccak, leading_u64},
     ids::{AccountId, Amount, Digest, Hash},
     math::neg_log2,
@@ -37,7 +38,7 @@ pub struct NodeSeed {
 /// Who holds what during one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
-    by_account: BTreeMap<AccountId, Vec<(Hash, u64)>>,
+    by_account: BTreeMap<AccountId, Vec<BlobRef>>,
     replicas: u64,
     bytes: u128,
 }
@@ -56,7 +57,7 @@ impl Placement {
 
     fn assign(&mut self, pack: &PackSeed, holders: &[(u128, AccountId)]) {
         for (_, account) in holders {
-            self.by_account.entry(*account).or_default().push((pack.hash, pack.length));
+            self.by_account.entry(*account).or_default().push(BlobRef::new(pack.hash, pack.length));
             self.replicas = self.replicas.saturating_add(1);
             self.bytes = self.bytes.saturating_add(u128::from(pack.length));
         }
@@ -70,12 +71,12 @@ impl Placement {
     }
 
     /// The packs of an account with their lengths, sorted by hash.
-    pub fn packs_of(&self, account: AccountId) -> &[(Hash, u64)] {
+    pub fn packs_of(&self, account: AccountId) -> &[BlobRef] {
         self.by_account.get(&account).map_or(&[], Vec::as_slice)
     }
 
     /// Every account that holds something.
-    pub fn holders(&self) -> impl Iterator<Item = (AccountId, &[(Hash, u64)])> {
+    pub fn holders(&self) -> impl Iterator<Item = (AccountId, &[BlobRef])> {
         self.by_account.iter().map(|(account, packs)| (*account, packs.as_slice()))
     }
 
@@ -310,8 +311,8 @@ mod tests {
         let mut copies = BTreeMap::<Hash, u32>::new();
         for (_, held) in placement.holders() {
             assert!(held.windows(2).all(|w| w[0] < w[1]));
-            for (pack, _) in held {
-                *copies.entry(*pack).or_default() += 1;
+            for pack in held {
+                *copies.entry(pack.hash).or_default() += 1;
             }
         }
         assert!(copies.len() == 50 && copies.values().all(|n| *n == 3));

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p openledger-simnet --example own_adversary`
 
+use protocol::BlobRef;
 use protocol::node::{Done, Job};
 use simnet::{
     Answer, Parts, Scenario, Simulation, World,
@@ -18,7 +19,7 @@ struct Thrifty {
 impl Adversary for Thrifty {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         match job {
-            Job::Fetch { blob, .. } => {
+            Job::Fetch(BlobRef { hash: blob, .. }) => {
                 let word = u64::from_be_bytes(*blob.0.first_chunk()?);
                 let is_kept =
                     world.draws().share(Purpose::Adversary, node as u64, word) < self.keeps;

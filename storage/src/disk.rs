@@ -23,7 +23,7 @@ use iroh_blobs::api::blobs::BlobStatus;
 use iroh_blobs::api::{ExportBaoError, RequestError, Store as IrohStore};
 use iroh_blobs::store::fs::FsStore;
 use iroh_blobs::store::fs::options::{Options, PathOptions};
-use protocol::ids::Hash;
+use protocol::{BlobRef, Hash};
 use tokio::sync::RwLock;
 
 use crate::blobs::{CHUNK_BYTES, checked_range, chunk_range, hash_of, slice};
@@ -106,11 +106,11 @@ impl FsBlobs {
 
     /// Addresses of all blobs, ascending.
     pub fn list(&self) -> Vec<Hash> {
-        self.ledger().stored().map(|(hash, _)| hash).collect()
+        self.ledger().stored().map(|blob| blob.hash).collect()
     }
 
     /// Addresses and lengths of all blobs, ascending: the inventory.
-    pub fn inventory(&self) -> Vec<(Hash, u64)> {
+    pub fn inventory(&self) -> Vec<BlobRef> {
         self.ledger().stored().collect()
     }
 
@@ -204,7 +204,7 @@ impl FsBlobs {
         {
             let mut ledger = self.ledger();
             ledger.remove(hash)?;
-            protected.extend(ledger.stored().map(|(hash, _)| theirs(hash)));
+            protected.extend(ledger.stored().map(|blob| theirs(blob.hash)));
             protected.extend(ledger.incoming().map(theirs));
         }
         protected.remove(&theirs(hash));
@@ -219,7 +219,7 @@ impl FsBlobs {
     /// It reads the whole disk: run it weekly.
     pub async fn scrub(&self) -> Result<ScrubReport, StoreError> {
         let mut report = ScrubReport::default();
-        for (hash, len) in self.inventory() {
+        for BlobRef { hash, length: len } in self.inventory() {
             match self.get(hash).await {
                 Ok(_) => {}
                 // It was deleted meanwhile.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::ids::Hash;
+use protocol::{BlobRef, Hash};
 
 use crate::error::StoreError;
 
@@ -74,8 +74,8 @@ impl Ledger {
     }
 
     /// All stored blobs, ascending.
-    pub fn stored(&self) -> impl Iterator<Item = (Hash, u64)> + '_ {
-        self.stored.iter().map(|(hash, len)| (*hash, *len))
+    pub fn stored(&self) -> impl Iterator<Item = BlobRef> + '_ {
+        self.stored.iter().map(|(hash, len)| BlobRef::new(*hash, *len))
     }
 
     /// All blobs that are being written, ascending.

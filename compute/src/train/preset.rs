@@ -1,6 +1,6 @@
 //! Training runs whose numbers were measured.
 
-use protocol::Hash;
+use protocol::BlobRef;
 use protocol::training::RunConfig;
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +58,12 @@ impl TrainingPreset {
     }
 
     /// The order of a run with this preset's numbers, the model `nano`, and shards of some steps.
-    pub fn order(&self, (tokenizer, length): (Hash, u32), seed: u64, steps: u32) -> RunConfig {
+    pub fn order(&self, tokenizer: BlobRef, seed: u64, steps: u32) -> RunConfig {
         let tokens = u64::from(steps) * u64::from(self.hyper.batch * self.hyper.context);
         RunConfig {
             preset: 0,
-            tokenizer,
-            tokenizer_length: length,
+            tokenizer: tokenizer.hash,
+            tokenizer_length: u32::try_from(tokenizer.length).unwrap_or(u32::MAX),
             seed,
             rounds: self.rounds,
             // A shard reads about as many tokens of data as it trains on.

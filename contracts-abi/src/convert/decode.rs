@@ -3,7 +3,9 @@
 use alloy::primitives::{Address, Log, U256};
 use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
-use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId};
+use protocol::{
+    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
+};
 
 use super::address;
 use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, UsageEscrow};
@@ -98,7 +100,12 @@ fn datanets(log: &Log) -> Result<Option<ChainEvent>, LogError> {
             datanet: DatanetId(e.datanet),
             account: AccountId(e.account),
             manifest: Hash(e.manifest.0),
-            packs: e.packs.iter().map(|pack| Hash(pack.0)).zip(e.lengths).collect(),
+            packs: e
+                .packs
+                .iter()
+                .zip(e.lengths)
+                .map(|(pack, length)| BlobRef::new(Hash(pack.0), length))
+                .collect(),
             units: e.units,
         })
     } else {

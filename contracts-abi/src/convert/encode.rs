@@ -158,8 +158,8 @@ fn contribute(contribution: &Contribution) -> DatanetRegistry::contributeCall {
         id: contribution.datanet.0,
         account: contribution.account.0,
         manifest: FixedBytes(contribution.manifest.0),
-        packs: contribution.packs.iter().map(|(hash, _)| FixedBytes(hash.0)).collect(),
-        lengths: contribution.packs.iter().map(|(_, length)| *length).collect(),
+        packs: contribution.packs.iter().map(|pack| FixedBytes(pack.hash.0)).collect(),
+        lengths: contribution.packs.iter().map(|pack| pack.length).collect(),
         units: contribution.units,
     }
 }
@@ -212,8 +212,8 @@ fn coordinator(tx: &Transaction, at: &Deployment) -> Call {
                 epoch: epoch.0,
                 account: account.0,
                 opening: Coordinator::CellOpening {
-                    pack: FixedBytes(pack.0.0),
-                    length: pack.1,
+                    pack: FixedBytes(pack.hash.0),
+                    length: pack.length,
                     packIndex: inventory.0,
                     packCount: inventory.1,
                     inventory: inventory.2.iter().map(sum_node).collect(),

@@ -3,7 +3,9 @@
 use contracts_abi::embedded::EmbeddedChain;
 use contracts_abi::{GenesisError, ProposalStatus, SUPPLY, embedded::EmbeddedError};
 use protocol::chain::{ChainEvent, Contribution, Settlement, Transaction};
-use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, NodeId, Timestamp};
+use protocol::{
+    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, EvmAddress, Hash, NodeId, Timestamp,
+};
 
 use crate::genesis::genesis;
 
@@ -59,7 +61,7 @@ fn transactions_become_the_events_that_say_the_same() {
         datanet: DatanetId(1),
         account,
         manifest: Hash([4; 32]),
-        packs: vec![(Hash([5; 32]), 60_000), (Hash([6; 32]), 7)],
+        packs: vec![BlobRef::new(Hash([5; 32]), 60_000), BlobRef::new(Hash([6; 32]), 7)],
         units: 12,
     };
     let datanet = Transaction::CreateDatanet {

@@ -263,7 +263,7 @@ fn datanet_info(chain: &ChainView, id: DatanetId) -> Option<DatanetInfo> {
         id: item.id,
         account: item.account,
         manifest: item.manifest,
-        packs: item.packs.clone(),
+        packs: item.packs.iter().map(|pack| (pack.hash, pack.length)).collect(),
         units: item.units,
         block: block.0,
     });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use protocol::holding::takes_pack;
 use protocol::node::Failure;
-use protocol::{Hash, NodeId};
+use protocol::{BlobRef, Hash, NodeId};
 use storage::Store;
 
 use super::health::Health;
@@ -56,9 +56,9 @@ impl Blobs {
     }
 
     /// Remembers that a peer says it has blobs. A hint: what it sends is verified.
-    pub(crate) fn learn(&self, holder: NodeId, blobs: &[(Hash, u64)]) {
+    pub(crate) fn learn(&self, holder: NodeId, blobs: &[BlobRef]) {
         let mut shared = self.lock();
-        for (hash, _) in blobs {
+        for BlobRef { hash, .. } in blobs {
             if shared.holders.len() >= MAX_KNOWN && !shared.holders.contains_key(hash) {
                 break;
             }
@@ -115,7 +115,8 @@ impl Blobs {
     }
 
     /// Has a pack that was assigned to this node, if it fits.
-    pub(crate) async fn take(&self, pack: Hash, length: u64) -> Result<(), Failure> {
+    pub(crate) async fn take(&self, pack: BlobRef) -> Result<(), Failure> {
+        let BlobRef { hash: pack, length } = pack;
         if !self.has(pack) && !self.fits(length) {
             tracing::debug!(%pack, length, "not taken: --max-disk");
             return Err(Failure::Local);
@@ -131,12 +132,13 @@ impl Blobs {
 
     /// What is not here for want of room: some of the packs that were assigned, and blobs that the
     /// node's work asked for lately.
-    pub(crate) fn no_room(&self, assigned: &[(Hash, u64)]) -> Vec<String> {
+    pub(crate) fn no_room(&self, assigned: &[BlobRef]) -> Vec<String> {
         let Some(limit) = self.store.blobs().quota().0 else { return Vec::new() };
         let used = ByteSize(self.store.blobs().used());
         let why = format!("{used} of {} are used; raise --max-disk", ByteSize(limit));
-        let refused = assigned.iter().filter(|(hash, len)| !self.has(*hash) && !self.fits(*len));
-        let (packs, bytes) = refused.fold((0, 0), |(n, sum), (_, len)| (n + 1, sum + len));
+        let is_refused = |pack: &&BlobRef| !self.has(pack.hash) && !self.fits(pack.length);
+        let refused = assigned.iter().filter(is_refused);
+        let (packs, bytes) = refused.fold((0, 0), |(n, sum), pack| (n + 1, sum + pack.length));
         let mut lines = Vec::new();
         if packs > 0 {
             let (all, bytes) = (assigned.len(), ByteSize(bytes));

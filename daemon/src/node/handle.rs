@@ -12,7 +12,7 @@ use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::node::{Failure, ServeRequest, price};
-use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, Hash, ModelId};
+use protocol::{AccountId, Amount, BlobRef, Digest, Epoch, EvmAddress, Hash, ModelId};
 use storage::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ impl NodeHandle {
         let join = self.inner.net.join_ticket().await?;
         let chain = &snapshot.chain;
         let inventory = self.inner.store.blobs().inventory();
-        let packs = inventory.iter().filter(|(hash, _)| chain.pack(hash).is_some()).count();
+        let packs = inventory.iter().filter(|blob| chain.pack(&blob.hash).is_some()).count();
         let account = snapshot.account;
         let earned = self.earned(chain, account).await;
         let claimed = chain.claimed(account);
@@ -165,7 +165,7 @@ impl NodeHandle {
         let units = u32::try_from(request.manifest.units.len())?;
         for pack in request.packs {
             let length = pack.len() as u64;
-            announced.push((self.put(pack).await?, length));
+            announced.push(BlobRef::new(self.put(pack).await?, length));
         }
         if announced != request.manifest.packs {
             bail!("the manifest lists other packs than were given");
@@ -173,7 +173,7 @@ impl NodeHandle {
         let manifest_length = manifest.len() as u64;
         let manifest = self.put(manifest).await?;
         let packs = announced.clone();
-        announced.push((manifest, manifest_length));
+        announced.push(BlobRef::new(manifest, manifest_length));
         self.command(Command::Announce(announced)).await?;
         let contribution = Contribution {
             id: 0,
@@ -189,7 +189,7 @@ impl NodeHandle {
             manifest,
             packs: packs.len(),
             units: request.manifest.units.len(),
-            bytes: packs.iter().map(|(_, length)| length).sum(),
+            bytes: BlobRef::total(&packs),
             block: report.block,
         })
     }
@@ -228,11 +228,11 @@ impl NodeHandle {
             Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)
         });
         let bytes = tokenizer.await??.to_bytes().to_vec();
-        let length = u32::try_from(bytes.len())?;
-        let hash = self.put(bytes).await?;
-        self.command(Command::Announce(vec![(hash, length.into())])).await?;
+        let length = bytes.len() as u64;
+        let tokenizer = BlobRef::new(self.put(bytes).await?, length);
+        self.command(Command::Announce(vec![tokenizer])).await?;
         let steps = request.steps.unwrap_or(preset.hyper.steps);
-        let mut config = preset.order((hash, length), request.seed, steps);
+        let mut config = preset.order(tokenizer, request.seed, steps);
         config.rounds = request.rounds.unwrap_or(config.rounds);
         let model = Model {
             id: ModelId(0),

@@ -10,7 +10,7 @@ use protocol::limits::MAX_OPENINGS_BYTES;
 use protocol::node::{Done, Failure, judge_storage};
 use protocol::record::{Body, StorageCommitBody, VerifiedRecord};
 use protocol::slice::{self, Slice};
-use protocol::{AccountId, Digest, Hash};
+use protocol::{AccountId, BlobRef, Digest, Hash};
 
 use super::blobs::Blobs;
 use super::pool::Pool;
@@ -28,16 +28,11 @@ pub(crate) struct Prover {
 impl Prover {
     /// Reads the chosen chunk of every cell. Packs that are missing or cannot be read are declared
     /// absent: unpaid, and no fault.
-    pub(crate) async fn commit(
-        &self,
-        account: AccountId,
-        packs: &[(Hash, u64)],
-        s1: Digest,
-    ) -> Done {
+    pub(crate) async fn commit(&self, account: AccountId, packs: &[BlobRef], s1: Digest) -> Done {
         self.delete_one(packs).await;
         let key = RowKey::new(&s1, account);
         let mut absent: Vec<Hash> =
-            packs.iter().map(|(hash, _)| *hash).filter(|hash| !self.claims(*hash)).collect();
+            packs.iter().map(|pack| pack.hash).filter(|hash| !self.claims(*hash)).collect();
         loop {
             let inventory = Inventory::owed(packs, &absent, self.cell_bytes);
             match self.rows(&inventory, &key).await {
@@ -48,8 +43,8 @@ impl Prover {
     }
 
     /// Fault injection: deletes a pack that is then claimed all the same.
-    async fn delete_one(&self, packs: &[(Hash, u64)]) {
-        if let Some((pack, _)) = packs.first().filter(|_| self.claims_deleted) {
+    async fn delete_one(&self, packs: &[BlobRef]) {
+        if let Some(BlobRef { hash: pack, .. }) = packs.first().filter(|_| self.claims_deleted) {
             let deleted = self.blobs.store().blobs().delete(*pack).await;
             tracing::warn!(%pack, ?deleted, "fault injection: a claimed pack is deleted");
         }
@@ -91,7 +86,7 @@ impl Prover {
     pub(crate) async fn open(
         &self,
         account: AccountId,
-        packs: &[(Hash, u64)],
+        packs: &[BlobRef],
         commit: &StorageCommitBody,
         (s1, s2): (Digest, Digest),
     ) -> Done {
@@ -116,9 +111,9 @@ impl Prover {
             slices.remove(&cell.number).or_else(|| self.claims_deleted.then(made_up))
         });
         let bytes = openings.to_bytes();
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = bytes.len() as u64;
         match self.blobs.put(bytes).await {
-            Ok(hash) => Done::Opened(hash, length),
+            Ok(hash) => Done::Opened(BlobRef { hash, length }),
             Err(failure) => Done::Failed(failure),
         }
     }

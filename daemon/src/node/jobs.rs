@@ -10,7 +10,7 @@ use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::node::{Done, Failure, Job};
 use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
 use protocol::training::ShardTask;
-use protocol::{Digest, Hash, ModelId, NodeId};
+use protocol::{BlobRef, Digest, Hash, ModelId, NodeId};
 
 use super::attributor::Attributor;
 use super::bench::{BenchHandle, failed};
@@ -44,7 +44,7 @@ pub(crate) struct Workshop {
 struct Shared {
     runs: BTreeMap<ModelId, Arc<RunData>>,
     /// Sketch blobs by model, once its run is ready.
-    sketches: BTreeMap<ModelId, (Hash, Vec<(Hash, u32)>)>,
+    sketches: BTreeMap<ModelId, (Hash, Vec<BlobRef>)>,
     asked: BTreeMap<u64, Asked>,
     answers: BTreeMap<u64, InferReport>,
     shards_done: u64,
@@ -79,7 +79,7 @@ impl Workshop {
     }
 
     /// The run is ready to be served.
-    pub(crate) fn set_ready(&self, model: ModelId, checkpoint: Hash, sketches: Vec<(Hash, u32)>) {
+    pub(crate) fn set_ready(&self, model: ModelId, checkpoint: Hash, sketches: Vec<BlobRef>) {
         self.lock().sketches.insert(model, (checkpoint, sketches));
     }
 
@@ -98,9 +98,7 @@ impl Workshop {
     /// Does one job.
     pub(crate) async fn perform(&self, chain: Arc<ChainView>, job: Job) -> Done {
         let outcome = match job {
-            Job::Fetch { blob, length } => {
-                self.blobs.take(blob, length).await.map(|()| Done::Fetched)
-            }
+            Job::Fetch(blob) => self.blobs.take(blob).await.map(|()| Done::Fetched),
             Job::Commit { account, packs, s1 } => Ok(self.prover.commit(account, &packs, s1).await),
             Job::Open { account, packs, commit, s1, s2 } => {
                 Ok(self.prover.open(account, &packs, &commit, (s1, s2)).await)
@@ -222,7 +220,7 @@ impl Workshop {
         &self,
         model: ModelId,
         base: Hash,
-        payloads: &[(Hash, u32)],
+        payloads: &[BlobRef],
         from: &[NodeId],
         expected: Option<Hash>,
     ) -> Result<Done, Failure> {
@@ -232,8 +230,8 @@ impl Workshop {
         let run = self.run(model)?;
         let base = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, from).await?;
         let mut updates = Vec::with_capacity(payloads.len());
-        for (hash, length) in payloads {
-            updates.push(self.blobs.obtain(*hash, u64::from(*length), from).await?);
+        for BlobRef { hash, length } in payloads {
+            updates.push(self.blobs.obtain(*hash, *length, from).await?);
         }
         let next = tokio::task::spawn_blocking(move || run.aggregate(&base, &updates));
         let next = next.await.map_err(|_| Failure::Local)?.map_err(failed)?;
@@ -247,8 +245,8 @@ impl Workshop {
         let (checkpoint, parts) = ready.ok_or(Failure::Unavailable)?;
         let bytes = self.blobs.obtain(checkpoint, MAX_CHECKPOINT_BYTES, &[]).await?;
         let mut sketches = Vec::with_capacity(parts.len());
-        for (hash, length) in parts {
-            sketches.push(self.blobs.obtain(hash, u64::from(length), &[]).await?);
+        for BlobRef { hash, length } in parts {
+            sketches.push(self.blobs.obtain(hash, length, &[]).await?);
         }
         self.bench
             .run(move |bench| {

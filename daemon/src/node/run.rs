@@ -16,7 +16,7 @@ use protocol::node::{
     Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest,
 };
 use protocol::record::VerifiedRecord;
-use protocol::{AccountId, Digest, EvmAddress, Hash, NodeId};
+use protocol::{AccountId, BlobRef, Digest, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// What a consumer has promised so far.
     Promised(EvmAddress, oneshot::Sender<protocol::Amount>),
     /// The node has blobs that others may want.
-    Announce(Vec<(Hash, u64)>),
+    Announce(Vec<BlobRef>),
 }
 
 /// How a record came here; the log says so.
@@ -231,7 +231,7 @@ impl Loop {
     fn answer(&self, request: Request) -> Option<Answer> {
         let Request::Has(blobs) = request else { return self.workshop.pool.answer(&request) };
         let store = self.workshop.blobs.store().blobs();
-        let has = |hash: Hash| store.len(hash).map(|length| (hash, length));
+        let has = |hash: Hash| store.len(hash).map(|length| BlobRef { hash, length });
         let account = self.chain.account_of(&self.node_id).unwrap_or_default();
         Some(Answer::Has { account, blobs: blobs.into_iter().filter_map(has).collect() })
     }

@@ -10,7 +10,7 @@ use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::manifest::Manifest;
 use protocol::node::Failure;
 use protocol::training::RunConfig;
-use protocol::{DatanetId, ModelId};
+use protocol::{BlobRef, DatanetId, ModelId};
 
 use super::bench::failed;
 use super::blobs::Blobs;
@@ -48,8 +48,8 @@ pub(crate) async fn read_snapshot(
             Failure::Invalid
         })?;
         let mut packs = Vec::new();
-        for (pack, length) in &manifest.packs {
-            packs.push(blobs.obtain(*pack, *length, &[]).await?);
+        for BlobRef { hash, length } in &manifest.packs {
+            packs.push(blobs.obtain(*hash, *length, &[]).await?);
         }
         // Bounds were checked by `Manifest::check`.
         let units = run::texts(&manifest, &packs, contribution.account).ok_or(Failure::Invalid)?;

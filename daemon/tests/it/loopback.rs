@@ -16,7 +16,7 @@ use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
-use protocol::{AccountId, Amount, DatanetId, Digest, EvmAddress, ModelId, NodeId};
+use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 
 use super::cli_attribute::{Used, attribute_freely};
@@ -180,7 +180,7 @@ impl World {
                 length: text.len() as u64,
                 hash: hash(text.as_bytes()),
             }],
-            packs: packs.iter().map(|pack| (hash(pack), pack.len() as u64)).collect(),
+            packs: packs.iter().map(|pack| BlobRef::new(hash(pack), pack.len() as u64)).collect(),
             units: units.collect(),
         };
         let request = AddRequest { datanet, account, manifest, packs };

@@ -5,6 +5,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    blob::BlobRef,
     codec::Wire,
     eip712::word,
     hash::keccak,
@@ -40,8 +41,8 @@ pub struct Contribution {
     pub account: AccountId,
     /// The BLAKE3 hash of the manifest blob.
     pub manifest: Hash,
-    /// Every pack with its length in bytes.
-    pub packs: Vec<(Hash, u64)>,
+    /// The packs.
+    pub packs: Vec<BlobRef>,
     /// Number of units.
     pub units: u32,
 }
@@ -429,8 +430,8 @@ pub enum Transaction {
         epoch: Epoch,
         /// Whose cell.
         account: AccountId,
-        /// The pack that contains the cell, and its length.
-        pack: (Hash, u64),
+        /// The pack that contains the cell.
+        pack: BlobRef,
         /// The pack's place in the inventory: index, count, siblings.
         inventory: (u64, u64, Vec<SumNode>),
         /// The row's place under the rows root.

@@ -325,10 +325,10 @@ impl ChainView {
 
     fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {
         let admitted = self.schedule.epoch_of(block);
-        for (hash, length) in &contribution.packs {
+        for pack in &contribution.packs {
             // The earliest contribution owns a pack; a later copy brings nothing new.
-            self.packs.entry(*hash).or_insert(Pack {
-                length: *length,
+            self.packs.entry(pack.hash).or_insert(Pack {
+                length: pack.length,
                 contribution: contribution.id,
                 admitted,
             });

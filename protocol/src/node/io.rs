@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    blob::BlobRef,
     chain::{DatanetUse, Settlement, Transaction},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
     receipt::SignedReceipt,
@@ -58,19 +59,14 @@ pub enum Output {
 /// Slow work of disk, network, GPU or CPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
-    /// Have a blob in the store; answered at once when it is there.
-    Fetch {
-        /// Its address.
-        blob: Hash,
-        /// Its length in bytes; a longer one is refused.
-        length: u64,
-    },
+    /// Have a blob in the store; answered at once when it is there. A longer one is refused.
+    Fetch(BlobRef),
     /// Read the chosen chunk of every cell ([`crate::holding::Inventory::chosen`]) and commit.
     Commit {
         /// The account whose rows these are.
         account: AccountId,
         /// The assigned packs; those that are missing are declared absent.
-        packs: Vec<(Hash, u64)>,
+        packs: Vec<BlobRef>,
         /// The first seed of the epoch.
         s1: Digest,
     },
@@ -79,7 +75,7 @@ pub enum Job {
         /// The account whose rows these are.
         account: AccountId,
         /// The assigned packs.
-        packs: Vec<(Hash, u64)>,
+        packs: Vec<BlobRef>,
         /// What was committed to.
         commit: StorageCommitBody,
         /// The first seed of the epoch.
@@ -134,8 +130,8 @@ pub enum Job {
         model: ModelId,
         /// The checkpoint before.
         base: Hash,
-        /// Payloads (address, length) in canonical order.
-        payloads: Vec<(Hash, u32)>,
+        /// The payloads, in canonical order.
+        payloads: Vec<BlobRef>,
         /// Who has them.
         from: Vec<NodeId>,
         /// The result where it is already known: a stored checkpoint of this hash is the answer.
@@ -179,8 +175,8 @@ pub enum Done {
     Fetched,
     /// The commitment over what is there.
     Committed(StorageCommitBody),
-    /// The openings are stored: address and length.
-    Opened(Hash, u32),
+    /// The openings are stored as this blob.
+    Opened(BlobRef),
     /// A judgement.
     Judged(Verdict),
     /// The run can start from this checkpoint.
@@ -265,8 +261,8 @@ pub enum Event {
         model: ModelId,
         /// The final checkpoint.
         checkpoint: Hash,
-        /// The sketch blobs (address, length) by slot.
-        sketches: Vec<(Hash, u32)>,
+        /// The sketch blobs, by slot.
+        sketches: Vec<BlobRef>,
         /// Their root.
         sketch_root: Digest,
     },

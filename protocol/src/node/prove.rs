@@ -159,8 +159,10 @@ impl Node {
         if self.proving.epoch != epoch {
             return;
         }
-        if let Done::Opened(openings, length) = done {
-            let body = StorageProofBody { commit: commit.id(), openings, length };
+        if let Done::Opened(openings) = done
+            && let Ok(length) = u32::try_from(openings.length)
+        {
+            let body = StorageProofBody { commit: commit.id(), openings: openings.hash, length };
             let subject = holding::subject(epoch, self.account);
             self.sign(epoch, subject, Body::StorageProof(body));
         }

@@ -18,6 +18,7 @@ use super::{
     work_epoch,
 };
 use crate::{
+    blob::BlobRef,
     chain::{ChainView, Transaction},
     hash::keccak,
     ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
@@ -112,8 +113,8 @@ pub(super) enum Pending {
 
 /// The root of the sketches of a run, from its payloads by slot; it stands where training rounds
 /// have a checkpoint.
-pub fn closing_root(payloads: &[(Hash, u32)]) -> Digest {
-    let leaves: Vec<_> = payloads.iter().map(|(hash, _)| hash.0).collect();
+pub fn closing_root(payloads: &[BlobRef]) -> Digest {
+    let leaves: Vec<_> = payloads.iter().map(|payload| payload.hash.0).collect();
     merkle::root(&leaves)
 }
 
@@ -538,7 +539,7 @@ impl Node {
 }
 
 /// Payloads in the order in which they are aggregated: by slot.
-fn canonical_payloads(shards: &[Seen]) -> Vec<(Hash, u32)> {
+fn canonical_payloads(shards: &[Seen]) -> Vec<BlobRef> {
     let mut bodies: Vec<&ShardBody> = shards
         .iter()
         .filter_map(|seen| match &seen.record.record().body {
@@ -547,7 +548,7 @@ fn canonical_payloads(shards: &[Seen]) -> Vec<(Hash, u32)> {
         })
         .collect();
     bodies.sort_unstable_by_key(|body| body.slot);
-    bodies.iter().map(|body| (body.payload, body.length)).collect()
+    bodies.into_iter().map(ShardBody::payload_blob).collect()
 }
 
 fn retry_at(chain: &ChainView) -> u64 {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::Kind;
 use crate::{
+    blob::BlobRef,
     codec::{DecodeError, Reader, Wire, encode_list},
     ids::{AccountId, Digest, Hash, ModelId, Round},
     limits::{MAX_ABSENT_PACKS, MAX_SHARDS_PER_ROUND, MAX_SHARES},
@@ -145,6 +146,13 @@ body! {
         lambda: u32,
         /// Who is paid, in ppm of the contributors' share; sums to a million.
         shares: Vec<(AccountId, u32)> [max MAX_SHARES],
+    }
+}
+
+impl ShardBody {
+    /// The payload, as the blob to fetch.
+    pub fn payload_blob(&self) -> BlobRef {
+        BlobRef::new(self.payload, self.length.into())
     }
 }
 

@@ -11,6 +11,7 @@ use alloc::{
 
 use super::{Ledger, Source, Unpaid, fees::Redeemed};
 use crate::{
+    blob::BlobRef,
     codec::Wire as _,
     hash::blake3,
     holding,
@@ -57,7 +58,7 @@ impl Ledger<'_> {
     fn judge_holder(
         &mut self,
         holder: AccountId,
-        packs: &[(crate::Hash, u64)],
+        packs: &[BlobRef],
         auditors: &[AccountId],
     ) -> Shown {
         let subject = holding::subject(self.epoch, holder);

@@ -1,7 +1,7 @@
 //! Golden vectors: what is on the wire today must be on the wire tomorrow.
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
+    AccountId, Amount, BlobRef, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
     codec::Wire,
     eip712::{EvmKey, Signature},
     manifest::{Document, Manifest, Unit},
@@ -82,7 +82,7 @@ fn config() -> RunConfig {
 fn manifest() -> Manifest {
     Manifest {
         documents: vec![Document { name: "a.md".into(), length: 10, hash: Hash([0x44; 32]) }],
-        packs: vec![(Hash([0x22; 32]), 10)],
+        packs: vec![BlobRef::new(Hash([0x22; 32]), 10)],
         units: vec![Unit { pack: 0, offset: 1, length: 9 }],
     }
 }
@@ -115,7 +115,7 @@ fn attribution() -> AttributionBody {
 pub(crate) fn samples() -> Vec<Vec<u8>> {
     vec![
         Gossip::Record(record()).to_bytes(),
-        Gossip::Have(vec![(Hash([1; 32]), 2)]).to_bytes(),
+        Gossip::Have(vec![BlobRef::new(Hash([1; 32]), 2)]).to_bytes(),
         Request::Records { epoch: Epoch(1), part: Part::ALL, after: Digest([2; 32]) }.to_bytes(),
         Request::Sums { epoch: Epoch(1), part: Part::ALL }.to_bytes(),
         Answer::Sums(vec![Sum { count: 1, digest: [3; 16] }]).to_bytes(),
@@ -278,7 +278,7 @@ fn records_and_messages() {
         ],
     );
     golden(&Gossip::Record(record()), hex!["02", record_hex()]);
-    let have = Gossip::Have(vec![(Hash([0x22; 32]), 10)]);
+    let have = Gossip::Have(vec![BlobRef::new(Hash([0x22; 32]), 10)]);
     golden(&have, hex!["01", "00000001", fill("22", 32), "000000000000000a"]);
     let part = Part::ALL.parts().nth(10).unwrap();
     let request = Request::Records { epoch: Epoch(3), part, after: Digest([0x11; 32]) };
@@ -290,7 +290,8 @@ fn records_and_messages() {
     let has = Request::Has(vec![Hash([0x22; 32])]);
     golden(&has, hex!["02", "00000001", fill("22", 32)]);
     golden(&Answer::Records(vec![record()]), hex!["01", "00000001", record_hex()]);
-    let answer = Answer::Has { account: AccountId(4), blobs: vec![(Hash([0x22; 32]), 10)] };
+    let answer =
+        Answer::Has { account: AccountId(4), blobs: vec![BlobRef::new(Hash([0x22; 32]), 10)] };
     let blob = fill("22", 32) + "000000000000000a";
     golden(&answer, hex!["02", "0000000000000004", "00000001", blob]);
 }

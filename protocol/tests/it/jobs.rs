@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch, Hash, ModelId, Round,
+    AccountId, Amount, BlobRef, Digest, Epoch, Hash, ModelId, Round,
     chain::{Settlement, Transaction},
     codec::Wire,
     hash::blake3,
@@ -23,7 +23,7 @@ use crate::{
 impl Net {
     pub(crate) fn work(&mut self, index: usize, job: Job) -> Done {
         let done = match job {
-            Job::Fetch { blob, .. } => self.fetch(index, blob).map(|_| Done::Fetched),
+            Job::Fetch(blob) => self.fetch(index, blob.hash).map(|_| Done::Fetched),
             Job::Commit { account, packs, s1 } => Some(self.commit(index, account, &packs, s1)),
             Job::Open { account, packs, commit, s1, s2 } => {
                 Some(self.open(index, account, &packs, &commit, (s1, s2)))
@@ -71,10 +71,10 @@ impl Net {
         inventory.chosen(key).iter().map(|cell| row(&cell.pack, cell.chunk)).collect()
     }
 
-    fn commit(&self, index: usize, account: AccountId, packs: &[(Hash, u64)], s1: Digest) -> Done {
+    fn commit(&self, index: usize, account: AccountId, packs: &[BlobRef], s1: Digest) -> Done {
         let peer = &self.peers[index];
         let is_absent = |pack: &Hash| !peer.faults.claims_lost && !peer.blobs.contains_key(pack);
-        let absent: Vec<_> = packs.iter().map(|(p, _)| *p).filter(is_absent).collect();
+        let absent: Vec<_> = packs.iter().map(|pack| pack.hash).filter(is_absent).collect();
         let cell_bytes = self.chain.view.params().holding.cell_bytes;
         let inventory = Inventory::owed(packs, &absent, cell_bytes);
         let rows = self.rows(index, &inventory, &RowKey::new(&s1, account));
@@ -85,7 +85,7 @@ impl Net {
         &mut self,
         index: usize,
         account: AccountId,
-        packs: &[(Hash, u64)],
+        packs: &[BlobRef],
         commit: &StorageCommitBody,
         (s1, s2): (Digest, Digest),
     ) -> Done {
@@ -99,9 +99,9 @@ impl Net {
             slice::prove(blobs.get(&cell.pack)?, cell.chunk)
         });
         let bytes = openings.to_bytes();
-        let (hash, length) = (blake3(&bytes), bytes.len() as u32);
-        blobs.insert(hash, bytes);
-        Done::Opened(hash, length)
+        let stored = BlobRef::new(blake3(&bytes), bytes.len() as u64);
+        blobs.insert(stored.hash, bytes);
+        Done::Opened(stored)
     }
 
     fn audit_storage(&mut self, index: usize, proof: &VerifiedRecord) -> Option<Done> {
@@ -162,7 +162,7 @@ impl Net {
         &self,
         index: usize,
         base: Hash,
-        payloads: &[(Hash, u32)],
+        payloads: &[BlobRef],
         expected: Option<Hash>,
     ) -> Done {
         let leads = expected.is_none();
@@ -170,7 +170,7 @@ impl Net {
             return Done::Aggregated(blake3(b"wrong"));
         }
         let mut bytes = base.to_bytes();
-        payloads.iter().for_each(|(hash, _)| hash.encode(&mut bytes));
+        payloads.iter().for_each(|payload| payload.hash.encode(&mut bytes));
         Done::Aggregated(blake3(&bytes))
     }
 

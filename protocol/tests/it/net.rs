@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{
-    AccountId, Amount, DatanetId, Digest, Epoch, Hash, ModelId,
+    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
     chain::{Contribution, Model, Transaction},
     codec::Wire,
     hash::{blake3, keccak},
@@ -95,7 +95,7 @@ impl Net {
         for pack in 0..packs {
             let length = 20_000 + usize::from(pack);
             let bytes: Vec<u8> = (0..length).map(|i| (i * 31) as u8 ^ pack).collect();
-            listed.push((blake3(&bytes), length as u64));
+            listed.push(BlobRef::new(blake3(&bytes), length as u64));
             net.origin.insert(blake3(&bytes), bytes);
         }
         net.chain.waiting.push(Transaction::Contribute(Contribution {

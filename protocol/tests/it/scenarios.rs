@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch, Hash, ModelId,
+    AccountId, Amount, BlobRef, Digest, Epoch, Hash, ModelId,
     chain::{ModelPublication, Transaction},
     node::{Event, Input, Refusal, ServeRequest},
     receipt::Receipt,
@@ -98,7 +98,7 @@ fn who_claims_a_lost_pack_is_caught_and_the_others_earn_the_same() {
     let play = |is_lost: bool| {
         let mut net = Net::new(5, 6, 2);
         net.run_to(78);
-        let lost = net.chain.view.placement(Epoch(2)).packs_of(AccountId(2))[0].0;
+        let lost = net.chain.view.placement(Epoch(2)).packs_of(AccountId(2))[0].hash;
         if is_lost {
             let peer = net.peer(2);
             peer.faults.claims_lost = true;
@@ -128,16 +128,16 @@ fn who_declares_a_pack_absent_earns_less_without_fault() {
     net.run_to(78);
     let packs = net.chain.view.placement(Epoch(2)).packs_of(AccountId(2)).to_vec();
     let peer = net.peer(2);
-    peer.blobs.remove(&packs[0].0).unwrap();
-    peer.refused_blobs.insert(packs[0].0);
+    peer.blobs.remove(&packs[0].hash).unwrap();
+    peer.refused_blobs.insert(packs[0].hash);
     net.run_epochs(3);
     assert_eq!(net.outcome(2).settlement.storage_faults, 0);
     assert_eq!(net.outcome(2).settlement.replicas_proven, 17);
     assert!(reasons(&net, 2, 2).is_empty());
-    let all: u64 = packs.iter().map(|pack| pack.1).sum();
+    let all = BlobRef::total(&packs);
     let pot = BUDGET.0 * 4 / 10;
     let bytes = net.chain.view.placement(Epoch(2)).bytes();
-    let expected = pot * u128::from(all - packs[0].1) / bytes;
+    let expected = pot * u128::from(all - packs[0].length) / bytes;
     assert_eq!(earned(&net, 2, 2, Source::Storage), expected);
 }
 

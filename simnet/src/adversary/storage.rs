@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    AccountId, Digest, Hash,
+    AccountId, BlobRef, Digest, Hash,
     hash::keccak,
     holding::{self, Inventory, Openings, RowKey},
     node::{Done, Job},
@@ -26,7 +26,7 @@ impl Adversary for Lazy {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         Some(match job {
             Job::Claim { .. } => return None,
-            Job::Fetch { .. } => Answer::after(0, Done::Fetched),
+            Job::Fetch(_) => Answer::after(0, Done::Fetched),
             Job::Commit { account, packs, s1 } => {
                 let inventory = inventory(world, packs, &[]);
                 let rows = made_up_rows(&inventory, *account, s1);
@@ -47,7 +47,7 @@ impl Adversary for Lazy {
     }
 }
 
-fn inventory(world: &World<'_>, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
+fn inventory(world: &World<'_>, packs: &[BlobRef], absent: &[Hash]) -> Inventory {
     Inventory::owed(packs, absent, world.chain().params().holding.cell_bytes)
 }
 
@@ -64,7 +64,7 @@ fn open_garbage(
     world: &mut World<'_>,
     node: usize,
     account: AccountId,
-    packs: &[(Hash, u64)],
+    packs: &[BlobRef],
     commit: &StorageCommitBody,
     (s1, s2): (&Digest, &Digest),
 ) -> Answer {
@@ -94,8 +94,8 @@ pub(super) struct OnDemand;
 impl Adversary for OnDemand {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         match job {
-            Job::Fetch { blob, .. } => {
-                world.delete(node, blob);
+            Job::Fetch(blob) => {
+                world.delete(node, &blob.hash);
                 Some(Answer::after(0, Done::Fetched))
             }
             Job::Commit { packs, .. } => {
@@ -106,7 +106,7 @@ impl Adversary for OnDemand {
             }
             Job::Open { packs, .. } => {
                 let answer = world.honest(node, job.clone());
-                packs.iter().for_each(|(hash, _)| world.delete(node, hash));
+                packs.iter().for_each(|pack| world.delete(node, &pack.hash));
                 Some(answer)
             }
             _ => None,
@@ -115,10 +115,10 @@ impl Adversary for OnDemand {
 }
 
 /// The time until all packs are there that somebody gives.
-fn fetch_all(world: &mut World<'_>, node: usize, packs: &[(Hash, u64)]) -> u64 {
+fn fetch_all(world: &mut World<'_>, node: usize, packs: &[BlobRef]) -> u64 {
     let mut slowest = 0;
-    for (hash, bytes) in packs {
-        if let Some(taken) = world.fetch(node, hash, *bytes) {
+    for BlobRef { hash, length } in packs {
+        if let Some(taken) = world.fetch(node, hash, *length) {
             slowest = slowest.max(taken);
             world.hold(node, *hash);
         }
@@ -134,10 +134,10 @@ impl Adversary for Outsourcing {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         let warehouse = first_of_gang(world, node)?;
         match job {
-            Job::Fetch { blob, length } => {
-                let taken = world.fetch(warehouse, blob, *length);
+            Job::Fetch(BlobRef { hash, length }) => {
+                let taken = world.fetch(warehouse, hash, *length);
                 let Some(taken) = taken else { return Some(Answer::unavailable(0)) };
-                world.hold(warehouse, *blob);
+                world.hold(warehouse, *hash);
                 Some(Answer::after(taken, Done::Fetched))
             }
             // The rows are keyed by the account, so the warehouse makes them for each: its disk
@@ -164,7 +164,7 @@ pub(super) struct Sybil(BTreeSet<Hash>);
 
 impl Adversary for Sybil {
     fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
-        let Job::Fetch { blob, .. } = job else { return None };
+        let Job::Fetch(BlobRef { hash: blob, .. }) = job else { return None };
         if self.0.contains(blob) {
             world.hold(node, *blob);
             return Some(Answer::after(0, Done::Fetched));

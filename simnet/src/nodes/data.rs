@@ -1,7 +1,7 @@
 //! Generated data: packs of deterministic bytes, divided among contributors.
 
 use protocol::{
-    EvmAddress, Hash,
+    BlobRef, EvmAddress, Hash,
     codec::Wire as _,
     manifest::{Document, Manifest, cut_units},
 };
@@ -31,8 +31,8 @@ pub struct Contributor {
 pub struct Part {
     /// The manifest's address.
     pub manifest: Hash,
-    /// Packs with their lengths.
-    pub packs: Vec<(Hash, u64)>,
+    /// Its packs.
+    pub packs: Vec<BlobRef>,
     /// Units.
     pub units: u32,
 }
@@ -131,7 +131,7 @@ fn part(
         let hash = blobs.publish(bytes)?;
         let name = format!("pack-{number}");
         manifest.documents.push(Document { name, length, hash });
-        manifest.packs.push((hash, length));
+        manifest.packs.push(BlobRef { hash, length });
     }
     let units = u32::try_from(manifest.units.len()).expect("256 packs have few units");
     let packs = manifest.packs.clone();

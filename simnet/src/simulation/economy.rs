@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{AccountId, Epoch, settle::Line};
+use protocol::{AccountId, BlobRef, Epoch, settle::Line};
 
 use super::{Event, Simulation, kpis::open, number};
 use crate::{
@@ -75,7 +75,7 @@ impl Simulation {
             if node.kind != Kind::Honest || !node.is_online() {
                 continue;
             }
-            let bytes: u64 = placement.packs_of(node.account).iter().map(|(_, bytes)| bytes).sum();
+            let bytes: u64 = BlobRef::total(placement.packs_of(node.account));
             let cost = self.scenario.economics.per_hour(gib(bytes)) * hours;
             let cost = cost + upload.get(&me).copied().unwrap_or(0.0);
             let gain = earned.get(&node.account).copied().unwrap_or(0.0) - cost;
@@ -134,7 +134,7 @@ impl Simulation {
         }
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            let bytes: u64 = placement.packs_of(node.account).iter().map(|(_, bytes)| bytes).sum();
+            let bytes: u64 = BlobRef::total(placement.packs_of(node.account));
             // An adversary that stores nothing pays for no disk; what it does store is not told here.
             let held = if node.kind.is_adverse() { 0.0 } else { gib(bytes) };
             let upload = self.economy.upload.get(&number(index)).copied().unwrap_or(0.0);

@@ -1,7 +1,7 @@
 //! What honest hosts do for their machines, for real but for its time.
 
 use protocol::{
-    AccountId, Digest, Hash,
+    AccountId, BlobRef, Digest, Hash,
     chain::ChainView,
     codec::Wire as _,
     holding::{self, Cell, Inventory, Openings, RowKey},
@@ -22,7 +22,7 @@ impl Simulation {
     pub(super) fn answer(&mut self, index: usize, job: Job) -> Answer {
         match job {
             Job::Claim { epoch, account } => self.claim(index, epoch, account),
-            Job::Fetch { blob, length } => self.fetch(index, blob, length),
+            Job::Fetch(blob) => self.fetch(index, blob),
             Job::Commit { account, packs, s1 } => {
                 let committed = self.hosts().commit(number(index), account, &packs, &s1);
                 self.committed(index, committed)
@@ -86,13 +86,13 @@ impl Simulation {
         there.map(|at| at.0.saturating_sub(self.now.0))
     }
 
-    fn fetch(&mut self, index: usize, blob: Hash, length: u64) -> Answer {
-        match self.transfer(index, &blob, length) {
+    fn fetch(&mut self, index: usize, blob: BlobRef) -> Answer {
+        match self.transfer(index, &blob.hash, blob.length) {
             Some(taken) => {
                 if taken > 0 {
                     self.retrievals.add(taken);
                 }
-                Answer { taken, done: Done::Fetched, gains: Some(blob) }
+                Answer { taken, done: Done::Fetched, gains: Some(blob.hash) }
             }
             None => Answer::unavailable(0),
         }
@@ -117,9 +117,9 @@ impl Simulation {
     }
 
     fn store(&mut self, index: usize, taken: u64, bytes: Vec<u8>) -> Answer {
-        let Ok(length) = u32::try_from(bytes.len()) else { return Answer::local() };
+        let length = bytes.len() as u64;
         match self.blobs.put(number(index), bytes) {
-            Ok(hash) => Answer::after(taken, Done::Opened(hash, length)),
+            Ok(hash) => Answer::after(taken, Done::Opened(BlobRef { hash, length })),
             Err(_) => Answer::local(),
         }
     }
@@ -168,7 +168,7 @@ pub(super) struct Opened {
 }
 
 impl Hosts<'_> {
-    fn inventory(&self, packs: &[(Hash, u64)], absent: &[Hash]) -> Inventory {
+    fn inventory(&self, packs: &[BlobRef], absent: &[Hash]) -> Inventory {
         Inventory::owed(packs, absent, self.view.params().holding.cell_bytes)
     }
 
@@ -189,11 +189,11 @@ impl Hosts<'_> {
         &self,
         node: u32,
         account: AccountId,
-        packs: &[(Hash, u64)],
+        packs: &[BlobRef],
         s1: &Digest,
     ) -> Option<Committed> {
         let is_missing = |hash: &Hash| !self.blobs.has(node, hash);
-        let absent: Vec<_> = packs.iter().map(|(hash, _)| *hash).filter(is_missing).collect();
+        let absent: Vec<_> = packs.iter().map(|pack| pack.hash).filter(is_missing).collect();
         if absent.len() > MAX_ABSENT_PACKS {
             return None;
         }
@@ -208,12 +208,12 @@ impl Hosts<'_> {
         &self,
         node: u32,
         account: AccountId,
-        packs: &[(Hash, u64)],
+        packs: &[BlobRef],
         commit: &StorageCommitBody,
         (s1, s2): (Digest, Digest),
     ) -> Option<Opened> {
         let inventory = self.inventory(packs, &commit.absent);
-        if inventory.packs().iter().any(|(hash, _)| !self.blobs.has(node, hash)) {
+        if inventory.packs().iter().any(|pack| !self.blobs.has(node, &pack.hash)) {
             return None;
         }
         let key = RowKey::new(&s1, account);

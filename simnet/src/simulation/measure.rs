@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use protocol::{
-    Amount, BlockNumber, Epoch, Hash,
+    Amount, BlobRef, BlockNumber, Epoch, Hash,
     settle::{Source, Unpaid},
 };
 
@@ -56,7 +56,7 @@ impl Simulation {
             let node = &self.nodes[index];
             row.holders += 1;
             row.adverse_holders += u64::from(node.kind.is_adverse());
-            for (hash, _) in packs {
+            for BlobRef { hash, .. } in packs {
                 if node.is_online() && self.blobs.has(number(index), hash) {
                     row.replicas_live += 1;
                     alive.insert(*hash);
@@ -240,7 +240,8 @@ impl Simulation {
             let sum = |sum: Amount, more: Amount| sum.saturating_add(more);
             let earned = accounts.iter().filter_map(earned).fold(Amount::ZERO, sum);
             let packs = placement.packs_of(account);
-            let held = packs.iter().filter(|(hash, _)| self.blobs.has(number(index), hash)).count();
+            let held =
+                packs.iter().filter(|pack| self.blobs.has(number(index), &pack.hash)).count();
             let assigned = packs.len() as u64;
             // Folded from the contract's own events; the totals are read from the contract.
             let paid = accounts.iter().map(|id| self.chain.view().claimed(*id));

@@ -36,7 +36,7 @@ use std::{
 };
 
 use protocol::{
-    AccountId, BlockNumber, Digest, Epoch, EvmAddress, Hash,
+    AccountId, BlobRef, BlockNumber, Digest, Epoch, EvmAddress, Hash,
     chain::{ChainEvent, DatanetUse, Transaction},
     node::{Done, Event as NodeEvent, Input, OpId, Output},
     record::Verdict,
@@ -186,7 +186,7 @@ pub struct Simulation {
     by_account: Vec<(AccountId, u32)>,
     signer: Signer,
     gangs: Vec<Gang>,
-    packs: Vec<(Hash, u64)>,
+    packs: Vec<BlobRef>,
     blobs: SharedBlobs,
     records: RecordTable,
     settled: BTreeMap<Digest, Arc<Settled>>,

@@ -1,5 +1,6 @@
 //! Nodes come and go, by themselves and because of faults.
 
+use protocol::BlobRef;
 use protocol::node::{Node, NodeConfig};
 
 use super::{ASLEEP, Event, Simulation, number};
@@ -148,7 +149,7 @@ impl Simulation {
 
     /// Every pack on every disk goes bad with a chance.
     fn rot(&mut self, share: f64) {
-        for (place, (hash, _)) in (0u64..).zip(&self.packs) {
+        for (place, BlobRef { hash, .. }) in (0u64..).zip(&self.packs) {
             let holders: Vec<_> = self.blobs.holders(hash).collect();
             for holder in holders {
                 let about = u64::from(holder) << 32 | place;

@@ -15,7 +15,7 @@ use compute::{
     train::{TrainingPreset, eval, update::compress},
 };
 use protocol::{
-    AccountId, DatanetId, Digest, Hash, ModelId,
+    AccountId, BlobRef, DatanetId, Digest, Hash, ModelId,
     chain::ChainView,
     codec::Wire as _,
     hash::{keccak, leading_u64},
@@ -40,7 +40,7 @@ const MEASURED: usize = 64;
 pub(super) struct Real {
     engine: Engine,
     /// Address and length of the tokenizer.
-    tokenizer: (Hash, u32),
+    tokenizer: BlobRef,
     texts: Vec<Text>,
     runs: BTreeMap<ModelId, Run>,
     shards: BTreeMap<Digest, Made>,
@@ -71,8 +71,7 @@ fn read(view: &ChainView, blobs: &SharedBlobs) -> Vec<Text> {
     for part in view.snapshot(DatanetId(1), head.number.next()) {
         let manifest = blobs.get(part.manifest).and_then(|b| Manifest::from_bytes(b.as_ref()).ok());
         let manifest = manifest.expect("what the setup contributed is well formed");
-        let packs: Vec<_> =
-            manifest.packs.iter().filter_map(|(pack, _)| blobs.get(*pack)).collect();
+        let packs: Vec<_> = manifest.packs.iter().filter_map(|pack| blobs.get(pack.hash)).collect();
         all.extend(texts(&manifest, &packs, part.account).expect("its units are in its packs"));
     }
     all
@@ -84,11 +83,11 @@ impl Real {
         let texts = read(view, blobs);
         let vocab = ModelConfig::nano().vocab;
         let tokenizer = Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)?;
-        let length = u32::try_from(tokenizer.to_bytes().len()).expect("a small vocabulary");
+        let length = tokenizer.to_bytes().len() as u64;
         let hash = blobs.publish(tokenizer.to_bytes().to_vec())?;
         Ok(Self {
             engine: Engine::cpu(),
-            tokenizer: (hash, length),
+            tokenizer: BlobRef { hash, length },
             texts,
             runs: BTreeMap::new(),
             shards: BTreeMap::new(),

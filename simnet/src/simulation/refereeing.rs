@@ -109,7 +109,7 @@ impl Simulation {
             Body::StorageProof(body) => {
                 let placement = self.chain.view().placement(made.epoch);
                 let packs = placement.packs_of(made.account).iter();
-                let had = packs.filter(|(hash, _)| self.had(index, hash)).map(|(_, bytes)| bytes);
+                let had = packs.filter(|pack| self.had(index, &pack.hash)).map(|pack| pack.length);
                 let shown = Shown { commit: body.commit, block: self.read_head(), had: had.sum() };
                 self.referee.shown(made.epoch, made.account, shown);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, DatanetId, EvmAddress, Hash, NodeId,
+    AccountId, BlobRef, DatanetId, EvmAddress, NodeId,
     chain::{ChainEvent, Contribution, Transaction},
 };
 
@@ -151,7 +151,7 @@ fn signer(scenario: &Scenario, streams: Streams, ids: &[Identity]) -> Signer {
     signer
 }
 
-fn all_packs(data: &[Contributor]) -> Vec<(Hash, u64)> {
+fn all_packs(data: &[Contributor]) -> Vec<BlobRef> {
     let parts = data.iter().flat_map(|contributor| &contributor.parts);
     parts.flat_map(|part| part.packs.iter().copied()).collect()
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Epoch, EvmAddress, Hash, ModelId,
+    AccountId, BlobRef, Epoch, EvmAddress, Hash, ModelId,
     chain::{ChainEvent, Model, Transaction},
     codec::Wire as _,
     node::{Done, Failure, Job},
@@ -225,7 +225,7 @@ impl Simulation {
         let packs: Vec<_> = snapshot.iter().flat_map(|part| part.packs.iter().copied()).collect();
         let (order, mut taken) = (order.config.clone(), 0);
         if self.workshop.prepared.insert((me, model)) {
-            for (pack, length) in packs {
+            for BlobRef { hash: pack, length } in packs {
                 match self.transfer(index, &pack, length) {
                     Some(micros) => taken = taken.max(micros),
                     None => {
@@ -288,18 +288,18 @@ impl Simulation {
         &mut self,
         index: usize,
         (model, base): (ModelId, Hash),
-        payloads: &[(Hash, u32)],
+        payloads: &[BlobRef],
         expected: Option<Hash>,
     ) -> Option<Answer> {
         if let Some(known) = expected.filter(|known| self.blobs.has(number(index), known)) {
             return Some(Answer::after(0, Done::Aggregated(known)));
         }
         let mut fetched = self.base(index, &base)?;
-        for (payload, length) in payloads {
-            fetched = fetched.max(self.transfer(index, payload, (*length).into())?);
+        for BlobRef { hash, length } in payloads {
+            fetched = fetched.max(self.transfer(index, hash, *length)?);
         }
         let taken = fetched.saturating_add(STEP_MICROS.saturating_mul(payloads.len() as u64));
-        let payloads: Vec<_> = payloads.iter().map(|(payload, _)| *payload).collect();
+        let payloads: Vec<_> = payloads.iter().map(|payload| payload.hash).collect();
         let (backend, disk) = self.bench(index);
         let next = backend.step(disk, model, base, &payloads);
         Some(Answer::after(taken, next.map_or_else(Done::Failed, Done::Aggregated)))

@@ -136,7 +136,7 @@ const NODES: u64 = 600;
 fn shared_out(placement: &Placement, parties: u64, replicas: u32) -> (f64, f64) {
     let mut copies = BTreeMap::<(u64, Hash), u32>::new();
     for (account, packs) in placement.holders() {
-        for (hash, _) in packs {
+        for protocol::BlobRef { hash, .. } in packs {
             *copies.entry((account.0 % parties, *hash)).or_default() += 1;
         }
     }

@@ -3,7 +3,7 @@
 use protocol::holding::{Inventory, RowKey};
 use protocol::merkle::Tree;
 use protocol::slice::prove;
-use protocol::{AccountId, Digest, Hash};
+use protocol::{AccountId, BlobRef, Digest, Hash};
 
 use super::blake3_slices::noise;
 use super::chain::Chain;
@@ -27,8 +27,9 @@ struct Held {
 fn hold(s1: Digest) -> Held {
     let blob = noise(PACK_BYTES as usize, 11);
     let pack = Hash(*blake3::hash(&blob).as_bytes());
-    let mut packs: Vec<_> = (0..15u8).map(|i| (Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
-    packs.push((pack, PACK_BYTES));
+    let mut packs: Vec<_> =
+        (0..15u8).map(|i| BlobRef::new(Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
+    packs.push(BlobRef::new(pack, PACK_BYTES));
     let inventory = Inventory::new(packs, 16 << 20);
     let key = RowKey::new(&s1, AccountId(ACCUSED));
     let mut rows: Vec<_> = (0..inventory.cells()).map(|i| Digest([i as u8; 32])).collect();
@@ -45,7 +46,7 @@ impl Held {
         let key = RowKey::new(s1, AccountId(ACCUSED));
         let cell = self.inventory.chosen(&key)[self.cell as usize];
         let packs = self.inventory.packs();
-        let index = packs.iter().position(|(hash, _)| *hash == cell.pack).unwrap() as u64;
+        let index = packs.iter().position(|pack| pack.hash == cell.pack).unwrap() as u64;
         let slice = prove(&self.blob, cell.chunk).unwrap();
         let payloads: Vec<_> = self.rows.iter().map(|row| row.0).collect();
         let row = Tree::new(&payloads).prove(u64::from(self.cell)).unwrap();

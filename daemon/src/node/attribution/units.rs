@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::Hash;
 use protocol::attribution::{UnitEvidence, UnitShare, WeighParams, unit_shares};
 use protocol::codec::Wire;
 use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::manifest::Manifest;
+use protocol::{BlobRef, Hash};
 
 use super::AttributeRequest;
 use super::record::{EvidenceKind, Place, UnitLine};
@@ -104,7 +104,7 @@ pub(super) async fn name_documents(
 fn document_of(manifest: &Manifest, unit: usize) -> Option<String> {
     let unit = manifest.units.get(unit)?;
     let packs = manifest.packs.get(..unit.pack as usize)?;
-    let start: u64 = packs.iter().map(|(_, length)| length).sum::<u64>() + u64::from(unit.offset);
+    let start: u64 = BlobRef::total(packs) + u64::from(unit.offset);
     let mut end = 0u64;
     let holds = |document: &&protocol::manifest::Document| {
         end = end.saturating_add(document.length);
@@ -156,7 +156,7 @@ mod tests {
         let unit = |pack, offset| protocol::manifest::Unit { pack, offset, length: 10 };
         let manifest = Manifest {
             documents: vec![document("a", 15), document("b", 25)],
-            packs: vec![(Hash::ZERO, 20), (Hash::ZERO, 20)],
+            packs: vec![BlobRef::new(Hash::ZERO, 20); 2],
             units: vec![unit(0, 0), unit(0, 10), unit(1, 0), unit(1, 10)],
         };
         let names: Vec<_> = (0..5).map(|unit| document_of(&manifest, unit)).collect();
