@@ -29,6 +29,7 @@ use alloc::vec::Vec;
 use crate::ids::{AccountId, Hash};
 use crate::limits::MAX_SHARES;
 use crate::math::{PPM, split};
+use crate::params::Attribution;
 
 pub use units::{UnitShare, unit_shares};
 
@@ -53,6 +54,25 @@ impl UnitEvidence {
     /// Takes over the span evidence of a copy.
     const fn absorb(&mut self, copy: &Self) {
         self.span_millibits = self.span_millibits.saturating_add(copy.span_millibits);
+    }
+}
+
+/// What an auditor found who repeated the attribution of one use of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepeatedUse {
+    /// Cosine between the published query and the auditor's own, in ppm; none where they can't be
+    /// compared. Queries come from float arithmetic, which differs by hardware.
+    pub query_cosine_ppm: Option<i32>,
+    /// Whether the published query gives the published shares: integers, equal on every node.
+    pub has_same_shares: bool,
+}
+
+impl RepeatedUse {
+    /// Whether published and repeated attribution are the same up to the arithmetic of other hardware.
+    pub fn accepts(&self, limits: &Attribution) -> bool {
+        let least = i64::from(limits.min_query_cosine_ppm);
+        let is_close = self.query_cosine_ppm.is_some_and(|cosine| i64::from(cosine) >= least);
+        is_close && self.has_same_shares
     }
 }
 
@@ -343,6 +363,19 @@ mod tests {
     }
 
     const FLOOR: WeighParams = WeighParams { floor_per_token: 100, lambda_max_ppm: PPM / 2 };
+
+    #[test]
+    fn a_repeated_use_stands_by_a_close_query_and_by_equal_shares() {
+        let limits = crate::params::Params::mainnet().attribution;
+        let accepts = |query_cosine_ppm, has_same_shares| {
+            RepeatedUse { query_cosine_ppm, has_same_shares }.accepts(&limits)
+        };
+        assert!(accepts(Some(995_000), true));
+        assert!(!accepts(Some(994_999), true), "another query");
+        assert!(!accepts(Some(-1_000_000), true), "the opposite query");
+        assert!(!accepts(None, true), "a query of another shape");
+        assert!(!accepts(Some(1_000_000), false), "other shares");
+    }
 
     #[test]
     fn the_rule_on_a_small_case() {

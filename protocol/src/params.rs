@@ -80,6 +80,13 @@ pub struct Training {
     pub max_norm_ratio_ppm: u32,
 }
 
+/// Audits of attributions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// Least cosine between a published query and the auditor's own, in ppm.
+    pub min_query_cosine_ppm: u32,
+}
+
 /// How emission and fees are split, in basis points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Economics {
@@ -110,6 +117,8 @@ pub struct Params {
     pub holding: Holding,
     /// Training rounds.
     pub training: Training,
+    /// Audits of attributions.
+    pub attribution: Attribution,
     /// Money.
     pub economics: Economics,
     /// Work finished so close to the end of an epoch is labelled with the next one, so that its
@@ -146,6 +155,7 @@ impl Params {
                 min_norm_ratio_ppm: 970_000,
                 max_norm_ratio_ppm: 1_030_000,
             },
+            attribution: Attribution { min_query_cosine_ppm: 995_000 },
             economics: Economics::DEFAULT,
             work_margin_blocks: 600,
             settle_delay_blocks: 300,
@@ -208,5 +218,7 @@ const _: () = {
     );
     let t = Params::mainnet().training;
     assert!(t.min_overlap_ppm < PPM && t.min_cosine_ppm < PPM, "tolerances are below one");
+    let a = Params::mainnet().attribution;
+    assert!(a.min_query_cosine_ppm < PPM, "other hardware may round otherwise");
     assert!(t.min_norm_ratio_ppm < PPM && t.max_norm_ratio_ppm > PPM, "norms lie around one");
 };

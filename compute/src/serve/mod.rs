@@ -1,11 +1,20 @@
-//! Answers of a model.
+//! Answers of a model, and where each came from.
 //!
-//! [`Generator`] samples token by token. Equal checkpoint, prompt, [`Sampling`] and device give equal
-//! tokens.
+//! [`Generator`] samples token by token. [`Attributor`] is a model with all evidence about its data: it
+//! answers, weighs the evidence by the rule that pays, and repeats what another node has published
+//! ([`Transcript`]). Equal checkpoint, prompt, [`Sampling`] and device give equal tokens; from the
+//! published query on everything is integers, so that all nodes find the same shares.
 //!
-//! Not here: sessions, prices and queues (the daemon's), and the forward pass itself
-//! ([`model`](crate::model)). Serving many adapters at once and quantised weights belong here.
+//! Not here: sessions, prices and queues (the daemon's), the rule itself (`protocol::attribution`), and
+//! the forward pass ([`model`](crate::model)). Serving many adapters at once, quantised weights, and
+//! units that are retrieved for a prompt belong here.
 
+mod attributor;
+mod evidence;
 mod generate;
+mod transcript;
 
+pub use attributor::{Attributor, ServeError};
+pub use evidence::Evidence;
 pub use generate::{Generator, InferError, MAX_NEW_TOKENS, Sampling};
+pub use transcript::{MAX_TRANSCRIPT_BYTES, Transcript, pairs};

@@ -1,0 +1,73 @@
+//! What a server publishes of one use of a model, so that anyone can repeat the attribution.
+
+use protocol::AccountId;
+use protocol::attribution::Share;
+use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
+use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
+
+/// Format version.
+const VERSION: u8 = 1;
+/// Longest published query, in bytes.
+const MAX_QUERY_BYTES: usize = 4 << 20;
+/// Longest transcript, in bytes.
+pub const MAX_TRANSCRIPT_BYTES: u64 = 8 << 20;
+
+/// Prompt, output, the published query, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// Token ids of the prompt.
+    pub prompt: Vec<u32>,
+    /// Token ids of the output.
+    pub output: Vec<u32>,
+    /// The quantised query ([`Query`](crate::attribute::Query)), encoded.
+    pub query: Vec<u8>,
+    /// What is paid, in ppm.
+    pub shares: Vec<(AccountId, u32)>,
+}
+
+impl Wire for Transcript {
+    fn encode(&self, out: &mut Vec<u8>) {
+        VERSION.encode(out);
+        encode_list(&self.prompt, out);
+        encode_list(&self.output, out);
+        encode_bytes(&self.query, out);
+        encode_list(&self.shares, out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::decode(input)? {
+            VERSION => Ok(Self {
+                prompt: input.list(MAX_PROMPT_BYTES)?,
+                output: input.list(MAX_GENERATED_TOKENS as usize)?,
+                query: input.bytes(MAX_QUERY_BYTES)?,
+                shares: input.list(MAX_SHARES)?,
+            }),
+            version => Err(DecodeError::Tag(version)),
+        }
+    }
+}
+
+/// Shares as a record carries them.
+pub fn pairs(shares: &[Share]) -> Vec<(AccountId, u32)> {
+    shares.iter().map(|share| (share.account, share.ppm)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transcripts_come_back_and_other_versions_are_refused() {
+        let transcript = Transcript {
+            prompt: vec![1, 70_000],
+            output: vec![3],
+            query: vec![5; 9],
+            shares: vec![(AccountId(7), 1_000_000)],
+        };
+        let mut bytes = transcript.to_bytes();
+        assert_eq!(Transcript::from_bytes(&bytes), Ok(transcript));
+        assert!(Transcript::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        bytes[0] = VERSION + 1;
+        assert_eq!(Transcript::from_bytes(&bytes), Err(DecodeError::Tag(VERSION + 1)));
+    }
+}
