@@ -313,12 +313,6 @@ impl ChainClient {
         self.read(&reads::balance(&self.deployment, of)).await
     }
 
-    /// The chain's own coin of an address, in wei.
-    pub async fn gas_balance(&self, of: EvmAddress) -> Result<u128, ReadError> {
-        let balance: U256 = self.rpc.call("eth_getBalance", json!([of, "latest"])).await?;
-        Ok(balance.saturating_to())
-    }
-
     /// Stake of an account.
     pub async fn stake(&self, account: AccountId) -> Result<Amount, ReadError> {
         self.read(&reads::stake(&self.deployment, account)).await

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(manifest.check(&manifest.packs, units), Ok(()));
         for (pack, listed) in packed.packs.iter().zip(&manifest.packs) {
             assert_eq!(BlobRef::new(storage::hash_of(pack), pack.len() as u64), *listed);
-            assert!(*length <= params.holding.max_pack);
+            assert!(listed.length <= params.holding.max_pack);
         }
     }
 

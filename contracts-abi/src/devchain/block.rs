@@ -76,13 +76,8 @@ impl Block {
         self.outcomes.iter().flat_map(|outcome| outcome.logs.iter())
     }
 
-    /// Index in the block of the first log of its `index`-th transaction.
-    pub fn first_log(&self, index: usize) -> usize {
-        self.outcomes.iter().take(index).map(|outcome| outcome.logs.len()).sum()
-    }
-
     /// Gas used in the block up to and with its `index`-th transaction.
-    pub fn cumulative_gas(&self, index: usize) -> u64 {
+    fn cumulative_gas(&self, index: usize) -> u64 {
         self.outcomes.iter().take(index + 1).map(|outcome| outcome.gas_used).sum()
     }
 
