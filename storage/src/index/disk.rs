@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use super::{DiskIndex, Entry, Index, IndexError, Table, Tables, Write};
+use super::tables::{Entry, IndexError, Table, Tables, Write};
+use super::{DiskIndex, Index};
 use crate::durable::{self, DirLock};
 use crate::error::DiskError;
 

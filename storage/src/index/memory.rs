@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-use super::{Entry, IndexError, Table, Tables, Write};
+use super::tables::{Entry, IndexError, Table, Tables, Write};
 
 type Key = (Table, Vec<u8>);
 
