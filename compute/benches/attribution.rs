@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::activation::log_softmax;
 use compute::attribute::{
-    Aggregate, CaptureUnit, Capturer, GpuKernel, Preconditioner, Query, Rows, Scope, Sketch,
-    SketchPart, SketchSet, SketchSpec,
+    Aggregate, CaptureUnit, Capturer, Preconditioner, Query, Scope, Sketch, SketchPart, SketchSet,
+    SketchSpec,
 };
 use compute::device::Engine;
-use compute::device::list_gpus;
 use compute::formats::Checkpoint;
 use compute::model::Trace;
 use compute::model::{Decoder, ModelConfig};
@@ -236,7 +235,11 @@ fn table(scoring: &Scoring, model: &Nano) {
 }
 
 /// The same scores on the first GPU, with the rows already in its memory.
+#[cfg(feature = "gpu")]
 fn on_gpu(scoring: &Scoring) {
+    use compute::attribute::{GpuKernel, Rows};
+    use compute::device::list_gpus;
+
     let Some(gpu) = list_gpus().into_iter().next() else {
         println!("\nno GPU: no Vulkan, Metal or DirectX 12 device was found");
         return;
@@ -252,6 +255,11 @@ fn on_gpu(scoring: &Scoring) {
     assert_eq!(run(), scoring.run(), "equal on every device");
     let [time] = timed([&mut || drop(black_box(run()))]);
     println!("\nthe same 1,000 scores on {gpu}: {:.2} ms, equal to the CPU's", time.median * 1e3);
+}
+
+#[cfg(not(feature = "gpu"))]
+fn on_gpu(_: &Scoring) {
+    println!("\nno GPU: built without the feature `gpu`");
 }
 
 /// Seconds of a piece of work.

@@ -1,7 +1,7 @@
 //! A flood of messages over a real mesh of degree eight, and what the model of gossip makes of it:
 //! the model is fitted to this.
 //!
-//! `cargo run --release -p openledger-simnet --example flood -- 1000000 16`
+//! `cargo run --release --example flood -- 1000000 16`
 
 #[path = "../benches/measure/flood.rs"]
 mod measure;

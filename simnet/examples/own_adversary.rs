@@ -1,6 +1,6 @@
 //! An adversary of one's own: stores a part of what it should and hopes for the sample.
 //!
-//! `cargo run --release -p openledger-simnet --example own_adversary`
+//! `cargo run --release --example own_adversary`
 
 use protocol::BlobRef;
 use protocol::node::{Done, Job};

@@ -1,6 +1,6 @@
 //! An underlay of one's own: a long chain of villages, each some milliseconds from the next.
 //!
-//! `cargo run --release -p openledger-simnet --example own_underlay`
+//! `cargo run --release --example own_underlay`
 
 use simnet::{Parts, Scenario, Simulation, network::Underlay, units::Span};
 

@@ -12,7 +12,7 @@ missed=0
 for name in "$@"; do
     copy=$(mktemp -d)
     (cd "$root" && git archive HEAD) | tar -x -C "$copy"
-    (cd "$copy" && patch -s -p1 < "$here/$name.patch" && $cargo build -q -p openledger-simnet)
+    (cd "$copy" && patch -s -p1 < "$here/$name.patch" && $cargo build -q --bin simnet)
     echo "== $name: $(head -n 1 "$here/$name.patch")"
     code=0
     "$CARGO_TARGET_DIR/debug/simnet" fuzz --budget "${BUDGET:-10m}" --out "$copy/found" || code=$?

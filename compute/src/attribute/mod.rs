@@ -40,11 +40,12 @@ pub use offline::{
     unrolled, weighted,
 };
 pub use online::{
-    Aggregate, CheckError, CombineError, GpuKernel, GpuRows, GramCheck, IndexMismatch, KernelError,
-    LeafAuditError, LeafReport, LeafRule, LikelihoodError, Query, QueryError, Rows, ScoreCheck,
-    ScoreError, ScorePart, ScorePartError, Unigram, check_index, detection, draw_leaves,
-    leaves_for,
+    Aggregate, CheckError, CombineError, GramCheck, IndexMismatch, LeafAuditError, LeafReport,
+    LeafRule, LikelihoodError, Query, QueryError, Rows, ScoreCheck, ScoreError, ScorePart,
+    ScorePartError, Unigram, check_index, detection, draw_leaves, leaves_for,
 };
+#[cfg(feature = "gpu")]
+pub use online::{GpuKernel, GpuRows, KernelError};
 pub use sketch::{
     AssembleError, CoverError, Difference, Gram, GramError, GramPart, PartError, Projection,
     Sketch, SketchPart, SketchSet, SketchSpec, SpecError, SumError, projections, verify_leaf,

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::gpu::{GpuInfo, GpuKind, list_gpus};
+use super::gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT, list_gpus};
 
 /// Which device to compute on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,15 @@ pub struct Engine {
 /// Why no engine could be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
+    /// A GPU was asked for by name from a build that has none.
+    #[error(
+        "this openledger was built without GPUs, so {name:?} cannot be used; build it with \
+         `--features gpu`, or choose \"cpu\""
+    )]
+    BuiltWithoutGpus {
+        /// The name that was asked for.
+        name: String,
+    },
     /// No device has that name.
     #[error("no device named {name:?}; there are: {available:?} and the CPU")]
     NotFound {
@@ -50,6 +59,9 @@ impl DeviceChoice {
             Self::Cpu => Ok(None),
             Self::Auto => Ok(list_gpus().into_iter().find(|gpu| gpu.kind != GpuKind::Cpu)),
             Self::Named(name) if name.eq_ignore_ascii_case("cpu") => Ok(None),
+            Self::Named(name) if !HAS_GPU_SUPPORT => {
+                Err(EngineError::BuiltWithoutGpus { name: name.clone() })
+            }
             Self::Named(name) => named(name, list_gpus()).map(Some),
         }
     }
@@ -71,9 +83,8 @@ impl Engine {
 
     /// A GPU that has proven nothing yet; `None` for one that burn cannot name.
     pub(crate) fn unproven(gpu: &GpuInfo) -> Result<Option<Self>, DeviceFault> {
-        let Some(kind) = gpu.device_kind() else { return Ok(None) };
-        let device = guarded(|| Device::wgpu(kind))?;
-        Ok(Some(Self { device, gpu: Some(gpu.clone()) }))
+        let opened = guarded(|| gpu.open())?;
+        Ok(opened.map(|device| Self { device, gpu: Some(gpu.clone()) }))
     }
 
     /// The GPU that is used; `None` on the CPU.

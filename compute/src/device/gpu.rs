@@ -1,10 +1,8 @@
-//! The GPUs that wgpu sees, as plain facts.
+//! The GPUs that wgpu sees, as plain facts. A build without the feature `gpu` sees none.
 
 use std::fmt;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
-use burn::tensor::DeviceKind;
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 /// What a device is, in wgpu's words.
@@ -22,6 +20,9 @@ pub enum GpuKind {
     /// The processor posing as a GPU (lavapipe, WARP): used only when named.
     Cpu,
 }
+
+/// Whether this build can compute on GPUs (the feature `gpu`).
+pub const HAS_GPU_SUPPORT: bool = cfg!(feature = "gpu");
 
 /// One device that wgpu can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,60 +44,37 @@ impl fmt::Display for GpuInfo {
 }
 
 impl GpuInfo {
-    /// How burn names the device; `None` for kinds that it cannot name.
-    pub(crate) fn device_kind(&self) -> Option<DeviceKind> {
-        match self.kind {
-            GpuKind::Discrete => Some(DeviceKind::DiscreteGpu(self.index)),
-            GpuKind::Integrated => Some(DeviceKind::IntegratedGpu(self.index)),
-            GpuKind::Virtual => Some(DeviceKind::VirtualGpu(self.index)),
-            GpuKind::Cpu => Some(DeviceKind::Cpu),
-            GpuKind::Other => None,
-        }
+    /// The device as burn opens it, which may panic in the driver; `None` for a kind that burn cannot
+    /// name, and in a build without GPUs.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn open(&self) -> Option<Device> {
+        use burn::tensor::DeviceKind;
+        Some(Device::wgpu(match self.kind {
+            GpuKind::Discrete => DeviceKind::DiscreteGpu(self.index),
+            GpuKind::Integrated => DeviceKind::IntegratedGpu(self.index),
+            GpuKind::Virtual => DeviceKind::VirtualGpu(self.index),
+            GpuKind::Cpu => DeviceKind::Cpu,
+            GpuKind::Other => return None,
+        }))
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    pub(crate) fn open(&self) -> Option<Device> {
+        None
     }
 }
 
 /// Every device that the machine's native graphics interface offers, best kind first. Empty where
 /// there is no such interface, for example without a Vulkan loader.
+#[cfg(feature = "gpu")]
 pub fn list_gpus() -> Vec<GpuInfo> {
-    let mut all: Vec<GpuInfo> = adapters().into_iter().map(|(gpu, _)| gpu).collect();
+    let mut all: Vec<GpuInfo> = super::adapters::all().into_iter().map(|(gpu, _)| gpu).collect();
     all.sort_by_key(|gpu| (gpu.kind, gpu.index));
     all
 }
 
-/// wgpu's handle of a listed device; none when it is gone.
-pub(crate) fn adapter_of(gpu: &GpuInfo) -> Option<wgpu::Adapter> {
-    adapters().into_iter().find(|(info, _)| info == gpu).map(|(_, adapter)| adapter)
-}
-
-fn adapters() -> Vec<(GpuInfo, wgpu::Adapter)> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let mut all: Vec<(GpuInfo, wgpu::Adapter)> = Vec::new();
-    // burn settles on the first interface that has any device, in this order.
-    for backend in [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12] {
-        for adapter in ready(instance.enumerate_adapters(backend)).unwrap_or_default() {
-            let info = adapter.get_info();
-            let kind = match info.device_type {
-                wgpu::DeviceType::DiscreteGpu => GpuKind::Discrete,
-                wgpu::DeviceType::IntegratedGpu => GpuKind::Integrated,
-                wgpu::DeviceType::VirtualGpu => GpuKind::Virtual,
-                wgpu::DeviceType::Cpu => GpuKind::Cpu,
-                wgpu::DeviceType::Other => GpuKind::Other,
-            };
-            let index = all.iter().filter(|(gpu, _)| gpu.kind == kind).count();
-            let backend = info.backend.to_str().to_owned();
-            all.push((GpuInfo { name: info.name, backend, kind, index }, adapter));
-        }
-        if !all.is_empty() {
-            break;
-        }
-    }
-    all
-}
-
-/// The value of a future that native wgpu completes at once; nothing, should it not.
-pub(crate) fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    }
+/// None: this is a build without GPUs.
+#[cfg(not(feature = "gpu"))]
+pub fn list_gpus() -> Vec<GpuInfo> {
+    Vec::new()
 }

@@ -1,4 +1,4 @@
-//! Where tensors are computed: the CPU, or a GPU.
+//! Where tensors are computed: the CPU, or a GPU where the feature `gpu` is built in.
 //!
 //! [`Engine`] is the one handle that everything else computes on. burn panics when a driver fails;
 //! [`guarded`] is the only place where that becomes an error, [`DeviceFault`], and every entry point of
@@ -8,9 +8,10 @@
 //! ([`train::open_engine`](crate::train::open_engine)), and the integer kernel of scores
 //! ([`attribute::GpuKernel`](crate::attribute::GpuKernel)), which talks to wgpu itself.
 
+#[cfg(feature = "gpu")]
+pub(crate) mod adapters;
 mod engine;
 mod gpu;
 
 pub use engine::{DeviceChoice, DeviceFault, Engine, EngineError, guarded};
-pub use gpu::{GpuInfo, GpuKind, list_gpus};
-pub(crate) use gpu::{adapter_of, ready};
+pub use gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT, list_gpus};

@@ -1,7 +1,6 @@
-//! Integer scores: the CPU's against a naive oracle, the GPU's against the CPU's.
+//! Integer scores on the CPU, against a naive oracle.
 
-use compute::attribute::{Aggregate, GpuKernel, KernelError, Query, Rows, ScoreError, SketchSet};
-use compute::device::{GpuInfo, GpuKind, list_gpus};
+use compute::attribute::{Query, Rows, ScoreError, SketchSet};
 use proptest::prelude::*;
 
 use crate::fixture;
@@ -20,50 +19,6 @@ fn naive_scores(set: &SketchSet, query: &Query) -> Vec<i64> {
         (sum >> 32) as i64
     };
     set.sketches().iter().map(score).collect()
-}
-
-fn contributors(set: &SketchSet) -> Vec<Aggregate> {
-    let count = set.sketches().len() as u32;
-    (0..count)
-        .map(|i| set.aggregate(&(i % 3..count).step_by(i as usize + 1).collect::<Vec<_>>()))
-        .collect()
-}
-
-#[test]
-fn a_gpu_gives_the_very_integers_of_the_cpu() {
-    let Some(gpu) = list_gpus().into_iter().next() else {
-        println!("skipped: no Vulkan, Metal or DirectX 12 device was found");
-        return;
-    };
-    println!("scoring on {gpu}");
-    let kernel = GpuKernel::open(&gpu).unwrap();
-    for (side, count) in [(1, 1), (3, 65), (16, 100), (20, 7), (64, 3)] {
-        let set = fixture::sketch_set(side.into(), count, side);
-        let sums = contributors(&set);
-        let rows = Rows::contributors(&set, &sums).unwrap();
-        let mut units = kernel.load(&Rows::units(&set)).unwrap();
-        let mut loaded = kernel.load(&rows).unwrap();
-        for seed in 0..3 {
-            let query = fixture::query(seed, set.spec());
-            let there = set.scores_of(&query, &units.products(&query).unwrap()).unwrap();
-            assert_eq!(there, set.scores(&query).unwrap(), "side {side}");
-            let products = loaded.products(&query).unwrap();
-            let there = set.contributor_scores_of(&sums, &query, &products).unwrap();
-            assert_eq!(there, set.score_contributors(&sums, &query).unwrap(), "side {side}");
-        }
-        let short = Query { values: vec![0; 3], ..fixture::query(1, set.spec()) };
-        if side != 1 {
-            let refused = KernelError::Score(ScoreError::Shape);
-            assert_eq!(units.products(&short), Err(refused));
-        }
-    }
-}
-
-#[test]
-fn a_gpu_that_is_gone_is_an_error() {
-    let name = "no such card".to_owned();
-    let gone = GpuInfo { name, backend: "vulkan".to_owned(), kind: GpuKind::Other, index: 9 };
-    assert_eq!(GpuKernel::open(&gone).unwrap_err(), KernelError::NotFound(gone));
 }
 
 #[test]

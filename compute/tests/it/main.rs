@@ -7,6 +7,8 @@ mod checks;
 mod clusters;
 mod device;
 mod fixture;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod kernel;
 mod lora;
 mod model;

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release -p openledger-daemon
-//! sudo cargo run --release -p openledger-simnet --example conformance -- \
+//! sudo cargo run --release --example conformance -- \
 //!     simnet/conformance/uniform-200ms.toml --program target/release/openledger
 //! ```
 //!

@@ -1,6 +1,6 @@
 //! What the simulator can do, in one table: speed, memory, and cost against the number of nodes.
 //!
-//! `cargo run --release -p openledger-simnet --example scale` measures everything, a quarter of an hour
+//! `cargo run --release --example scale` measures everything, a quarter of an hour
 //! on two cores; `-- --quick` smaller networks in two minutes; `-- kernel evm` only these rows. A rate
 //! of one thread is over that thread's own time, all else over wall time: measure on an idle machine.
 

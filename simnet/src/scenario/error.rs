@@ -117,7 +117,7 @@ pub enum ScenarioError {
     /// This program was built without the real model.
     #[error(
         "training.real_compute needs a simnet with the real model; build it with \
-         `cargo build --release -p openledger-simnet --features real-compute`"
+         `cargo build --release --bin simnet --features openledger-simnet/real-compute`"
     )]
     WithoutRealCompute,
     /// Something needs models, and none is trained.

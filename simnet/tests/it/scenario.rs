@@ -79,7 +79,7 @@ fn a_program_without_the_real_model_says_how_to_build_it() {
         s.training.real_compute = true;
     });
     assert_eq!(error, ScenarioError::WithoutRealCompute);
-    assert!(error.to_string().contains("--features real-compute"), "{error}");
+    assert!(error.to_string().contains("--features openledger-simnet/real-compute"), "{error}");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 
 use super::kernel::{CHUNK, Rows};
 use super::query::{Query, ScoreError};
-use crate::device::{DeviceFault, GpuInfo, adapter_of, guarded, ready};
+use crate::device::adapters::{self, ready};
+use crate::device::{DeviceFault, GpuInfo, guarded};
 
 /// Invocations of a workgroup, as the shader says.
 const GROUP: usize = 64;
@@ -78,7 +79,7 @@ impl fmt::Debug for GpuKernel {
 impl GpuKernel {
     /// Compiles the kernel for a GPU and has it prove itself against the CPU.
     pub fn open(gpu: &GpuInfo) -> Result<Self, KernelError> {
-        let adapter = adapter_of(gpu).ok_or_else(|| KernelError::NotFound(gpu.clone()))?;
+        let adapter = adapters::of(gpu).ok_or_else(|| KernelError::NotFound(gpu.clone()))?;
         let descriptor = wgpu::DeviceDescriptor {
             required_limits: wgpu::Limits::downlevel_defaults(),
             ..Default::default()

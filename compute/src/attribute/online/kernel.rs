@@ -69,6 +69,7 @@ impl<'a> Rows<'a> {
         self.block
     }
 
+    #[cfg(feature = "gpu")]
     pub(crate) fn rows(&self) -> &[&'a [i8]] {
         &self.rows
     }

@@ -3,6 +3,7 @@
 mod aggregate;
 mod fixed_point;
 mod freivalds;
+#[cfg(feature = "gpu")]
 mod gpu;
 mod kernel;
 mod likelihood;
@@ -13,6 +14,7 @@ mod scores;
 
 pub use aggregate::Aggregate;
 pub use freivalds::{CheckError, GramCheck, ScoreCheck};
+#[cfg(feature = "gpu")]
 pub use gpu::{GpuKernel, GpuRows, KernelError};
 pub use kernel::Rows;
 pub use likelihood::{LikelihoodError, Unigram};
