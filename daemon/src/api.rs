@@ -6,6 +6,7 @@
 //! Errors are `application/problem+json` with a `code` that does not change.
 
 mod client;
+mod convert;
 mod guard;
 mod listener;
 mod problem;

@@ -6,27 +6,26 @@
 
 mod account;
 mod attribute;
-pub(crate) mod chain;
-pub(crate) mod consumer;
 mod data;
-pub(crate) mod devchain;
+mod devchain;
 mod init;
 mod model;
-mod output;
 mod rule;
 mod run;
-pub(crate) mod signals;
 mod status;
 mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-pub(crate) use self::output::{Output, open};
 use crate::api::Client;
+use crate::client as chain;
+use crate::output::{Output, print_error};
+use crate::words::amount_in_open as open;
 
 /// openledger: data, proofs and payable models, at home.
 #[derive(Debug, Parser)]
@@ -82,6 +81,9 @@ enum Command {
 enum NodeCommand {
     /// Run in the foreground until Ctrl-C or SIGTERM
     Run(Box<run::RunArgs>),
+    /// Run a dishonest node, for the demo: it deletes a pack that it claims, and trains on other data
+    #[command(hide = true)]
+    Sabotage(Box<run::RunArgs>),
 }
 
 fn default_dir() -> PathBuf {
@@ -109,7 +111,7 @@ pub fn main() -> ExitCode {
             output.code()
         }
         Err(error) => {
-            output::print_error(&error, json);
+            print_error(&error, json);
             ExitCode::FAILURE
         }
     }
@@ -119,7 +121,12 @@ async fn dispatch(cli: Cli) -> Result<Output> {
     let dir = cli.dir;
     match cli.command {
         Command::Init(args) => init::init(&dir, &args),
-        Command::Node(NodeCommand::Run(args)) => run::run(&dir, *args).await,
+        Command::Node(NodeCommand::Run(args)) => {
+            run::run(&dir, *args, |worker| Arc::new(worker)).await
+        }
+        Command::Node(NodeCommand::Sabotage(args)) => {
+            run::run(&dir, *args, crate::demo::sabotage).await
+        }
         Command::Status => status::status(&Client::of_dir(&dir)?).await,
         Command::Datanet(command) => data::datanet(&Client::of_dir(&dir)?, command).await,
         Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,

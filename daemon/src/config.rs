@@ -22,63 +22,145 @@ pub const CONFIG_FILE: &str = "config.toml";
 /// Bytes of a configuration file at most.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Declares the options once: as keys of the file, as flags, and as variables.
+/// Declares every option once, with its default: as a key of the file, as a flag, as a variable, and as
+/// a field of the group that the part of the node which uses it is given.
 macro_rules! options {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $env:literal;)*) => {
+    ($(
+        $(#[doc = $group_doc:literal])+
+        $group:ident: $Group:ident {
+            $($(#[doc = $doc:literal])+ $name:ident: $type:ty $(= $default:expr)?, $env:literal;)*
+        }
+    )*) => {
         /// One layer of the configuration; what is `None` is left to the next layer.
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Args)]
         #[serde(deny_unknown_fields)]
         pub struct Layer {
-            $(
+            $($(
                 $(#[doc = $doc])+
                 #[arg(long, env = $env, hide_env_values = true)]
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
-            )*
+            )*)*
         }
 
         /// The keys of the file.
-        const KEYS: &[&str] = &[$(stringify!($name)),*];
+        const KEYS: &[&str] = &[$($(stringify!($name),)*)*];
 
         impl Layer {
             /// Fills what is missing from the layer below.
             #[must_use]
             pub fn over(self, below: Self) -> Self {
-                Self { $($name: self.$name.or(below.$name),)* }
+                Self { $($($name: self.$name.or(below.$name),)*)* }
             }
         }
+
+        /// The configuration with every gap filled.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $group_doc])+ pub $group: $Group,)*
+        }
+
+        impl From<Layer> for Config {
+            fn from(layer: Layer) -> Self {
+                Self {
+                    $($group: $Group {
+                        $($name: options!(@value layer.$name $(, $default)?),)*
+                    },)*
+                }
+            }
+        }
+
+        $(
+            $(#[doc = $group_doc])+
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $Group {
+                $($(#[doc = $doc])+ pub $name: options!(@type $type $(, $default)?),)*
+            }
+
+            impl Default for $Group {
+                fn default() -> Self {
+                    Config::from(Layer::default()).$group
+                }
+            }
+        )*
     };
+    (@type $type:ty) => { Option<$type> };
+    (@type $type:ty, $default:expr) => { $type };
+    (@value $value:expr) => { $value };
+    (@value $value:expr, $default:expr) => { $value.unwrap_or_else(|| $default) };
 }
 
 options! {
-    /// The chain's JSON-RPC, where it is not that of the network file
-    rpc_url: String, "OPENLEDGER_RPC_URL";
-    /// The address that both planes listen on
-    listen_ip: IpAddr, "OPENLEDGER_LISTEN_IP";
-    /// Port of the control plane (TCP and UDP); 0 takes any
-    control_port: u16, "OPENLEDGER_CONTROL_PORT";
-    /// Port of the data plane (UDP); 0 takes any
-    data_port: u16, "OPENLEDGER_DATA_PORT";
-    /// Port of the HTTP API on this machine; 0 takes any
-    api_port: u16, "OPENLEDGER_API_PORT";
-    /// Multiaddrs of nodes to join through, separated by commas
-    bootstrap: List, "OPENLEDGER_BOOTSTRAP";
-    /// Look for nodes on the local network
-    mdns: bool, "OPENLEDGER_MDNS";
-    /// Relay for nodes that cannot be reached directly
-    relay_server: bool, "OPENLEDGER_RELAY_SERVER";
-    /// Relays to be reachable through, separated by commas
-    relays: List, "OPENLEDGER_RELAYS";
-    /// Most space for blobs, like "50 GiB"
-    max_disk: ByteSize, "OPENLEDGER_MAX_DISK";
-    /// Most upload of the data plane per second, like "2 MiB"
-    max_upload: ByteSize, "OPENLEDGER_MAX_UPLOAD";
-    /// Where to compute: auto, cpu, or a part of a GPU's name
-    device: String, "OPENLEDGER_DEVICE";
-    /// Epochs between two claims of what is owed; 0 for none by itself
-    claim_epochs: u64, "OPENLEDGER_CLAIM_EPOCHS";
-    /// The file that holds the passphrase of the keystore
-    passphrase_file: PathBuf, "OPENLEDGER_PASSPHRASE_FILE";
+    /// How the node takes part in the network.
+    net: NetOptions {
+        /// The address that both planes listen on
+        listen_ip: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED), "OPENLEDGER_LISTEN_IP";
+        /// Port of the control plane (TCP and UDP); 0 takes any
+        control_port: u16 = 7410, "OPENLEDGER_CONTROL_PORT";
+        /// Port of the data plane (UDP); 0 takes any
+        data_port: u16 = 7411, "OPENLEDGER_DATA_PORT";
+        /// Multiaddrs of nodes to join through, separated by commas
+        bootstrap: List = List::default(), "OPENLEDGER_BOOTSTRAP";
+        /// Look for nodes on the local network
+        mdns: bool = true, "OPENLEDGER_MDNS";
+        /// Relay for nodes that cannot be reached directly
+        relay_server: bool = false, "OPENLEDGER_RELAY_SERVER";
+        /// Relays to be reachable through, separated by commas: multiaddrs, or https URLs of iroh relays
+        relays: List = List::default(), "OPENLEDGER_RELAYS";
+        /// Most upload of the data plane per second, like "2 MiB"
+        max_upload: ByteSize, "OPENLEDGER_MAX_UPLOAD";
+    }
+    /// What the node works with, and what it does by itself.
+    work: WorkOptions {
+        /// Most space for blobs, like "50 GiB"
+        max_disk: ByteSize, "OPENLEDGER_MAX_DISK";
+        /// Where to compute: auto, cpu, or a part of a GPU's name
+        device: Device = Device(DeviceChoice::Auto), "OPENLEDGER_DEVICE";
+        /// Claim what is owed every so many epochs; 0 leaves it to `openledger claim`
+        claim_epochs: u64 = 24, "OPENLEDGER_CLAIM_EPOCHS";
+    }
+    /// How the process finds its chain and its keys, and where its API listens.
+    process: ProcessOptions {
+        /// The chain's JSON-RPC, instead of the network file's
+        rpc_url: String, "OPENLEDGER_RPC_URL";
+        /// Port of the HTTP API on this machine; 0 takes any
+        api_port: u16 = 7412, "OPENLEDGER_API_PORT";
+        /// The file that holds the passphrase of the keystore
+        passphrase_file: PathBuf, "OPENLEDGER_PASSPHRASE_FILE";
+    }
+}
+
+/// The device to compute on, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Device(pub DeviceChoice);
+
+impl From<String> for Device {
+    fn from(text: String) -> Self {
+        Self(match text.as_str() {
+            "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
+            _ => DeviceChoice::Named(text),
+        })
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> Self {
+        match device.0 {
+            DeviceChoice::Auto => "auto".to_owned(),
+            DeviceChoice::Cpu => "cpu".to_owned(),
+            DeviceChoice::Named(name) => name,
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.to_owned().into())
+    }
 }
 
 /// A list that is written as an array in the file and with commas elsewhere.
@@ -95,78 +177,15 @@ impl std::str::FromStr for List {
     }
 }
 
-/// The configuration with every gap filled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The chain's JSON-RPC instead of the network file's.
-    pub rpc_url: Option<String>,
-    /// The address that both planes listen on.
-    pub listen_ip: IpAddr,
-    /// Port of the control plane.
-    pub control_port: u16,
-    /// Port of the data plane.
-    pub data_port: u16,
-    /// Port of the HTTP API.
-    pub api_port: u16,
-    /// Nodes to join through.
-    pub bootstrap: Vec<String>,
-    /// Whether to look for nodes on the local network.
-    pub mdns: bool,
-    /// Whether to relay for others.
-    pub relay_server: bool,
-    /// Relays to be reachable through.
-    pub relays: Vec<String>,
-    /// Most bytes of blobs.
-    pub max_disk: Option<u64>,
-    /// Most bytes per second of upload.
-    pub max_upload: Option<u64>,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// Epochs between two claims; 0 for none by itself.
-    pub claim_epochs: u64,
-    /// Where the passphrase is.
-    pub passphrase_file: Option<PathBuf>,
-}
-
-impl From<Layer> for Config {
-    fn from(layer: Layer) -> Self {
-        Self {
-            rpc_url: layer.rpc_url,
-            listen_ip: layer.listen_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            control_port: layer.control_port.unwrap_or(7410),
-            data_port: layer.data_port.unwrap_or(7411),
-            api_port: layer.api_port.unwrap_or(7412),
-            bootstrap: layer.bootstrap.unwrap_or_default().0,
-            mdns: layer.mdns.unwrap_or(true),
-            relay_server: layer.relay_server.unwrap_or(false),
-            relays: layer.relays.unwrap_or_default().0,
-            max_disk: layer.max_disk.map(|size| size.0),
-            max_upload: layer.max_upload.map(|size| size.0),
-            device: layer.device.as_deref().map_or(DeviceChoice::Auto, device),
-            claim_epochs: layer.claim_epochs.unwrap_or(24),
-            passphrase_file: layer.passphrase_file,
-        }
-    }
-}
-
-/// The device that a text names.
-pub fn device(text: &str) -> DeviceChoice {
-    match text {
-        "auto" => DeviceChoice::Auto,
-        "cpu" => DeviceChoice::Cpu,
-        name => DeviceChoice::Named(name.to_owned()),
-    }
-}
-
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// The file is far too long.
@@ -175,11 +194,11 @@ pub enum ConfigError {
     /// A key that does not exist.
     #[error("{}, line {line}: there is no key `{key}`{}", path.display(), hint(nearest))]
     UnknownKey {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Its line, from 1.
         line: usize,
-        /// The key.
+        /// The key as it is written.
         key: String,
         /// The key that was probably meant.
         nearest: Option<&'static str>,
@@ -187,11 +206,11 @@ pub enum ConfigError {
     /// A value that cannot be used.
     #[error("{}, line {line}: {reason}", path.display())]
     Value {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Its line, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with it, in the parser's words.
         reason: String,
     },
     /// The template cannot be written.
@@ -299,7 +318,7 @@ mod tests {
             "config.toml, line 3: there is no key `max-disc`; did you mean `max_disk`?"
         );
         let strange = parse_text("colour = 1").unwrap_err().to_string();
-        assert!(strange.contains("the keys are rpc_url"), "{strange}");
+        assert!(strange.contains("the keys are listen_ip"), "{strange}");
     }
 
     #[test]
@@ -317,8 +336,9 @@ mod tests {
             parse_text("api_port = 1\ncontrol_port = 2\nrelays = [\"/ip4/1.2.3.4\"]").unwrap();
         let flags = Layer { api_port: Some(9), ..Layer::default() };
         let config = Config::from(flags.over(file));
-        assert_eq!((config.api_port, config.control_port, config.data_port), (9, 2, 7411));
-        assert_eq!(config.relays, ["/ip4/1.2.3.4"]);
+        let Config { net, process, .. } = config;
+        assert_eq!((process.api_port, net.control_port, net.data_port), (9, 2, 7411));
+        assert_eq!(net.relays.0, ["/ip4/1.2.3.4"]);
     }
 
     #[test]

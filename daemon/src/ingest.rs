@@ -12,7 +12,6 @@ use protocol::BlobRef;
 use protocol::limits::{MAX_PACKS_PER_CONTRIBUTION, MAX_UNITS_PER_CONTRIBUTION};
 use protocol::manifest::{self, Manifest, cut_units};
 use protocol::params::Params;
-use serde::{Deserialize, Serialize};
 use storage::packs::{PackError, PackRule, pack_all};
 
 pub use self::read::{IngestError, MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, Skipped, clean, read};
@@ -23,7 +22,7 @@ pub const MAX_CONTRIBUTION_BYTES: usize = 8 << 20;
 const MAX_NAME_BYTES: usize = 255;
 
 /// One text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// Its name, without a path.
     pub name: String,

@@ -3,12 +3,16 @@
 
 pub mod api;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod demo;
+mod devchain;
 pub mod ingest;
 pub mod keys;
 pub mod net;
 pub mod network;
 pub mod node;
+mod output;
 mod report;
+mod signals;
 mod words;

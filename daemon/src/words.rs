@@ -1,4 +1,6 @@
-//! Errors in words.
+//! Errors and amounts in words.
+
+use protocol::Amount;
 
 /// An error with its causes, each said once: many errors quote their cause, and name it as well.
 pub(crate) fn explain(error: &anyhow::Error) -> String {
@@ -15,11 +17,32 @@ pub(crate) fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// An amount in OPEN, with as many decimals as tell something.
+pub(crate) fn amount_in_open(amount: Amount) -> String {
+    let (whole, rest) = (amount.0 / Amount::ONE_OPEN.0, amount.0 % Amount::ONE_OPEN.0);
+    let decimals = format!("{:06}", rest / 1_000_000_000_000);
+    let decimals = decimals.trim_end_matches('0');
+    match (decimals.is_empty(), rest) {
+        (true, 0) => format!("{whole} OPEN"),
+        (true, _) if whole == 0 => "less than 0.000001 OPEN".to_owned(),
+        (true, _) => format!("{whole} OPEN"),
+        (false, _) => format!("{whole}.{decimals} OPEN"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};
 
     use super::*;
+
+    #[test]
+    fn amounts_are_readable_and_never_zero_when_they_are_not() {
+        assert_eq!(amount_in_open(Amount::ZERO), "0 OPEN");
+        assert_eq!(amount_in_open(Amount(1)), "less than 0.000001 OPEN");
+        assert_eq!(amount_in_open(Amount(1_500_000_000_000_000_000)), "1.5 OPEN");
+        assert_eq!(amount_in_open(Amount(20 * Amount::ONE_OPEN.0)), "20 OPEN");
+    }
 
     #[test]
     fn what_was_quoted_is_not_said_again() {

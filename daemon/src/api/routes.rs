@@ -18,17 +18,14 @@ use serde::de::DeserializeOwned;
 
 use super::guard::guard;
 use super::types::{
-    AccountInfo, AskQuote, Claim, Claimed, Contribute, ContributionInfo, CreateDatanet, Created,
-    DatanetInfo, Evaluate, Infer, ModelInfo, Pin, Pinned, PricedQuote, Publish, Register,
-    SettlementInfo, Ticket, Train,
+    AccountInfo, AddReport, AskQuote, Claim, Claimed, Contribute, ContributionInfo, CreateDatanet,
+    Created, DatanetInfo, Evaluate, Evaluation, Infer, InferReport, ModelInfo, Offer, Pin, Pinned,
+    PricedQuote, Publish, Register, RewardLine, SettlementInfo, StatusReport, Ticket, Train,
 };
 use super::{Context, Problem, problem};
-use crate::ingest::{MAX_CONTRIBUTION_BYTES, pack};
+use crate::ingest::{Document, MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
-use crate::node::{
-    AddReport, AddRequest, AttributeRequest, AttributionReport, Evaluation, InferReport,
-    InferRequest, RewardLine, StatusReport, TrainRequest,
-};
+use crate::node::{AddRequest, AttributeRequest, AttributionReport, InferRequest, TrainRequest};
 
 /// Bytes of an ordinary request.
 const BODY: usize = 1 << 20;
@@ -37,8 +34,8 @@ const CONTRIBUTION_BODY: usize = 3 * MAX_CONTRIBUTION_BYTES;
 /// Bytes of a blob that is given out over HTTP.
 const MAX_BLOB: u64 = 64 << 20;
 /// Between two looks at the chain view, and how long a block may take to be read.
-const LOOK: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Answer<T> = Result<Json<T>, Problem>;
 type Ctx = State<Arc<Context>>;
@@ -69,13 +66,13 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .layer(DefaultBodyLimit::max(BODY));
     Router::new()
         .nest("/api/v1", small.merge(large))
-        .fallback(nothing)
+        .fallback(unknown_path)
         .layer(middleware::map_response(as_problem))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), guard))
         .with_state(context)
 }
 
-async fn nothing(uri: Uri) -> Problem {
+async fn unknown_path(uri: Uri) -> Problem {
     Problem::not_found(format!("{} is not a path of this API", uri.path()))
 }
 
@@ -104,7 +101,7 @@ fn failed(error: anyhow::Error) -> Problem {
 // --- this node
 
 async fn status(State(context): Ctx) -> Answer<StatusReport> {
-    Ok(Json(context.node.status().await.map_err(failed)?))
+    Ok(Json(context.node.status().await.map_err(failed)?.into()))
 }
 
 async fn join_ticket(State(context): Ctx) -> Answer<Ticket> {
@@ -157,9 +154,8 @@ async fn register(State(context): Ctx, bytes: Bytes) -> Answer<Created<AccountId
 /// nobody is named.
 async fn account_for(context: &Context, owner: Option<EvmAddress>) -> Result<AccountId, Problem> {
     let Some(owner) = owner else {
-        let own = Some(context.node.account()).filter(|account| *account != AccountId(0));
-        let text = "this node has no account yet; see `openledger status`";
-        return own.ok_or_else(|| Problem::not_ready(text));
+        let text = "this node has no account yet; `openledger status` says what it waits for";
+        return context.node.account().ok_or_else(|| Problem::not_ready(text));
     };
     let chain = context.node.chain();
     if let Some(found) = operated(&chain, owner, context.operator) {
@@ -181,11 +177,11 @@ async fn account_for(context: &Context, owner: Option<EvmAddress>) -> Result<Acc
 async fn seen(context: &Context, id: AccountId) -> Result<AccountId, Problem> {
     let look = async {
         while context.node.chain().account(id).is_none() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
     };
     let text = "the account is on chain, but this node has not read that block yet; try again";
-    let waited = tokio::time::timeout(PATIENCE, look).await;
+    let waited = tokio::time::timeout(BLOCK_TIMEOUT, look).await;
     waited.map(|()| id).map_err(|_| Problem::not_ready(text))
 }
 
@@ -215,7 +211,8 @@ async fn rewards(
         Some(account) => AccountId(account),
         None => account_for(&context, None).await?,
     };
-    Ok(Json(context.node.rewards(account).await.map_err(failed)?))
+    let lines = context.node.rewards(account).await.map_err(failed)?;
+    Ok(Json(lines.into_iter().map(Into::into).collect()))
 }
 
 async fn claim(State(context): Ctx, bytes: Bytes) -> Answer<Claimed> {
@@ -225,21 +222,14 @@ async fn claim(State(context): Ctx, bytes: Bytes) -> Answer<Claimed> {
         None => account_for(&context, None).await?,
     };
     let transaction = context.node.claim(account).await.map_err(failed)?;
-    Ok(Json(Claimed { account, transaction }))
+    Ok(Json(Claimed { account, transaction: transaction.map(Into::into) }))
 }
 
 async fn settlements(State(context): Ctx) -> Json<Vec<SettlementInfo>> {
     let chain = context.node.chain();
     let epochs = 0..=chain.epoch().0;
     let found = epochs.filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)));
-    let info = |state: &protocol::chain::SettlementState| SettlementInfo {
-        epoch: state.settlement.epoch,
-        id: state.id,
-        is_final: state.is_final,
-        proposer: state.proposer,
-        settlement: state.settlement,
-    };
-    Json(found.map(info).collect())
+    Json(found.map(SettlementInfo::from).collect())
 }
 
 // --- data
@@ -283,13 +273,14 @@ async fn create_datanet(State(context): Ctx, bytes: Bytes) -> Answer<Created<Dat
 async fn contribute(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<AddReport> {
     let Contribute { owner, documents } = body(&bytes)?;
     drop(bytes);
+    let documents: Vec<Document> = documents.into_iter().map(Into::into).collect();
     let params = *context.node.chain().params();
     let packed = tokio::task::spawn_blocking(move || pack(&documents, &params)).await;
     let packed = packed.map_err(Problem::invalid)?.map_err(Problem::invalid)?;
     let account = account_for(&context, owner).await?;
     let packs = packed.packs.into_iter().map(Vec::from).collect();
     let request = AddRequest { datanet: DatanetId(id), account, manifest: packed.manifest, packs };
-    Ok(Json(context.node.add(request).await.map_err(failed)?))
+    Ok(Json(context.node.add(request).await.map_err(failed)?.into()))
 }
 
 // --- models
@@ -302,8 +293,8 @@ async fn models(State(context): Ctx) -> Answer<Vec<ModelInfo>> {
         developer: model.developer,
         datanet: model.datanet,
         rounds: RunConfig::from_bytes(&model.config).ok().map(|config| config.rounds),
-        run: runs.iter().find(|run| run.model == model.id).cloned(),
-        offer: chain.publication(model.id).copied(),
+        run: runs.iter().find(|run| run.model == model.id).cloned().map(Into::into),
+        offer: chain.publication(model.id).map(|offer| Offer::from(*offer)),
     };
     Ok(Json(chain.models().map(info).collect()))
 }
@@ -315,11 +306,7 @@ async fn train(State(context): Ctx, bytes: Bytes) -> Answer<Created<ModelId>> {
     Ok(Json(Created { id: context.node.train(request).await.map_err(failed)? }))
 }
 
-async fn publish(
-    State(context): Ctx,
-    Path(id): Path<u64>,
-    bytes: Bytes,
-) -> Answer<ModelPublication> {
+async fn publish(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Offer> {
     let Publish { price_in, price_out, price_use } = body(&bytes)?;
     let server = account_for(&context, None).await?;
     let model = ModelId(id);
@@ -333,7 +320,7 @@ async fn publish(
     let offer =
         ModelPublication { model, checkpoint, sketch_root, server, price_in, price_out, price_use };
     context.node.submit(Transaction::PublishModel(offer)).await.map_err(failed)?;
-    Ok(Json(offer))
+    Ok(Json(offer.into()))
 }
 
 async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<PricedQuote> {
@@ -341,7 +328,7 @@ async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer
     let quote = context.node.quote(ModelId(id), payer, &prompt, max_tokens).await;
     let quote = quote.map_err(failed)?;
     let redeemed = context.node.chain().redeemed(payer, quote.payee);
-    Ok(Json(PricedQuote { quote, redeemed }))
+    Ok(Json(PricedQuote::new(quote, redeemed)))
 }
 
 async fn infer(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<InferReport> {
@@ -353,7 +340,7 @@ async fn infer(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer
         return Err(Problem::invalid("the receipt names another model than the path"));
     }
     let request = InferRequest { receipt, prompt, max_tokens, seed };
-    Ok(Json(context.node.infer(request).await.map_err(failed)?))
+    Ok(Json(context.node.infer(request).await.map_err(failed)?.into()))
 }
 
 async fn attribute(
@@ -368,5 +355,5 @@ async fn attribute(
 
 async fn evaluate(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Evaluation> {
     let Evaluate { held_out } = body(&bytes)?;
-    Ok(Json(context.node.evaluate(ModelId(id), held_out).await.map_err(failed)?))
+    Ok(Json(context.node.evaluate(ModelId(id), held_out).await.map_err(failed)?.into()))
 }

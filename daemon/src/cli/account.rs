@@ -7,10 +7,10 @@ use anyhow::Result;
 use clap::Args;
 use protocol::{AccountId, Amount};
 
-use super::{Output, open};
 use crate::api::Client;
-use crate::api::types::{Claim, Claimed};
-use crate::node::RewardLine;
+use crate::api::types::{Claim, Claimed, RewardLine};
+use crate::output::Output;
+use crate::words::amount_in_open;
 
 #[derive(Debug, Args)]
 pub(super) struct AccountArgs {
@@ -40,12 +40,12 @@ fn describe(lines: &[RewardLine]) -> Result<String, std::fmt::Error> {
         let (epoch, source) = (line.epoch, &line.source);
         let amount = match &line.reason {
             Some(reason) => format!("0: {reason}"),
-            None => open(line.amount),
+            None => amount_in_open(line.amount),
         };
         writeln!(text, "epoch {epoch:<4} {source:<12} {amount:<24} {}", line.record)?;
     }
     for (source, total) in totals {
-        writeln!(text, "total      {source:<12} {}", open(total))?;
+        writeln!(text, "total      {source:<12} {}", amount_in_open(total))?;
     }
     Ok(text)
 }

@@ -9,9 +9,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use storage::durable::write_atomic;
 
-use super::Output;
 use crate::api::Client;
 use crate::node::{AttributeRequest, AttributionReport};
+use crate::output::Output;
 use crate::report::{Paint, page, text};
 
 /// Units that the page shows with their text.

@@ -8,12 +8,13 @@ use clap::{Args, Subcommand};
 use protocol::{DatanetId, EvmAddress, Hash};
 use serde_json::json;
 
-use super::Output;
 use crate::api::Client;
-use crate::api::types::{Contribute, CreateDatanet, Created, DatanetInfo, Pin, Pinned, Ticket};
+use crate::api::types::{
+    AddReport, Contribute, CreateDatanet, Created, DatanetInfo, Pin, Pinned, Ticket,
+};
 use crate::config::ByteSize;
 use crate::ingest::{Skipped, batches, read};
-use crate::node::AddReport;
+use crate::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DatanetCommand {
@@ -102,6 +103,7 @@ async fn add(
     let (documents, skipped) = tokio::task::spawn_blocking(move || read(&paths)).await??;
     let mut reports = Vec::new();
     for documents in batches(documents) {
+        let documents = documents.into_iter().map(Into::into).collect();
         let path = format!("/datanets/{datanet}/contributions");
         let report: AddReport = client.post(&path, &Contribute { owner, documents }).await?;
         reports.push(report);
@@ -115,6 +117,10 @@ async fn add(
     for Skipped { path, reason } in &skipped {
         writeln!(text, "passed over {}: {reason}", path.display())?;
     }
+    let skipped: Vec<_> = skipped
+        .iter()
+        .map(|Skipped { path, reason }| json!({ "path": path, "reason": reason }))
+        .collect();
     Ok(Output::new(text, &json!({ "contributions": reports, "skipped": skipped })))
 }
 

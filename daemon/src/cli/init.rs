@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::json;
 use storage::durable::{create_dir, write_atomic};
 
-use super::Output;
 use crate::config::{TEMPLATE, write_template};
 use crate::keys::{Cost, NodeKeys, Passphrase, PassphraseSources};
 use crate::network::{NETWORK_FILE, NetworkFile, NetworkTicket};
+use crate::output::Output;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use protocol::chain::ModelPublication;
 use protocol::{Amount, DatanetId, EvmAddress, ModelId};
 
-use super::consumer::{Consumer, Question};
-use super::{Output, open};
 use crate::api::Client;
-use crate::api::types::{Created, ModelInfo, Publish, Train};
+use crate::api::types::{Created, InferReport, ModelInfo, Offer, Publish, Train};
+use crate::client::{Consumer, Question};
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
-use crate::node::InferReport;
+use crate::output::Output;
+use crate::words::amount_in_open;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -65,7 +64,7 @@ pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Outp
             let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
             let publish = Publish { price_in, price_out, price_use };
             let path = format!("/models/{model}/publish");
-            let offer: ModelPublication = client.post(&path, &publish).await?;
+            let offer: Offer = client.post(&path, &publish).await?;
             let text =
                 format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
             Ok(Output::new(text, &offer))
@@ -147,6 +146,6 @@ fn describe(prompt: &str, report: &InferReport) -> Result<String, std::fmt::Erro
         let start: String = unit.text.chars().take(60).collect();
         writeln!(text, "unit      account {}: {start:?}", unit.owner)?;
     }
-    writeln!(text, "fee       {}", open(report.fee))?;
+    writeln!(text, "fee       {}", amount_in_open(report.fee))?;
     Ok(text)
 }

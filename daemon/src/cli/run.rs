@@ -9,13 +9,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::Output;
-use super::signals::{interrupted, stop_with_stdin};
 use crate::api::ApiServer;
 use crate::config::{Config, Layer};
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
-use crate::node::{NodeHandle, RunOptions};
+use crate::node::{AssignJobs, NodeHandle, RunOptions};
+use crate::output::Output;
+use crate::signals::{interrupted, stop_with_stdin};
 
 /// What is logged unless OPENLEDGER_LOG says otherwise.
 const LOG: &str = "warn,daemon=info,libp2p_kad=error";
@@ -30,24 +30,22 @@ pub(super) struct RunArgs {
     /// Stop when standard input ends
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
-    /// Fault injection for the demo: delete a pack and claim it, train on other data
-    #[arg(long, hide = true)]
-    misbehave: bool,
 }
 
-pub(super) async fn run(dir: &Path, args: RunArgs) -> Result<Output> {
+pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<Output> {
     let parent = if args.stop_with_stdin { stop_with_stdin() } else { CancellationToken::new() };
     start_log(args.log_json);
-    let config = Config::load(dir, args.options)?;
+    let Config { net, work, process } = Config::load(dir, args.options)?;
     let mut network = NetworkFile::of_dir(dir)?;
-    if let Some(url) = &config.rpc_url {
+    if let Some(url) = &process.rpc_url {
         network.rpc_url.clone_from(url);
     }
-    let phrase = PassphraseSources::from_env(config.passphrase_file.clone()).find(dir)?;
+    let phrase = PassphraseSources::from_env(process.passphrase_file).find(dir)?;
     let keys = NodeKeys::open(dir, &phrase)?;
     let operator = keys.operator_address();
-    let listener = ApiServer::bind(config.api_port).await?;
-    let options = run_options(dir, config, network.clone(), keys, args.misbehave);
+    let listener = ApiServer::bind(process.api_port).await?;
+    let (data_dir, of_network) = (dir.to_owned(), network.clone());
+    let options = RunOptions { data_dir, network: of_network, keys, net, work };
     let stopped = async {
         tokio::select! {
             () = interrupted() => {}
@@ -56,7 +54,7 @@ pub(super) async fn run(dir: &Path, args: RunArgs) -> Result<Output> {
     };
     tokio::pin!(stopped);
     let node = tokio::select! {
-        node = NodeHandle::start(options) => node.context("the node cannot start")?,
+        node = NodeHandle::start_with(options, jobs) => node.context("the node cannot start")?,
         () = &mut stopped => return Ok(Output::new("stopped before it was ready", &json!({}))),
     };
     let api = ApiServer::start(listener, dir, node.clone(), network, operator)?;
@@ -71,32 +69,6 @@ pub(super) async fn run(dir: &Path, args: RunArgs) -> Result<Output> {
     match failed {
         Some(reason) => Err(reason.into()),
         None => Ok(Output::new("stopped", &json!({ "stopped": true }))),
-    }
-}
-
-fn run_options(
-    dir: &Path,
-    config: Config,
-    network: NetworkFile,
-    keys: NodeKeys,
-    misbehave: bool,
-) -> RunOptions {
-    RunOptions {
-        data_dir: dir.to_owned(),
-        network,
-        keys,
-        listen_ip: config.listen_ip,
-        control_port: config.control_port,
-        data_port: config.data_port,
-        bootstrap: config.bootstrap,
-        mdns: config.mdns,
-        relay_server: config.relay_server,
-        relays: config.relays,
-        max_disk: config.max_disk,
-        max_upload: config.max_upload,
-        device: config.device,
-        claim_epochs: config.claim_epochs,
-        misbehave,
     }
 }
 

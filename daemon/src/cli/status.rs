@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Output, open};
-use crate::api::{Client, types::Ticket};
+use crate::api::Client;
+use crate::api::types::{StatusReport, Ticket};
 use crate::config::ByteSize;
-use crate::node::StatusReport;
+use crate::output::Output;
+use crate::words::amount_in_open;
 
 pub(super) async fn status(client: &Client) -> Result<Output> {
     let report: StatusReport = client.get("/status").await?;
@@ -43,8 +44,12 @@ fn describe(report: &StatusReport, ticket: &str) -> Result<String, std::fmt::Err
     let left = report.next_epoch_block.saturating_sub(report.block);
     let (epoch, block) = (report.epoch, report.block);
     writeln!(text, "epoch     {epoch}, block {block}, the next in {left} blocks")?;
-    let (earned, claimed) = (open(report.earned), open(report.claimed));
-    writeln!(text, "earned    {earned}, {claimed} claimed, {} pending", open(report.pending))?;
+    let (earned, claimed) = (amount_in_open(report.earned), amount_in_open(report.claimed));
+    writeln!(
+        text,
+        "earned    {earned}, {claimed} claimed, {} pending",
+        amount_in_open(report.pending)
+    )?;
     for run in &report.runs {
         let state = if run.is_ready { "ready" } else { "training" };
         writeln!(text, "model     {} {state}, round {} of {}", run.model, run.round, run.rounds)?;

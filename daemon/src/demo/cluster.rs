@@ -9,22 +9,24 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use protocol::{AccountId, EvmAddress};
+use protocol::EvmAddress;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::api::types::StatusReport;
 use crate::api::{API_FILE, ApiError, Client};
 use crate::config::write_template;
 use crate::keys::{Cost, NodeKeys, Passphrase};
 use crate::network::{NETWORK_FILE, NetworkFile};
-use crate::node::StatusReport;
 
+/// Nodes of the demo.
+pub(super) const NODES: usize = 5;
 /// How long a node may take to start.
 const START: Duration = Duration::from_secs(90);
 /// How long a node may take to stop.
 const STOP: Duration = Duration::from_secs(8);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at a node that starts.
+const POLL: Duration = Duration::from_millis(200);
 /// Lines of a log that are shown when a node died.
 const TAIL: usize = 15;
 
@@ -35,7 +37,6 @@ pub(super) struct Member {
     pub(super) dir: PathBuf,
     pub(super) operator: EvmAddress,
     pub(super) is_cheat: bool,
-    pub(super) account: AccountId,
     pub(super) pid: u32,
     child: Child,
 }
@@ -71,7 +72,8 @@ impl Member {
             }
         }
         command
-            .args(["node", "run", "--stop-with-stdin", "--listen-ip", "127.0.0.1"])
+            .args(["node", if is_cheat { "sabotage" } else { "run" }])
+            .args(["--stop-with-stdin", "--listen-ip", "127.0.0.1"])
             .args(["--control-port", "0", "--data-port", "0", "--api-port", "0"])
             .args(["--mdns", "false", "--device", "cpu", "--claim-epochs", "1", "--dir"])
             .arg(&dir)
@@ -84,21 +86,16 @@ impl Member {
         if !bootstrap.is_empty() {
             command.args(["--bootstrap", &bootstrap.join(",")]);
         }
-        if is_cheat {
-            command.arg("--misbehave");
-        }
         let child = command.spawn().context("a node process cannot be started")?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { name, dir, operator, is_cheat, account: AccountId(0), pid, child })
+        Ok(Self { name, dir, operator, is_cheat, pid, child })
     }
 
     /// Kills the process without warning, starts another over the same directory, and waits for it.
     pub(super) async fn restart(&mut self, bootstrap: &[String]) -> Result<()> {
         self.child.kill().await.context("the node cannot be killed")?;
         let (name, dir) = (self.name.clone(), self.dir.clone());
-        let mut next = Self::spawn(name, dir, self.operator, bootstrap, self.is_cheat)?;
-        next.account = self.account;
-        *self = next;
+        *self = Self::spawn(name, dir, self.operator, bootstrap, self.is_cheat)?;
         self.ready().await.map(|_| ())
     }
 
@@ -117,7 +114,7 @@ impl Member {
                 {
                     return Ok(report);
                 }
-                sleep(LOOK).await;
+                sleep(POLL).await;
             }
         };
         match timeout(START, answered).await {

@@ -4,8 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
-use super::cluster::Cluster;
-use super::story::NODES;
+use super::cluster::{Cluster, NODES};
 
 /// When a node is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::{ModelId, Round};
 
-use crate::node::StatusReport;
+use crate::api::types::StatusReport;
 
 /// Lines on standard error; standard output is for the result.
 #[derive(Debug)]

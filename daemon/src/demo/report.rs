@@ -4,40 +4,73 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use protocol::chain::{ChainView, SettlementState};
-use protocol::{AccountId, Amount, Epoch, EvmAddress, Hash, ModelId, Round};
+use protocol::{AccountId, Amount, Epoch, Hash, ModelId, Round};
 use serde::Serialize;
 
-use crate::cli::open;
+use crate::api::types::{Evaluation, InferReport, RewardLine, StatusReport};
 use crate::config::ByteSize;
-use crate::node::{Evaluation, InferReport, RewardLine, StatusReport};
+use crate::words::amount_in_open;
 
 /// The JSON object on the last line; amounts are decimal strings of the smallest unit.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
     pub(super) nodes: Vec<NodeLine>,
     pub(super) units: usize,
     pub(super) packs: usize,
+    #[serde(flatten)]
+    pub(super) totals: Totals,
+    pub(super) checkpoint_hashes: Vec<CheckpointLine>,
+    #[serde(flatten)]
+    pub(super) losses: Losses,
+    pub(super) inferences: usize,
+    pub(super) attribution: Tally,
+    pub(super) epochs: u64,
+    #[serde(flatten)]
+    pub(super) books: Books,
+    pub(super) verified_root: bool,
+    pub(super) payouts: Vec<Payout>,
+    pub(super) seconds: u64,
+}
+
+/// Sums over all final settlements.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Totals {
     pub(super) replicas_proven: u32,
     pub(super) storage_faults_caught: u32,
     pub(super) shards_verified: u32,
     pub(super) shards_rejected: u32,
-    pub(super) checkpoint_hashes: Vec<CheckpointLine>,
+}
+
+/// Losses on held-out text, in nats per token.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Losses {
     pub(super) loss_first: f64,
     pub(super) loss_last: f64,
     pub(super) loss_unigram: f64,
     pub(super) loss_bigram: f64,
-    pub(super) inferences: usize,
-    pub(super) attribution: Tally,
-    pub(super) epochs: u64,
+}
+
+impl Losses {
+    pub(super) fn of(evaluation: &Evaluation) -> Self {
+        let nats = |micro: u64| micro as f64 / 1e6;
+        Self {
+            loss_first: nats(evaluation.loss_first),
+            loss_last: nats(evaluation.loss_last),
+            loss_unigram: nats(evaluation.unigram),
+            loss_bigram: nats(evaluation.bigram),
+        }
+    }
+}
+
+/// Where the money is: what came in is what is held, was paid, or is owed.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Books {
     pub(super) funded: Amount,
     pub(super) redeemed: Amount,
     pub(super) vault: Amount,
     pub(super) paid: Amount,
     pub(super) pending: Amount,
     pub(super) conserved: bool,
-    pub(super) verified_root: bool,
-    pub(super) payouts: Vec<Payout>,
-    pub(super) seconds: u64,
 }
 
 /// A node at the end.
@@ -80,6 +113,11 @@ impl Tally {
         self.right_spans += is_right(&output.span_shares);
         self.right_permuted += u32::from(output.permuted_leader == Some(owner));
         self.of += 1;
+    }
+
+    /// How many outputs were counted.
+    pub(super) fn outputs(&self) -> usize {
+        self.of as usize
     }
 }
 
@@ -154,25 +192,6 @@ impl Payout {
 }
 
 impl Report {
-    pub(super) fn set_losses(&mut self, evaluation: &Evaluation) {
-        let nats = |micro: u64| micro as f64 / 1e6;
-        self.loss_first = nats(evaluation.loss_first);
-        self.loss_last = nats(evaluation.loss_last);
-        self.loss_unigram = nats(evaluation.unigram);
-        self.loss_bigram = nats(evaluation.bigram);
-    }
-
-    pub(super) fn set_nodes(&mut self, statuses: &[(u32, StatusReport)], model: ModelId) {
-        let line = |(pid, status): &(u32, StatusReport)| NodeLine {
-            pid: *pid,
-            quic_bytes: status.quic_bytes_in,
-            packs: status.packs,
-            device: status.device.clone(),
-        };
-        self.nodes = statuses.iter().map(line).collect();
-        self.checkpoint_hashes = checkpoints(statuses, model);
-    }
-
     /// The report for people.
     pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
@@ -180,19 +199,22 @@ impl Report {
         writeln!(
             text,
             "\nStorage      {} replicas proven, {} faults caught",
-            self.replicas_proven, self.storage_faults_caught
+            self.totals.replicas_proven, self.totals.storage_faults_caught
         )?;
         writeln!(
             text,
             "Training     {} shards verified, {} rejected, {} rounds",
-            self.shards_verified,
-            self.shards_rejected,
+            self.totals.shards_verified,
+            self.totals.shards_rejected,
             self.checkpoint_hashes.len()
         )?;
         writeln!(
             text,
             "Loss         {:.3} → {:.3} nats per held-out token (unigram {:.3}, bigram {:.3})",
-            self.loss_first, self.loss_last, self.loss_unigram, self.loss_bigram
+            self.losses.loss_first,
+            self.losses.loss_last,
+            self.losses.loss_unigram,
+            self.losses.loss_bigram
         )?;
         writeln!(
             text,
@@ -202,12 +224,12 @@ impl Report {
         writeln!(
             text,
             "Money        funded {} + redeemed {} = vault {} + paid {} + pending {}: {}",
-            open(self.funded),
-            open(self.redeemed),
-            open(self.vault),
-            open(self.paid),
-            open(self.pending),
-            if self.conserved { "conserved" } else { "NOT CONSERVED" }
+            amount_in_open(self.books.funded),
+            amount_in_open(self.books.redeemed),
+            amount_in_open(self.books.vault),
+            amount_in_open(self.books.paid),
+            amount_in_open(self.books.pending),
+            if self.books.conserved { "conserved" } else { "NOT CONSERVED" }
         )?;
         writeln!(
             text,
@@ -235,11 +257,22 @@ impl Report {
 
 impl Payout {
     fn describe(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(text, "account {:<3} {:<22} {}", self.account, self.name, open(self.amount))?;
+        writeln!(
+            text,
+            "account {:<3} {:<22} {}",
+            self.account,
+            self.name,
+            amount_in_open(self.amount)
+        )?;
         for (source, count) in &self.counts {
             let mut from = self.from;
             let sum = from.source(source).map_or(Amount::ZERO, |sum| *sum);
-            writeln!(text, "    {source:<12} {:<24} for {count} {}", open(sum), noun(source))?;
+            writeln!(
+                text,
+                "    {source:<12} {:<24} for {count} {}",
+                amount_in_open(sum),
+                noun(source)
+            )?;
         }
         for (reason, count) in &self.zeros {
             writeln!(text, "    {:<12} {count} × {reason}", "unpaid")?;
@@ -262,10 +295,24 @@ fn noun(source: &str) -> &'static str {
     }
 }
 
+/// The nodes at the end.
+pub(super) fn node_lines(
+    pids: impl Iterator<Item = u32>,
+    statuses: &[StatusReport],
+) -> Vec<NodeLine> {
+    let line = |(pid, status): (u32, &StatusReport)| NodeLine {
+        pid,
+        quic_bytes: status.quic_bytes_in,
+        packs: status.packs,
+        device: status.device.clone(),
+    };
+    pids.zip(statuses).map(line).collect()
+}
+
 /// The checkpoints by round, each with the nodes that have it.
-fn checkpoints(statuses: &[(u32, StatusReport)], model: ModelId) -> Vec<CheckpointLine> {
+pub(super) fn checkpoints(statuses: &[StatusReport], model: ModelId) -> Vec<CheckpointLine> {
     let mut found = BTreeMap::<(Round, Hash), (usize, u32)>::new();
-    for (_, status) in statuses {
+    for status in statuses {
         for closed in status.rounds_closed.iter().filter(|closed| closed.model == model) {
             let entry = found.entry((closed.round, closed.checkpoint)).or_default();
             entry.0 += 1;
@@ -279,14 +326,6 @@ fn checkpoints(statuses: &[(u32, StatusReport)], model: ModelId) -> Vec<Checkpoi
 /// The final settlements so far.
 pub(super) fn finals(chain: &ChainView) -> impl Iterator<Item = &SettlementState> {
     (0..chain.next_to_settle().0).filter_map(|epoch| chain.settlement(Epoch(epoch)))
-}
-
-/// Whether everything that the consumer promised was redeemed.
-pub(super) fn is_paid_up(chain: &ChainView, payer: EvmAddress, inferences: usize) -> bool {
-    let redeemed = (0..=chain.epoch().0)
-        .flat_map(|epoch| chain.redemptions(Epoch(epoch)).filter(|r| r.payer == payer))
-        .count();
-    redeemed > 0 && redeemed <= inferences
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whose texts the demo publishes, and what it holds back.
+//! The texts that the demo publishes, and what it holds back of each.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ const PROMPT_CHARS: usize = 220;
 /// Bytes of one contributor's text in the small setting.
 const SMALL_BYTES: usize = 48 << 10;
 
-/// Someone who publishes.
+/// The text of one contributor.
 #[derive(Debug, Clone)]
-pub(super) struct Contributor {
+pub(super) struct Corpus {
     pub(super) name: String,
-    /// What is published.
+    /// The part that is published.
     pub(super) documents: Vec<Document>,
-    /// What is not.
+    /// The part that is not: for prompts and for the loss.
     pub(super) held_out: Vec<String>,
 }
 
@@ -74,8 +74,8 @@ const TEXTS: [(&str, [(&str, &str); 8]); 3] = [
     ),
 ];
 
-/// The contributors: those of a folder, one sub-folder each, or the checked-in ones.
-pub(super) fn contributors(data: Option<&Path>, is_small: bool) -> Result<Vec<Contributor>> {
+/// A corpus for each contributor: those of a folder, one sub-folder each, or the checked-in ones.
+pub(super) fn corpora(data: Option<&Path>, is_small: bool) -> Result<Vec<Corpus>> {
     let all = match data {
         Some(dir) => from_dir(dir)?,
         None => TEXTS.iter().map(|(name, files)| built_in(name, files)).collect(),
@@ -133,7 +133,7 @@ fn prefix(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-fn hold_out(name: String, documents: Vec<Document>) -> Contributor {
+fn hold_out(name: String, documents: Vec<Document>) -> Corpus {
     let (mut published, mut held_out) = (Vec::new(), Vec::new());
     for document in documents {
         let at = document.text.len() - document.text.len() * HELD_OUT_PERCENT / 100;
@@ -145,10 +145,10 @@ fn hold_out(name: String, documents: Vec<Document>) -> Contributor {
         published.push(Document { text: document.text[..cut].to_owned(), ..document });
     }
     held_out.retain(|text| !text.trim().is_empty());
-    Contributor { name, documents: published, held_out }
+    Corpus { name, documents: published, held_out }
 }
 
-impl Contributor {
+impl Corpus {
     /// `count` prompts from the text that was held back, spread over it by the seed.
     pub(super) fn prompts(&self, count: usize, seed: u64) -> Vec<String> {
         let text: Vec<char> = self.held_out.concat().chars().collect();
@@ -172,16 +172,16 @@ mod tests {
 
     #[test]
     fn what_is_published_and_what_is_held_out_make_the_text() {
-        for contributor in contributors(None, false).unwrap() {
-            let published: usize = contributor.documents.iter().map(|d| d.text.len()).sum();
-            let held_out: usize = contributor.held_out.iter().map(String::len).sum();
+        for corpus in corpora(None, false).unwrap() {
+            let published: usize = corpus.documents.iter().map(|d| d.text.len()).sum();
+            let held_out: usize = corpus.held_out.iter().map(String::len).sum();
             let percent = held_out * 100 / (published + held_out);
-            assert!((9..=12).contains(&percent), "{}: {percent} %", contributor.name);
+            assert!((9..=12).contains(&percent), "{}: {percent} %", corpus.name);
             assert!((180_000..260_000).contains(&(published + held_out)));
-            let prompts = contributor.prompts(3, 5);
+            let prompts = corpus.prompts(3, 5);
             assert_eq!(prompts.len(), 3);
             assert_ne!(prompts[0], prompts[1]);
-            let all_text: String = contributor.documents.iter().map(|d| d.text.as_str()).collect();
+            let all_text: String = corpus.documents.iter().map(|d| d.text.as_str()).collect();
             for prompt in prompts {
                 assert!(prompt.chars().count() <= PROMPT_CHARS);
                 assert!(!all_text.contains(&prompt), "a prompt is not published");
@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn the_small_setting_is_small() {
-        for contributor in contributors(None, true).unwrap() {
-            let bytes: usize = contributor.documents.iter().map(|d| d.text.len()).sum();
+        for corpus in corpora(None, true).unwrap() {
+            let bytes: usize = corpus.documents.iter().map(|d| d.text.len()).sum();
             assert!(bytes <= SMALL_BYTES);
         }
     }
@@ -200,12 +200,12 @@ mod tests {
     #[test]
     fn a_folder_without_contributors_says_what_it_needs() {
         let dir = tempfile::tempdir().unwrap();
-        let error = contributors(Some(dir.path()), false).unwrap_err().to_string();
+        let error = corpora(Some(dir.path()), false).unwrap_err().to_string();
         assert!(error.contains("one for each contributor"), "{error}");
         for name in ["a", "b"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
             std::fs::write(dir.path().join(name).join("x.txt"), "eins zwei drei\n").unwrap();
         }
-        assert_eq!(contributors(Some(dir.path()), false).unwrap().len(), 2);
+        assert_eq!(corpora(Some(dir.path()), false).unwrap().len(), 2);
     }
 }

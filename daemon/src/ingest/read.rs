@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::Document;
 
 /// Bytes of one file at most.
@@ -89,7 +87,7 @@ pub enum IngestError {
 }
 
 /// A file of a folder that was passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Which.
     pub path: PathBuf,

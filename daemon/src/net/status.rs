@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use protocol::NodeId;
-use serde::{Deserialize, Serialize};
 
 /// Whether peers outside can open connections to this node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reachability {
     /// No peer has probed it yet.
     #[default]
@@ -19,7 +17,7 @@ pub enum Reachability {
 }
 
 /// Bytes that went through one plane.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlaneBytes {
     /// Received.
     pub received: u64,
@@ -28,7 +26,7 @@ pub struct PlaneBytes {
 }
 
 /// What was refused because this node could not keep up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// Gossip messages.
     pub gossip: u64,
@@ -39,7 +37,7 @@ pub struct Dropped {
 }
 
 /// A connected peer of our protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Its id.
     pub node: NodeId,
@@ -48,7 +46,7 @@ pub struct PeerStatus {
 }
 
 /// The network as seen from this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetStatus {
     /// This node.
     pub node: NodeId,

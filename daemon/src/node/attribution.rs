@@ -24,8 +24,9 @@ pub use self::record::{
 };
 use self::units::{bytes_of, name_documents, unit_lines};
 use super::attributor::{Attributor, Evidence};
-use super::handle::{NodeHandle, TEMPERATURE_PPM};
+use super::handle::NodeHandle;
 use super::run_data::RunData;
+use super::worker::sampling;
 
 /// Version of the record.
 const SCHEMA: u32 = 1;
@@ -109,20 +110,15 @@ impl NodeHandle {
     ) -> Result<AttributionReport, AttributeError> {
         let chain = self.chain();
         let (ordered, order) = chain.model(model).ok_or(AttributeError::UnknownModel(model))?;
-        let workshop = &self.inner.workshop;
-        let run = workshop.run_data(model).ok_or(AttributeError::NotHeld(model))?;
+        let worker = &self.inner.worker;
+        let run = worker.run_data(model).ok_or(AttributeError::NotHeld(model))?;
         let ready = self.model_ready(model).ok_or(AttributeError::NotReady(model))?;
         let (prompt, output) = tokens(model, &run, &request)?;
         let broken = |failure| AttributeError::Broken { model, failure };
-        let checkpoint = workshop.load(model).await.map_err(broken)?;
-        let sampling = Sampling {
-            tokens: request.max_tokens,
-            temperature_ppm: TEMPERATURE_PPM,
-            top: 0,
-            seed: request.seed,
-        };
-        let found = workshop.bench.run(move |bench| {
-            let loaded = bench.attributors.get(&(model, checkpoint));
+        let checkpoint = worker.load(model).await.map_err(broken)?;
+        let sampling = sampling(request.max_tokens, request.seed);
+        let found = worker.thread.run(move |state| {
+            let loaded = state.attributors.get(&(model, checkpoint));
             find(loaded.ok_or(Failure::Unavailable)?, prompt, output, &sampling)
         });
         let found = found.await.map_err(broken)?;
@@ -134,7 +130,7 @@ impl NodeHandle {
         }
         let contributions = chain.snapshot(order.datanet, *ordered);
         let contributions: Vec<_> = contributions.iter().map(|c| (c.units, c.manifest)).collect();
-        name_documents(&workshop.blobs, &contributions, &mut report.units).await;
+        name_documents(&worker.blobs, &contributions, &mut report.units).await;
         Ok(report)
     }
 }

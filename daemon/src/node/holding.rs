@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
 use protocol::holding::{Cell, Inventory, Openings, RowKey, sample};
@@ -21,65 +22,63 @@ pub(crate) struct Prover {
     pub(crate) blobs: Blobs,
     pub(crate) cell_bytes: u64,
     pub(crate) opened_cells: u32,
-    /// Fault injection: packs that this node claims although it deleted them.
-    pub(crate) claims_deleted: bool,
+}
+
+/// What could be read of the cells of an inventory.
+pub(crate) struct Chunks {
+    /// By pack and number of the chunk.
+    found: BTreeMap<(Hash, u64), Bytes>,
+    /// Packs that could not be read.
+    pub(crate) unreadable: Vec<Hash>,
+}
+
+impl Chunks {
+    /// The chunk that a cell is committed by; empty where it could not be read.
+    pub(crate) fn of(&self, cell: &Cell) -> &[u8] {
+        self.found.get(&(cell.pack, cell.chunk)).map_or(&[], |chunk| chunk)
+    }
 }
 
 impl Prover {
     /// Reads the chosen chunk of every cell. Packs that are missing or cannot be read are declared
     /// absent: unpaid, and no fault.
     pub(crate) async fn commit(&self, account: AccountId, packs: &[BlobRef], s1: Digest) -> Done {
-        self.delete_one(packs).await;
         let key = RowKey::new(&s1, account);
         let mut absent: Vec<Hash> =
-            packs.iter().map(|pack| pack.hash).filter(|hash| !self.claims(*hash)).collect();
+            packs.iter().map(|pack| pack.hash).filter(|hash| !self.blobs.has(*hash)).collect();
+        // What is left out moves the choice in what stays, so everything is read again without it.
         loop {
             let inventory = Inventory::owed(packs, &absent, self.cell_bytes);
-            match self.rows(&inventory, &key).await {
-                Ok(rows) => return Done::Committed(inventory.commit(&rows, absent)),
-                Err(lost) => absent.push(lost),
+            let cells = inventory.chosen(&key);
+            let chunks = self.chunks(&cells).await;
+            if chunks.unreadable.is_empty() {
+                return Done::Committed(inventory.commit(&rows(&key, &cells, &chunks), absent));
             }
+            absent.extend(chunks.unreadable);
         }
     }
 
-    /// Fault injection: deletes a pack that is then claimed all the same.
-    async fn delete_one(&self, packs: &[BlobRef]) {
-        if let Some(BlobRef { hash: pack, .. }) = packs.first().filter(|_| self.claims_deleted) {
-            let deleted = self.blobs.store().blobs().delete(*pack).await;
-            tracing::warn!(%pack, ?deleted, "fault injection: a claimed pack is deleted");
-        }
-    }
-
-    fn claims(&self, pack: Hash) -> bool {
-        self.claims_deleted || self.blobs.has(pack)
-    }
-
-    /// The rows of all cells, or the first pack that could not be read.
-    async fn rows(&self, inventory: &Inventory, key: &RowKey) -> Result<Vec<Digest>, Hash> {
-        let cells = inventory.chosen(key);
+    /// Reads the chosen chunks of cells.
+    pub(crate) async fn chunks(&self, cells: &[Cell]) -> Chunks {
         let mut wanted = BTreeMap::<Hash, Vec<u64>>::new();
-        for cell in &cells {
+        for cell in cells {
             wanted.entry(cell.pack).or_default().push(cell.chunk);
         }
-        let mut chunks = BTreeMap::new();
+        let mut chunks = Chunks { found: BTreeMap::new(), unreadable: Vec::new() };
         for (pack, indices) in wanted {
-            let read = self.blobs.store().blobs().read_chunks(pack, &indices).await;
-            match read {
+            match self.blobs.store().blobs().read_chunks(pack, &indices).await {
                 Ok(bytes) => {
-                    chunks.extend(indices.into_iter().zip(bytes).map(|(i, b)| ((pack, i), b)));
+                    chunks
+                        .found
+                        .extend(indices.into_iter().zip(bytes).map(|(i, b)| ((pack, i), b)));
                 }
-                Err(_) if self.claims_deleted => {}
                 Err(error) => {
                     tracing::warn!(%pack, %error, "a pack cannot be read; it is declared absent");
-                    return Err(pack);
+                    chunks.unreadable.push(pack);
                 }
             }
         }
-        let row = |cell: &Cell| match chunks.get(&(cell.pack, cell.chunk)) {
-            Some(chunk) => key.row(chunk),
-            None => key.row(&[]),
-        };
-        Ok(cells.iter().map(row).collect())
+        chunks
     }
 
     /// Opens the sampled cells and stores the openings as a blob.
@@ -92,24 +91,32 @@ impl Prover {
     ) -> Done {
         let key = RowKey::new(&s1, account);
         let inventory = Inventory::owed(packs, &commit.absent, self.cell_bytes);
-        let Ok(rows) = self.rows(&inventory, &key).await else {
-            return Done::Failed(Failure::Local);
-        };
         let cells = inventory.chosen(&key);
+        let chunks = self.chunks(&cells).await;
+        if !chunks.unreadable.is_empty() {
+            return Done::Failed(Failure::Local);
+        }
         let picked = sample(&s2, account, inventory.cells(), self.opened_cells);
-        let mut slices = BTreeMap::<u32, Slice>::new();
+        let mut slices = self.slices(&cells, &picked).await;
+        let rows = rows(&key, &cells, &chunks);
+        let openings = Openings::open(&rows, &cells, &picked, |cell| slices.remove(&cell.number));
+        self.keep(&openings).await
+    }
+
+    /// Proofs of the picked cells whose packs are here, by number of the cell.
+    pub(crate) async fn slices(&self, cells: &[Cell], picked: &[u32]) -> BTreeMap<u32, Slice> {
+        let mut slices = BTreeMap::new();
         for cell in cells.iter().filter(|cell| picked.contains(&cell.number)) {
             let Ok(pack) = self.blobs.store().blobs().get(cell.pack).await else { continue };
             if let Some(slice) = slice::prove(&pack, cell.chunk) {
                 slices.insert(cell.number, slice);
             }
         }
-        let openings = Openings::open(&rows, &cells, &picked, |cell| {
-            // A cell that is gone can only be opened with made-up bytes.
-            let made_up =
-                || Slice { index: cell.chunk, chunk: vec![0; 1024], siblings: Vec::new() };
-            slices.remove(&cell.number).or_else(|| self.claims_deleted.then(made_up))
-        });
+        slices
+    }
+
+    /// Stores openings as a blob, which the proof will name.
+    pub(crate) async fn keep(&self, openings: &Openings) -> Done {
         let bytes = openings.to_bytes();
         let length = bytes.len() as u64;
         match self.blobs.put(bytes).await {
@@ -141,4 +148,9 @@ impl Prover {
             Err(failure) => Done::Failed(failure),
         }
     }
+}
+
+/// The committed rows of cells.
+pub(crate) fn rows(key: &RowKey, cells: &[Cell], chunks: &Chunks) -> Vec<Digest> {
+    cells.iter().map(|cell| key.row(chunks.of(cell))).collect()
 }

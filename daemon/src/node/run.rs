@@ -3,7 +3,7 @@
 //! Blocks, gossip, finished jobs and commands come in through bounded queues; the machine's outputs
 //! go to tasks. Nothing here decides anything: it only carries.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +13,20 @@ use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::message::{Answer, Gossip, Request, Topic};
 use protocol::node::{
-    Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest,
+    Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal,
 };
 use protocol::record::VerifiedRecord;
-use protocol::{AccountId, BlobRef, Digest, EvmAddress, Hash, NodeId};
+use protocol::{BlobRef, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Blocks;
 use super::health::Health;
-use super::jobs::Workshop;
-use super::serving::{Asked, InferReport};
-use super::status::{Closed, Seen, Snapshot};
+use super::jobs::Jobs;
+use super::requests::{Question, ReplyTo};
+use super::status::{ClosedRound, Seen, Snapshot};
 use super::sync;
+use super::worker::Worker;
 use crate::net::{NetEvent, NetworkHandle, Verdict};
 
 /// Between two rounds of pull sync.
@@ -34,7 +35,7 @@ const SYNC: Duration = Duration::from_secs(2);
 /// What the API asks of the loop.
 pub(crate) enum Command {
     /// Serve a paid request.
-    Serve(Box<(Asked, ServeRequest)>, oneshot::Sender<Result<InferReport, Refusal>>),
+    Serve(Box<Question>, ReplyTo),
     /// What a consumer has promised so far.
     Promised(EvmAddress, oneshot::Sender<protocol::Amount>),
     /// The node has blobs that others may want.
@@ -55,7 +56,9 @@ pub(crate) struct Loop {
     pub(crate) operator: EvmKey,
     pub(crate) config: NodeConfig,
     pub(crate) chain: Arc<ChainView>,
-    pub(crate) workshop: Workshop,
+    pub(crate) worker: Worker,
+    /// Does the machine's jobs: the worker, or what was put around it.
+    pub(crate) jobs: Arc<dyn Jobs>,
     pub(crate) net: NetworkHandle,
     /// The transaction by which this node registers itself.
     pub(crate) registration: Transaction,
@@ -65,7 +68,6 @@ pub(crate) struct Loop {
     pub(crate) health: Health,
     pub(crate) machine: Option<Node>,
     pub(crate) seen: Seen,
-    pub(crate) waiting: BTreeMap<u64, oneshot::Sender<Result<InferReport, Refusal>>>,
     /// Gossip that found no peer, to be published again.
     pub(crate) unsent: VecDeque<(Topic, Vec<u8>)>,
     pub(crate) status: watch::Sender<Arc<Snapshot>>,
@@ -138,7 +140,7 @@ impl Loop {
                 tracing::info!(%account, "this node has an account");
                 let mut machine = Node::new(account, self.config);
                 // What was signed before a restart must not be signed again.
-                for record in self.workshop.pool.all() {
+                for record in self.worker.pool.all() {
                     machine.handle(&self.chain, Input::Record(record));
                 }
                 self.machine = Some(machine);
@@ -149,7 +151,7 @@ impl Loop {
     }
 
     fn register(&self) {
-        let (sender, register) = (self.workshop.sender.clone(), self.registration.clone());
+        let (sender, register) = (self.worker.sender.clone(), self.registration.clone());
         let refused = Arc::clone(&self.refused);
         tokio::spawn(async move {
             let sent = sender.send(register).await;
@@ -161,8 +163,8 @@ impl Loop {
 
     async fn on_net(&mut self, event: NetEvent) {
         match event {
-            NetEvent::PeerUp { peer } => self.workshop.blobs.peer_up(peer),
-            NetEvent::PeerDown { peer } => self.workshop.blobs.peer_down(peer),
+            NetEvent::PeerUp { peer } => self.worker.blobs.peer_up(peer),
+            NetEvent::PeerDown { peer } => self.worker.blobs.peer_down(peer),
             NetEvent::Gossip { from, bytes, id, .. } => {
                 let verdict = self.on_gossip(from, &bytes);
                 if let Err(error) = self.net.validate(id, verdict).await {
@@ -187,7 +189,7 @@ impl Loop {
     fn on_gossip(&mut self, from: NodeId, bytes: &[u8]) -> Verdict {
         match Gossip::from_bytes(bytes) {
             Ok(Gossip::Have(blobs)) => {
-                self.workshop.blobs.learn(from, &blobs);
+                self.worker.blobs.learn(from, &blobs);
                 Verdict::Accept
             }
             Ok(Gossip::Record(record)) => match record.verify(&self.chain.domain) {
@@ -214,10 +216,10 @@ impl Loop {
     /// there, and the node goes offline: one of its own that others saw and it forgot would let it
     /// sign another.
     fn on_record(&mut self, record: Arc<VerifiedRecord>, source: Source) {
-        if self.workshop.pool.contains(&record.id()) || !self.is_operator(&record) {
+        if self.worker.pool.contains(&record.id()) || !self.is_operator(&record) {
             return;
         }
-        let kept = tokio::task::block_in_place(|| self.workshop.pool.insert(&record));
+        let kept = tokio::task::block_in_place(|| self.worker.pool.insert(&record));
         match kept {
             Ok(true) => {
                 tracing::debug!(record = %record.id(), ?source, "a record was kept");
@@ -229,8 +231,8 @@ impl Loop {
     }
 
     fn answer(&self, request: Request) -> Option<Answer> {
-        let Request::Has(blobs) = request else { return self.workshop.pool.answer(&request) };
-        let store = self.workshop.blobs.store().blobs();
+        let Request::Has(blobs) = request else { return self.worker.pool.answer(&request) };
+        let store = self.worker.blobs.store().blobs();
         let has = |hash: Hash| store.len(hash).map(|length| BlobRef { hash, length });
         let account = self.chain.account_of(&self.node_id).unwrap_or_default();
         Some(Answer::Has { account, blobs: blobs.into_iter().filter_map(has).collect() })
@@ -238,12 +240,7 @@ impl Loop {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Serve(request, reply) => {
-                let (asked, request) = *request;
-                self.workshop.ask(request.id, asked);
-                self.waiting.insert(request.id, reply);
-                self.input(Input::Serve(request));
-            }
+            Command::Serve(question, reply) => self.serve(*question, reply),
             Command::Promised(payer, reply) => {
                 let promised = self.machine.as_ref().map(|m| m.promised_by(&self.chain, payer));
                 // Whoever asked may be gone.
@@ -252,6 +249,16 @@ impl Loop {
             Command::Announce(blobs) => {
                 self.publish(Topic::Announce, Gossip::Have(blobs).to_bytes()).await;
             }
+        }
+    }
+
+    fn serve(&mut self, question: Question, reply: ReplyTo) {
+        let Some(request) = self.worker.requests.receive(question, reply) else { return };
+        if self.machine.is_some() {
+            self.input(Input::Serve(request));
+        } else {
+            // A node without an account serves nothing, and nobody else would end the request.
+            self.worker.requests.finish(request.id, Err(Refusal::NotServed));
         }
     }
 
@@ -268,19 +275,19 @@ impl Loop {
                             let kind = record.record().body.kind();
                             tracing::debug!(record = %id, ?kind, "a record was signed");
                             self.on_record(Arc::new(record), Source::Own);
-                            if self.workshop.pool.contains(&id) {
+                            if self.worker.pool.contains(&id) {
                                 self.publish(Topic::Records, gossip).await;
                             }
                         }
                         Err(error) => tracing::error!(%error, "a record could not be signed"),
                     }
                 }
-                Output::Submit(transaction) => self.workshop.sender.submit(transaction),
+                Output::Submit(transaction) => self.worker.sender.submit(transaction),
                 Output::Job(op, job) => {
-                    let (workshop, chain) = (self.workshop.clone(), Arc::clone(&self.chain));
+                    let (jobs, chain) = (Arc::clone(&self.jobs), Arc::clone(&self.chain));
                     let done = done.clone();
                     tokio::spawn(async move {
-                        let result = workshop.perform(chain, job).await;
+                        let result = jobs.perform(chain, job).await;
                         // The loop ends before its jobs when the node stops.
                         let _ = done.send((op, result)).await;
                     });
@@ -296,36 +303,24 @@ impl Loop {
             Event::StorageFault { .. } => self.seen.storage_faults += 1,
             Event::ShardRejected { .. } => self.seen.shards_rejected += 1,
             Event::RoundClosed { model, round, checkpoint, shards } => {
-                self.seen.closed.push(Closed { model, round, checkpoint, shards });
+                self.seen.closed.push(ClosedRound { model, round, checkpoint, shards });
             }
             Event::RoundReopened { model, round } => {
                 self.seen.closed.retain(|known| known.model != model || known.round < round);
                 self.seen.ready.remove(&model);
             }
             Event::ModelReady { model, checkpoint, sketches, sketch_root } => {
-                self.workshop.set_ready(model, checkpoint, sketches);
+                self.worker.set_ready(model, checkpoint, sketches);
                 self.seen.ready.insert(model, (checkpoint, sketch_root));
             }
-            Event::Served { request, record } => self.reply(request, Ok(record)),
-            Event::Refused { request, reason } => self.reply(request, Err(reason)),
+            Event::Served { request, record } => self.worker.requests.finish(request, Ok(record)),
+            Event::Refused { request, reason } => self.worker.requests.finish(request, Err(reason)),
             Event::CheckpointMismatch { .. }
             | Event::WrongSettlement { .. }
             | Event::LogMissing { .. } => {
                 self.seen.objections += 1;
             }
         }
-    }
-
-    fn reply(&mut self, request: u64, outcome: Result<Digest, Refusal>) {
-        let Some(reply) = self.waiting.remove(&request) else { return };
-        let answer = self.workshop.take_answer(request);
-        let outcome = outcome.and_then(|record| {
-            let mut answer = answer.ok_or(Refusal::Failed)?;
-            answer.record = record;
-            Ok(answer)
-        });
-        // The consumer may be gone; the attribution stands all the same.
-        let _ = reply.send(outcome);
     }
 
     async fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
@@ -347,7 +342,7 @@ impl Loop {
 
     /// Asks one peer for what gossip may have lost.
     fn sync(&mut self, out: &mpsc::Sender<Vec<VerifiedRecord>>) {
-        let peers = self.workshop.blobs.peers();
+        let peers = self.worker.blobs.peers();
         let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
         self.seen.syncs += 1;
         let (net, epochs) = (self.net.clone(), protocol::sync::epochs(&self.chain));
@@ -355,7 +350,7 @@ impl Loop {
             let bytes = net.request(peer, request.to_bytes()).await.ok()?;
             Answer::from_bytes(&bytes).ok()
         };
-        let pool = self.workshop.pool.clone();
+        let pool = self.worker.pool.clone();
         let mut round = sync::Round::new(pool, self.chain.domain, ask, out.clone());
         tokio::spawn(async move {
             for epoch in epochs {
@@ -368,9 +363,8 @@ impl Loop {
 
     fn publish_status(&self) {
         let machine = self.machine.as_ref();
-        let account = machine.map_or(AccountId(0), Node::account);
         let snapshot = Snapshot {
-            account,
+            account: machine.map(Node::account),
             chain: Arc::clone(&self.chain),
             progress: machine.map(|m| m.progress().collect()).unwrap_or_default(),
             waiting: machine.map(|m| m.waiting(&self.chain)).unwrap_or_default(),

@@ -12,8 +12,8 @@ use protocol::node::Failure;
 use protocol::training::RunConfig;
 use protocol::{BlobRef, DatanetId, ModelId};
 
-use super::bench::failed;
 use super::blobs::Blobs;
+use super::compute_thread::failed;
 
 /// Fetches and reads what a run needs.
 pub(crate) async fn load(

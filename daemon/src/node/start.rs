@@ -1,13 +1,13 @@
 //! Starting a node, step by step.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compute::train::open_engine;
 use contracts_abi::ChainClient;
-use protocol::AccountId;
 use protocol::chain::Transaction;
 use protocol::identity::Binding;
 use protocol::message::Topic;
@@ -17,62 +17,82 @@ use storage::{Store, durable};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::RunOptions;
-use super::bench::BenchHandle;
 use super::blobs::Blobs;
 use super::chain::{Sender, follow};
+use super::compute_thread::ComputeThread;
 use super::handle::{Inner, NodeHandle};
 use super::health::Health;
 use super::holding::Prover;
-use super::jobs::Workshop;
+use super::jobs::Jobs;
 use super::pool::Pool;
 use super::run::{Feeds, Loop};
 use super::status::{Seen, Snapshot};
+use super::worker::Worker;
+use crate::config::{NetOptions, WorkOptions};
+use crate::keys::NodeKeys;
 use crate::net::{NetConfig, Network};
+use crate::network::NetworkFile;
 
 /// Commands that wait for the loop.
 const COMMANDS: usize = 64;
 /// Between two tries to reach the chain.
 const CONNECT_RETRY: Duration = Duration::from_secs(2);
 
-/// Opens the data directory, the chain, the device and the network, and starts the loop.
-pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
+/// How a node runs.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// The directory that everything is kept in.
+    pub data_dir: PathBuf,
+    /// The network it belongs to.
+    pub network: NetworkFile,
+    /// Its keys.
+    pub keys: NodeKeys,
+    /// How it takes part in the network.
+    pub net: NetOptions,
+    /// What it works with.
+    pub work: WorkOptions,
+}
+
+/// Gives the machine's jobs to the node's worker, or to what is put around it.
+pub(crate) type AssignJobs = fn(Worker) -> Arc<dyn Jobs>;
+
+impl NodeHandle {
+    /// Opens the data directory, the network, the chain and the device, and starts the loop.
+    pub async fn start(options: RunOptions) -> Result<Self> {
+        Self::start_with(options, |worker| Arc::new(worker)).await
+    }
+
+    /// [`Self::start`] with jobs that are done another way.
+    pub(crate) async fn start_with(options: RunOptions, jobs: AssignJobs) -> Result<Self> {
+        Box::pin(start(options, jobs)).await
+    }
+}
+
+async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     let stop = CancellationToken::new();
-    durable::create_dir(&options.data_dir)?;
-    let config = StoreConfig { max_disk: options.max_disk, ..StoreConfig::default() };
-    let store = Store::open(&options.data_dir.join("store"), config).await;
-    let store = Arc::new(store.context("the data directory cannot be opened")?);
-    store.check()?;
-    report_repairs(&store);
+    let store = open_store(&options).await?;
     let chain = options.network.view();
     let pool = Pool::open(Arc::clone(&store), &chain.domain)?;
     let client = Arc::new(connect(&options).await?);
-    let choice = options.device.clone();
+    let choice = options.work.device.0.clone();
     let engine = tokio::task::spawn_blocking(move || open_engine(&choice)).await??;
-    let bench = BenchHandle::start(engine)?;
+    let thread = ComputeThread::start(engine)?;
     let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
     let health = Health::default();
     health.watch(&store, stop.clone());
     let blobs = Blobs::new(Arc::clone(&store), net.clone(), health.clone());
-    let params = options.network.params();
+    let holding = options.network.params().holding;
     let prover = Prover {
         blobs: blobs.clone(),
-        cell_bytes: params.holding.cell_bytes,
-        opened_cells: params.holding.opened_cells,
-        claims_deleted: options.misbehave,
+        cell_bytes: holding.cell_bytes,
+        opened_cells: holding.opened_cells,
     };
     let sender = Sender::start(Arc::clone(&client), stop.clone());
-    let workshop = Workshop::new(blobs, pool, prover, bench, sender, options.misbehave);
+    let worker = Worker::new(blobs, pool, prover, thread, sender);
     let blocks = follow(client, &options.network.deployment, health.clone(), stop.clone());
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let chain = Arc::new(chain);
-    let (status_out, status) = watch::channel(Arc::new(Snapshot {
-        account: AccountId(0),
-        chain: Arc::clone(&chain),
-        progress: Vec::new(),
-        waiting: Vec::new(),
-        seen: Seen::default(),
-    }));
+    let (status_out, status) = watch::channel(Arc::new(Snapshot::at_start(Arc::clone(&chain))));
     let main = Loop {
         node_id: net.node(),
         registration: registration(&options),
@@ -80,21 +100,31 @@ pub(super) async fn start(options: RunOptions) -> Result<NodeHandle> {
         refused: Arc::default(),
         health: health.clone(),
         operator: options.keys.operator.clone(),
-        config: NodeConfig { computes: true, claim_epochs: options.claim_epochs },
+        config: NodeConfig { computes: true, claim_epochs: options.work.claim_epochs },
         chain,
-        workshop: workshop.clone(),
+        jobs: jobs(worker.clone()),
+        worker: worker.clone(),
         net: net.clone(),
         machine: None,
         seen: Seen::default(),
-        waiting: Default::default(),
-        unsent: Default::default(),
+        unsent: VecDeque::new(),
         status: status_out,
     };
     tokio::spawn(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
     let operator = options.keys.operator_address();
-    let requests = AtomicU64::new(1);
-    let inner = Inner { store, net, workshop, commands, status, operator, health, stop, requests };
+    let inner = Inner { store, net, worker, commands, status, operator, health, stop };
     Ok(NodeHandle { inner: Arc::new(inner) })
+}
+
+async fn open_store(options: &RunOptions) -> Result<Arc<Store>> {
+    durable::create_dir(&options.data_dir)?;
+    let max_disk = options.work.max_disk.map(|size| size.0);
+    let config = StoreConfig { max_disk, ..StoreConfig::default() };
+    let store = Store::open(&options.data_dir.join("store"), config).await;
+    let store = Arc::new(store.context("the data directory cannot be opened")?);
+    store.check()?;
+    report_repairs(&store);
+    Ok(store)
 }
 
 /// Says what opening the store had to repair.
@@ -109,17 +139,18 @@ fn report_repairs(store: &Store) {
 }
 
 fn net_config(options: &RunOptions) -> NetConfig {
+    let net = options.net.clone();
     NetConfig {
         secret: options.keys.node,
-        listen_ip: options.listen_ip,
-        control_port: options.control_port,
-        data_port: options.data_port,
-        bootstrap: options.bootstrap.clone(),
-        mdns: options.mdns,
-        relay_server: options.relay_server,
-        relays: options.relays.clone(),
+        listen_ip: net.listen_ip,
+        control_port: net.control_port,
+        data_port: net.data_port,
+        bootstrap: net.bootstrap.0,
+        mdns: net.mdns,
+        relay_server: net.relay_server,
+        relays: net.relays.0,
         max_connections: 64,
-        max_upload: options.max_upload,
+        max_upload: net.max_upload.map(|size| size.0),
         topics: Topic::ALL.iter().map(|topic| topic.name().to_owned()).collect(),
     }
 }

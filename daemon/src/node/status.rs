@@ -5,17 +5,40 @@ use std::sync::Arc;
 
 use protocol::chain::ChainView;
 use protocol::node::{Progress, Waiting};
-use protocol::{AccountId, Amount, Digest, Hash, ModelId, Round};
-use serde::{Deserialize, Serialize};
+use protocol::settle::{Source, Unpaid};
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, Round};
+
+use crate::net::NetStatus;
 
 /// What the loop shows of itself after every step.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
-    pub(crate) account: AccountId,
+    pub(crate) account: Option<AccountId>,
     pub(crate) chain: Arc<ChainView>,
     pub(crate) progress: Vec<Progress>,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) seen: Seen,
+}
+
+impl Snapshot {
+    /// Before the first block is read.
+    pub(crate) fn at_start(chain: Arc<ChainView>) -> Self {
+        let (progress, waiting) = (Vec::new(), Vec::new());
+        Self { account: None, chain, progress, waiting, seen: Seen::default() }
+    }
+
+    /// The training runs as this node sees them.
+    pub(crate) fn runs(&self) -> Vec<RunProgress> {
+        let run = |run: &Progress| RunProgress {
+            model: run.model,
+            round: run.round,
+            rounds: run.rounds,
+            checkpoint: run.checkpoint,
+            is_ready: run.is_ready,
+            sketch_root: self.seen.ready.get(&run.model).map(|(_, root)| *root),
+        };
+        self.progress.iter().map(run).collect()
+    }
 }
 
 /// What this node saw since it started.
@@ -24,17 +47,18 @@ pub(crate) struct Seen {
     pub(crate) storage_faults: u64,
     pub(crate) shards_rejected: u64,
     pub(crate) objections: u64,
-    pub(crate) closed: Vec<Closed>,
+    pub(crate) closed: Vec<ClosedRound>,
+    /// Checkpoint and sketch root of the runs that are finished.
     pub(crate) ready: BTreeMap<ModelId, (Hash, Digest)>,
     pub(crate) syncs: usize,
 }
 
 /// A round that closed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Closed {
-    /// Of which run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedRound {
+    /// The model whose run it belongs to.
     pub model: ModelId,
-    /// Which round.
+    /// Its number, from 0.
     pub round: Round,
     /// The checkpoint after it.
     pub checkpoint: Hash,
@@ -43,9 +67,9 @@ pub struct Closed {
 }
 
 /// A training run as this node sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunStatus {
-    /// Which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunProgress {
+    /// The model that it trains.
     pub model: ModelId,
     /// The open round.
     pub round: Round,
@@ -59,74 +83,72 @@ pub struct RunStatus {
     pub sketch_root: Option<Digest>,
 }
 
-/// The answer to "how is my node?".
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StatusReport {
-    /// Version of this schema.
-    pub schema: u32,
-    /// Version of the software.
-    pub version: String,
-    /// The node's account; zero until it is registered.
-    pub account: AccountId,
-    /// The node's id.
-    pub node: protocol::NodeId,
-    /// The device that computes.
-    pub device: String,
+/// What the node computes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStatus {
+    /// Its name.
+    pub name: String,
     /// Why a better device is not used.
-    pub refused_device: Option<String>,
-    /// Shards that it finished since it started.
+    pub refused: Option<String>,
+    /// Shards that it finished since the node started.
     pub shards_done: u64,
-    /// Connected peers.
-    pub peers: usize,
-    /// Whether others can reach it.
-    pub reachability: String,
+}
+
+/// How full the node's store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Packs of the network.
+    pub packs: usize,
+    /// Bytes of all blobs.
+    pub bytes: u64,
+    /// Most bytes of blobs; none if the disk is the limit.
+    pub limit: Option<u64>,
+}
+
+/// The answer to "how is my node?".
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// Its account, once it is registered.
+    pub account: Option<AccountId>,
+    /// The network as seen from here.
+    pub net: NetStatus,
     /// Multiaddresses by which others can join through it.
     pub bootstrap: Vec<String>,
-    /// Payload bytes received over the data plane.
-    pub quic_bytes_in: u64,
-    /// Bytes sent over the data plane.
-    pub quic_bytes_out: u64,
-    /// Packs of the network in the store.
-    pub packs: usize,
-    /// Bytes in the store.
-    pub stored_bytes: u64,
-    /// Most bytes in the store; none if the disk is the limit.
-    pub max_disk: Option<u64>,
+    /// What it computes on.
+    pub device: DeviceStatus,
+    /// How full its store is.
+    pub store: StoreStatus,
     /// The current epoch.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The newest block.
-    pub block: u64,
+    pub block: BlockNumber,
     /// The first block of the next epoch.
-    pub next_epoch_block: u64,
+    pub next_epoch_block: BlockNumber,
     /// Earned so far in final settlements that this node has seen.
     pub earned: Amount,
     /// Claimed so far.
     pub claimed: Amount,
-    /// Earned and not claimed.
-    pub pending: Amount,
     /// Why it idles.
     pub waiting: Vec<String>,
     /// Training runs.
-    pub runs: Vec<RunStatus>,
-    /// Rounds that closed.
-    pub rounds_closed: Vec<Closed>,
-    /// Storage faults that this node caught.
-    pub faults_seen: u64,
-    /// Shards that this node's replays rejected.
-    pub shards_rejected_seen: u64,
+    pub runs: Vec<RunProgress>,
+    /// Rounds that closed since it started.
+    pub rounds_closed: Vec<ClosedRound>,
+    /// Storage faults that it caught.
+    pub storage_faults: u64,
+    /// Shards that its replays rejected.
+    pub shards_rejected: u64,
 }
 
-/// A line of a statement.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RewardLine {
-    /// In which epoch.
-    pub epoch: u64,
-    /// For what.
-    pub source: String,
-    /// How much, in the smallest unit; zero where `reason` says why.
-    pub amount: Amount,
-    /// The record behind it.
+/// A line of an account's statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementLine {
+    /// The epoch that was settled.
+    pub epoch: Epoch,
+    /// The kind of work.
+    pub source: Source,
+    /// The record behind it; zero where there is none.
     pub record: Digest,
-    /// Why it earned nothing.
-    pub reason: Option<String>,
+    /// What it earned, or why nothing.
+    pub paid: Result<Amount, Unpaid>,
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use daemon::api::types::{Created, DatanetInfo, Train};
+use daemon::api::types::{Created, DatanetInfo, StatusReport, Train};
 use daemon::api::{ApiError, ApiServer, ApiStartError};
-use daemon::node::StatusReport;
 use protocol::{DatanetId, ModelId};
 use serde_json::{Value, json};
 

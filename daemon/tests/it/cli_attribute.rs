@@ -4,7 +4,7 @@ use std::path::Path;
 
 use daemon::api::ApiServer;
 use daemon::network::NetworkFile;
-use daemon::node::{AttributionReport, EvidenceKind, InferReport, NodeHandle};
+use daemon::node::{Answer, AttributionReport, EvidenceKind, NodeHandle};
 use protocol::{AccountId, EvmAddress, ModelId};
 
 use super::cli::{json, openledger};
@@ -26,7 +26,7 @@ pub(crate) struct Used<'a> {
     pub(crate) model: ModelId,
     pub(crate) prompt: &'a str,
     pub(crate) seed: u64,
-    pub(crate) answer: &'a InferReport,
+    pub(crate) answer: &'a Answer,
     pub(crate) quote: &'a str,
     pub(crate) author: AccountId,
 }

@@ -9,6 +9,7 @@ use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
 use daemon::api::{ApiServer, Client};
+use daemon::config::{ByteSize, Device, List, NetOptions, WorkOptions};
 use daemon::keys::NodeKeys;
 use daemon::network::{NETWORK_FILE, NetworkFile, Preset};
 use daemon::node::{NodeHandle, RunOptions};
@@ -28,6 +29,18 @@ fn dev_key(index: usize) -> EvmKey {
 
 const fn open(whole: u128) -> Amount {
     Amount(whole * Amount::ONE_OPEN.0)
+}
+
+/// A node that stays on loopback, on any ports.
+pub(crate) fn loopback(bootstrap: Vec<String>) -> NetOptions {
+    NetOptions {
+        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        control_port: 0,
+        data_port: 0,
+        bootstrap: List(bootstrap),
+        mdns: false,
+        ..NetOptions::default()
+    }
 }
 
 /// A chain with the contracts deployed.
@@ -69,18 +82,12 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
         data_dir: dir.to_owned(),
         network: network.clone(),
         keys,
-        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        control_port: 0,
-        data_port: 0,
-        bootstrap: Vec::new(),
-        mdns: false,
-        relay_server: false,
-        relays: Vec::new(),
-        max_disk,
-        max_upload: None,
-        device: DeviceChoice::Cpu,
-        claim_epochs: 1,
-        misbehave: false,
+        net: loopback(Vec::new()),
+        work: WorkOptions {
+            max_disk: max_disk.map(ByteSize),
+            device: Device(DeviceChoice::Cpu),
+            claim_epochs: 1,
+        },
     };
     let node = NodeHandle::start(options).await.unwrap();
     let listener = ApiServer::bind(0).await.unwrap();
@@ -99,7 +106,7 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
 
 impl Net {
     async fn registered(&self) -> protocol::AccountId {
-        self.until(|net| Some(net.node.account()).filter(|id| id.0 != 0)).await
+        self.until(|net| net.node.account()).await
     }
 
     /// Looks at the node after every block until something is there.

@@ -68,6 +68,6 @@ async fn a_proposal_without_a_log_is_replaced() {
             chain.settlement(epoch).filter(|state| state.is_final).map(|state| state.proposer)
         })
         .await;
-    assert_eq!(proposer, net.node.account());
+    assert_eq!(Some(proposer), net.node.account());
     net.stop().await;
 }

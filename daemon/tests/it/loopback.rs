@@ -1,7 +1,6 @@
 //! The whole slice on real components in one process: an EVM chain behind JSON-RPC, four nodes with
 //! their own disks and sockets, real text, a real (tiny) training run, one node that cheats.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,17 +8,23 @@ use compute::device::DeviceChoice;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
+use daemon::config::{Device, WorkOptions};
+use daemon::demo::start_dishonest_node;
 use daemon::keys::{NodeKeys, random_evm_key};
 use daemon::network::{NetworkFile, Preset};
-use daemon::node::{AddRequest, InferReport, InferRequest, NodeHandle, RunOptions, TrainRequest};
+use daemon::node::{
+    AddRequest, Answer, InferRequest, NodeHandle, RunOptions, StatementLine, TrainRequest,
+};
 use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
+use protocol::settle::Source;
 use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 
 use super::cli_attribute::{Used, attribute_freely};
+use super::cli_support::loopback;
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
 const BLOCK: Duration = Duration::from_millis(400);
@@ -77,26 +82,20 @@ async fn start_node(
     network: &NetworkFile,
     keys: NodeKeys,
     bootstrap: Vec<String>,
-    misbehave: bool,
+    cheats: bool,
 ) -> NodeHandle {
     let options = RunOptions {
         data_dir: dir.to_path_buf(),
         network: network.clone(),
         keys,
-        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        control_port: 0,
-        data_port: 0,
-        bootstrap,
-        mdns: false,
-        relay_server: false,
-        relays: vec![],
-        max_disk: None,
-        max_upload: None,
-        device: DeviceChoice::Cpu,
-        claim_epochs: 1,
-        misbehave,
+        net: loopback(bootstrap),
+        work: WorkOptions { max_disk: None, device: Device(DeviceChoice::Cpu), claim_epochs: 1 },
     };
-    NodeHandle::start(options).await.unwrap()
+    let started = match cheats {
+        true => start_dishonest_node(options).await,
+        false => NodeHandle::start(options).await,
+    };
+    started.unwrap()
 }
 
 impl World {
@@ -121,12 +120,12 @@ impl World {
         let world = Self { _chain: chain, client, network, nodes, operators, _dirs: dirs };
         world
             .until("every node has an account", |w| {
-                w.nodes.iter().all(|node| node.account() != AccountId(0))
+                w.nodes.iter().all(|node| node.account().is_some())
             })
             .await;
         for node in &world.nodes {
-            let stake =
-                Transaction::StakeFor { account: node.account(), amount: Amount(100 * OPEN) };
+            let account = node.account().unwrap();
+            let stake = Transaction::StakeFor { account, amount: Amount(100 * OPEN) };
             world.client.submit(&stake).await.unwrap();
         }
         world
@@ -203,7 +202,7 @@ async fn use_model(
     model: ModelId,
     server: AccountId,
     prompt: &str,
-) -> (Amount, InferReport) {
+) -> (Amount, Answer) {
     let consumer = dev_key(1);
     let funds = Amount(1000 * OPEN);
     world.client.transfer(consumer.address(), funds).await.unwrap();
@@ -223,7 +222,9 @@ async fn use_model(
     };
     let receipt = receipt.sign(&world.network.deployment.domain(), &consumer).unwrap();
     let request = InferRequest { receipt, prompt: prompt.into(), max_tokens: 24, seed: 5 };
-    let answer = node.infer(request).await.unwrap();
+    let served = node.infer(request).await.unwrap();
+    assert_eq!(served.fee, quote.price);
+    let answer = served.answer;
     assert_eq!(answer.tokens_out, 24);
     assert_eq!(answer.shares.iter().map(|(_, ppm)| ppm).sum::<u32>(), 1_000_000);
     (quote.price, answer)
@@ -247,7 +248,7 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
         );
         assert_eq!(node.model_ready(model), Some((checkpoint, sketch_root)));
     }
-    let server = world.nodes[0].account();
+    let server = world.nodes[0].account().unwrap();
     let offer = ModelPublication {
         model,
         checkpoint,
@@ -273,7 +274,7 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
 async fn data_becomes_money() {
     let _turn = crate::WHOLE_MACHINE.lock().await;
     let world = World::start().await;
-    let owner = world.nodes[0].account();
+    let owner = world.nodes[0].account().unwrap();
     let create = Transaction::CreateDatanet {
         owner,
         name: "letters".into(),
@@ -306,32 +307,35 @@ async fn data_becomes_money() {
     }
 }
 
+fn paid(lines: &[StatementLine], source: Source) -> Vec<u128> {
+    let of_source = lines.iter().filter(|line| line.source == source);
+    of_source.filter_map(|line| line.paid.ok()).map(|amount| amount.0).collect()
+}
+
 async fn judge(world: &World, contributors: &[AccountId]) {
     let chain = world.nodes[0].chain();
     let settled: Vec<_> = (0..chain.next_to_settle().0)
         .filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)))
         .map(|state| state.settlement)
         .collect();
-    let cheat = world.nodes[NODES - 1].account();
+    let cheat = world.nodes[NODES - 1].account().unwrap();
     let lines = world.nodes[0].rewards(cheat).await.unwrap();
     let has_fault = settled.iter().any(|s| s.storage_faults == 1);
     assert!(has_fault, "the deleted pack is caught: {settled:#?} {lines:#?}");
     assert!(settled.iter().all(|s| s.storage_faults <= 1));
     assert_eq!(settled.iter().map(|s| s.shards_rejected).sum::<u32>(), 2, "{settled:?}");
-    let earned = |source: &str| {
-        lines.iter().filter(|l| l.source == source).map(|l| l.amount.0).sum::<u128>()
-    };
-    assert_eq!(earned("storage"), 0, "{lines:?}");
+    assert!(paid(&lines, Source::Storage).iter().all(|amount| *amount == 0), "{lines:?}");
     for node in &world.nodes[..NODES - 1] {
-        let lines = world.nodes[0].rewards(node.account()).await.unwrap();
-        for source in ["storage", "shards"] {
-            assert!(lines.iter().any(|l| l.source == source && l.amount.0 > 0), "{lines:?}");
+        let lines = world.nodes[0].rewards(node.account().unwrap()).await.unwrap();
+        for source in [Source::Storage, Source::Shards] {
+            assert!(paid(&lines, source).iter().any(|amount| *amount > 0), "{lines:?}");
         }
     }
     let mut of_contributors = 0;
     for account in contributors {
         let lines = world.nodes[0].rewards(*account).await.unwrap();
-        of_contributors += lines.iter().map(|line| line.amount.0).sum::<u128>();
+        of_contributors +=
+            lines.iter().filter_map(|line| line.paid.ok()).map(|a| a.0).sum::<u128>();
     }
     assert!(of_contributors > 0);
     let vault = world.client.vault().await.unwrap();

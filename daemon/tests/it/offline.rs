@@ -4,10 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use contracts_abi::rpc::{Mining, ServerConfig};
-use daemon::api::types::{Contribute, CreateDatanet, Created};
+use daemon::api::types::{AddReport, Contribute, CreateDatanet, Created, Document};
 use daemon::api::{ApiError, Client};
-use daemon::ingest::Document;
-use daemon::node::{AddReport, Offline};
+use daemon::node::Offline;
 use protocol::DatanetId;
 use storage::DiskError;
 use tokio::time::timeout;

@@ -1,4 +1,4 @@
-//! What the demo has to put away again: a folder, a chain, and processes.
+//! What the demo must remove again: a folder, a chain, and processes.
 
 use std::path::{Path, PathBuf};
 
@@ -10,19 +10,21 @@ use crate::keys::random_bytes;
 
 /// Everything that must not outlive the demo.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Workspace {
     dir: PathBuf,
     keep: bool,
     pub(super) chain: Option<DevChainHandle>,
     pub(super) cluster: Cluster,
 }
 
-impl Stage {
-    pub(super) fn set(keep: bool) -> Result<Self> {
+impl Workspace {
+    /// Makes an empty folder among the system's temporary files.
+    pub(super) fn create(keep: bool) -> Result<Self> {
         let name = format!("openledger-demo-{}", hex::encode(&random_bytes()?[..4]));
         let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir(&dir)
-            .with_context(|| format!("cannot create {}; set TMPDIR elsewhere", dir.display()))?;
+        std::fs::create_dir(&dir).with_context(|| {
+            format!("cannot create {}; set TMPDIR to a folder that you can write to", dir.display())
+        })?;
         Ok(Self { dir, keep, chain: None, cluster: Cluster::default() })
     }
 
@@ -30,8 +32,8 @@ impl Stage {
         &self.dir
     }
 
-    /// Stops all processes and the chain, in this order.
-    pub(super) async fn strike(&mut self) {
+    /// Stops the nodes, then the chain that they need to stop in order.
+    pub(super) async fn shut_down(&mut self) {
         self.cluster.stop().await;
         if let Some(chain) = self.chain.take() {
             chain.shutdown().await;
@@ -39,7 +41,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Workspace {
     fn drop(&mut self) {
         // Processes that are still here are killed with their handles.
         self.cluster.members.clear();

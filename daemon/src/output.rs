@@ -1,12 +1,12 @@
-//! What a command says: the same thing for people and for programs.
+//! What a command prints: the same result as text for people and as JSON for programs.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use protocol::Amount;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::api::ApiError;
 use crate::words::explain;
 
 /// The result of a command.
@@ -57,39 +57,13 @@ impl Output {
 pub(crate) fn print_error(error: &anyhow::Error, json: bool) {
     let message = explain(error);
     if json {
-        let code = match error.downcast_ref::<crate::api::ApiError>() {
-            Some(crate::api::ApiError::Problem(problem)) => problem.code.as_str(),
-            Some(crate::api::ApiError::NotRunning(_)) => "not_running",
+        let code = match error.downcast_ref::<ApiError>() {
+            Some(ApiError::Problem(problem)) => problem.code.as_str(),
+            Some(ApiError::NotRunning(_)) => "not_running",
             _ => "failed",
         };
         println!("{}", json!({ "error": { "code": code, "message": message } }));
     } else {
         eprintln!("error: {message}");
-    }
-}
-
-/// An amount in OPEN, with as many decimals as tell something.
-pub(crate) fn open(amount: Amount) -> String {
-    let (whole, rest) = (amount.0 / Amount::ONE_OPEN.0, amount.0 % Amount::ONE_OPEN.0);
-    let decimals = format!("{:06}", rest / 1_000_000_000_000);
-    let decimals = decimals.trim_end_matches('0');
-    match (decimals.is_empty(), rest) {
-        (true, 0) => format!("{whole} OPEN"),
-        (true, _) if whole == 0 => "less than 0.000001 OPEN".to_owned(),
-        (true, _) => format!("{whole} OPEN"),
-        (false, _) => format!("{whole}.{decimals} OPEN"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_readable_and_never_zero_when_they_are_not() {
-        assert_eq!(open(Amount::ZERO), "0 OPEN");
-        assert_eq!(open(Amount(1)), "less than 0.000001 OPEN");
-        assert_eq!(open(Amount(1_500_000_000_000_000_000)), "1.5 OPEN");
-        assert_eq!(open(Amount(20 * Amount::ONE_OPEN.0)), "20 OPEN");
     }
 }

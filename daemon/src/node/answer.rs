@@ -1,11 +1,8 @@
-//! What a consumer asks and what it is told.
+//! An answer of a model, with the evidence for where it came from in words.
 
-use protocol::AccountId;
 use protocol::attribution::{UnitEvidence, leader};
 use protocol::node::Failure;
-use protocol::receipt::SignedReceipt;
-use protocol::{Amount, Digest, Hash};
-use serde::{Deserialize, Serialize};
+use protocol::{AccountId, Hash};
 
 use super::attributor::{Evidence, weigh_units};
 use super::run_data::RunData;
@@ -14,24 +11,14 @@ use super::transcript::{Transcript, pairs};
 /// Units that an answer names.
 const TOP_UNITS: usize = 5;
 
-/// A request while it is being served.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) receipt: SignedReceipt,
-    pub(crate) prompt: Vec<u32>,
-    pub(crate) max_tokens: u32,
-    pub(crate) temperature_ppm: u32,
-    pub(crate) seed: u64,
-}
-
 /// A verbatim span of an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SpanReport {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSpan {
     /// First token in the answer.
     pub start: u32,
-    /// Tokens.
+    /// Length in tokens.
     pub len: u32,
-    /// Who owns it.
+    /// The account that owns it.
     pub owner: AccountId,
     /// Evidence beyond chance, in thousandths of a bit.
     pub millibits: u64,
@@ -40,23 +27,23 @@ pub struct SpanReport {
 }
 
 /// A unit behind an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UnitReport {
-    /// Its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerUnit {
+    /// BLAKE3 hash of its text.
     pub unit: Hash,
-    /// Who is paid for it.
+    /// The account that is paid for it.
     pub owner: AccountId,
-    /// Its influence.
+    /// Its influence: positive when training on it made the exchange likelier.
     pub score: i64,
     /// Evidence of its spans, in thousandths of a bit.
     pub span_millibits: u64,
-    /// Its beginning.
+    /// The beginning of its text.
     pub text: String,
 }
 
-/// An answer and where it came from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InferReport {
+/// An answer, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
     /// The generated text.
     pub text: String,
     /// Prompt tokens.
@@ -69,39 +56,35 @@ pub struct InferReport {
     pub gradient: Vec<(AccountId, u32)>,
     /// What verbatim spans alone would pay.
     pub span_shares: Vec<(AccountId, u32)>,
-    /// The leader of the same evidence with its owners dealt out anew: what chance looks like.
+    /// The leader of the same evidence with its owners shuffled: what chance looks like.
     pub permuted_leader: Option<AccountId>,
     /// Weight of the spans, in ppm.
     pub lambda_ppm: u32,
     /// The verbatim spans.
-    pub spans: Vec<SpanReport>,
+    pub spans: Vec<AnswerSpan>,
     /// The units with most evidence.
-    pub top_units: Vec<UnitReport>,
-    /// Id of the attribution record; zero until it is made.
-    pub record: Digest,
-    /// What the use cost.
-    pub fee: Amount,
+    pub top_units: Vec<AnswerUnit>,
 }
 
 /// Puts evidence into words.
-pub(crate) fn report(
+pub(crate) fn describe(
     run: &RunData,
     transcript: &Transcript,
     evidence: &Evidence,
-) -> Result<InferReport, Failure> {
+) -> Result<Answer, Failure> {
     let decode = |tokens: &[u32]| run.tokenizer.decode(tokens).map_err(|_| Failure::Invalid);
     let spans = evidence.spans.spans.iter().map(|span| {
         let (from, to) = (span.start as usize, (span.start + span.len) as usize);
         let tokens = transcript.output.get(from..to).unwrap_or_default();
         let owner = run.units.get(span.unit as usize).map(|unit| unit.owner).unwrap_or_default();
         let (start, len, millibits) = (span.start, span.len, span.millibits);
-        Ok(SpanReport { start, len, owner, millibits, text: decode(tokens)? })
+        Ok(AnswerSpan { start, len, owner, millibits, text: decode(tokens)? })
     });
     let spans = spans.collect::<Result<_, Failure>>()?;
-    let permuted = permuted(&evidence.units, &transcript.query);
+    let permuted = shuffled(&evidence.units, &transcript.query);
     let permuted = weigh_units(&permuted, evidence.spans.output_millibits);
     let count = |tokens: &[u32]| u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-    Ok(InferReport {
+    Ok(Answer {
         text: decode(&transcript.output)?,
         tokens_in: count(&transcript.prompt),
         tokens_out: count(&transcript.output),
@@ -112,18 +95,16 @@ pub(crate) fn report(
         lambda_ppm: evidence.weights.lambda_ppm,
         spans,
         top_units: top_units(run, &evidence.units),
-        record: Digest::ZERO,
-        fee: Amount::ZERO,
     })
 }
 
-fn top_units(run: &RunData, units: &[UnitEvidence]) -> Vec<UnitReport> {
+fn top_units(run: &RunData, units: &[UnitEvidence]) -> Vec<AnswerUnit> {
     let mut ranked: Vec<_> = units.iter().zip(&run.units).collect();
     ranked.sort_by_key(|(unit, _)| (std::cmp::Reverse(unit.score), unit.unit));
     ranked
         .into_iter()
         .take(TOP_UNITS)
-        .map(|(unit, data)| UnitReport {
+        .map(|(unit, data)| AnswerUnit {
             unit: unit.unit,
             owner: unit.owner,
             score: unit.score,
@@ -133,8 +114,8 @@ fn top_units(run: &RunData, units: &[UnitEvidence]) -> Vec<UnitReport> {
         .collect()
 }
 
-/// The same evidence with the owners dealt out anew, differently for every output.
-fn permuted(units: &[UnitEvidence], query: &[u8]) -> Vec<UnitEvidence> {
+/// The same evidence with the owners shuffled, differently for every output.
+fn shuffled(units: &[UnitEvidence], query: &[u8]) -> Vec<UnitEvidence> {
     let salt = protocol::hash::keccak(&[query]);
     let draw = |unit: &UnitEvidence| protocol::hash::keccak(&[&salt.0, &unit.unit.0]);
     let mut owners: Vec<_> = units.iter().map(|unit| (draw(unit), unit.owner)).collect();

@@ -14,11 +14,10 @@ use protocol::{AccountId, Amount, ModelId};
 use serde::{Deserialize, Serialize};
 use storage::durable::write_atomic;
 
-use super::open;
 use crate::api::Client;
-use crate::api::types::{AskQuote, Infer, PricedQuote};
+use crate::api::types::{AskQuote, Infer, InferReport, PricedQuote};
 use crate::network::NetworkFile;
-use crate::node::{InferReport, Quote};
+use crate::words::amount_in_open;
 
 /// How many uses a deposit is made for, so that not every use needs a transaction.
 const USES_PER_DEPOSIT: u128 = 10;
@@ -56,9 +55,9 @@ impl Consumer {
         let payer = self.key.address();
         let ask = AskQuote { payer, prompt: prompt.clone(), max_tokens: *max_tokens };
         let priced: PricedQuote = node.post(&format!("/models/{model}/quote"), &ask).await?;
-        self.counters.check(&priced.quote)?;
+        self.counters.check(&priced)?;
         self.cover(&priced).await?;
-        let receipt = self.sign(&priced.quote, question)?;
+        let receipt = self.sign(&priced, question)?;
         let infer = Infer {
             receipt: hex::encode(receipt.to_bytes()),
             prompt: prompt.clone(),
@@ -69,9 +68,8 @@ impl Consumer {
     }
 
     /// Deposits when what is left would not cover everything promised, this use included.
-    async fn cover(&self, priced: &PricedQuote) -> Result<()> {
-        let PricedQuote { quote, redeemed } = priced;
-        let outstanding = quote.promised.saturating_sub(*redeemed);
+    async fn cover(&self, quote: &PricedQuote) -> Result<()> {
+        let outstanding = quote.promised.saturating_sub(quote.redeemed);
         let needed = outstanding.saturating_add(quote.price);
         let deposit = self.chain.deposit(self.chain.address(), quote.payee).await?;
         if deposit >= needed {
@@ -84,7 +82,7 @@ impl Consumer {
         Ok(())
     }
 
-    fn sign(&mut self, quote: &Quote, question: &Question) -> Result<SignedReceipt> {
+    fn sign(&mut self, quote: &PricedQuote, question: &Question) -> Result<SignedReceipt> {
         let model = question.model;
         let cumulative =
             quote.promised.checked_add(quote.price).context("the promise overflows")?;
@@ -134,15 +132,15 @@ impl Counters {
     }
 
     /// Refuses a payee that claims to have been promised more than was ever signed here.
-    fn check(&self, quote: &Quote) -> Result<()> {
+    fn check(&self, quote: &PricedQuote) -> Result<()> {
         let signed = self.last.get(&quote.payee.0).copied().unwrap_or_default().cumulative;
         if quote.promised > signed {
             bail!(
                 "account {} says that {} was promised to it, but only {} was signed here; if you \
                  paid it from another machine, go on paying from there",
                 quote.payee,
-                open(quote.promised),
-                open(signed)
+                amount_in_open(quote.promised),
+                amount_in_open(signed)
             );
         }
         Ok(())

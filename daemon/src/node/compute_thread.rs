@@ -18,23 +18,24 @@ use super::attributor::Attributor;
 /// Jobs that wait for the device.
 const QUEUE: usize = 256;
 
-type Task = Box<dyn FnOnce(&mut Bench) + Send>;
+type Task = Box<dyn FnOnce(&mut ComputeState) + Send>;
 
-/// What the computing thread keeps.
-pub(crate) struct Bench {
+/// What the thread keeps between jobs.
+pub(crate) struct ComputeState {
     pub(crate) engine: Engine,
+    /// Loaded models with their evidence, by model and checkpoint.
     pub(crate) attributors: BTreeMap<(ModelId, Hash), Attributor>,
 }
 
-/// Sends jobs to the computing thread.
+/// Sends jobs to the computing thread; clones share it, and it ends with the last one.
 #[derive(Debug, Clone)]
-pub(crate) struct BenchHandle {
+pub(crate) struct ComputeThread {
     tasks: mpsc::Sender<Task>,
     device: Arc<str>,
     refused: Option<Arc<str>>,
 }
 
-impl BenchHandle {
+impl ComputeThread {
     /// Starts the thread on a device that was opened and has passed its self-test.
     pub(crate) fn start(proven: ProvenEngine) -> std::io::Result<Self> {
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
@@ -42,9 +43,9 @@ impl BenchHandle {
         let device: Arc<str> = engine.name().into();
         let refused = refused.map(|refusal| Arc::from(format!("{refusal:?}")));
         std::thread::Builder::new().name("compute".into()).spawn(move || {
-            let mut bench = Bench { engine, attributors: BTreeMap::new() };
+            let mut state = ComputeState { engine, attributors: BTreeMap::new() };
             while let Some(task) = queue.blocking_recv() {
-                task(&mut bench);
+                task(&mut state);
             }
         })?;
         Ok(Self { tasks, device, refused })
@@ -63,12 +64,12 @@ impl BenchHandle {
     /// Runs a job on the thread.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Bench) -> Result<T, Failure> + Send + 'static,
+        job: impl FnOnce(&mut ComputeState) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        let task: Task = Box::new(move |bench| {
+        let task: Task = Box::new(move |state| {
             // Nobody waits for the answer of a job that was given up.
-            let _ = reply.send(job(bench));
+            let _ = reply.send(job(state));
         });
         self.tasks.send(task).await.map_err(|_| Failure::Local)?;
         answer.await.map_err(|_| Failure::Local)?

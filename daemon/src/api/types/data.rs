@@ -1,0 +1,83 @@
+//! Datanets and what is contributed to them.
+
+use protocol::{AccountId, DatanetId, EvmAddress, Hash};
+use serde::{Deserialize, Serialize};
+
+/// A Datanet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatanetInfo {
+    /// Its id.
+    pub id: DatanetId,
+    /// Its name.
+    pub name: String,
+    /// The account that owns it.
+    pub owner: AccountId,
+    /// Contributions so far.
+    pub contributions: Vec<ContributionInfo>,
+}
+
+/// A contribution.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContributionInfo {
+    /// Its number, in order of commitment.
+    pub id: u64,
+    /// The account that is paid for it.
+    pub account: AccountId,
+    /// Address of its manifest.
+    pub manifest: Hash,
+    /// Its packs with their lengths in bytes.
+    pub packs: Vec<(Hash, u64)>,
+    /// Number of its units.
+    pub units: u32,
+    /// The block that admitted it.
+    pub block: u64,
+}
+
+/// Asks for a Datanet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateDatanet {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub domain: String,
+    /// Licence bits.
+    pub licence: u32,
+}
+
+/// One text to be published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Its name, without a path.
+    pub name: String,
+    /// The text itself, UTF-8.
+    pub text: String,
+}
+
+/// Publishes documents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contribute {
+    /// The owner of the account that is paid; the node itself if nobody is named.
+    pub owner: Option<EvmAddress>,
+    /// The texts.
+    pub documents: Vec<Document>,
+}
+
+/// What became of a contribution.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AddReport {
+    /// Its number.
+    pub contribution: u64,
+    /// Address of the manifest.
+    pub manifest: Hash,
+    /// Number of packs.
+    pub packs: usize,
+    /// Number of units.
+    pub units: usize,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// The block that admitted it.
+    pub block: u64,
+}

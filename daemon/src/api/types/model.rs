@@ -1,0 +1,191 @@
+//! Models: ordering, offering, using and measuring them.
+
+use protocol::{AccountId, Amount, DatanetId, Digest, EvmAddress, Hash, ModelId};
+use serde::{Deserialize, Serialize};
+
+use super::node::RunStatus;
+
+/// A training run, and the offer of its model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Its id.
+    pub id: ModelId,
+    /// The account that ordered it.
+    pub developer: AccountId,
+    /// The Datanet that it trains on.
+    pub datanet: DatanetId,
+    /// Rounds in all.
+    pub rounds: Option<u32>,
+    /// Its state at this node.
+    pub run: Option<RunStatus>,
+    /// The offer, once it is published.
+    pub offer: Option<Offer>,
+}
+
+/// A finished model offered for use.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Offer {
+    /// The model.
+    pub model: ModelId,
+    /// The checkpoint that is served.
+    pub checkpoint: Hash,
+    /// Merkle root of the attribution sketches.
+    pub sketch_root: Digest,
+    /// The account that serves it.
+    pub server: AccountId,
+    /// Price of 1,000 prompt tokens.
+    pub price_in: Amount,
+    /// Price of 1,000 generated tokens.
+    pub price_out: Amount,
+    /// Fixed part of the price of one use.
+    pub price_use: Amount,
+}
+
+/// Orders a training run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// The Datanet to train on.
+    pub datanet: DatanetId,
+    /// The owner of the developer's account; the node itself if nobody is named.
+    pub owner: Option<EvmAddress>,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Rounds; the preset's number if none is given.
+    pub rounds: Option<u32>,
+    /// Optimiser steps of a shard; the preset's number if none is given.
+    pub steps: Option<u32>,
+}
+
+/// Offers a finished model for use, served by this node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// Price of 1,000 prompt tokens.
+    pub price_in: Amount,
+    /// Price of 1,000 generated tokens.
+    pub price_out: Amount,
+    /// Fixed part of the price of one use.
+    pub price_use: Amount,
+}
+
+/// Asks for the price of a use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskQuote {
+    /// The address that pays.
+    pub payer: EvmAddress,
+    /// The prompt.
+    pub prompt: String,
+    /// Tokens to generate.
+    pub max_tokens: u32,
+}
+
+/// A price, and what the payer has promised and paid so far.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct PricedQuote {
+    /// The price, in the smallest unit.
+    pub price: Amount,
+    /// The account that serves.
+    pub payee: AccountId,
+    /// What this consumer has promised it so far.
+    pub promised: Amount,
+    /// Prompt tokens.
+    pub tokens_in: u32,
+    /// What of the promises was redeemed on chain.
+    pub redeemed: Amount,
+}
+
+/// A paid request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Infer {
+    /// The consumer's signed receipt: its canonical bytes in hexadecimal.
+    pub receipt: String,
+    /// The prompt.
+    pub prompt: String,
+    /// Tokens to generate.
+    pub max_tokens: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// An answer and where it came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InferReport {
+    /// The generated text.
+    pub text: String,
+    /// Prompt tokens.
+    pub tokens_in: u32,
+    /// Generated tokens.
+    pub tokens_out: u32,
+    /// What is paid, in ppm of the contributors' share.
+    pub shares: Vec<(AccountId, u32)>,
+    /// What gradient influence alone would pay, in ppm.
+    pub gradient: Vec<(AccountId, u32)>,
+    /// What verbatim spans alone would pay, in ppm.
+    pub span_shares: Vec<(AccountId, u32)>,
+    /// The leader of the same evidence with its owners shuffled: what chance looks like.
+    pub permuted_leader: Option<AccountId>,
+    /// Weight of the spans, in ppm.
+    pub lambda_ppm: u32,
+    /// The verbatim spans.
+    pub spans: Vec<SpanReport>,
+    /// The units with most evidence.
+    pub top_units: Vec<UnitReport>,
+    /// Id of the attribution record.
+    pub record: Digest,
+    /// What the use cost.
+    pub fee: Amount,
+}
+
+/// A verbatim span of an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SpanReport {
+    /// First token in the answer.
+    pub start: u32,
+    /// Length in tokens.
+    pub len: u32,
+    /// The account that owns it.
+    pub owner: AccountId,
+    /// Evidence beyond chance, in thousandths of a bit.
+    pub millibits: u64,
+    /// The span itself.
+    pub text: String,
+}
+
+/// A unit behind an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnitReport {
+    /// BLAKE3 hash of its text.
+    pub unit: Hash,
+    /// The account that is paid for it.
+    pub owner: AccountId,
+    /// Its influence: positive when training on it made the exchange likelier.
+    pub score: i64,
+    /// Evidence of its spans, in thousandths of a bit.
+    pub span_millibits: u64,
+    /// The beginning of its text.
+    pub text: String,
+}
+
+/// Text that the model has not seen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// The texts, UTF-8.
+    pub held_out: Vec<String>,
+}
+
+/// Losses on the same held-out text, in millionths of a nat per token.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Of the untrained model.
+    pub loss_first: u64,
+    /// Of the trained model.
+    pub loss_last: u64,
+    /// Of a unigram model of the training data.
+    pub unigram: u64,
+    /// Of a bigram model of the training data.
+    pub bigram: u64,
+}

@@ -1,0 +1,126 @@
+//! Accounts, rewards, claims and settlements.
+
+use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, Hash, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// An account of the Registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccountInfo {
+    /// Its id.
+    pub id: AccountId,
+    /// Its cold key.
+    pub owner: EvmAddress,
+    /// Its hot key now.
+    pub operator: Option<EvmAddress>,
+    /// Where claims pay.
+    pub payout: EvmAddress,
+    /// Its node; zero when it has none.
+    pub node: NodeId,
+    /// Its stake.
+    pub stake: Amount,
+    /// What it was paid so far.
+    pub claimed: Amount,
+}
+
+/// Asks for an account that this node operates for somebody.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// The cold key, which is also where claims pay until it says otherwise.
+    pub owner: EvmAddress,
+}
+
+/// An id that the chain assigned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Created<T> {
+    /// The id.
+    pub id: T,
+}
+
+/// A transaction in a block.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct TxReport {
+    /// The block.
+    pub block: u64,
+    /// Gas that it used.
+    pub gas: u64,
+    /// Id of the account, Datanet, contribution or model that it created.
+    pub created: Option<u64>,
+}
+
+/// A line of an account's statement.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RewardLine {
+    /// The epoch that was settled.
+    pub epoch: u64,
+    /// The kind of work: `storage`, `shards`, `audits`, `attribution`, `model`, `serving`, `stake`
+    /// or `treasury`.
+    pub source: String,
+    /// What it earned, in the smallest unit; zero where `reason` says why.
+    pub amount: Amount,
+    /// The record behind it; zero where there is none.
+    pub record: Digest,
+    /// Why it earned nothing.
+    pub reason: Option<String>,
+}
+
+/// Asks for a payment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The account to be paid; the node's own if none is named.
+    pub account: Option<AccountId>,
+}
+
+/// What a claim did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The account that was paid.
+    pub account: AccountId,
+    /// The transaction; none when there was nothing to claim.
+    pub transaction: Option<TxReport>,
+}
+
+/// A settlement as the chain has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettlementInfo {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its id.
+    pub id: Digest,
+    /// Whether it is final.
+    pub is_final: bool,
+    /// The account that proposed it.
+    pub proposer: AccountId,
+    /// What was proposed.
+    pub settlement: ProposedSettlement,
+}
+
+/// One epoch's result, as proposed to the Coordinator.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ProposedSettlement {
+    /// The epoch that is settled.
+    pub epoch: Epoch,
+    /// Id of the final settlement that this one builds on; zero for the first.
+    pub parent: Digest,
+    /// Merkle root over (record id, signature hash), sorted by id.
+    pub records_root: Digest,
+    /// Merkle-sum root over (account, cumulative amount), sorted by account.
+    pub payout_root: Digest,
+    /// Sum of all cumulative amounts.
+    pub total: Amount,
+    /// BLAKE3 hash of the published log.
+    pub log: Hash,
+    /// Length of the log in bytes.
+    pub log_length: u64,
+    /// Hash of the list of Datanet uses.
+    pub uses: Digest,
+    /// Replicas proven in this epoch.
+    pub replicas_proven: u32,
+    /// Nodes whose storage proof failed.
+    pub storage_faults: u32,
+    /// Shards that passed their audit.
+    pub shards_verified: u32,
+    /// Shards that failed it.
+    pub shards_rejected: u32,
+}

@@ -1,0 +1,7 @@
+//! What speaks to a network from outside a node: a reader of the chain, and a consumer who pays.
+
+mod chain;
+mod consumer;
+
+pub(crate) use self::chain::ChainReader;
+pub(crate) use self::consumer::{Consumer, Question};

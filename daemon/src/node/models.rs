@@ -1,0 +1,248 @@
+//! Contributing data, ordering models, using and measuring them.
+
+use anyhow::{Context, Result, anyhow, bail};
+use compute::formats::Checkpoint;
+use compute::formats::Tokenizer;
+use compute::train::TrainingPreset;
+use compute::train::eval;
+use protocol::chain::{Contribution, Model, Transaction};
+use protocol::codec::Wire;
+use protocol::manifest::Manifest;
+use protocol::node::{Failure, Refusal, price};
+use protocol::receipt::SignedReceipt;
+use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
+use tokio::sync::oneshot;
+
+use super::compute_thread::failed;
+use super::handle::{NodeHandle, why};
+use super::requests::{Question, Served};
+use super::run::Command;
+use super::run_data::read_snapshot;
+
+/// A contribution, packed by [`crate::ingest`].
+#[derive(Debug)]
+pub struct AddRequest {
+    /// The Datanet that it goes to.
+    pub datanet: DatanetId,
+    /// The account that is paid for it; its owner or operator must be this node's operator.
+    pub account: AccountId,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The packs, in the manifest's order.
+    pub packs: Vec<Vec<u8>>,
+}
+
+/// What became of a contribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contributed {
+    /// Its number.
+    pub contribution: u64,
+    /// Address of the manifest.
+    pub manifest: Hash,
+    /// Number of packs.
+    pub packs: usize,
+    /// Number of units.
+    pub units: usize,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// The block that admitted it.
+    pub block: BlockNumber,
+}
+
+/// A training run to be ordered.
+#[derive(Debug, Clone)]
+pub struct TrainRequest {
+    /// The Datanet to train on.
+    pub datanet: DatanetId,
+    /// The account that orders it; its operator must be this node's operator.
+    pub developer: AccountId,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Rounds; the preset's number if none is given.
+    pub rounds: Option<u32>,
+    /// Steps of a shard; the preset's number if none is given.
+    pub steps: Option<u32>,
+}
+
+/// A paid request.
+#[derive(Debug, Clone)]
+pub struct InferRequest {
+    /// The consumer's promise.
+    pub receipt: SignedReceipt,
+    /// The prompt.
+    pub prompt: String,
+    /// Tokens to generate.
+    pub max_tokens: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// What a use costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// The price, in the smallest unit.
+    pub price: Amount,
+    /// The account that serves.
+    pub payee: AccountId,
+    /// What this consumer has promised it so far.
+    pub promised: Amount,
+    /// Prompt tokens.
+    pub tokens_in: u32,
+}
+
+/// Losses on the same held-out text, in millionths of a nat per token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldOutLoss {
+    /// Of the untrained model.
+    pub first: u64,
+    /// Of the trained model.
+    pub last: u64,
+    /// Of a unigram model of the training data.
+    pub unigram: u64,
+    /// Of a bigram model of the training data.
+    pub bigram: u64,
+}
+
+impl NodeHandle {
+    /// Stores, announces and registers a contribution.
+    pub async fn add(&self, request: AddRequest) -> Result<Contributed> {
+        let mut announced = Vec::new();
+        let manifest = request.manifest.to_bytes();
+        let units = u32::try_from(request.manifest.units.len())?;
+        for pack in request.packs {
+            let length = pack.len() as u64;
+            announced.push(BlobRef::new(self.put(pack).await?, length));
+        }
+        if announced != request.manifest.packs {
+            bail!("the manifest lists other packs than were given");
+        }
+        let manifest_length = manifest.len() as u64;
+        let manifest = self.put(manifest).await?;
+        let packs = announced.clone();
+        announced.push(BlobRef::new(manifest, manifest_length));
+        self.command(Command::Announce(announced)).await?;
+        let contribution = Contribution {
+            id: 0,
+            datanet: request.datanet,
+            account: request.account,
+            manifest,
+            packs: packs.clone(),
+            units,
+        };
+        let outcome = self.submit(Transaction::Contribute(contribution)).await?;
+        Ok(Contributed {
+            contribution: outcome.created.context("the chain did not number the contribution")?,
+            manifest,
+            packs: packs.len(),
+            units: request.manifest.units.len(),
+            bytes: BlobRef::total(&packs),
+            block: outcome.block,
+        })
+    }
+
+    /// Trains a tokenizer on the snapshot and orders a run.
+    pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
+        let chain = self.chain();
+        let now = chain.head().context("no block was read yet; try again")?.number.next();
+        let texts = read_snapshot(&chain, &self.inner.worker.blobs, request.datanet, now).await;
+        let texts = texts
+            .map_err(|failure| anyhow!("the Datanet's data cannot be had now: {}", why(failure)))?;
+        if texts.is_empty() {
+            bail!("Datanet {} is empty; add data first", request.datanet);
+        }
+        let preset = TrainingPreset::demo();
+        let vocab = preset.model.vocab;
+        let tokenizer = tokio::task::spawn_blocking(move || {
+            Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)
+        });
+        let bytes = tokenizer.await??.to_bytes().to_vec();
+        let length = bytes.len() as u64;
+        let tokenizer = BlobRef::new(self.put(bytes).await?, length);
+        self.command(Command::Announce(vec![tokenizer])).await?;
+        let steps = request.steps.unwrap_or(preset.hyper.steps);
+        let mut config = preset.order(tokenizer, request.seed, steps);
+        config.rounds = request.rounds.unwrap_or(config.rounds);
+        let model = Model {
+            id: ModelId(0),
+            developer: request.developer,
+            datanet: request.datanet,
+            config: config.to_bytes(),
+        };
+        let outcome = self.submit(Transaction::CreateModel(model)).await?;
+        outcome.created.map(ModelId).context("the chain did not number the model")
+    }
+
+    /// The price of a use.
+    pub async fn quote(
+        &self,
+        model: ModelId,
+        payer: EvmAddress,
+        prompt: &str,
+        max_tokens: u32,
+    ) -> Result<Quote> {
+        let chain = self.chain();
+        let offer = chain.publication(model);
+        let offer = offer.with_context(|| format!("model {model} is not offered yet"))?;
+        let tokens_in = u32::try_from(self.encode(model, prompt)?.len())?;
+        let price = price(offer, tokens_in, max_tokens).context("the price overflows")?;
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Promised(payer, reply)).await?;
+        Ok(Quote { price, payee: offer.server, promised: answer.await?, tokens_in })
+    }
+
+    fn encode(&self, model: ModelId, text: &str) -> Result<Vec<u32>> {
+        let run = self.inner.worker.run_data(model);
+        let run = run.with_context(|| {
+            format!("this node has not fetched the data of model {model} yet; try again later")
+        })?;
+        Ok(run.tokenizer.encode(text)?)
+    }
+
+    /// Serves a paid request.
+    pub async fn infer(&self, request: InferRequest) -> Result<Served> {
+        let InferRequest { receipt, prompt, max_tokens, seed } = request;
+        let chain = self.chain();
+        receipt.verify(&chain.domain).context("the receipt is not signed by its payer")?;
+        let model = receipt.receipt.model;
+        let offer = chain.publication(model).ok_or(Refusal::NotServed)?;
+        let prompt = self.encode(model, &prompt)?;
+        let tokens_in = u32::try_from(prompt.len())?;
+        let fee = price(offer, tokens_in, max_tokens).ok_or(Refusal::TooLong)?;
+        let question = Question { receipt, prompt, max_tokens, seed, fee };
+        let (reply, served) = oneshot::channel();
+        self.command(Command::Serve(Box::new(question), reply)).await?;
+        Ok(served.await.context("the node is stopping")??)
+    }
+
+    /// Losses of a ready model on held-out text.
+    pub async fn evaluate(&self, model: ModelId, held_out: Vec<String>) -> Result<HeldOutLoss> {
+        let run = self.inner.worker.run_data(model);
+        let run = run.with_context(|| format!("this node has not prepared model {model}"))?;
+        let ready = self.model_ready(model);
+        let (checkpoint, _) = ready.with_context(|| {
+            format!("model {model} is still in training; `openledger model ls` shows how far it is")
+        })?;
+        let bytes = self.inner.store.blobs().get(checkpoint).await?;
+        let evaluated = self.inner.worker.thread.run(move |state| {
+            let train: Vec<_> = run.units.iter().map(|unit| unit.tokens.clone()).collect();
+            let encode = |text: &String| run.tokenizer.encode(text).map_err(|_| Failure::Invalid);
+            let held_out = held_out.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+            let last = run.checkpoint(&bytes).map_err(failed)?;
+            let first = run.initial().map_err(failed)?;
+            let loss = |checkpoint: &Checkpoint| {
+                eval::model(&state.engine, checkpoint, &held_out).map_err(|_| Failure::Invalid)
+            };
+            let of = |report: Result<eval::EvalReport, eval::EvalError>| {
+                report.map(|report| report.loss).map_err(|_| Failure::Invalid)
+            };
+            Ok(HeldOutLoss {
+                first: loss(&first)?.loss,
+                last: loss(&last)?.loss,
+                unigram: of(eval::unigram(&train, &held_out, run.shape.vocab))?,
+                bigram: of(eval::bigram(&train, &held_out, run.shape.vocab))?,
+            })
+        });
+        let evaluated = evaluated.await;
+        evaluated.map_err(|failure| anyhow!("the model cannot be evaluated: {}", why(failure)))
+    }
+}

@@ -1,0 +1,318 @@
+//! Does what the machine asks for: every [`Job`] has its arm here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use compute::serve::Sampling;
+use futures::future::BoxFuture;
+use protocol::chain::ChainView;
+use protocol::codec::Wire;
+use protocol::limits::MAX_PAYLOAD_BYTES;
+use protocol::node::{Done, Failure, Job};
+use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
+use protocol::training::ShardTask;
+use protocol::{BlobRef, Digest, Hash, ModelId, NodeId};
+
+use super::answer::describe;
+use super::attributor::Attributor;
+use super::blobs::Blobs;
+use super::chain::Sender;
+use super::compute_thread::{ComputeThread, failed};
+use super::holding::Prover;
+use super::jobs::Jobs;
+use super::pool::Pool;
+use super::requests::Requests;
+use super::run_data::{self, RunData};
+use super::settlement::Settler;
+use super::transcript::{MAX_TRANSCRIPT_BYTES, Transcript};
+
+/// Temperature of answers.
+const TEMPERATURE_PPM: u32 = 800_000;
+/// Longest checkpoint, in bytes.
+const MAX_CHECKPOINT_BYTES: u64 = 1 << 30;
+
+/// What jobs work with; clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    pub(crate) blobs: Blobs,
+    pub(crate) pool: Pool,
+    pub(crate) prover: Prover,
+    pub(crate) settler: Settler,
+    pub(crate) thread: ComputeThread,
+    pub(crate) sender: Sender,
+    pub(crate) requests: Requests,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    runs: BTreeMap<ModelId, Arc<RunData>>,
+    /// Checkpoint and sketch blobs by model, once its run is ready.
+    sketches: BTreeMap<ModelId, (Hash, Vec<BlobRef>)>,
+    shards_done: u64,
+}
+
+impl Jobs for Worker {
+    fn perform(&self, chain: Arc<ChainView>, job: Job) -> BoxFuture<'_, Done> {
+        Box::pin(self.do_job(chain, job))
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(
+        blobs: Blobs,
+        pool: Pool,
+        prover: Prover,
+        thread: ComputeThread,
+        sender: Sender,
+    ) -> Self {
+        let settler = Settler::new(blobs.clone(), pool.clone());
+        let (requests, shared) = (Requests::default(), Arc::default());
+        Self { blobs, pool, prover, settler, thread, sender, requests, shared }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shards that this node finished.
+    pub(crate) fn shards_done(&self) -> u64 {
+        self.lock().shards_done
+    }
+
+    /// The data of a run that was prepared here.
+    pub(crate) fn run_data(&self, model: ModelId) -> Option<Arc<RunData>> {
+        self.lock().runs.get(&model).cloned()
+    }
+
+    /// The run is ready to be served.
+    pub(crate) fn set_ready(&self, model: ModelId, checkpoint: Hash, sketches: Vec<BlobRef>) {
+        self.lock().sketches.insert(model, (checkpoint, sketches));
+    }
+
+    /// Does one job.
+    async fn do_job(&self, chain: Arc<ChainView>, job: Job) -> Done {
+        let outcome = match job {
+            Job::Fetch(blob) => self.blobs.take(blob).await.map(|()| Done::Fetched),
+            Job::Commit { account, packs, s1 } => Ok(self.prover.commit(account, &packs, s1).await),
+            Job::Open { account, packs, commit, s1, s2 } => {
+                Ok(self.prover.open(account, &packs, &commit, (s1, s2)).await)
+            }
+            Job::AuditStorage { proof } => Ok(self.prover.audit(&chain, &self.pool, &proof).await),
+            Job::Prepare { model } => self.prepare(&chain, model).await,
+            Job::Compute { .. } => self.compute(job).await,
+            Job::Replay { shard, units, seed, task, from } => {
+                self.replay(shard, units, seed, task, &from).await
+            }
+            Job::Aggregate { model, base, payloads, from, expected } => {
+                self.aggregate(model, base, &payloads, &from, expected).await
+            }
+            Job::Infer { request, model } => self.infer(request, model).await,
+            Job::AuditAttribution { record } => self.audit_attribution(&record).await,
+            Job::Settle { epoch } => Ok(self.settler.settle(&chain, epoch).await),
+            Job::Verify { settlement } => Ok(self.settler.check(&chain, &settlement).await),
+            Job::Claim { epoch, account } => {
+                let claim = self.settler.claim(&chain, epoch, account).await;
+                claim.map(|transaction| {
+                    transaction.into_iter().for_each(|claim| self.sender.submit(claim));
+                    Done::Fetched
+                })
+            }
+        };
+        outcome.unwrap_or_else(Done::Failed)
+    }
+
+    fn run(&self, model: ModelId) -> Result<Arc<RunData>, Failure> {
+        self.run_data(model).ok_or(Failure::Unavailable)
+    }
+
+    async fn prepare(&self, chain: &Arc<ChainView>, model: ModelId) -> Result<Done, Failure> {
+        let run = Arc::new(run_data::load(chain, &self.blobs, model).await?);
+        let of_run = Arc::clone(&run);
+        let bytes =
+            self.thread.run(move |_| Ok(of_run.initial().map_err(failed)?.to_bytes())).await?;
+        let checkpoint = self.blobs.put(bytes).await?;
+        self.lock().runs.insert(model, run);
+        Ok(Done::Prepared(checkpoint))
+    }
+
+    async fn compute(&self, job: Job) -> Result<Done, Failure> {
+        let Job::Compute { model, round, slot, base, units, seed, task } = job else {
+            return Err(Failure::Invalid);
+        };
+        let run = self.run(model)?;
+        let bytes = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, &[]).await?;
+        let shard = self
+            .thread
+            .run(move |state| {
+                let engine = &state.engine;
+                let shard = match task {
+                    ShardTask::Train => run.train(engine, &bytes, round, (&units, seed)),
+                    ShardTask::Sketch => {
+                        run.checkpoint(&bytes).and_then(|base| run.capture(engine, &base, &units))
+                    }
+                };
+                shard.map_err(failed)
+            })
+            .await?;
+        let length = u32::try_from(shard.payload.len()).map_err(|_| Failure::Local)?;
+        let payload = self.blobs.put(shard.payload).await?;
+        self.lock().shards_done += 1;
+        Ok(Done::Computed(ShardBody {
+            model,
+            round,
+            slot,
+            base,
+            payload,
+            length,
+            loss_first: shard.loss_first,
+            loss_last: shard.loss_last,
+            tokens: shard.tokens,
+        }))
+    }
+
+    async fn replay(
+        &self,
+        shard: ShardBody,
+        units: Vec<u32>,
+        seed: u64,
+        task: ShardTask,
+        from: &[NodeId],
+    ) -> Result<Done, Failure> {
+        let run = self.run(shard.model)?;
+        let limit = u64::from(shard.length);
+        if usize::try_from(limit).is_ok_and(|length| length > MAX_PAYLOAD_BYTES) {
+            return Err(Failure::Invalid);
+        }
+        let claimed = self.blobs.obtain(shard.payload, limit, from).await?;
+        let base = self.blobs.obtain(shard.base, MAX_CHECKPOINT_BYTES, from).await?;
+        let mut secret = [0u8; 32];
+        getrandom::fill(&mut secret).map_err(|_| Failure::Local)?;
+        let report = self
+            .thread
+            .run(move |state| {
+                let engine = &state.engine;
+                let report = match task {
+                    ShardTask::Train => run
+                        .train(engine, &base, shard.round, (&units, seed))
+                        .and_then(|own| run.compare(&claimed, &own.payload)),
+                    ShardTask::Sketch => run.checkpoint(&base).and_then(|base| {
+                        run.audit_capture(engine, &base, &units, &claimed, &Digest(secret))
+                    }),
+                };
+                report.map_err(failed)
+            })
+            .await?;
+        Ok(Done::Replayed(report))
+    }
+
+    async fn aggregate(
+        &self,
+        model: ModelId,
+        base: Hash,
+        payloads: &[BlobRef],
+        from: &[NodeId],
+        expected: Option<Hash>,
+    ) -> Result<Done, Failure> {
+        if let Some(known) = expected.filter(|hash| self.blobs.has(*hash)) {
+            return Ok(Done::Aggregated(known));
+        }
+        let run = self.run(model)?;
+        let base = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, from).await?;
+        let mut updates = Vec::with_capacity(payloads.len());
+        for BlobRef { hash, length } in payloads {
+            updates.push(self.blobs.obtain(*hash, *length, from).await?);
+        }
+        let next = tokio::task::spawn_blocking(move || run.aggregate(&base, &updates));
+        let next = next.await.map_err(|_| Failure::Local)?.map_err(failed)?;
+        Ok(Done::Aggregated(self.blobs.put(next.to_bytes()).await?))
+    }
+
+    /// Has the model with its evidence loaded on the computing thread.
+    pub(crate) async fn load(&self, model: ModelId) -> Result<Hash, Failure> {
+        let run = self.run(model)?;
+        let ready = self.lock().sketches.get(&model).cloned();
+        let (checkpoint, parts) = ready.ok_or(Failure::Unavailable)?;
+        let bytes = self.blobs.obtain(checkpoint, MAX_CHECKPOINT_BYTES, &[]).await?;
+        let mut sketches = Vec::with_capacity(parts.len());
+        for BlobRef { hash, length } in parts {
+            sketches.push(self.blobs.obtain(hash, length, &[]).await?);
+        }
+        self.thread
+            .run(move |state| {
+                if state.attributors.contains_key(&(model, checkpoint)) {
+                    return Ok(());
+                }
+                let weights = run.checkpoint(&bytes).map_err(failed)?;
+                let loaded = Attributor::load(&state.engine, run, &weights, &sketches)?;
+                state.attributors.insert((model, checkpoint), loaded);
+                Ok(())
+            })
+            .await?;
+        Ok(checkpoint)
+    }
+
+    async fn infer(&self, request: u64, model: ModelId) -> Result<Done, Failure> {
+        let question = self.requests.begin(request).ok_or(Failure::Unavailable)?;
+        let checkpoint = self.load(model).await?;
+        let sampling = sampling(question.max_tokens, question.seed);
+        let prompt = question.prompt;
+        let (transcript, answer) = self
+            .thread
+            .run(move |state| {
+                let served = state.attributors.get(&(model, checkpoint));
+                let served = served.ok_or(Failure::Unavailable)?;
+                let (transcript, evidence) = served.answer(&prompt, &sampling)?;
+                let answer = describe(served.run(), &transcript, &evidence)?;
+                Ok((transcript, answer))
+            })
+            .await?;
+        let bytes = transcript.to_bytes();
+        let length = u32::try_from(bytes.len()).map_err(|_| Failure::Local)?;
+        let body = AttributionBody {
+            model,
+            checkpoint,
+            receipt: question.receipt,
+            transcript: self.blobs.put(bytes).await?,
+            length,
+            tokens_in: u32::try_from(transcript.prompt.len()).unwrap_or(u32::MAX),
+            tokens_out: u32::try_from(transcript.output.len()).unwrap_or(u32::MAX),
+            lambda: answer.lambda_ppm,
+            shares: transcript.shares,
+        };
+        self.requests.computed(request, answer);
+        Ok(Done::Inferred(body))
+    }
+
+    async fn audit_attribution(&self, record: &Arc<VerifiedRecord>) -> Result<Done, Failure> {
+        let Body::Attribution(body) = &record.record().body else {
+            return Err(Failure::Invalid);
+        };
+        let body = body.clone();
+        if u64::from(body.length) > MAX_TRANSCRIPT_BYTES {
+            return Err(Failure::Invalid);
+        }
+        let checkpoint = self.load(body.model).await?;
+        if checkpoint != body.checkpoint {
+            return Ok(Done::Judged(Verdict::Fail));
+        }
+        let bytes = self.blobs.obtain(body.transcript, u64::from(body.length), &[]).await?;
+        let transcript = Transcript::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let is_confirmed = self
+            .thread
+            .run(move |state| {
+                let served = state.attributors.get(&(body.model, checkpoint));
+                let is_same = transcript.shares == body.shares
+                    && u32::try_from(transcript.prompt.len()) == Ok(body.tokens_in)
+                    && u32::try_from(transcript.output.len()) == Ok(body.tokens_out);
+                Ok(is_same && served.ok_or(Failure::Unavailable)?.confirms(&transcript)?)
+            })
+            .await?;
+        Ok(Done::Judged(if is_confirmed { Verdict::Pass } else { Verdict::Fail }))
+    }
+}
+
+/// How answers are drawn, paid ones and those for the node's owner alike.
+pub(crate) fn sampling(tokens: u32, seed: u64) -> Sampling {
+    Sampling { tokens, temperature_ppm: TEMPERATURE_PPM, top: 0, seed }
+}
