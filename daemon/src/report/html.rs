@@ -1,10 +1,12 @@
 //! The page: one file without scripts, fonts or requests, for a screen or for paper.
+//!
+//! The template library escapes whatever is put into a page; [`for_page`] takes out of strangers' text
+//! the characters that no escaping makes harmless.
 
-use std::fmt::Write as _;
-
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::AccountId;
 
-use super::escape::html as escape;
+use super::clean::for_page;
 use super::marks::{Legend, Mark, Piece, excerpt, pieces};
 use super::words;
 use crate::node::{AttributionReport, ContributorReport, EvidenceKind, UnitLine};
@@ -15,18 +17,24 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
                       form-action 'none'";
 /// Longest text of a unit on the page, in bytes.
 const UNIT_BYTES: usize = 1_200;
-/// Least shares of a bar in which a letter fits, and in which its part fits too, in ppm.
-const WIDE_BAR: (u32, u32) = (30_000, 140_000);
-const NARROW_BAR: (u32, u32) = (60_000, 200_000);
+
+/// How tall a bar is, and from which part on its letter fits, and its percentage too, in ppm.
+#[derive(Clone, Copy)]
+struct BarSize {
+    class: &'static str,
+    letter_fits: u32,
+    part_fits: u32,
+}
+
+/// Over the whole width of the page.
+const WIDE: BarSize = BarSize { class: "bar tall", letter_fits: 30_000, part_fits: 140_000 };
+/// One of two beside each other.
+const NARROW: BarSize = BarSize { class: "bar", letter_fits: 60_000, part_fits: 200_000 };
 
 /// The page of a record.
 pub(crate) fn page(report: &AttributionReport) -> String {
-    let legend = Legend::of(report);
-    let page = Page { report, legend };
-    let mut out = String::with_capacity(32 << 10);
-    // Writing to a string does not fail.
-    let _ = page.write(&mut out);
-    out
+    let page = Page { report, legend: Legend::of(report) };
+    page.render().into_string()
 }
 
 struct Page<'a> {
@@ -35,40 +43,44 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        self.head(out)?;
-        self.answer(out)?;
-        self.payment(out)?;
-        self.spans(out)?;
-        self.units(out)?;
-        self.limits(out)?;
-        self.sources(out)?;
-        writeln!(
-            out,
-            "<footer>Made by openledger {}. This page needs no network and runs no script.\
-             </footer>\n</main>\n</body>\n</html>",
-            env!("CARGO_PKG_VERSION")
-        )
-    }
-
-    fn head(&self, out: &mut String) -> std::fmt::Result {
+    fn render(&self) -> Markup {
         let AttributionReport { model, datanet, .. } = self.report;
-        writeln!(
-            out,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <meta name=\"referrer\" content=\"no-referrer\">\n\
-             <title>Attribution of model {model}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-             <body>\n<main>\n<header class=\"top\">\n\
-             <p class=\"eyebrow\">openledger · model {model} · Datanet {datanet}</p>\n\
-             <h1>Where this text comes from</h1>\n<p class=\"finding\">{}</p>\n</header>",
-            escape(&words::finding(self.report))
-        )
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="referrer" content="no-referrer";
+                    title { "Attribution of model " (model) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    main {
+                        header.top {
+                            p.eyebrow { "openledger · model " (model) " · Datanet " (datanet) }
+                            h1 { "Where this text comes from" }
+                            p.finding { (words::finding(self.report)) }
+                        }
+                        (self.answer())
+                        (self.payment())
+                        (self.spans())
+                        (self.units())
+                        (self.limits())
+                        (self.sources())
+                        footer {
+                            "Made by openledger " (env!("CARGO_PKG_VERSION"))
+                            ". This page needs no network and runs no script."
+                        }
+                    }
+                }
+            }
+        }
     }
 
-    fn answer(&self, out: &mut String) -> std::fmt::Result {
+    fn answer(&self) -> Markup {
         let report = self.report;
         let marks = report.spans.iter().enumerate().map(|(i, span)| (i, span.from, span.to));
         let marks: Vec<Mark> = marks.collect();
@@ -76,15 +88,6 @@ impl Page<'_> {
             Some(seed) => format!("The prompt, and what the model wrote (seed {seed})"),
             None => "The prompt, and the text that was given".to_owned(),
         };
-        write!(
-            out,
-            "<section class=\"long\">\n<h2>{author}</h2>\n<div class=\"exchange\"><p>\
-             <bdi class=\"prompt\">{}</bdi><bdi>",
-            escape(&report.prompt)
-        )?;
-        for piece in pieces(&report.output, &marks) {
-            self.piece(out, piece, true)?;
-        }
         let hint = match report.spans.is_empty() {
             true => "No run of the text stands word for word in the data.",
             false => {
@@ -92,16 +95,29 @@ impl Page<'_> {
                  them for the unit."
             }
         };
-        writeln!(out, "</bdi></p></div>\n<p class=\"hint\">{hint}</p>\n</section>")
+        html! {
+            section.long {
+                h2 { (author) }
+                div.exchange {
+                    p {
+                        bdi.prompt { (for_page(&report.prompt)) }
+                        bdi {
+                            @for piece in pieces(&report.output, &marks) { (self.piece(piece, true)) }
+                        }
+                    }
+                }
+                p.hint { (hint) }
+            }
+        }
     }
 
     /// A stretch of text; marked if a span covers it.
-    fn piece(&self, out: &mut String, piece: Piece<'_>, is_keyed: bool) -> std::fmt::Result {
-        let span = piece.mark.and_then(|mark| self.report.spans.get(mark));
-        let text = escape(piece.text);
-        let Some(span) = span else { return out.write_str(&text) };
+    fn piece(&self, piece: Piece<'_>, is_keyed: bool) -> Markup {
+        let text = for_page(piece.text);
+        let Some(span) = piece.mark.and_then(|mark| self.report.spans.get(mark)) else {
+            return html! { (text) };
+        };
         let (colour, letter) = (self.legend.colour(span.owner), self.legend.letter(span.owner));
-        let key = if is_keyed { format!(" data-key=\"{letter}\"") } else { String::new() };
         let title = format!(
             "{letter}: account {} · {} beyond chance · {} · unit {}",
             span.owner,
@@ -109,224 +125,233 @@ impl Page<'_> {
             words::occurrences(span.count),
             span.unit
         );
-        write!(out, "<mark class=\"c{colour}\"{key} title=\"{}\">{text}</mark>", escape(&title))
-    }
-
-    fn payment(&self, out: &mut String) -> std::fmt::Result {
-        let report = self.report;
-        writeln!(out, "<section>\n<h2>Who would be paid for it</h2>")?;
-        self.bar(out, "tall", "Shares by contributor", |c| c.share_ppm, "nobody")?;
-        writeln!(out, "<div class=\"pair\">\n<div>\n<h3>Gradients alone</h3>")?;
-        let none = "no influence above the noise";
-        self.bar(out, "", "Shares by gradients alone", |c| c.gradient_ppm, none)?;
-        writeln!(out, "<p>Whose text, learned, made the exchange likelier.</p>\n</div>\n<div>")?;
-        writeln!(out, "<h3>Spans alone</h3>")?;
-        self.bar(out, "", "Shares by spans alone", |c| c.span_ppm, "no spans")?;
-        writeln!(
-            out,
-            "<p>Whose words stand in it verbatim. They decide {} here, at most {}.</p>\n</div>\n\
-             </div>",
-            words::percent(report.lambda_ppm),
-            words::percent(report.rule.lambda_max_ppm)
-        )?;
-        let is_sure = report.contributors.iter().any(|c| c.confidence_ppm.is_some());
-        let sure = if is_sure { "<th class=\"num\">Confidence</th>" } else { "" };
-        writeln!(
-            out,
-            "<table>\n<thead><tr><th>Contributor</th><th class=\"wide\"></th><th class=\"num\">Share</th>{sure}\
-             <th class=\"num\">Gradients alone</th><th class=\"num\">Spans alone</th></tr></thead>\n\
-             <tbody>"
-        )?;
-        for one in &report.contributors {
-            self.contributor(out, one, is_sure)?;
+        html! {
+            mark class={ "c" (colour) } data-key=[is_keyed.then_some(&letter)] title=(title) {
+                (text)
+            }
         }
-        writeln!(out, "</tbody>\n</table>\n</section>")
     }
 
-    fn contributor(
-        &self,
-        out: &mut String,
-        one: &ContributorReport,
-        is_sure: bool,
-    ) -> std::fmt::Result {
-        let number = |ppm: u32| format!("<td class=\"num\">{}</td>", escape(&words::percent(ppm)));
-        let sure = match one.confidence_ppm {
-            Some(ppm) => number(ppm),
-            None if is_sure => "<td class=\"num soft\">unknown</td>".to_owned(),
-            None => String::new(),
-        };
-        writeln!(
-            out,
-            "<tr><td class=\"who\">{}account {}</td><td class=\"wide address\">{}</td>{}{sure}{}{}</tr>",
-            self.key(one.account),
-            one.account,
-            one.address,
-            number(one.share_ppm),
-            number(one.gradient_ppm),
-            number(one.span_ppm)
-        )
+    fn payment(&self) -> Markup {
+        let report = self.report;
+        let is_sure = report.contributors.iter().any(|c| c.confidence_ppm.is_some());
+        html! {
+            section {
+                h2 { "Who would be paid for it" }
+                (self.bar(WIDE, "Shares by contributor", |c| c.share_ppm, "nobody"))
+                div.pair {
+                    div {
+                        h3 { "Gradients alone" }
+                        (self.bar(
+                            NARROW,
+                            "Shares by gradients alone",
+                            |c| c.gradient_ppm,
+                            "no influence above the noise",
+                        ))
+                        p { "Whose text, learned, made the exchange likelier." }
+                    }
+                    div {
+                        h3 { "Spans alone" }
+                        (self.bar(NARROW, "Shares by spans alone", |c| c.span_ppm, "no spans"))
+                        p {
+                            "Whose words stand in it verbatim. They decide "
+                            (words::percent(report.lambda_ppm)) " here, at most "
+                            (words::percent(report.rule.lambda_max_ppm)) "."
+                        }
+                    }
+                }
+                table {
+                    thead {
+                        tr {
+                            th { "Contributor" }
+                            th.wide {}
+                            th.num { "Share" }
+                            @if is_sure { th.num { "Confidence" } }
+                            th.num { "Gradients alone" }
+                            th.num { "Spans alone" }
+                        }
+                    }
+                    tbody {
+                        @for one in &report.contributors { (self.contributor(one, is_sure)) }
+                    }
+                }
+            }
+        }
     }
 
-    fn key(&self, account: AccountId) -> String {
+    fn contributor(&self, one: &ContributorReport, is_sure: bool) -> Markup {
+        html! {
+            tr {
+                td.who { (self.key(one.account)) "account " (one.account) }
+                td.wide.address { (one.address) }
+                td.num { (words::percent(one.share_ppm)) }
+                @match one.confidence_ppm {
+                    Some(ppm) => td.num { (words::percent(ppm)) },
+                    None if is_sure => td.num.soft { "unknown" },
+                    None => {},
+                }
+                td.num { (words::percent(one.gradient_ppm)) }
+                td.num { (words::percent(one.span_ppm)) }
+            }
+        }
+    }
+
+    fn key(&self, account: AccountId) -> Markup {
         let (colour, letter) = (self.legend.colour(account), self.legend.letter(account));
-        format!("<span class=\"key c{colour}\">{letter}</span>")
+        html! { span class={ "key c" (colour) } { (letter) } }
     }
 
     /// A bar of everybody's part, the text beside it for those who do not see it.
     fn bar(
         &self,
-        out: &mut String,
-        size: &str,
+        size: BarSize,
         label: &str,
         part: impl Fn(&ContributorReport) -> u32,
         none: &str,
-    ) -> std::fmt::Result {
+    ) -> Markup {
         let parts = self.report.contributors.iter().map(|c| (c.account, part(c)));
         let parts: Vec<_> = parts.filter(|(_, ppm)| *ppm > 0).collect();
         let spoken = parts.iter().map(|(id, ppm)| format!("account {id} {}", words::percent(*ppm)));
         let spoken: Vec<_> = spoken.collect();
         let spoken = if spoken.is_empty() { none.to_owned() } else { spoken.join(", ") };
-        let spoken = escape(&format!("{label}: {spoken}"));
-        write!(out, "<div class=\"bar {size}\" role=\"img\" aria-label=\"{spoken}\">")?;
-        if parts.is_empty() {
-            write!(out, "<em>{none}</em>")?;
+        html! {
+            div class=(size.class) role="img" aria-label={ (label) ": " (spoken) } {
+                @if parts.is_empty() { em { (none) } }
+                @for (account, ppm) in parts { (self.bar_part(size, account, ppm)) }
+            }
         }
-        let (letter_fits, part_fits) = if size.is_empty() { NARROW_BAR } else { WIDE_BAR };
-        for (account, ppm) in parts {
-            let (colour, letter) = (self.legend.colour(account), self.legend.letter(account));
-            let percent = escape(&words::percent(ppm));
-            let inside = match ppm {
-                _ if ppm >= part_fits => format!("{letter} · {percent}"),
-                _ if ppm >= letter_fits => letter.clone(),
-                _ => String::new(),
-            };
-            write!(
-                out,
-                "<span class=\"c{colour}\" style=\"flex-grow:{ppm}\" \
-                 title=\"{letter}: account {account} · {percent}\">{inside}</span>"
-            )?;
-        }
-        writeln!(out, "</div>")
     }
 
-    fn spans(&self, out: &mut String) -> std::fmt::Result {
+    fn bar_part(&self, size: BarSize, account: AccountId, ppm: u32) -> Markup {
+        let (colour, letter) = (self.legend.colour(account), self.legend.letter(account));
+        let percent = words::percent(ppm);
+        let inside = match ppm {
+            _ if ppm >= size.part_fits => format!("{letter} · {percent}"),
+            _ if ppm >= size.letter_fits => letter.clone(),
+            _ => String::new(),
+        };
+        html! {
+            span class={ "c" (colour) } style={ "flex-grow:" (ppm) }
+                title={ (letter) ": account " (account) " · " (percent) } { (inside) }
+        }
+    }
+
+    fn spans(&self) -> Markup {
         let report = self.report;
         if report.spans.is_empty() {
-            return Ok(());
+            return html! {};
         }
-        writeln!(
-            out,
-            "<section class=\"long\">\n<h2>Word for word</h2>\n<table>\n<thead><tr><th>Owner</th>\
-             <th>Words</th><th class=\"num\">Beyond chance</th><th class=\"wide\">Occurs</th></tr></thead>\n<tbody>"
-        )?;
-        for span in &report.spans {
-            let text = report.output.get(span.from..span.to).unwrap_or_default();
-            writeln!(
-                out,
-                "<tr><td class=\"who\">{}account {}</td><td><bdi>{}</bdi></td>\
-                 <td class=\"num\">{}</td><td class=\"wide soft\">{}</td>\
-                 </tr>",
-                self.key(span.owner),
-                span.owner,
-                escape(text),
-                words::bits(span.millibits),
-                words::occurrences(span.count)
-            )?;
+        html! {
+            section.long {
+                h2 { "Word for word" }
+                table {
+                    thead {
+                        tr {
+                            th { "Owner" }
+                            th { "Words" }
+                            th.num { "Beyond chance" }
+                            th.wide { "Occurs" }
+                        }
+                    }
+                    tbody {
+                        @for span in &report.spans {
+                            tr {
+                                td.who { (self.key(span.owner)) "account " (span.owner) }
+                                td {
+                                    bdi {
+                                        (for_page(
+                                            report.output.get(span.from..span.to).unwrap_or_default(),
+                                        ))
+                                    }
+                                }
+                                td.num { (words::bits(span.millibits)) }
+                                td.wide.soft { (words::occurrences(span.count)) }
+                            }
+                        }
+                    }
+                }
+            }
         }
-        writeln!(out, "</tbody>\n</table>\n</section>")
     }
 
-    fn units(&self, out: &mut String) -> std::fmt::Result {
+    fn units(&self) -> Markup {
         let shown = self.report.units.iter().filter(|unit| unit.text.is_some());
         let shown: Vec<_> = shown.collect();
         if shown.is_empty() {
-            return Ok(());
+            return html! {};
         }
         let sum = shown.iter().map(|unit| unit.share_ppm).sum();
-        writeln!(
-            out,
-            "<section class=\"long\">\n<h2>The units with most evidence</h2>\n\
-             <p class=\"soft\">{} of {}; together they carry {} of the payment.</p>\n\
-             <ol class=\"units\">",
-            words::count(shown.len(), "unit", "units"),
-            words::grouped(self.report.sources.units as u64),
-            escape(&words::percent(sum))
-        )?;
-        for unit in shown {
-            self.unit(out, unit)?;
+        html! {
+            section.long {
+                h2 { "The units with most evidence" }
+                p.soft {
+                    (words::count(shown.len(), "unit", "units")) " of "
+                    (words::grouped(self.report.sources.units as u64))
+                    "; together they carry " (words::percent(sum)) " of the payment."
+                }
+                ol.units {
+                    @for unit in shown { (self.unit(unit)) }
+                }
+            }
         }
-        writeln!(out, "</ol>\n</section>")
     }
 
-    fn unit(&self, out: &mut String, unit: &UnitLine) -> std::fmt::Result {
-        let strong = matches!(unit.kind, EvidenceKind::Span | EvidenceKind::Both);
-        let document = unit.document.as_deref().map(|name| format!(" · {}", escape(name)));
-        writeln!(
-            out,
-            "<li class=\"c{}\">\n<div class=\"unit-head\">{}<span class=\"share num\">{}</span>\
-             <span class=\"badge{}\">{}</span><span class=\"soft\">account {}<bdi>{}</bdi></span>\
-             </div>",
-            self.legend.colour(unit.owner),
-            self.key(unit.owner),
-            escape(&words::percent(unit.share_ppm)),
-            if strong { " strong" } else { "" },
-            words::kind(unit.kind),
-            unit.owner,
-            document.unwrap_or_default()
-        )?;
+    fn unit(&self, unit: &UnitLine) -> Markup {
+        let is_verbatim = matches!(unit.kind, EvidenceKind::Span | EvidenceKind::Both);
         let text = unit.text.as_deref().unwrap_or_default();
         let marks: Vec<Mark> = unit.places.iter().map(|at| (at.span, at.from, at.to)).collect();
         let cut = excerpt(text, &marks, UNIT_BYTES);
-        let dots = |is_cut| if is_cut { "…" } else { "" };
-        write!(out, "<div class=\"unit-text\"><bdi>{}", dots(cut.is_cut_before))?;
-        for piece in pieces(cut.text, &cut.marks) {
-            self.piece(out, piece, false)?;
+        html! {
+            li class={ "c" (self.legend.colour(unit.owner)) } {
+                div.unit-head {
+                    (self.key(unit.owner))
+                    span.share.num { (words::percent(unit.share_ppm)) }
+                    span.badge.strong[is_verbatim] { (words::kind(unit.kind)) }
+                    span.soft {
+                        "account " (unit.owner)
+                        bdi { @if let Some(name) = &unit.document { " · " (for_page(name)) } }
+                    }
+                }
+                div.unit-text {
+                    bdi {
+                        @if cut.is_cut_before { "…" }
+                        @for piece in pieces(cut.text, &cut.marks) { (self.piece(piece, false)) }
+                        @if cut.is_cut_after { "…" }
+                    }
+                }
+                div.small {
+                    (words::count(unit.tokens as usize, "token", "tokens"))
+                    " · influence " (unit.score)
+                    @if unit.span_millibits > 0 { " · spans " (words::bits(unit.span_millibits)) }
+                    " · unit " span.hash { (unit.unit) }
+                }
+            }
         }
-        let spans = match unit.span_millibits {
-            0 => String::new(),
-            bits => format!(" · spans {}", words::bits(bits)),
-        };
-        writeln!(
-            out,
-            "{}</bdi></div>\n<div class=\"small\">{} · influence {}{spans} · unit \
-             <span class=\"hash\">{}</span></div>\n</li>",
-            dots(cut.is_cut_after),
-            words::count(unit.tokens as usize, "token", "tokens"),
-            unit.score,
-            unit.unit
-        )
     }
 
-    fn limits(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(
-            out,
-            "<section>\n<h2>What these numbers say, and what they do not</h2>\n\
-             <div class=\"limits\">"
-        )?;
-        for (title, text) in words::limits(self.report) {
-            writeln!(out, "<div>\n<h3>{title}</h3>\n<p>{}</p>\n</div>", escape(&text))?;
+    fn limits(&self) -> Markup {
+        html! {
+            section {
+                h2 { "What these numbers say, and what they do not" }
+                div.limits {
+                    @for (title, text) in words::limits(self.report) {
+                        div {
+                            h3 { (title) }
+                            p { (text) }
+                        }
+                    }
+                }
+            }
         }
-        writeln!(out, "</div>\n</section>")
     }
 
-    fn sources(&self, out: &mut String) -> std::fmt::Result {
+    fn sources(&self) -> Markup {
         let (report, sources, rule) = (self.report, &self.report.sources, &self.report.rule);
-        writeln!(out, "<section>\n<h2>What they follow from</h2>\n<dl>")?;
-        let hash = |hash: String| format!("<span class=\"hash\">{hash}</span>");
-        let model = format!(
-            "{}, {}",
-            report.model,
-            words::count(
-                usize::try_from(sources.parameters).unwrap_or(usize::MAX),
-                "",
-                "parameters"
-            )
-        );
-        let data = format!(
-            "Datanet {}: {} of {}",
-            report.datanet,
-            words::count(sources.units, "unit", "units"),
-            words::count(sources.owners, "contributor", "contributors")
+        let text = format!(
+            "{} of prompt, {} of output, {}",
+            words::count(report.tokens_in, "token", "tokens"),
+            words::count(report.tokens_out, "token", "tokens"),
+            words::bits(report.output_millibits)
         );
         let spans = format!(
             "at least {}, at most {} occurrences; repetitions of the prompt from {} on do not count",
@@ -334,32 +359,38 @@ impl Page<'_> {
             rule.span_max_count,
             words::bits(rule.echo_millibits)
         );
-        let weights = format!(
-            "noise floor {} per token; spans decide at most {}",
-            rule.floor_per_token,
-            words::percent(rule.lambda_max_ppm)
-        );
-        let text = format!(
-            "{} of prompt, {} of output, {}",
-            words::count(report.tokens_in, "token", "tokens"),
-            words::count(report.tokens_out, "token", "tokens"),
-            words::bits(report.output_millibits)
-        );
-        let rows = [
-            ("Model", model),
-            ("Data", data),
-            ("Text", text),
-            ("Spans", spans),
-            ("Weights", weights),
-            ("Checkpoint", hash(sources.checkpoint.to_string())),
-            ("Snapshot", hash(sources.snapshot.to_string())),
-            ("Sketches", hash(sources.sketch_root.to_string())),
-            ("Tokenizer", hash(sources.tokenizer.to_string())),
-        ];
-        for (name, value) in rows {
-            writeln!(out, "<dt>{name}</dt><dd>{value}</dd>")?;
+        html! {
+            section {
+                h2 { "What they follow from" }
+                dl {
+                    dt { "Model" }
+                    dd { (report.model) ", " (words::grouped(sources.parameters)) " parameters" }
+                    dt { "Data" }
+                    dd {
+                        "Datanet " (report.datanet) ": "
+                        (words::count(sources.units, "unit", "units")) " of "
+                        (words::count(sources.owners, "contributor", "contributors"))
+                    }
+                    dt { "Text" }
+                    dd { (text) }
+                    dt { "Spans" }
+                    dd { (spans) }
+                    dt { "Weights" }
+                    dd {
+                        "noise floor " (rule.floor_per_token) " per token; spans decide at most "
+                        (words::percent(rule.lambda_max_ppm))
+                    }
+                    dt { "Checkpoint" }
+                    dd { span.hash { (sources.checkpoint) } }
+                    dt { "Snapshot" }
+                    dd { span.hash { (sources.snapshot) } }
+                    dt { "Sketches" }
+                    dd { span.hash { (sources.sketch_root) } }
+                    dt { "Tokenizer" }
+                    dd { span.hash { (sources.tokenizer) } }
+                }
+            }
         }
-        writeln!(out, "</dl>\n</section>")
     }
 }
 
@@ -367,13 +398,14 @@ impl Page<'_> {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::node::Sources;
 
     #[test]
     fn the_page_stands_alone_and_shows_the_record() {
         let report = sample::report();
         let page = page(&report);
         for needed in [
-            "<!doctype html>",
+            "<!DOCTYPE html>",
             "default-src 'none'",
             "prefers-color-scheme: dark",
             "@media print",
@@ -396,8 +428,6 @@ mod tests {
         let words = "a temporary insanity curable by marriage";
         assert_eq!(page.matches(&format!("\">{words}</mark>")).count(), 2);
     }
-
-    use crate::node::Sources;
 
     #[test]
     fn hostile_text_cannot_break_out() {
@@ -434,7 +464,7 @@ mod tests {
         report.units[0].places[0].span = 99;
         report.units[0].places[0].to = usize::MAX;
         report.contributors.clear();
-        assert!(page(&report).ends_with("</html>\n"));
+        assert!(page(&report).ends_with("</html>"));
         report.spans.clear();
         report.units.clear();
         report.is_pool = true;

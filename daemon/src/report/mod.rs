@@ -1,10 +1,10 @@
 //! An attribution for people: a page that stands alone, and text for the terminal.
 //!
 //! Everything that the record quotes (prompt, output, units, names of documents) was written by
-//! strangers. The page escapes it and forbids itself every script and every request; the terminal
-//! gets no control character of it.
+//! strangers. The template escapes it, and the page forbids itself every script and every
+//! request; the terminal gets no control character of it.
 
-mod escape;
+mod clean;
 mod html;
 mod marks;
 mod terminal;

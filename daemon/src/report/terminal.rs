@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use super::escape::{line, plain};
+use super::clean::{line, plain};
 use super::marks::{Legend, Mark, excerpt, pieces};
 use super::words;
 use crate::node::{AttributionReport, UnitLine};

@@ -80,7 +80,7 @@ fn an_answer(dir: &Path, used: &Used<'_>) {
     assert!(best.text.as_ref().is_some_and(|text| !text.is_empty()), "{best:?}");
     assert_eq!(best.document.as_deref(), Some("text"));
     let page = std::fs::read_to_string(page).unwrap();
-    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
     assert!(page.contains(&record.sources.checkpoint.to_string()));
 }
 
