@@ -5,6 +5,7 @@
 //! request that names another host than this machine is refused (DNS rebinding). Bodies are bounded.
 //! Errors are `application/problem+json` with a `code` that does not change.
 
+mod attribution;
 mod client;
 mod convert;
 mod guard;

@@ -18,14 +18,15 @@ use serde::de::DeserializeOwned;
 
 use super::guard::guard;
 use super::types::{
-    AccountInfo, AddReport, AskQuote, Claim, Claimed, Contribute, ContributionInfo, CreateDatanet,
-    Created, DatanetInfo, Evaluate, Evaluation, Infer, InferReport, ModelInfo, Offer, Pin, Pinned,
-    PricedQuote, Publish, Register, RewardLine, SettlementInfo, StatusReport, Ticket, Train,
+    AccountInfo, AddReport, AskQuote, AttributeRequest, AttributionReport, Claim, Claimed,
+    Contribute, ContributionInfo, CreateDatanet, Created, DatanetInfo, Evaluate, Evaluation, Infer,
+    InferReport, ModelInfo, Offer, Pin, Pinned, PricedQuote, Publish, Register, RewardLine,
+    SettlementInfo, StatusReport, Ticket, Train,
 };
 use super::{Context, Problem, problem};
 use crate::ingest::{Document, MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
-use crate::node::{AddRequest, AttributeRequest, AttributionReport, InferRequest, TrainRequest};
+use crate::node::{AddRequest, InferRequest, TrainRequest};
 
 /// Bytes of an ordinary request.
 const BODY: usize = 1 << 20;
@@ -349,8 +350,9 @@ async fn attribute(
     bytes: Bytes,
 ) -> Answer<AttributionReport> {
     let request: AttributeRequest = body(&bytes)?;
-    let report = context.node.attribute(ModelId(id), request).await;
-    Ok(Json(report.map_err(|error| Problem::of_attribution(&error))?))
+    let refused = |error| Problem::of_attribution(&error);
+    let found = context.node.attribute(ModelId(id), request.into()).await.map_err(refused)?;
+    Ok(Json(found.try_into().map_err(refused)?))
 }
 
 async fn evaluate(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Evaluation> {

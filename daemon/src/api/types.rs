@@ -3,11 +3,16 @@
 //! Amounts are decimal strings of the smallest unit, hashes and addresses hexadecimal strings, ids
 //! numbers. Requests are read strictly: an unknown field is an error that names it.
 
+mod attribution;
 mod data;
 mod model;
 mod money;
 mod node;
 
+pub use self::attribution::{
+    AttributeRequest, AttributionReport, ContributorReport, EvidenceKind, MarkedSpan, Place,
+    RuleReport, Sources, UnitLine,
+};
 pub use self::data::{
     AddReport, Contribute, ContributionInfo, CreateDatanet, DatanetInfo, Document,
 };

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use storage::durable::write_atomic;
 
 use crate::api::Client;
-use crate::node::{AttributeRequest, AttributionReport};
+use crate::api::types::{AttributeRequest, AttributionReport};
 use crate::output::Output;
 use crate::report::{Paint, page, text};
 

@@ -1,12 +1,11 @@
 //! An answer of a model, with the evidence for where it came from in words.
 
-use protocol::attribution::{UnitEvidence, leader};
+use compute::serve::{Evidence, Transcript, pairs};
+use protocol::attribution::UnitEvidence;
 use protocol::node::Failure;
 use protocol::{AccountId, Hash};
 
-use super::attributor::{Evidence, weigh_units};
 use super::run_data::RunData;
-use super::transcript::{Transcript, pairs};
 
 /// Units that an answer names.
 const TOP_UNITS: usize = 5;
@@ -81,8 +80,6 @@ pub(crate) fn describe(
         Ok(AnswerSpan { start, len, owner, millibits, text: decode(tokens)? })
     });
     let spans = spans.collect::<Result<_, Failure>>()?;
-    let permuted = shuffled(&evidence.units, &transcript.query);
-    let permuted = weigh_units(&permuted, evidence.spans.output_millibits);
     let count = |tokens: &[u32]| u32::try_from(tokens.len()).unwrap_or(u32::MAX);
     Ok(Answer {
         text: decode(&transcript.output)?,
@@ -91,7 +88,7 @@ pub(crate) fn describe(
         shares: pairs(&evidence.weights.shares),
         gradient: pairs(&evidence.weights.gradient),
         span_shares: pairs(&evidence.weights.spans),
-        permuted_leader: permuted.ok().and_then(|weights| leader(&weights.shares)),
+        permuted_leader: evidence.permuted_leader(&transcript.query),
         lambda_ppm: evidence.weights.lambda_ppm,
         spans,
         top_units: top_units(run, &evidence.units),
@@ -112,13 +109,4 @@ fn top_units(run: &RunData, units: &[UnitEvidence]) -> Vec<AnswerUnit> {
             text: data.text.chars().take(160).collect(),
         })
         .collect()
-}
-
-/// The same evidence with the owners shuffled, differently for every output.
-fn shuffled(units: &[UnitEvidence], query: &[u8]) -> Vec<UnitEvidence> {
-    let salt = protocol::hash::keccak(&[query]);
-    let draw = |unit: &UnitEvidence| protocol::hash::keccak(&[&salt.0, &unit.unit.0]);
-    let mut owners: Vec<_> = units.iter().map(|unit| (draw(unit), unit.owner)).collect();
-    owners.sort_unstable();
-    units.iter().zip(owners).map(|(unit, (_, owner))| UnitEvidence { owner, ..*unit }).collect()
 }

@@ -1,41 +1,33 @@
-//! Where a text came from, in full: the record behind `openledger attribute`.
+//! Where a text came from: the evidence behind `openledger attribute`.
 //!
 //! A node that took part in a training run holds what its attribution needs: checkpoint, sketches
 //! and units. It attributes for its owner, free of charge; nothing is recorded or paid.
 
-mod record;
-mod units;
+mod documents;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use compute::model::layout;
-use compute::serve::Sampling;
-use compute::spans::SpanParams;
-use protocol::attribution::{Share, WeighParams, Weights};
+use compute::run::RunData;
+use compute::serve::{Attributor, Evidence, Sampling, ServeError};
+use protocol::attribution::{UnitShare, WeighParams, unit_shares};
+use protocol::chain::ChainView;
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES};
 use protocol::node::Failure;
 use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
-use serde::{Deserialize, Serialize};
 
-pub use self::record::{
-    AttributionReport, ContributorReport, EvidenceKind, MarkedSpan, Place, RuleReport, Sources,
-    UnitLine,
-};
-use self::units::{bytes_of, name_documents, unit_lines};
-use super::attributor::{Attributor, Evidence};
+use self::documents::name_documents;
+use super::compute_thread::not_served;
 use super::handle::NodeHandle;
-use super::run_data::RunData;
 use super::worker::sampling;
 
-/// Version of the record.
-const SCHEMA: u32 = 1;
+/// Most units that one attribution lists: what comes after them weighs less than all of these.
+const MAX_UNITS: usize = 100_000;
 
 /// What is to be attributed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AttributeRequest {
-    /// The prompt.
+#[derive(Debug, Clone)]
+pub struct AttributeQuery {
+    /// The text that comes before.
     pub prompt: String,
     /// A text that somebody wrote after the prompt; without one the model writes it.
     pub output: Option<String>,
@@ -90,12 +82,45 @@ pub enum AttributeError {
     },
 }
 
-/// What the computing thread finds.
-struct Found {
-    prompt: Vec<u32>,
-    output: Vec<u32>,
-    evidence: Evidence,
-    snapshot: Hash,
+/// Where a text came from.
+#[derive(Debug)]
+pub struct Attribution {
+    pub(crate) model: ModelId,
+    pub(crate) datanet: DatanetId,
+    /// What the model was trained on: its units, with their text.
+    pub(crate) run: Arc<RunData>,
+    pub(crate) query: AttributeQuery,
+    pub(crate) exchange: Exchange,
+    /// The units that are listed, by falling share.
+    pub(crate) units: Vec<RankedUnit>,
+    /// The documents that the units which are shown begin in, by rank of the unit.
+    pub(crate) documents: BTreeMap<u32, String>,
+    /// The owners' addresses of the contributors.
+    pub(crate) addresses: BTreeMap<AccountId, EvmAddress>,
+    pub(crate) checkpoint: Hash,
+    pub(crate) sketch_root: Digest,
+}
+
+/// The text that is attributed, and the evidence for it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// Token ids of the prompt.
+    pub(crate) prompt: Vec<u32>,
+    /// Token ids of the output.
+    pub(crate) output: Vec<u32>,
+    pub(crate) evidence: Evidence,
+    /// Binds the units that the evidence is drawn from, and their order.
+    pub(crate) snapshot: Hash,
+}
+
+/// A unit by its share.
+#[derive(Debug)]
+pub(crate) struct RankedUnit {
+    /// Its rank in the order of commitment.
+    pub(crate) rank: u32,
+    pub(crate) share: UnitShare,
+    /// Whether its text is shown.
+    pub(crate) is_shown: bool,
 }
 
 impl NodeHandle {
@@ -106,32 +131,41 @@ impl NodeHandle {
     pub async fn attribute(
         &self,
         model: ModelId,
-        request: AttributeRequest,
-    ) -> Result<AttributionReport, AttributeError> {
+        query: AttributeQuery,
+    ) -> Result<Attribution, AttributeError> {
         let chain = self.chain();
         let (ordered, order) = chain.model(model).ok_or(AttributeError::UnknownModel(model))?;
         let worker = &self.inner.worker;
         let run = worker.run_data(model).ok_or(AttributeError::NotHeld(model))?;
-        let ready = self.model_ready(model).ok_or(AttributeError::NotReady(model))?;
-        let (prompt, output) = tokens(model, &run, &request)?;
+        let (ready, sketch_root) =
+            self.model_ready(model).ok_or(AttributeError::NotReady(model))?;
+        let (prompt, output) = tokens(model, &run, &query)?;
         let broken = |failure| AttributeError::Broken { model, failure };
         let checkpoint = worker.load(model).await.map_err(broken)?;
-        let sampling = sampling(request.max_tokens, request.seed);
-        let found = worker.thread.run(move |state| {
+        let sampling = sampling(query.max_tokens, query.seed);
+        let exchange = worker.thread.run(move |state| {
             let loaded = state.attributors.get(&(model, checkpoint));
-            find(loaded.ok_or(Failure::Unavailable)?, prompt, output, &sampling)
+            let loaded = loaded.ok_or(Failure::Unavailable)?;
+            attribute(loaded, prompt, output, &sampling).map_err(not_served)
         });
-        let found = found.await.map_err(broken)?;
-        let mut report = assemble(&run, &request, &found, ready).map_err(broken)?;
-        (report.model, report.datanet) = (model, order.datanet);
-        for contributor in &mut report.contributors {
-            let account = chain.account(contributor.account);
-            contributor.address = account.map_or(EvmAddress::ZERO, |account| account.owner);
-        }
+        let exchange = exchange.await.map_err(broken)?;
+        let units = ranked(&exchange.evidence, &query);
         let contributions = chain.snapshot(order.datanet, *ordered);
         let contributions: Vec<_> = contributions.iter().map(|c| (c.units, c.manifest)).collect();
-        name_documents(&worker.blobs, &contributions, &mut report.units).await;
-        Ok(report)
+        let shown = units.iter().filter(|unit| unit.is_shown).map(|unit| unit.rank).collect();
+        let documents = name_documents(&worker.blobs, &contributions, &shown).await;
+        Ok(Attribution {
+            model,
+            datanet: order.datanet,
+            addresses: addresses(&chain, &exchange.evidence),
+            run,
+            query,
+            exchange,
+            units,
+            documents,
+            checkpoint: ready,
+            sketch_root,
+        })
     }
 }
 
@@ -139,9 +173,9 @@ impl NodeHandle {
 fn tokens(
     model: ModelId,
     run: &RunData,
-    request: &AttributeRequest,
+    request: &AttributeQuery,
 ) -> Result<(Vec<u32>, Option<Vec<u32>>), AttributeError> {
-    let AttributeRequest { prompt, output, max_tokens, .. } = request;
+    let AttributeQuery { prompt, output, max_tokens, .. } = request;
     let length = output.as_ref().map_or(*max_tokens as usize, String::len);
     if prompt.len() > MAX_PROMPT_BYTES {
         return Err(AttributeError::LongPrompt(prompt.len()));
@@ -171,12 +205,12 @@ fn tokens(
     }
 }
 
-fn find(
+fn attribute(
     attributor: &Attributor,
     prompt: Vec<u32>,
     output: Option<Vec<u32>>,
     sampling: &Sampling,
-) -> Result<Found, Failure> {
+) -> Result<Exchange, ServeError> {
     let (output, evidence) = match output {
         Some(output) => {
             let evidence = attributor.attribute(&prompt, &output)?;
@@ -188,128 +222,37 @@ fn find(
             (transcript.output, evidence)
         }
     };
-    Ok(Found { prompt, output, evidence, snapshot: attributor.snapshot() })
+    Ok(Exchange { prompt, output, evidence, snapshot: attributor.snapshot() })
 }
 
-/// Everything but the names, which are on chain and in manifests.
-fn assemble(
-    run: &Arc<RunData>,
-    request: &AttributeRequest,
-    found: &Found,
-    (checkpoint, sketch_root): (Hash, Digest),
-) -> Result<AttributionReport, Failure> {
-    let evidence = &found.evidence;
-    let text = run.tokenizer.decode(&found.output).map_err(|_| Failure::Invalid)?;
-    let spans: Vec<MarkedSpan> = evidence
-        .spans
-        .spans
-        .iter()
-        .map(|span| {
-            let (from, to) = bytes_of(run, &found.output, &text, (span.start, span.len));
-            let unit = run.units.get(span.unit as usize);
-            MarkedSpan {
-                from,
-                to,
-                tokens: span.len,
-                unit: unit.map_or(Hash::ZERO, |unit| unit.hash),
-                owner: unit.map(|unit| unit.owner).unwrap_or_default(),
-                count: span.count,
-                millibits: span.millibits,
-            }
-        })
-        .collect();
-    let parameters = layout::tensors(&run.shape).iter().map(|tensor| tensor.len() as u64).sum();
-    let owners: BTreeSet<AccountId> = run.units.iter().map(|unit| unit.owner).collect();
-    let (rule, span_rule) = (WeighParams::DEFAULT, SpanParams::DEFAULT);
-    Ok(AttributionReport {
-        schema: SCHEMA,
-        model: ModelId(0),
-        datanet: DatanetId(0),
-        prompt: request.prompt.clone(),
-        output: text,
-        seed: request.output.is_none().then_some(request.seed),
-        tokens_in: found.prompt.len(),
-        tokens_out: found.output.len(),
-        contributors: contributors(&evidence.weights),
-        lambda_ppm: evidence.weights.lambda_ppm,
-        is_pool: evidence.weights.pool,
-        output_millibits: evidence.spans.output_millibits,
-        spans,
-        units: unit_lines(run, request, evidence),
-        sources: Sources {
-            checkpoint,
-            sketch_root,
-            snapshot: found.snapshot,
-            tokenizer: run.tokenizer.hash(),
-            parameters,
-            units: run.units.len(),
-            owners: owners.len(),
-        },
-        rule: RuleReport {
-            floor_per_token: rule.floor_per_token,
-            lambda_max_ppm: rule.lambda_max_ppm,
-            span_min_millibits: span_rule.min_millibits,
-            span_max_count: span_rule.max_count,
-            echo_millibits: span_rule.echo_millibits,
-        },
-    })
+/// The units that are listed, by falling share.
+fn ranked(evidence: &Evidence, query: &AttributeQuery) -> Vec<RankedUnit> {
+    let shares = unit_shares(&evidence.units, &evidence.weights, WeighParams::DEFAULT);
+    let mut all: Vec<_> = (0u32..).zip(shares).collect();
+    all.sort_by_key(|(rank, share)| (std::cmp::Reverse(share.ppm()), *rank));
+    let top = (query.units as usize).min(MAX_UNITS);
+    let owns_span = |rank: u32| {
+        let unit = evidence.units.get(rank as usize);
+        unit.is_some_and(|unit| unit.span_millibits > 0)
+    };
+    let units = all.into_iter().enumerate().map(|(place, (rank, share))| RankedUnit {
+        rank,
+        share,
+        is_shown: place < top || owns_span(rank),
+    });
+    if query.is_full {
+        units.take(MAX_UNITS).collect()
+    } else {
+        units.filter(|unit| unit.is_shown).collect()
+    }
 }
 
-/// The contributors by falling share, without their addresses.
-fn contributors(weights: &Weights) -> Vec<ContributorReport> {
+/// The addresses of the owners of all accounts that any of the shares names.
+fn addresses(chain: &ChainView, evidence: &Evidence) -> BTreeMap<AccountId, EvmAddress> {
+    let weights = &evidence.weights;
     let lists = [&weights.shares, &weights.gradient, &weights.spans];
     let accounts: BTreeSet<AccountId> =
-        lists.iter().flat_map(|list| list.iter().map(|share| share.account)).collect();
-    let report = |account: &AccountId| ContributorReport {
-        account: *account,
-        address: EvmAddress::ZERO,
-        share_ppm: part(&weights.shares, *account),
-        gradient_ppm: part(&weights.gradient, *account),
-        span_ppm: part(&weights.spans, *account),
-        confidence_ppm: confidence(weights, *account),
-    };
-    let mut reports: Vec<_> = accounts.iter().map(report).collect();
-    reports.sort_by_key(|report| (std::cmp::Reverse(report.share_ppm), report.account));
-    reports
-}
-
-/// How sure an account's share is; `None` where nothing was significant, so that all share the pool.
-fn confidence(weights: &Weights, account: AccountId) -> Option<u32> {
-    let mut of = weights.shares.iter().zip(&weights.confidence);
-    let own = of.find(|(share, _)| share.account == account).map(|(_, ppm)| *ppm);
-    own.filter(|_| !weights.pool)
-}
-
-fn part(shares: &[Share], account: AccountId) -> u32 {
-    shares.iter().find(|share| share.account == account).map_or(0, |share| share.ppm)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn contributors_come_by_falling_share_with_all_that_is_known() {
-        let list = |parts: &[(u64, u32)]| -> Vec<Share> {
-            let share = |(id, ppm): &(u64, u32)| Share { account: AccountId(*id), ppm: *ppm };
-            parts.iter().map(share).collect()
-        };
-        let weights = Weights {
-            shares: list(&[(2, 600_000), (4, 100_000), (9, 300_000)]),
-            confidence: vec![900_000, 100_000, 500_000],
-            gradient: list(&[(2, 857_143), (4, 142_857)]),
-            spans: list(&[(9, 1_000_000)]),
-            lambda_ppm: 300_000,
-            pool: false,
-        };
-        let listed = contributors(&weights);
-        let parts = |c: &ContributorReport| (c.account.0, c.share_ppm, c.gradient_ppm, c.span_ppm);
-        let expected =
-            [(2, 600_000, 857_143, 0), (9, 300_000, 0, 1_000_000), (4, 100_000, 142_857, 0)];
-        assert_eq!(listed.iter().map(parts).collect::<Vec<_>>(), expected);
-        let sure: Vec<_> = listed.iter().map(|c| c.confidence_ppm).collect();
-        assert_eq!(sure, [Some(900_000), Some(500_000), Some(100_000)]);
-        let pool = contributors(&Weights { pool: true, ..weights });
-        assert!(pool.iter().all(|c| c.confidence_ppm.is_none()));
-    }
+        lists.into_iter().flatten().map(|share| share.account).collect();
+    let address = |id: AccountId| Some((id, chain.account(id)?.owner));
+    accounts.into_iter().filter_map(address).collect()
 }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use compute::device::Engine;
 use compute::run::RunError;
+use compute::serve::{Attributor, ServeError};
 use compute::train::ProvenEngine;
 use protocol::node::Failure;
 use protocol::{Hash, ModelId};
 use tokio::sync::{mpsc, oneshot};
-
-use super::attributor::Attributor;
 
 /// Jobs that wait for the device.
 const QUEUE: usize = 256;
@@ -85,4 +84,10 @@ pub(crate) fn failed(error: RunError) -> Failure {
         tracing::warn!(%error, "a job of a run was refused");
     }
     failure
+}
+
+/// What the machine is told when a model cannot answer or attribute; the log has the reason.
+pub(crate) fn not_served(error: ServeError) -> Failure {
+    tracing::warn!(%error, "an answer or an attribution was refused");
+    error.failure()
 }

@@ -7,7 +7,6 @@
 
 mod answer;
 mod attribution;
-mod attributor;
 mod blobs;
 mod chain;
 mod compute_thread;
@@ -25,14 +24,10 @@ mod settlement;
 mod start;
 mod status;
 mod sync;
-mod transcript;
 mod worker;
 
 pub use self::answer::{Answer, AnswerSpan, AnswerUnit};
-pub use self::attribution::{
-    AttributeError, AttributeRequest, AttributionReport, ContributorReport, EvidenceKind,
-    MarkedSpan, Place, RuleReport, Sources, UnitLine,
-};
+pub use self::attribution::{AttributeError, AttributeQuery, Attribution};
 pub use self::handle::{NodeHandle, TxOutcome};
 pub use self::health::Offline;
 pub use self::models::{AddRequest, Contributed, HeldOutLoss, InferRequest, Quote, TrainRequest};
@@ -42,6 +37,7 @@ pub use self::status::{
     ClosedRound, DeviceStatus, NodeStatus, RunProgress, StatementLine, StoreStatus,
 };
 
+pub(crate) use self::attribution::RankedUnit;
 pub(crate) use self::holding::rows;
 pub(crate) use self::jobs::Jobs;
 pub(crate) use self::start::AssignJobs;

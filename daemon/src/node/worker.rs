@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compute::serve::Sampling;
+use compute::serve::{Attributor, MAX_TRANSCRIPT_BYTES, Sampling, Transcript};
 use futures::future::BoxFuture;
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
@@ -14,17 +14,15 @@ use protocol::training::ShardTask;
 use protocol::{BlobRef, Digest, Hash, ModelId, NodeId};
 
 use super::answer::describe;
-use super::attributor::Attributor;
 use super::blobs::Blobs;
 use super::chain::Sender;
-use super::compute_thread::{ComputeThread, failed};
+use super::compute_thread::{ComputeThread, failed, not_served};
 use super::holding::Prover;
 use super::jobs::Jobs;
 use super::pool::Pool;
 use super::requests::Requests;
 use super::run_data::{self, RunData};
 use super::settlement::Settler;
-use super::transcript::{MAX_TRANSCRIPT_BYTES, Transcript};
 
 /// Temperature of answers.
 const TEMPERATURE_PPM: u32 = 800_000;
@@ -108,7 +106,7 @@ impl Worker {
                 self.aggregate(model, base, &payloads, &from, expected).await
             }
             Job::Infer { request, model } => self.infer(request, model).await,
-            Job::AuditAttribution { record } => self.audit_attribution(&record).await,
+            Job::AuditAttribution { record } => self.audit_attribution(&chain, &record).await,
             Job::Settle { epoch } => Ok(self.settler.settle(&chain, epoch).await),
             Job::Verify { settlement } => Ok(self.settler.check(&chain, &settlement).await),
             Job::Claim { epoch, account } => {
@@ -244,7 +242,8 @@ impl Worker {
                     return Ok(());
                 }
                 let weights = run.checkpoint(&bytes).map_err(failed)?;
-                let loaded = Attributor::load(&state.engine, run, &weights, &sketches)?;
+                let loaded = Attributor::load(&state.engine, run, &weights, &sketches);
+                let loaded = loaded.map_err(not_served)?;
                 state.attributors.insert((model, checkpoint), loaded);
                 Ok(())
             })
@@ -262,7 +261,8 @@ impl Worker {
             .run(move |state| {
                 let served = state.attributors.get(&(model, checkpoint));
                 let served = served.ok_or(Failure::Unavailable)?;
-                let (transcript, evidence) = served.answer(&prompt, &sampling)?;
+                let answered = served.answer(&prompt, &sampling);
+                let (transcript, evidence) = answered.map_err(not_served)?;
                 let answer = describe(served.run(), &transcript, &evidence)?;
                 Ok((transcript, answer))
             })
@@ -284,11 +284,15 @@ impl Worker {
         Ok(Done::Inferred(body))
     }
 
-    async fn audit_attribution(&self, record: &Arc<VerifiedRecord>) -> Result<Done, Failure> {
+    async fn audit_attribution(
+        &self,
+        chain: &ChainView,
+        record: &Arc<VerifiedRecord>,
+    ) -> Result<Done, Failure> {
         let Body::Attribution(body) = &record.record().body else {
             return Err(Failure::Invalid);
         };
-        let body = body.clone();
+        let (body, limits) = (body.clone(), chain.params().attribution);
         if u64::from(body.length) > MAX_TRANSCRIPT_BYTES {
             return Err(Failure::Invalid);
         }
@@ -305,7 +309,9 @@ impl Worker {
                 let is_same = transcript.shares == body.shares
                     && u32::try_from(transcript.prompt.len()) == Ok(body.tokens_in)
                     && u32::try_from(transcript.output.len()) == Ok(body.tokens_out);
-                Ok(is_same && served.ok_or(Failure::Unavailable)?.confirms(&transcript)?)
+                let served = served.ok_or(Failure::Unavailable)?;
+                let repeated = served.repeat(&transcript).map_err(not_served)?;
+                Ok(is_same && repeated.accepts(&limits))
             })
             .await?;
         Ok(Done::Judged(if is_confirmed { Verdict::Pass } else { Verdict::Fail }))

@@ -9,7 +9,7 @@ use protocol::AccountId;
 use super::clean::for_page;
 use super::marks::{Legend, Mark, Piece, excerpt, pieces};
 use super::words;
-use crate::node::{AttributionReport, ContributorReport, EvidenceKind, UnitLine};
+use crate::api::types::{AttributionReport, ContributorReport, EvidenceKind, UnitLine};
 
 const STYLE: &str = include_str!("style.css");
 /// No script, no request, whatever the text in the page tries.
@@ -398,7 +398,7 @@ impl Page<'_> {
 mod tests {
     use super::super::sample;
     use super::*;
-    use crate::node::Sources;
+    use crate::api::types::Sources;
 
     #[test]
     fn the_page_stands_alone_and_shows_the_record() {

@@ -2,7 +2,7 @@
 
 use protocol::AccountId;
 
-use crate::node::AttributionReport;
+use crate::api::types::AttributionReport;
 
 /// Owners that have a colour of their own; the rest share one.
 pub(super) const COLOURS: usize = 8;

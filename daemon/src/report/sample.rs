@@ -2,7 +2,7 @@
 
 use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
 
-use crate::node::{
+use crate::api::types::{
     AttributionReport, ContributorReport, EvidenceKind, MarkedSpan, Place, RuleReport, Sources,
     UnitLine,
 };

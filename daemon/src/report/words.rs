@@ -1,6 +1,6 @@
 //! The same words on the page and in the terminal.
 
-use crate::node::{AttributionReport, EvidenceKind};
+use crate::api::types::{AttributionReport, EvidenceKind};
 
 /// A part per million as a person reads it.
 pub(super) fn percent(ppm: u32) -> String {

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use daemon::api::ApiServer;
+use daemon::api::types::{AttributionReport, EvidenceKind};
 use daemon::network::NetworkFile;
-use daemon::node::{Answer, AttributionReport, EvidenceKind, NodeHandle};
+use daemon::node::{Answer, NodeHandle};
 use protocol::{AccountId, EvmAddress, ModelId};
 
 use super::cli::{json, openledger};

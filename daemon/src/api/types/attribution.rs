@@ -5,6 +5,24 @@
 use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
 use serde::{Deserialize, Serialize};
 
+/// Asks where a text comes from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeRequest {
+    /// The prompt.
+    pub prompt: String,
+    /// A text that somebody wrote after the prompt; without one the model writes it.
+    pub output: Option<String>,
+    /// Tokens to generate.
+    pub max_tokens: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Units to be shown with their text, besides those that own a span.
+    pub units: u32,
+    /// Whether to list the evidence of every unit.
+    pub is_full: bool,
+}
+
 /// What speaks for a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,7 +31,7 @@ pub enum EvidenceKind {
     Gradient,
     /// The output holds a run of its words.
     Span,
-    /// Both.
+    /// Both of these.
     Both,
     /// Nothing stands out anywhere, so that it is paid for its length.
     Pool,
@@ -24,7 +42,7 @@ pub enum EvidenceKind {
 /// An account and its part of the contributors' share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContributorReport {
-    /// The account.
+    /// The contributor's account.
     pub account: AccountId,
     /// Its owner's address.
     pub address: EvmAddress,
@@ -45,11 +63,11 @@ pub struct MarkedSpan {
     pub from: usize,
     /// First byte after it.
     pub to: usize,
-    /// Its tokens.
+    /// Its length in tokens.
     pub tokens: u32,
     /// The earliest unit that holds it.
     pub unit: Hash,
-    /// Who owns it.
+    /// The account that owns it.
     pub owner: AccountId,
     /// How often it occurs in the data.
     pub count: u32,
@@ -71,11 +89,11 @@ pub struct Place {
 /// The evidence for one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitLine {
-    /// Its hash.
+    /// BLAKE3 hash of its text.
     pub unit: Hash,
     /// Its rank in the order of commitment.
     pub rank: u32,
-    /// Who is paid for it.
+    /// The account that is paid for it.
     pub owner: AccountId,
     /// Its length in tokens.
     pub tokens: u32,
@@ -100,19 +118,19 @@ pub struct UnitLine {
 /// What the numbers follow from: anyone with the same data gets the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
-    /// The weights.
+    /// Hash of the checkpoint that answered.
     pub checkpoint: Hash,
     /// The root of the sketches of all units.
     pub sketch_root: Digest,
-    /// The units, in their order.
+    /// Hash of the units in the order of commitment.
     pub snapshot: Hash,
-    /// The tokenizer.
+    /// Hash of the tokenizer.
     pub tokenizer: Hash,
-    /// Parameters of the model.
+    /// How many parameters the model has.
     pub parameters: u64,
-    /// Units of the snapshot.
+    /// How many units the snapshot has.
     pub units: usize,
-    /// Accounts that own them.
+    /// How many accounts own them.
     pub owners: usize,
 }
 
@@ -136,19 +154,19 @@ pub struct RuleReport {
 pub struct AttributionReport {
     /// Version of this schema.
     pub schema: u32,
-    /// The model.
+    /// The model that was asked.
     pub model: ModelId,
-    /// What it was trained on.
+    /// The Datanet that it was trained on.
     pub datanet: DatanetId,
-    /// The prompt.
+    /// The prompt as it was given.
     pub prompt: String,
-    /// The output.
+    /// The text that is attributed.
     pub output: String,
     /// Seed of the draws when the model wrote the output; none when it was given.
     pub seed: Option<u64>,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: usize,
-    /// Output tokens.
+    /// Length of the output in tokens.
     pub tokens_out: usize,
     /// The contributors by falling share.
     pub contributors: Vec<ContributorReport>,
