@@ -6,7 +6,7 @@ use alloy::primitives::{Address, Bytes, FixedBytes, TxKind, U256, keccak256};
 use alloy::sol_types::{SolCall, SolConstructor};
 use protocol::eip712::Domain;
 use protocol::params::Schedule;
-use protocol::{AccountId, Amount, BlockNumber, EvmAddress};
+use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::{
@@ -186,9 +186,9 @@ pub(crate) fn plan(
     let start = head.0.checked_add(STEPS).and_then(|block| block.checked_add(config.start_after));
     let schedule = Schedule {
         genesis_block: BlockNumber(start.ok_or(GenesisError::TooLate)?),
-        epoch_blocks: config.epoch_blocks,
-        commit_blocks: config.commit_blocks,
-        challenge_blocks: config.challenge_blocks,
+        epoch_blocks: Blocks(config.epoch_blocks),
+        commit_blocks: Blocks(config.commit_blocks),
+        challenge_blocks: Blocks(config.challenge_blocks),
     };
     let mut planner = Planner { deployer, nonce, steps: Vec::new() };
     let open = Open::constructorCall { holders, amounts }.abi_encode();
@@ -237,9 +237,9 @@ fn create_contracts(
     let arguments = Coordinator::constructorCall {
         params: Coordinator::EpochParams {
             genesisBlock: schedule.genesis_block.0,
-            epochBlocks: schedule.epoch_blocks,
-            commitBlocks: schedule.commit_blocks,
-            challengeBlocks: schedule.challenge_blocks,
+            epochBlocks: schedule.epoch_blocks.0,
+            commitBlocks: schedule.commit_blocks.0,
+            challengeBlocks: schedule.challenge_blocks.0,
             cellBytes: config.cell_bytes,
         },
         bondAmounts: Coordinator::Bonds {

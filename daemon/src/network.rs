@@ -206,7 +206,7 @@ impl FromStr for NetworkTicket {
 #[cfg(test)]
 mod tests {
     use protocol::params::Schedule;
-    use protocol::{AccountId, Amount, BlockNumber, EvmAddress};
+    use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 
     use super::*;
 
@@ -220,9 +220,9 @@ mod tests {
                 genesis_block: BlockNumber(1),
                 schedule: Schedule {
                     genesis_block: BlockNumber(20),
-                    epoch_blocks: 24,
-                    commit_blocks: 6,
-                    challenge_blocks: 4,
+                    epoch_blocks: Blocks(24),
+                    commit_blocks: Blocks(6),
+                    challenge_blocks: Blocks(4),
                 },
                 cell_bytes: 16 << 10,
                 budget: Amount::ONE_OPEN,

@@ -178,9 +178,57 @@ int_newtype!(
     BlockNumber, u64
 );
 int_newtype!(
+    /// A span of blocks: how long something takes or waits.
+    Blocks, u64
+);
+int_newtype!(
     /// Milliseconds since the Unix epoch (daemon) or since the start (simnet).
     Timestamp, u64
 );
+
+impl Blocks {
+    /// No block at all.
+    pub const ZERO: Self = Self(0);
+
+    /// One span after the other; saturates at the maximum.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The span so many times over; saturates at the maximum.
+    #[must_use]
+    pub const fn times(self, count: u64) -> Self {
+        Self(self.0.saturating_mul(count))
+    }
+
+    /// How often another span fits into this one; never, if that is empty.
+    pub const fn fits(self, other: Self) -> u64 {
+        match self.0.checked_div(other.0) {
+            Some(count) => count,
+            None => 0,
+        }
+    }
+}
+
+impl BlockNumber {
+    /// The block that comes a span after this one; saturates at the maximum.
+    #[must_use]
+    pub const fn after(self, span: Blocks) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The block that comes a span before this one; block 0 where there are not so many.
+    #[must_use]
+    pub const fn before(self, span: Blocks) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
+    /// The span from an earlier block to this one; none if that one comes later.
+    pub const fn since(self, earlier: Self) -> Blocks {
+        Blocks(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// An amount of OPEN in its smallest unit (10⁻¹⁸). The supply is below 2⁹⁰, so `u128` never wraps
 /// in sums of balances; products are taken in 256 bits ([`crate::math::mul_div`]).
@@ -253,6 +301,16 @@ mod tests {
         let digest = Digest([0xab; 32]);
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
         assert_eq!("ab".repeat(32).parse::<Digest>(), Ok(digest));
+    }
+
+    #[test]
+    fn spans_of_blocks_never_leave_the_numbers() {
+        let (early, late) = (BlockNumber(7), BlockNumber(12));
+        assert_eq!((late.since(early), early.since(late)), (Blocks(5), Blocks::ZERO));
+        assert_eq!((early.after(Blocks(5)), late.before(Blocks(5))), (late, early));
+        assert_eq!(early.before(Blocks(8)), BlockNumber(0));
+        assert_eq!(late.after(Blocks(u64::MAX)), BlockNumber(u64::MAX));
+        assert_eq!((Blocks(9).fits(Blocks(4)), Blocks(9).fits(Blocks::ZERO)), (2, 0));
     }
 
     #[test]

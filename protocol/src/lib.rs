@@ -48,6 +48,6 @@ pub mod training;
 
 pub use blob::BlobRef;
 pub use ids::{
-    AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
-    Round, Timestamp,
+    AccountId, Amount, BlockNumber, Blocks, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
+    NodeId, Round, Timestamp,
 };

@@ -37,13 +37,13 @@ pub use train::{Progress, closing_root};
 use crate::{
     blob::BlobRef,
     chain::{ChainView, Transaction},
-    ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
+    ids::{AccountId, BlockNumber, Blocks, Digest, Epoch, NodeId},
     merkle,
     record::{Body, Kind, Record, VerifiedRecord},
 };
 
 /// Blocks after which packs that could not be fetched are asked for again.
-const FETCH_RETRY_BLOCKS: u64 = 4;
+const FETCH_RETRY: Blocks = Blocks(4);
 
 /// What a node is willing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct Node {
     epoch: Option<Epoch>,
     /// Assigned packs that could not be had yet, and when they are asked for again.
     wanted: BTreeSet<BlobRef>,
-    retry_at: u64,
+    retry_at: BlockNumber,
     proving: prove::Proving,
     auditing: audit::Auditing,
     runs: BTreeMap<crate::ModelId, train::Run>,
@@ -101,7 +101,7 @@ impl Node {
             outputs: VecDeque::new(),
             epoch: None,
             wanted: BTreeSet::new(),
-            retry_at: 0,
+            retry_at: BlockNumber(0),
             proving: prove::Proving::new(),
             auditing: audit::Auditing::new(),
             runs: BTreeMap::new(),
@@ -243,11 +243,11 @@ impl Node {
     }
 
     fn retry_fetches(&mut self, chain: &ChainView) {
-        let now = chain.head().map_or(0, |head| head.number.0);
+        let now = chain.now();
         if now < self.retry_at || self.wanted.is_empty() {
             return;
         }
-        self.retry_at = now.saturating_add(FETCH_RETRY_BLOCKS);
+        self.retry_at = now.after(FETCH_RETRY);
         for blob in core::mem::take(&mut self.wanted) {
             self.fetch(blob);
         }
@@ -309,8 +309,7 @@ pub fn anchored_alone(chain: &ChainView, record: &VerifiedRecord) -> Option<Bloc
 
 /// The epoch with which work that finishes now is labelled: the one whose audits still have time.
 pub fn work_epoch(chain: &ChainView) -> Epoch {
-    let now = chain.head().map_or(0, |head| head.number.0);
-    chain.schedule.epoch_of(BlockNumber(now.saturating_add(chain.params().work_margin_blocks)))
+    chain.schedule.epoch_of(chain.now().after(chain.params().work_margin_blocks))
 }
 
 /// The nodes of accounts, for asking them first.

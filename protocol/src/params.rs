@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{BlockNumber, Epoch},
+    ids::{BlockNumber, Blocks, Epoch},
     math::PPM,
 };
 
@@ -15,30 +15,27 @@ pub struct Schedule {
     /// The first block of epoch 0.
     pub genesis_block: BlockNumber,
     /// Blocks of an epoch.
-    pub epoch_blocks: u64,
+    pub epoch_blocks: Blocks,
     /// Blocks from the start of an epoch in which a storage commitment must be anchored.
-    pub commit_blocks: u64,
+    pub commit_blocks: Blocks,
     /// Blocks after a proposal in which it may be challenged.
-    pub challenge_blocks: u64,
+    pub challenge_blocks: Blocks,
 }
 
 impl Schedule {
     /// The epoch that contains a block; blocks before genesis belong to epoch 0.
     pub const fn epoch_of(&self, block: BlockNumber) -> Epoch {
-        match block.0.saturating_sub(self.genesis_block.0).checked_div(self.epoch_blocks) {
-            Some(epoch) => Epoch(epoch),
-            None => Epoch(0),
-        }
+        Epoch(block.since(self.genesis_block).fits(self.epoch_blocks))
     }
 
     /// The first block of an epoch.
     pub const fn start(&self, epoch: Epoch) -> BlockNumber {
-        BlockNumber(self.genesis_block.0.saturating_add(epoch.0.saturating_mul(self.epoch_blocks)))
+        self.genesis_block.after(self.epoch_blocks.times(epoch.0))
     }
 
     /// The last block in which an anchored commitment counts; its hash fixes S2.
     pub const fn commit_deadline(&self, epoch: Epoch) -> BlockNumber {
-        BlockNumber(self.start(epoch).0.saturating_add(self.commit_blocks))
+        self.start(epoch).after(self.commit_blocks)
     }
 }
 
@@ -56,7 +53,7 @@ pub struct Holding {
     /// Auditors per storage proof.
     pub auditors: u32,
     /// Blocks before the end of the epoch at which an auditor reports what it has not received.
-    pub audit_blocks: u64,
+    pub audit_blocks: Blocks,
 }
 
 /// Training rounds.
@@ -65,9 +62,9 @@ pub struct Training {
     /// Shards below which a round does not close.
     pub min_shards: u32,
     /// Blocks after which a round closes without its missing shards.
-    pub round_blocks: u64,
+    pub round_blocks: Blocks,
     /// Blocks that each next-ranked leader waits.
-    pub fallback_blocks: u64,
+    pub fallback_blocks: Blocks,
     /// Auditors per shard.
     pub auditors: u32,
     /// Least overlap of the transmitted index sets, in ppm (compute.md §4.1).
@@ -123,11 +120,11 @@ pub struct Params {
     pub economics: Economics,
     /// Work finished so close to the end of an epoch is labelled with the next one, so that its
     /// audit has time; in blocks.
-    pub work_margin_blocks: u64,
+    pub work_margin_blocks: Blocks,
     /// Blocks after the end of an epoch at which its settlement is proposed.
-    pub settle_delay_blocks: u64,
+    pub settle_delay_blocks: Blocks,
     /// Blocks that each next-ranked proposer of a settlement waits.
-    pub propose_fallback_blocks: u64,
+    pub propose_fallback_blocks: Blocks,
     /// Tokens of a unit, fixed by the network and never by the contributor (in bytes of text: four
     /// times as many at most).
     pub unit_bytes: u32,
@@ -143,12 +140,12 @@ impl Params {
                 opened_cells: 32,
                 replicas: 3,
                 auditors: 5,
-                audit_blocks: 300,
+                audit_blocks: Blocks(300),
             },
             training: Training {
                 min_shards: 3,
-                round_blocks: 300,
-                fallback_blocks: 30,
+                round_blocks: Blocks(300),
+                fallback_blocks: Blocks(30),
                 auditors: 1,
                 min_overlap_ppm: 920_000,
                 min_cosine_ppm: 995_000,
@@ -157,9 +154,9 @@ impl Params {
             },
             attribution: Attribution { min_query_cosine_ppm: 995_000 },
             economics: Economics::DEFAULT,
-            work_margin_blocks: 600,
-            settle_delay_blocks: 300,
-            propose_fallback_blocks: 30,
+            work_margin_blocks: Blocks(600),
+            settle_delay_blocks: Blocks(300),
+            propose_fallback_blocks: Blocks(30),
             unit_bytes: 640,
         }
     }
@@ -174,13 +171,13 @@ impl Params {
             opened_cells: 512,
             replicas: 3,
             auditors: 3,
-            audit_blocks: 4,
+            audit_blocks: Blocks(4),
         };
-        params.training.round_blocks = 60;
-        params.training.fallback_blocks = 6;
-        params.work_margin_blocks = 10;
-        params.settle_delay_blocks = 8;
-        params.propose_fallback_blocks = 4;
+        params.training.round_blocks = Blocks(60);
+        params.training.fallback_blocks = Blocks(6);
+        params.work_margin_blocks = Blocks(10);
+        params.settle_delay_blocks = Blocks(8);
+        params.propose_fallback_blocks = Blocks(4);
         params
     }
 }

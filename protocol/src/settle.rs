@@ -197,8 +197,7 @@ fn check_parent(
 /// The first block whose anchors come too late for the settlement of an epoch. What is anchored
 /// later may not change a result that was proposed before.
 fn cutoff(chain: &ChainView, epoch: Epoch) -> BlockNumber {
-    let end = chain.schedule.start(epoch.next()).0;
-    BlockNumber(end.saturating_add(chain.params().settle_delay_blocks))
+    chain.schedule.start(epoch.next()).after(chain.params().settle_delay_blocks)
 }
 
 /// The state of one settlement while its rules run.

@@ -141,7 +141,7 @@ async fn settle(client: &ChainClient, account: AccountId) {
     assert_eq!((contract, name.as_str()), ("Coordinator", "AlreadyProposed"));
     let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
     assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
-    while client.head().await.unwrap().0 <= state.proposed_at.0 + at.schedule.challenge_blocks {
+    while client.head().await.unwrap() <= state.proposed_at.after(at.schedule.challenge_blocks) {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
     }
     client.submit(&finalise).await.unwrap();

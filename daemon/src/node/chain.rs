@@ -31,7 +31,7 @@ const PAGE: u64 = 200;
 
 /// Blocks with their events, in order.
 #[derive(Debug)]
-pub(crate) struct Blocks {
+pub(crate) struct Batch {
     pub(crate) blocks: Vec<(BlockHeader, Vec<ChainEvent>)>,
     /// Whether the last of them was the chain's newest when it was read.
     pub(crate) is_head: bool,
@@ -123,7 +123,7 @@ pub(crate) fn follow(
     deployment: &Deployment,
     health: Health,
     stop: CancellationToken,
-) -> mpsc::Receiver<Blocks> {
+) -> mpsc::Receiver<Batch> {
     let (out, blocks) = mpsc::channel(4);
     let first = deployment.genesis_block;
     let mut last: Option<BlockHeader> = None;
@@ -159,7 +159,7 @@ pub(crate) fn follow(
 
 /// How long to wait between two looks at a chain that had one of these blocks and later the other.
 fn pace(before: &BlockHeader, newest: &BlockHeader) -> Duration {
-    let blocks = newest.number.0.saturating_sub(before.number.0).max(1);
+    let blocks = newest.number.since(before.number).0.max(1);
     let millis = newest.timestamp.0.saturating_sub(before.timestamp.0) / blocks;
     Duration::from_millis(millis / 8).clamp(*POLL.start(), *POLL.end())
 }
@@ -185,14 +185,14 @@ async fn read_after(
     client: &ChainClient,
     last: Option<BlockHeader>,
     first: BlockNumber,
-) -> Result<Blocks, FollowError> {
+) -> Result<Batch, FollowError> {
     let head = client.head().await?;
     let from = last.map_or(first, |last| last.number);
     if head < from || last.is_some_and(|last| head == last.number) {
         let is_far = from.0 - head.0 > MAX_LAG;
         return match last {
             Some(last) if is_far => Err(FollowError::Behind { head, read: last.number }),
-            _ => Ok(Blocks { blocks: Vec::new(), is_head: true }),
+            _ => Ok(Batch { blocks: Vec::new(), is_head: true }),
         };
     }
     let to = BlockNumber(head.0.min(from.0 + PAGE - 1));
@@ -204,7 +204,7 @@ async fn read_after(
         }
         blocks.remove(0);
     }
-    Ok(Blocks { blocks, is_head })
+    Ok(Batch { blocks, is_head })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use protocol::{BlobRef, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::chain::Blocks;
+use super::chain::Batch;
 use super::health::Health;
 use super::jobs::Jobs;
 use super::requests::{Question, ReplyTo};
@@ -75,7 +75,7 @@ pub(crate) struct Loop {
 
 /// The queues that feed the loop.
 pub(crate) struct Feeds {
-    pub(crate) blocks: mpsc::Receiver<Blocks>,
+    pub(crate) blocks: mpsc::Receiver<Batch>,
     pub(crate) events: mpsc::Receiver<NetEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
@@ -89,8 +89,8 @@ impl Loop {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                blocks = feeds.blocks.recv() => match blocks {
-                    Some(blocks) => self.on_blocks(blocks),
+                batch = feeds.blocks.recv() => match batch {
+                    Some(batch) => self.on_blocks(batch),
                     None => return,
                 },
                 event = feeds.events.recv() => match event {
@@ -120,11 +120,11 @@ impl Loop {
 
     /// Folds blocks into the view. The machine looks at the newest only: what was due in blocks that
     /// this node catches up with is past.
-    fn on_blocks(&mut self, blocks: Blocks) {
-        for (header, events) in blocks.blocks {
+    fn on_blocks(&mut self, batch: Batch) {
+        for (header, events) in batch.blocks {
             Arc::make_mut(&mut self.chain).apply(header, &events);
         }
-        if blocks.is_head {
+        if batch.is_head {
             self.enrol();
             self.input(Input::Block);
         }

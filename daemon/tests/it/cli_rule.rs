@@ -68,7 +68,7 @@ async fn the_arbiter_rules_by_what_the_log_says() {
     let deployment = network.deployment.clone();
     let client = ChainClient::connect(&chain.url(), deployment, &dev_key(1)).await.unwrap();
     prepare(&client).await;
-    pass(&client, network.view().params().settle_delay_blocks).await;
+    pass(&client, network.view().params().settle_delay_blocks.0).await;
     let view = read(&client, network.view()).await;
     let (outcome, log) = settle(&view, Epoch(0), &[], &Evidence::default()).unwrap();
     let file = |name: &str, bytes: &[u8]| {
@@ -95,7 +95,7 @@ async fn the_arbiter_rules_by_what_the_log_says() {
     assert_eq!(json(&upheld)["upheld"], true);
     assert!(refusal(rule(&arbiter, &log)).contains("no settlement yet"), "it fell");
 
-    pass(&client, network.deployment.schedule.challenge_blocks + 1).await;
+    pass(&client, network.deployment.schedule.challenge_blocks.0 + 1).await;
     propose_and_object(&client, outcome.settlement).await;
     assert_eq!(json(&rule(&arbiter, &log))["upheld"], false);
     assert!(refusal(rule(&arbiter, &log)).contains("nothing to rule on"));

@@ -346,6 +346,11 @@ impl ChainView {
         self.head
     }
 
+    /// The number of the newest block, by which machines tell time; 0 before the first.
+    pub fn now(&self) -> BlockNumber {
+        self.head.map_or(BlockNumber(0), |head| head.number)
+    }
+
     /// The epoch of the newest block.
     pub fn epoch(&self) -> Epoch {
         self.head.map_or(Epoch(0), |head| self.schedule.epoch_of(head.number))
@@ -486,15 +491,14 @@ impl ChainView {
     /// window for it after its own proposal fell.
     pub fn barred_until(&self, epoch: Epoch, proposer: AccountId) -> Option<BlockNumber> {
         let fell = self.defeats.get(&(epoch, proposer))?;
-        Some(BlockNumber(fell.0.saturating_add(self.schedule.challenge_blocks)))
+        Some(fell.after(self.schedule.challenge_blocks))
     }
 
     /// The block from which on another proposal may take the place of one that nobody made final in the
     /// window after its challenge window; `None` while an objection to it waits for the arbiter.
     pub fn lapses_at(&self, state: &SettlementState) -> Option<BlockNumber> {
-        let windows = self.schedule.challenge_blocks.saturating_mul(2);
-        let lapsed = state.open_since.0.saturating_add(windows).saturating_add(1);
-        (!state.is_final && state.objector.is_none()).then_some(BlockNumber(lapsed))
+        let lapsed = state.open_since.after(self.schedule.challenge_blocks.times(2)).next();
+        (!state.is_final && state.objector.is_none()).then_some(lapsed)
     }
 
     /// The last final settlement.

@@ -85,6 +85,11 @@ pub fn judge_storage(
     if claim.verify(&openings).is_ok() { Verdict::Pass } else { Verdict::Fail }
 }
 
+/// The block in which an auditor reports the proofs that have not come by then.
+fn report_deadline(chain: &ChainView, epoch: Epoch) -> BlockNumber {
+    chain.schedule.start(epoch.next()).before(chain.params().holding.audit_blocks)
+}
+
 impl Node {
     /// Notes whose storage this node audits, as soon as it is drawn.
     fn draw_audits(&mut self, chain: &ChainView, epoch: Epoch) {
@@ -104,9 +109,8 @@ impl Node {
 
     pub(super) fn advance_audits(&mut self, chain: &ChainView, epoch: Epoch) {
         self.draw_audits(chain, epoch);
-        let end = chain.schedule.start(epoch.next()).0;
-        let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
-        let is_late = chain.head().is_some_and(|head| head.number.0 >= deadline);
+        let deadline = report_deadline(chain, epoch);
+        let is_late = chain.head().is_some_and(|head| head.number >= deadline);
         let open: alloc::vec::Vec<_> =
             self.auditing.of.iter().map(|(holder, state)| (*holder, state.clone())).collect();
         for (holder, state) in open {
@@ -128,10 +132,9 @@ impl Node {
         if !self.auditing.is_drawn && chain.seed(epoch, Purpose::Open).is_some() {
             return Some(BlockNumber(0));
         }
-        let end = chain.schedule.start(epoch.next()).0;
-        let deadline = end.saturating_sub(chain.params().holding.audit_blocks);
+        let deadline = report_deadline(chain, epoch);
         let wakes = self.auditing.of.values().filter_map(|state| match state {
-            State::Expected => Some(BlockNumber(deadline)),
+            State::Expected => Some(deadline),
             State::Shown { is_running: false, .. } => Some(BlockNumber(0)),
             State::Shown { .. } | State::Reported => None,
         });

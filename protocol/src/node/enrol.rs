@@ -2,11 +2,11 @@
 
 use crate::{
     chain::ChainView,
-    ids::{AccountId, BlockNumber, NodeId},
+    ids::{AccountId, BlockNumber, Blocks, NodeId},
 };
 
 /// Blocks between two tries to register: gas may come later.
-const RETRY_BLOCKS: u64 = 10;
+const RETRY_AFTER: Blocks = Blocks(10);
 
 /// What is to be done about a node's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Enrolment {
             return Enrol::Start(account);
         }
         let Some(now) = chain.head().map(|head| head.number) else { return Enrol::Wait };
-        let is_early = |asked: BlockNumber| now.0 < asked.0.saturating_add(RETRY_BLOCKS);
+        let is_early = |asked: BlockNumber| now < asked.after(RETRY_AFTER);
         if self.is_pending || self.asked_at.is_some_and(is_early) {
             return Enrol::Wait;
         }

@@ -6,12 +6,12 @@ use super::{Done, Job, Node, Pending, Waiting, anchor_root, anchored_in};
 use crate::{
     chain::{ChainView, Purpose, Transaction},
     holding,
-    ids::{AccountId, BlockNumber, Epoch},
+    ids::{AccountId, BlockNumber, Blocks, Epoch},
     record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord},
 };
 
 /// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: u64 = 3;
+const RESUBMIT_BLOCKS: Blocks = Blocks(3);
 
 /// Where the proof of one epoch stands.
 #[derive(Debug)]
@@ -73,8 +73,7 @@ impl Node {
                     // wrong, and to be late is no fault.
                     Some(_) => self.proving.stage = Stage::Proven,
                     None => {
-                        let is_due = sent
-                            .is_none_or(|at| head.number.0 >= at.0.saturating_add(RESUBMIT_BLOCKS));
+                        let is_due = sent.is_none_or(|at| head.number >= at.after(RESUBMIT_BLOCKS));
                         if is_due && head.number < deadline {
                             let root = anchor_root(&record.id());
                             self.submit(Transaction::Anchor { epoch, root });

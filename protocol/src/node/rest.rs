@@ -49,7 +49,7 @@ impl Node {
         if is_behind || !self.runs.is_empty() || self.serving.has_work() {
             return Some(next);
         }
-        let retry = (!self.wanted.is_empty()).then_some(BlockNumber(self.retry_at));
+        let retry = (!self.wanted.is_empty()).then_some(self.retry_at);
         let wakes =
             [retry, self.proof_wakes(chain), self.audits_wake(chain), self.settling_wakes(chain)];
         wakes.into_iter().flatten().min().map(|block| block.max(next))

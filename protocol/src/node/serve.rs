@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     chain::{ChainView, ModelPublication, Transaction},
-    ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
+    ids::{AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
     math::mul_div,
     record::{AttributionBody, AuditBody, Body, Kind, Verdict, VerifiedRecord},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: u64 = 4;
+const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 /// Attributions of others that are kept until they can be audited.
 const MAX_WAITING: usize = 4096;
 
@@ -30,7 +30,7 @@ pub(super) struct Serving {
     /// Promised so far by each consumer.
     promised: BTreeMap<EvmAddress, Amount>,
     /// Own attributions on their way into a block, with the block of the last attempt.
-    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, u64)>,
+    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, Option<BlockNumber>)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests being computed.
@@ -163,7 +163,7 @@ impl Node {
             if let Some(request) = self.serving.signing.remove(&record.record().subject) {
                 self.tell(Event::Served { request, record: id });
             }
-            self.serving.unanchored.entry(id).or_insert_with(|| (Arc::clone(record), 0));
+            self.serving.unanchored.entry(id).or_insert_with(|| (Arc::clone(record), None));
             self.anchor_attributions(chain);
         } else if self.serving.has_room_for(record.record().account)
             && !self.serving.audited.contains_key(&id)
@@ -189,12 +189,12 @@ impl Node {
     }
 
     fn anchor_attributions(&mut self, chain: &ChainView) {
-        let now = chain.head().map_or(0, |head| head.number.0);
+        let now = chain.now();
         self.serving.unanchored.retain(|_, (record, _)| anchored_alone(chain, record).is_none());
         let mut due = alloc::vec::Vec::new();
         for (id, (record, sent)) in &mut self.serving.unanchored {
-            if *sent == 0 || now >= sent.saturating_add(RESUBMIT_BLOCKS) {
-                *sent = now.max(1);
+            if sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS)) {
+                *sent = Some(now);
                 due.push((record.record().epoch, anchor_root(id)));
             }
         }

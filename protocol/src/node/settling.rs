@@ -6,22 +6,22 @@ use super::{Done, Event, Failure, Job, Node, Pending};
 use crate::{
     chain::{ChainView, DatanetUse, SettlementState, Transaction},
     hash::keccak,
-    ids::{BlockNumber, Digest, Epoch},
+    ids::{BlockNumber, Blocks, Digest, Epoch},
 };
 
 /// How many nodes, by rank, recompute a proposal that is not their own.
 const WATCHERS: usize = 3;
 /// For how many blocks a watcher asks for a log before it objects that it cannot have it.
-const PATIENCE_BLOCKS: u64 = 8;
+const PATIENCE: Blocks = Blocks(8);
 /// Blocks after which a transaction that does not show is sent again.
-const RESUBMIT_BLOCKS: u64 = 4;
+const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 
 /// Where this node stands with the next settlement.
 #[derive(Debug)]
 pub(super) struct Settling {
     epoch: Epoch,
     is_busy: bool,
-    acted_at: Option<u64>,
+    acted_at: Option<BlockNumber>,
     watched: Option<Digest>,
     distrusted: Option<Digest>,
     /// The block of the proposal that was last objected to: a defeated one may be made again.
@@ -120,7 +120,7 @@ impl Node {
 
     /// When it is time to look again whether what was sent last shows on chain.
     fn acts_again(&self) -> BlockNumber {
-        BlockNumber(self.settling.acted_at.map_or(0, |at| at.saturating_add(RESUBMIT_BLOCKS)))
+        self.settling.acted_at.map_or(BlockNumber(0), |at| at.after(RESUBMIT_BLOCKS))
     }
 
     /// What this node does next about the settlement of an epoch, and from which block on.
@@ -165,7 +165,7 @@ impl Node {
         match &self.settling.uses {
             Some((id, uses)) if *id == state.id => {
                 let uses = uses.clone();
-                self.settling.acted_at = Some(now.0);
+                self.settling.acted_at = Some(now);
                 self.submit(Transaction::Finalise { epoch, uses });
             }
             // The log says what the hash stands for, and nobody may make final what it does not have:
@@ -178,7 +178,7 @@ impl Node {
     pub(super) fn on_settled(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
         self.settling.is_busy = false;
         let Done::Settled(settlement, uses) = done else {
-            self.settling.acted_at = chain.head().map(|head| head.number.0);
+            self.settling.acted_at = chain.head().map(|head| head.number);
             return;
         };
         if epoch != self.settling.epoch || settlement.epoch != epoch {
@@ -193,7 +193,7 @@ impl Node {
             state.id != id && chain.lapses_at(state).is_some_and(|block| now >= block)
         });
         if is_open {
-            self.settling.acted_at = Some(now.0);
+            self.settling.acted_at = Some(now);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
         }
     }
@@ -238,21 +238,20 @@ impl Node {
             || state.objector.is_some()
             || self.settling.watched == Some(state.id)
             || self.settling.objected == Some(state.proposed);
-        let until = state.open_since.0.saturating_add(chain.schedule.challenge_blocks);
-        let places = u64::try_from(WATCHERS.saturating_sub(rank)).ok()?.saturating_add(1);
+        let until = state.open_since.after(chain.schedule.challenge_blocks);
+        let places = Blocks(u64::try_from(WATCHERS.saturating_sub(rank)).ok()?).next();
         // An objection takes some blocks to the chain.
-        let turn = until.saturating_sub(RESUBMIT_BLOCKS.saturating_add(places));
-        let turn = turn.max(since.0.saturating_add(PATIENCE_BLOCKS));
-        (!is_settled && turn < until).then_some(BlockNumber(turn))
+        let turn = until.before(RESUBMIT_BLOCKS.plus(places)).max(since.after(PATIENCE));
+        (!is_settled && turn < until).then_some(turn)
     }
 
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
     /// begin anew, or all who had theirs would propose at once.
     fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> BlockNumber {
-        let end = chain.schedule.start(epoch.next()).0;
-        let first = end.saturating_add(chain.params().settle_delay_blocks);
-        let fell = chain.defeats(epoch).map(|(_, fell)| fell.0).max();
-        let turn = fell.unwrap_or(0).max(first).saturating_add(rank_wait(chain, rank));
+        let end = chain.schedule.start(epoch.next());
+        let first = end.after(chain.params().settle_delay_blocks);
+        let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
+        let turn = fell.unwrap_or_default().max(first).after(rank_wait(chain, rank));
         self.once_admitted(chain, epoch, turn)
     }
 
@@ -263,14 +262,14 @@ impl Node {
         state: &SettlementState,
         rank: usize,
     ) -> Option<BlockNumber> {
-        let turn = chain.lapses_at(state)?.0.saturating_add(rank_wait(chain, rank));
+        let turn = chain.lapses_at(state)?.after(rank_wait(chain, rank));
         Some(self.once_admitted(chain, state.settlement.epoch, turn))
     }
 
     /// The turn, or later where a proposal of this node for the epoch fell not long before.
-    fn once_admitted(&self, chain: &ChainView, epoch: Epoch, turn: u64) -> BlockNumber {
+    fn once_admitted(&self, chain: &ChainView, epoch: Epoch, turn: BlockNumber) -> BlockNumber {
         let barred = chain.barred_until(epoch, self.account);
-        BlockNumber(barred.map_or(turn, |until| turn.max(until.next().0)))
+        barred.map_or(turn, |until| turn.max(until.next()))
     }
 
     pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {
@@ -328,12 +327,11 @@ impl Node {
 
 /// The block from which on it is this rank's turn to finalise.
 fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> BlockNumber {
-    let turn = if is_own { 0 } else { rank_wait(chain, rank) };
-    let window = chain.schedule.challenge_blocks.saturating_add(turn).saturating_add(1);
-    BlockNumber(state.open_since.0.saturating_add(window))
+    let turn = if is_own { Blocks::ZERO } else { rank_wait(chain, rank) };
+    state.open_since.after(chain.schedule.challenge_blocks.plus(turn)).next()
 }
 
-fn rank_wait(chain: &ChainView, rank: usize) -> u64 {
+fn rank_wait(chain: &ChainView, rank: usize) -> Blocks {
     let rank = u64::try_from(rank).unwrap_or(u64::MAX);
-    chain.params().propose_fallback_blocks.saturating_mul(rank)
+    chain.params().propose_fallback_blocks.times(rank)
 }

@@ -21,7 +21,7 @@ use crate::{
     blob::BlobRef,
     chain::{ChainView, Transaction},
     hash::keccak,
-    ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
+    ids::{AccountId, BlockNumber, Blocks, Digest, Hash, ModelId, Round},
     merkle,
     record::{AuditBody, Body, Kind, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
     training::{
@@ -30,9 +30,9 @@ use crate::{
 };
 
 /// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: u64 = 4;
+const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 /// Blocks after which a job that failed for want of bytes is tried again.
-const RETRY_BLOCKS: u64 = 2;
+const RETRY_AFTER: Blocks = Blocks(2);
 
 /// How far a training run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) struct Run {
     members: Vec<AccountId>,
     units: u32,
     stage: Stage,
-    retry_at: u64,
+    retry_at: BlockNumber,
     records: BTreeMap<Round, RoundState>,
     orphans: round::Orphans,
     /// Rounds to which it may have to go back.
@@ -86,7 +86,7 @@ struct Open {
     is_aggregating: bool,
     has_closed: bool,
     /// The block in which this node's own close was last sent to be anchored.
-    close_sent: Option<u64>,
+    close_sent: Option<BlockNumber>,
 }
 
 /// This node's own shard of the open round.
@@ -96,7 +96,7 @@ enum Own {
     Computing,
     /// Computed for this slot, and the block in which it was last sent to be anchored. Until it
     /// comes back signed there is nothing to anchor, and nothing to compute again.
-    Done(u32, Option<u64>),
+    Done(u32, Option<BlockNumber>),
 }
 
 /// Which training job is running.
@@ -138,7 +138,7 @@ impl Node {
     }
 
     fn advance_run(&mut self, chain: &ChainView, run: &mut Run) {
-        let now = chain.head().map_or(0, |head| head.number.0);
+        let now = chain.now();
         if now < run.retry_at {
             return;
         }
@@ -169,7 +169,7 @@ impl Node {
     }
 
     /// Computes and anchors this node's own shard.
-    fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+    fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let Some(slot) = run.slot_to_work(chain, open, self.account, now) else { return };
         let own = run.own_shard(open, self.account, slot);
         match (&open.own, own) {
@@ -189,7 +189,7 @@ impl Node {
                     Own::Done(of, sent) if of == slot => sent,
                     _ => None,
                 };
-                if sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS)) {
+                if sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS)) {
                     let root = anchor_root(&shard.id());
                     self.submit(Transaction::Anchor { epoch: shard.record().epoch, root });
                     if let Some(open) = run.open_mut() {
@@ -250,9 +250,9 @@ impl Node {
     }
 
     /// Sends this node's own close again until it is anchored.
-    fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+    fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let Some(close) = run.own_close(open, self.account) else { return };
-        let is_due = open.close_sent.is_none_or(|at| now >= at.saturating_add(RESUBMIT_BLOCKS));
+        let is_due = open.close_sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS));
         if is_due && anchored_alone(chain, &close).is_none() {
             let root = anchor_root(&close.id());
             self.submit(Transaction::Anchor { epoch: close.record().epoch, root });
@@ -263,7 +263,7 @@ impl Node {
     }
 
     /// Closes the round when it is this node's turn.
-    fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: u64) {
+    fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let has_closed = open.has_closed || run.own_close(open, self.account).is_some();
         if open.is_aggregating || has_closed || !run.may_close(chain, open, self.account, now) {
             return;
@@ -551,6 +551,6 @@ fn canonical_payloads(shards: &[Seen]) -> Vec<BlobRef> {
     bodies.into_iter().map(ShardBody::payload_blob).collect()
 }
 
-fn retry_at(chain: &ChainView) -> u64 {
-    chain.head().map_or(0, |head| head.number.0).saturating_add(RETRY_BLOCKS)
+fn retry_at(chain: &ChainView) -> BlockNumber {
+    chain.now().after(RETRY_AFTER)
 }

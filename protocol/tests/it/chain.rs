@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, EvmAddress, ModelId, NodeId, Timestamp,
+    AccountId, Amount, BlockNumber, Blocks, Digest, EvmAddress, ModelId, NodeId, Timestamp,
     chain::{BlockHeader, ChainEvent, ChainView, Contribution, Model, Settlement, Transaction},
     codec::Wire,
     eip712::{Domain, EvmKey},
@@ -45,13 +45,13 @@ impl FakeChain {
     pub(crate) fn new(seed: u64, shard_auditors: u32) -> Self {
         let schedule = Schedule {
             genesis_block: BlockNumber(1),
-            epoch_blocks: EPOCH_BLOCKS,
-            commit_blocks: 10,
-            challenge_blocks: 4,
+            epoch_blocks: Blocks(EPOCH_BLOCKS),
+            commit_blocks: Blocks(10),
+            challenge_blocks: Blocks(4),
         };
         let mut params = Params::minimal();
-        params.training.round_blocks = 12;
-        params.training.fallback_blocks = 3;
+        params.training.round_blocks = Blocks(12);
+        params.training.fallback_blocks = Blocks(3);
         params.training.auditors = shard_auditors;
         let registry = EvmAddress([1; 20]);
         let view = ChainView::new(domain(), registry, schedule, BUDGET, TREASURY, params);
@@ -137,7 +137,7 @@ impl FakeChain {
             }
             Transaction::Finalise { epoch, uses } => {
                 let state = self.view.settlement(epoch).filter(|state| !state.is_final)?;
-                let is_ripe = now.0 > state.proposed.0 + self.view.schedule.challenge_blocks;
+                let is_ripe = now > state.proposed.after(self.view.schedule.challenge_blocks);
                 assert_eq!(Settlement::hash_uses(&uses), state.settlement.uses);
                 let id = state.settlement.id();
                 is_ripe.then_some(ChainEvent::Finalised { epoch, id })

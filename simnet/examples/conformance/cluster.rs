@@ -91,9 +91,9 @@ impl Cluster {
         let network: NetworkFile = serde_json::from_slice(&fs::read(&file)?)?;
         let at = network.deployment;
         ensure!(
-            at.schedule.epoch_blocks == scenario.chain.epoch_blocks
-                && at.schedule.commit_blocks == scenario.chain.commit_blocks
-                && at.schedule.challenge_blocks == scenario.chain.challenge_blocks,
+            at.schedule.epoch_blocks.0 == scenario.chain.epoch_blocks
+                && at.schedule.commit_blocks.0 == scenario.chain.commit_blocks
+                && at.schedule.challenge_blocks.0 == scenario.chain.challenge_blocks,
             "`openledger devchain` has {:?}; the scenario has to say the same",
             at.schedule
         );

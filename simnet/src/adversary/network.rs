@@ -1,7 +1,7 @@
 //! Using the network against others.
 
 use protocol::{
-    BlockNumber,
+    BlockNumber, Blocks,
     hash::keccak,
     holding,
     record::{AuditBody, Body, Kind, Record, Verdict},
@@ -84,7 +84,7 @@ impl Adversary for Spam {
 pub(super) struct LateReveal;
 
 /// Blocks before the auditors' deadline at which the proof goes out.
-const SPARE_BLOCKS: u64 = 1;
+const SPARE: Blocks = Blocks(1);
 
 impl Adversary for LateReveal {
     fn sign(&mut self, world: &mut World<'_>, _: usize, record: Record) -> Vec<(Span, Record)> {
@@ -92,10 +92,9 @@ impl Adversary for LateReveal {
             return vec![(Span::ZERO, record)];
         }
         let chain = world.chain();
-        let end = chain.schedule.start(record.epoch.next()).0;
-        let deadline = end.saturating_sub(chain.params().holding.audit_blocks + SPARE_BLOCKS);
-        let now = chain.head().map_or(0, |head| head.number.0);
-        let wait = world.block_span().0.saturating_mul(deadline.saturating_sub(now));
+        let end = chain.schedule.start(record.epoch.next());
+        let deadline = end.before(chain.params().holding.audit_blocks.plus(SPARE));
+        let wait = world.block_span().0.saturating_mul(deadline.since(chain.now()).0);
         vec![(Span(wait), record)]
     }
 }

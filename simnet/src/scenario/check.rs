@@ -226,8 +226,8 @@ impl Scenario {
         let epoch_blocks = self.chain.epoch_blocks;
         // What happens in a block is read when its confirmations are above it.
         let late = u64::from(self.chain.confirmations) + 4;
-        let proving = self.chain.commit_blocks + params.holding.audit_blocks + late;
-        let settling = params.settle_delay_blocks + self.chain.challenge_blocks + late;
+        let proving = self.chain.commit_blocks + params.holding.audit_blocks.0 + late;
+        let settling = params.settle_delay_blocks.0 + self.chain.challenge_blocks + late;
         let needed = proving.max(settling);
         if epoch_blocks < needed {
             return Err(ScenarioError::EpochTooShort { epoch_blocks, needed });

@@ -23,7 +23,7 @@ pub use work::{DemandPoint, Inference, Training};
 use std::collections::BTreeMap;
 
 use protocol::{
-    Amount,
+    Amount, Blocks,
     params::{Params, Schedule},
 };
 use schemars::JsonSchema;
@@ -409,9 +409,9 @@ impl Scenario {
     pub const fn schedule(&self, genesis_block: protocol::BlockNumber) -> Schedule {
         Schedule {
             genesis_block,
-            epoch_blocks: self.chain.epoch_blocks,
-            commit_blocks: self.chain.commit_blocks,
-            challenge_blocks: self.chain.challenge_blocks,
+            epoch_blocks: Blocks(self.chain.epoch_blocks),
+            commit_blocks: Blocks(self.chain.commit_blocks),
+            challenge_blocks: Blocks(self.chain.challenge_blocks),
         }
     }
 

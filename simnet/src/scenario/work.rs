@@ -1,6 +1,6 @@
 //! What is trained and what is asked: the work that nodes do beside storing.
 
-use protocol::{Amount, params::Params};
+use protocol::{Amount, Blocks, params::Params};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,8 +113,8 @@ impl Default for Training {
             checkpoint: Size::kib(1024),
             auditors: rules.auditors,
             min_shards: rules.min_shards,
-            round_blocks: rules.round_blocks,
-            fallback_blocks: rules.fallback_blocks,
+            round_blocks: rules.round_blocks.0,
+            fallback_blocks: rules.fallback_blocks.0,
             real_compute: false,
         }
     }
@@ -150,8 +150,8 @@ impl Training {
     pub(super) const fn rule(&self, params: &mut Params) {
         params.training.auditors = self.auditors;
         params.training.min_shards = self.min_shards;
-        params.training.round_blocks = self.round_blocks;
-        params.training.fallback_blocks = self.fallback_blocks;
+        params.training.round_blocks = Blocks(self.round_blocks);
+        params.training.fallback_blocks = Blocks(self.fallback_blocks);
     }
 }
 

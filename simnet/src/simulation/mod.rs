@@ -313,7 +313,7 @@ impl Simulation {
 
     /// Blocks from the end of an epoch until its claims are paid, when nobody is late.
     fn tail_blocks(&self) -> u64 {
-        let delay = self.chain.view().params().settle_delay_blocks;
+        let delay = self.chain.view().params().settle_delay_blocks.0;
         delay + self.scenario.chain.challenge_blocks + CLAIM_BLOCKS + 4
     }
 

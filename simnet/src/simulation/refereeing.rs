@@ -27,7 +27,7 @@ impl Simulation {
             genesis: view.schedule.genesis_block.0,
             epoch_blocks: scenario.chain.epoch_blocks,
             commit_blocks: scenario.chain.commit_blocks,
-            settle_blocks: params.settle_delay_blocks
+            settle_blocks: params.settle_delay_blocks.0
                 + scenario.chain.challenge_blocks
                 + SLACK_BLOCKS,
             budget: BUDGET,
@@ -55,7 +55,7 @@ impl Simulation {
         // A shard, its replay, and both of a neighbour on a slow device have to fit into the margin.
         let slowest = training.cpu_slowdown * (3.0 * training.spread).exp();
         let work = training.shard.0 as f64 * slowest * f64::from(2 * training.models);
-        let margin = scenario.params().work_margin_blocks * scenario.chain.block.0;
+        let margin = scenario.params().work_margin_blocks.0 * scenario.chain.block.0;
         let is_quick = !training.is_on() || work * 4.0 <= margin as f64;
         scenario.events.is_empty()
             && is_quick

@@ -53,7 +53,7 @@ impl Run {
                 let block = anchored_alone(chain, close)?;
                 chain.hash_after(block)?;
                 let rank = order.iter().position(|l| *l == close.record().account)?;
-                let waited = block.0.saturating_sub(open.since.0);
+                let waited = block.since(open.since);
                 let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
                 let is_valid =
                     is_turn && body.base == open.base && self.is_backed(chain, open, &body.shards);
@@ -132,9 +132,9 @@ impl Run {
 
     /// Forgets the way of a run that has been ready for as long as a round may take: nothing that
     /// comes later changes it.
-    pub(super) fn settle(&mut self, chain: &ChainView, now: u64) {
-        let last = self.left.back().map_or(0, |left| left.block.0);
-        if now.saturating_sub(last) > chain.params().training.round_blocks {
+    pub(super) fn settle(&mut self, chain: &ChainView, now: BlockNumber) {
+        let last = self.left.back().map_or(BlockNumber(0), |left| left.block);
+        if now.since(last) > chain.params().training.round_blocks {
             self.left.clear();
             self.records.clear();
             self.orphans.clear();

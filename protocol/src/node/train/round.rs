@@ -10,7 +10,7 @@ use super::{Open, Run, Stage};
 use crate::{
     chain::ChainView,
     hash::keccak,
-    ids::{AccountId, BlockNumber, Digest, Hash, Round},
+    ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
     node::{Done, anchor_root},
     record::{Body, Kind, Verdict, VerifiedRecord},
     training::{ShardTask, leaders, shard_auditors},
@@ -320,7 +320,7 @@ impl Run {
         chain: &ChainView,
         open: &Open,
         account: AccountId,
-        now: u64,
+        now: BlockNumber,
     ) -> bool {
         let limits = &chain.params().training;
         let passed = self.passed(open).len();
@@ -329,7 +329,7 @@ impl Run {
         let trains = self.config.task(open.round) == ShardTask::Train;
         let is_complete = passed == self.members.len()
             || (trains && passed.saturating_add(failed) >= self.members.len());
-        let waited = now.saturating_sub(open.since.0);
+        let waited = now.since(open.since);
         let is_late = trains && waited >= limits.round_blocks;
         if passed < self.least_shards(chain) || !(is_complete || is_late) {
             return false;
@@ -360,7 +360,7 @@ impl Run {
 }
 
 /// Blocks after a round opened at which it is a leader's turn.
-pub(super) fn fallback_wait(limits: &crate::params::Training, rank: usize) -> u64 {
+pub(super) fn fallback_wait(limits: &crate::params::Training, rank: usize) -> Blocks {
     let rank = u64::try_from(rank).unwrap_or(u64::MAX);
-    limits.round_blocks.saturating_add(limits.fallback_blocks.saturating_mul(rank))
+    limits.round_blocks.plus(limits.fallback_blocks.times(rank))
 }

@@ -28,7 +28,7 @@ impl Run {
             members: chain.run_members(model.id)?,
             units,
             stage: Stage::New,
-            retry_at: 0,
+            retry_at: BlockNumber(0),
             records: BTreeMap::new(),
             orphans: round::Orphans::new(),
             left: fork::Trail::new(),

@@ -4,7 +4,11 @@ use alloc::collections::BTreeMap;
 
 use super::{Open, Run, round::Seen};
 use crate::{
-    chain::ChainView, ids::AccountId, node::anchored_alone, record::Verdict, training::ShardTask,
+    chain::ChainView,
+    ids::{AccountId, BlockNumber},
+    node::anchored_alone,
+    record::Verdict,
+    training::ShardTask,
 };
 
 /// What became of the shards of one slot.
@@ -28,7 +32,7 @@ impl Run {
         chain: &ChainView,
         open: &Open,
         account: AccountId,
-        now: u64,
+        now: BlockNumber,
     ) -> Option<u32> {
         let own = self.slot_of(account)?;
         if self.config.task(open.round) == ShardTask::Train {
@@ -80,7 +84,7 @@ impl Run {
             return own == slot;
         }
         let Ok(count) = u32::try_from(self.members.len()) else { return false };
-        let now = chain.head().map_or(0, |head| head.number.0);
+        let now = chain.now();
         let failed = self.tries(open).get(&slot).map_or(0, |tries| tries.failed);
         let passed_on = elapsed(chain, open, now).saturating_add(failed);
         slot < count && u64::from(back_from(own, slot, count)) <= passed_on
@@ -108,7 +112,6 @@ const fn back_from(place: u32, back: u32, count: u32) -> u32 {
 }
 
 /// Deadlines of the round that are over.
-fn elapsed(chain: &ChainView, open: &Open, now: u64) -> u64 {
-    let deadline = chain.params().training.round_blocks;
-    now.saturating_sub(open.since.0).checked_div(deadline).unwrap_or(0)
+fn elapsed(chain: &ChainView, open: &Open, now: BlockNumber) -> u64 {
+    now.since(open.since).fits(chain.params().training.round_blocks)
 }
