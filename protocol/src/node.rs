@@ -39,7 +39,7 @@ use crate::{
     chain::{ChainView, Transaction},
     ids::{AccountId, BlockNumber, Blocks, Digest, Epoch, NodeId},
     merkle,
-    record::{Body, Kind, Record, VerifiedRecord},
+    record::{Body, Finding, Kind, Record, VerifiedRecord},
 };
 
 /// Blocks after which packs that could not be fetched are asked for again.
@@ -179,16 +179,17 @@ impl Node {
             Body::StorageCommit(_) => self.on_commit(record),
             Body::StorageProof(_) => self.on_proof(chain, record),
             Body::Shard(_) | Body::RoundClose(_) => self.on_training_record(chain, record),
-            Body::Audit(body) => {
-                if body.judged == Kind::StorageProof.tag() {
+            Body::Audit(body) => match body.finding {
+                Finding::Storage { .. } | Finding::StorageMissing => {
                     self.on_storage_audit(record, body);
-                } else {
-                    self.on_training_record(chain, record);
                 }
-                if record.record().account == self.account {
-                    self.serving.on_own_audit(record);
+                Finding::Shard { .. } => self.on_training_record(chain, record),
+                Finding::Attribution { record: judged, .. } => {
+                    if record.record().account == self.account {
+                        self.serving.on_own_audit(judged, record.record().epoch);
+                    }
                 }
-            }
+            },
             Body::Attribution(_) => self.on_attribution(chain, record),
         }
     }
@@ -198,7 +199,7 @@ impl Node {
         let made = record.record();
         let is_between = match &made.body {
             Body::StorageCommit(_) => true,
-            Body::Audit(body) => body.judged == Kind::StorageProof.tag(),
+            Body::Audit(body) => body.finding.judged() == Kind::StorageProof,
             _ => false,
         };
         is_between && made.account != self.account

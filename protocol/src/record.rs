@@ -9,7 +9,7 @@ mod body;
 use alloc::vec::Vec;
 
 pub use body::{
-    AttributionBody, AuditBody, Body, RoundCloseBody, ShardBody, StorageCommitBody,
+    AttributionBody, AuditBody, Body, Finding, RoundCloseBody, ShardBody, StorageCommitBody,
     StorageProofBody, Verdict,
 };
 

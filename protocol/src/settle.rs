@@ -278,17 +278,17 @@ impl<'a> Ledger<'a> {
             if made.epoch == self.epoch {
                 self.records.insert(made.key(), Arc::clone(record));
             }
-            if let Body::Audit(body) = &made.body
-                && let Some(verdict) = body.verdict()
-            {
-                if body.record == Digest::ZERO {
-                    if made.epoch == self.epoch {
+            if let Body::Audit(body) = &made.body {
+                match body.finding.verdict() {
+                    Some((judged, verdict)) => {
+                        let verdicts = self.audits.entry(judged).or_default();
+                        verdicts.push((made.account, verdict, Arc::clone(record)));
+                    }
+                    None if made.epoch == self.epoch => {
                         let work = (made.account, body.work);
                         self.missing.insert(work, Arc::clone(record));
                     }
-                } else {
-                    let verdicts = self.audits.entry(body.record).or_default();
-                    verdicts.push((made.account, verdict, Arc::clone(record)));
+                    None => {}
                 }
             }
         }

@@ -253,6 +253,9 @@ pub struct ReplayReport {
 }
 
 impl ReplayReport {
+    /// Nothing in common, or nothing to compare.
+    pub const NOTHING: Self = Self { overlap: 0, cosine: 0, norm: 0 };
+
     /// Whether claimed and replayed work are the same up to the arithmetic of other hardware.
     pub const fn accepts(&self, limits: &Training) -> bool {
         self.overlap >= limits.min_overlap_ppm

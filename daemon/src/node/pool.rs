@@ -152,7 +152,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use protocol::eip712::EvmKey;
-    use protocol::record::{AuditBody, Record};
+    use protocol::record::{AuditBody, Finding, Record};
     use protocol::{AccountId, EvmAddress};
     use storage::StoreConfig;
 
@@ -168,17 +168,9 @@ mod tests {
         let store = open().await;
         let pool = Pool::open(Arc::clone(&store), &domain).unwrap();
         let mut ids = Vec::new();
-        for judged in 0..3 {
-            let body = AuditBody {
-                judged,
-                of: AccountId(2),
-                work: Digest([judged; 32]),
-                record: Digest::ZERO,
-                verdict: 0,
-                overlap: 0,
-                cosine: 0,
-                norm: 0,
-            };
+        for work in 0..3 {
+            let work = Digest([work; 32]);
+            let body = AuditBody { of: AccountId(2), work, finding: Finding::StorageMissing };
             let (epoch, account, subject) = (Epoch(4), AccountId(1), Digest::ZERO);
             let record = Record { epoch, account, subject, body: Body::Audit(body) };
             let record = Arc::new(record.sign(&domain, &key).unwrap().verify(&domain).unwrap());

@@ -88,7 +88,7 @@ mod tests {
 
     use protocol::codec::Wire;
     use protocol::eip712::EvmKey;
-    use protocol::record::{AuditBody, Body, Record};
+    use protocol::record::{AuditBody, Body, Finding, Record};
     use protocol::{AccountId, EvmAddress};
     use storage::{Store, StoreConfig};
 
@@ -103,16 +103,7 @@ mod tests {
     fn record(number: u16) -> Arc<VerifiedRecord> {
         let mut work = Digest::ZERO;
         work.0[..2].copy_from_slice(&number.to_be_bytes());
-        let body = AuditBody {
-            judged: 1,
-            of: AccountId(2),
-            work,
-            record: Digest::ZERO,
-            verdict: 0,
-            overlap: 0,
-            cosine: 0,
-            norm: 0,
-        };
+        let body = AuditBody { of: AccountId(2), work, finding: Finding::StorageMissing };
         let key = EvmKey::from_bytes(&[7; 32]).unwrap();
         let (account, subject, body) = (AccountId(1), Digest::ZERO, Body::Audit(body));
         let record = Record { epoch: EPOCH, account, subject, body };

@@ -9,7 +9,7 @@ use crate::{
     hash::blake3,
     holding::{self, Claim, Openings},
     ids::{AccountId, BlockNumber, Digest, Epoch},
-    record::{AuditBody, Body, Kind, Verdict, VerifiedRecord},
+    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord},
     training::audit_subject,
 };
 
@@ -119,7 +119,7 @@ impl Node {
                     self.judge(holder, proof);
                 }
                 State::Expected | State::Shown { is_running: false, .. } if is_late => {
-                    self.report(epoch, holder, Digest::ZERO, Verdict::Missing);
+                    self.report(epoch, holder, Finding::StorageMissing);
                 }
                 _ => {}
             }
@@ -186,8 +186,12 @@ impl Node {
             return;
         }
         match done {
-            Done::Judged(verdict) => self.report(epoch, holder, record, *verdict),
-            Done::Failed(Failure::Invalid) => self.report(epoch, holder, record, Verdict::Fail),
+            Done::Judged(verdict) => {
+                self.report(epoch, holder, Finding::Storage { record, verdict: *verdict });
+            }
+            Done::Failed(Failure::Invalid) => {
+                self.report(epoch, holder, Finding::Storage { record, verdict: Verdict::Fail });
+            }
             // Not there yet, or this node's own trouble: asked again at the next block.
             _ => {
                 if let Some(State::Shown { is_running, .. }) = self.auditing.of.get_mut(&holder) {
@@ -206,22 +210,13 @@ impl Node {
         }
     }
 
-    fn report(&mut self, epoch: Epoch, of: AccountId, record: Digest, verdict: Verdict) {
+    fn report(&mut self, epoch: Epoch, of: AccountId, finding: Finding) {
         self.auditing.of.insert(of, State::Reported);
-        if verdict == Verdict::Fail {
+        if matches!(finding, Finding::Storage { verdict: Verdict::Fail, .. }) {
             self.tell(Event::StorageFault { account: of, epoch });
         }
         let work = holding::subject(epoch, of);
-        let body = AuditBody {
-            judged: Kind::StorageProof.tag(),
-            of,
-            work,
-            record,
-            verdict: verdict.tag(),
-            overlap: 0,
-            cosine: 0,
-            norm: 0,
-        };
+        let body = AuditBody { of, work, finding };
         self.sign(epoch, audit_subject(of, &work), Body::Audit(body));
     }
 }

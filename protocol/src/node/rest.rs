@@ -32,7 +32,7 @@ pub fn audience(chain: &ChainView, record: &VerifiedRecord) -> Audience {
             accounts.push(made.account);
             Audience::Accounts(accounts)
         }
-        Body::Audit(body) if body.judged == Kind::StorageProof.tag() => {
+        Body::Audit(body) if body.finding.judged() == Kind::StorageProof => {
             Audience::Accounts(alloc::vec![made.account])
         }
         _ => Audience::Everyone,

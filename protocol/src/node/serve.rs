@@ -10,7 +10,7 @@ use crate::{
     ids::{AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
     math::mul_div,
-    record::{AttributionBody, AuditBody, Body, Kind, Verdict, VerifiedRecord},
+    record::{AttributionBody, AuditBody, Body, Finding, Verdict, VerifiedRecord},
     training::{audit_subject, shard_auditors},
 };
 
@@ -59,13 +59,9 @@ impl Serving {
     }
 
     /// An audit of this node, perhaps from the log after a restart: it is not made twice.
-    pub(super) fn on_own_audit(&mut self, record: &VerifiedRecord) {
-        if let Body::Audit(body) = &record.record().body
-            && body.judged == Kind::Attribution.tag()
-        {
-            self.waiting.remove(&body.record);
-            self.audited.insert(body.record, record.record().epoch);
-        }
+    pub(super) fn on_own_audit(&mut self, judged: Digest, epoch: Epoch) {
+        self.waiting.remove(&judged);
+        self.audited.insert(judged, epoch);
     }
 
     /// Forgets what is so old that it was settled without this node.
@@ -216,14 +212,9 @@ impl Node {
             }
         };
         let body = AuditBody {
-            judged: Kind::Attribution.tag(),
             of: made.account,
             work: made.subject,
-            record: record.id(),
-            verdict: verdict.tag(),
-            overlap: 0,
-            cosine: 0,
-            norm: 0,
+            finding: Finding::Attribution { record: record.id(), verdict },
         };
         self.sign(made.epoch, audit_subject(made.account, &made.subject), Body::Audit(body));
     }

@@ -23,7 +23,7 @@ use crate::{
     hash::keccak,
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, ModelId, Round},
     merkle,
-    record::{AuditBody, Body, Kind, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
+    record::{AuditBody, Body, Finding, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
     training::{
         ReplayReport, RunConfig, ShardTask, audit_subject, round_subject, shard_seed, shard_subject,
     },
@@ -418,17 +418,12 @@ impl Node {
 
     fn report_shard(&mut self, shard: &VerifiedRecord, report: Option<(ReplayReport, bool)>) {
         let made = shard.record();
-        let (report, is_good) =
-            report.unwrap_or((ReplayReport { overlap: 0, cosine: 0, norm: 0 }, false));
+        let (report, is_good) = report.unwrap_or((ReplayReport::NOTHING, false));
+        let verdict = if is_good { Verdict::Pass } else { Verdict::Fail };
         let body = AuditBody {
-            judged: Kind::ShardResult.tag(),
             of: made.account,
             work: made.subject,
-            record: shard.id(),
-            verdict: if is_good { Verdict::Pass } else { Verdict::Fail }.tag(),
-            overlap: report.overlap,
-            cosine: report.cosine,
-            norm: report.norm,
+            finding: Finding::Shard { record: shard.id(), verdict, report },
         };
         // The audit is settled together with what it judges.
         self.sign(made.epoch, audit_subject(made.account, &made.subject), Body::Audit(body));

@@ -1,6 +1,10 @@
 //! The bodies of records, one type per kind, in the canonical encoding.
 
+mod audit;
+
 use alloc::vec::Vec;
+
+pub use audit::{AuditBody, Finding, Verdict};
 
 use super::Kind;
 use crate::{
@@ -104,28 +108,6 @@ body! {
 }
 
 body! {
-    /// An auditor's verdict on the work of another.
-    AuditBody {
-        /// The kind of record that was judged.
-        judged: u8,
-        /// Whose work it is.
-        of: AccountId,
-        /// The subject of that work.
-        work: Digest,
-        /// Id of the judged record; zero when it never came.
-        record: Digest,
-        /// 0 pass, 1 fail, 2 missing.
-        verdict: u8,
-        /// Overlap of the index sets of claimed and replayed update, in ppm; zero where none applies.
-        overlap: u32,
-        /// Cosine between them, in ppm.
-        cosine: u32,
-        /// Ratio of their norms, in ppm.
-        norm: u32,
-    }
-}
-
-body! {
     /// Attributes one paid output to the accounts behind its data.
     AttributionBody {
         /// The model.
@@ -153,43 +135,6 @@ impl ShardBody {
     /// The payload, as the blob to fetch.
     pub fn payload_blob(&self) -> BlobRef {
         BlobRef::new(self.payload, self.length.into())
-    }
-}
-
-/// An auditor's judgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The work is as claimed.
-    Pass,
-    /// The work is not as claimed.
-    Fail,
-    /// The work was not shown in time.
-    Missing,
-}
-
-impl Verdict {
-    /// The number in [`AuditBody::verdict`].
-    pub const fn tag(self) -> u8 {
-        self as u8
-    }
-}
-
-impl AuditBody {
-    /// Whether this judges that record: an audit of other work that names its id is none of it.
-    pub fn is_about(&self, record: &super::Record) -> bool {
-        self.judged == record.body.kind().tag()
-            && self.of == record.account
-            && self.work == record.subject
-    }
-
-    /// The verdict; `None` for an unknown number.
-    pub const fn verdict(&self) -> Option<Verdict> {
-        match self.verdict {
-            0 => Some(Verdict::Pass),
-            1 => Some(Verdict::Fail),
-            2 => Some(Verdict::Missing),
-            _ => None,
-        }
     }
 }
 

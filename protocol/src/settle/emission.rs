@@ -75,14 +75,13 @@ impl Ledger<'_> {
             self.credit_missing(&subject, auditors);
             return Shown::Unpaid(Unpaid::NotOpened, commit.id());
         };
-        let verdict = self.judge_proof(&commit, &proof);
+        let Some(verdict) = self.judge_proof(&commit, &proof) else {
+            self.credit_missing(&subject, auditors);
+            return Shown::Unpaid(Unpaid::NotOpened, proof.id());
+        };
         let agreeing = self.credit_audits(&proof, verdict, auditors);
         match verdict {
             Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
-            Verdict::Missing => {
-                self.credit_missing(&subject, auditors);
-                Shown::Unpaid(Unpaid::NotOpened, proof.id())
-            }
             // The openings speak for themselves; auditors attest only that they came in time. One
             // who is silent must not cost an honest holder its pay, so silence counts for nobody.
             Verdict::Pass if agreeing <= self.count_missing(&subject, auditors) => {
@@ -101,16 +100,15 @@ impl Ledger<'_> {
         }
     }
 
-    fn judge_proof(&mut self, commit: &VerifiedRecord, proof: &VerifiedRecord) -> Verdict {
-        let Body::StorageProof(body) = &proof.record().body else { return Verdict::Fail };
-        let Some(openings) = self.evidence.openings.get(&body.openings) else {
-            return Verdict::Missing;
-        };
+    /// The verdict on a proof; `None` where the openings that it names are not at hand.
+    fn judge_proof(&mut self, commit: &VerifiedRecord, proof: &VerifiedRecord) -> Option<Verdict> {
+        let Body::StorageProof(body) = &proof.record().body else { return Some(Verdict::Fail) };
+        let openings = self.evidence.openings.get(&body.openings)?;
         if blake3(openings) != body.openings {
-            return Verdict::Missing;
+            return None;
         }
         self.used_openings.insert(body.openings, openings.clone());
-        judge_storage(self.chain, commit, proof, openings)
+        Some(judge_storage(self.chain, commit, proof, openings))
     }
 
     /// Credits the drawn auditors whose verdict is the right one; gives how many there are.

@@ -9,12 +9,12 @@ use protocol::{
     message::{Answer, Gossip, Request},
     receipt::{Receipt, SignedReceipt},
     record::{
-        AttributionBody, AuditBody, Body, Record, RoundCloseBody, ShardBody, SignedRecord,
-        StorageCommitBody, StorageProofBody,
+        AttributionBody, AuditBody, Body, Finding, Record, RoundCloseBody, ShardBody, SignedRecord,
+        StorageCommitBody, StorageProofBody, Verdict,
     },
     settle::EpochLog,
     sync::{Part, Sum},
-    training::RunConfig,
+    training::{ReplayReport, RunConfig},
 };
 
 use crate::chain::domain;
@@ -222,14 +222,13 @@ fn training_bodies() {
         ],
     );
     let audit = AuditBody {
-        judged: 3,
         of: AccountId(4),
         work: Digest([0x11; 32]),
-        record: Digest([0x22; 32]),
-        verdict: 1,
-        overlap: 2,
-        cosine: 3,
-        norm: 4,
+        finding: Finding::Shard {
+            record: Digest([0x22; 32]),
+            verdict: Verdict::Fail,
+            report: ReplayReport { overlap: 2, cosine: 3, norm: 4 },
+        },
     };
     golden(
         &audit,

@@ -13,8 +13,8 @@ use protocol::{
     node::{Done, Failure, Input, Node, OpId, Output},
     receipt::SignedReceipt,
     record::{
-        AttributionBody, AuditBody, Body, Kind, Record, RoundCloseBody, ShardBody, SignedRecord,
-        StorageCommitBody, StorageProofBody, Verdict,
+        AttributionBody, AuditBody, Body, Finding, Kind, Record, RoundCloseBody, ShardBody,
+        SignedRecord, StorageCommitBody, StorageProofBody, Verdict,
     },
     settle::EpochLog,
     slice::Slice,
@@ -121,15 +121,21 @@ fn random_body(net: &mut Net) -> Body {
             next: hash,
         }),
         _ => Body::Audit(AuditBody {
-            judged: (a >> 8) as u8 % 8,
             of: AccountId(b % 8),
             work: digest,
-            record: Digest([(b >> 8) as u8; 32]),
-            verdict: (b >> 16) as u8 % 4,
-            overlap: 0,
-            cosine: 0,
-            norm: 0,
+            finding: random_finding(a >> 8, b >> 8),
         }),
+    }
+}
+
+fn random_finding(a: u64, b: u64) -> Finding {
+    let record = Digest([b as u8; 32]);
+    let verdict = if (b >> 8).is_multiple_of(2) { Verdict::Pass } else { Verdict::Fail };
+    match a % 4 {
+        0 => Finding::Storage { record, verdict },
+        1 => Finding::StorageMissing,
+        2 => Finding::Shard { record, verdict, report: ReplayReport::NOTHING },
+        _ => Finding::Attribution { record, verdict },
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::{
     chain::{ModelPublication, Transaction},
     node::{Event, Input, Refusal, ServeRequest},
     receipt::Receipt,
-    record::{Body, Kind},
+    record::{Body, Finding, Kind, Verdict},
     settle::{Source, Unpaid, verify},
 };
 
@@ -211,8 +211,7 @@ fn lazy_auditor(hides: bool) {
     let lazy = |record: &protocol::record::VerifiedRecord| {
         let made = record.record();
         matches!(&made.body, Body::Audit(body) if body.of.0 == 3
-            && body.judged == Kind::ShardResult.tag()
-            && body.verdict == 0
+            && matches!(body.finding, Finding::Shard { verdict: Verdict::Pass, .. })
             && made.account.0 == 4)
     };
     assert!(net.peers[0].pool.values().any(|record| lazy(record)), "it was asked");

@@ -6,9 +6,9 @@ use protocol::{
     AccountId, Amount, Digest, Epoch,
     codec::Wire,
     eip712::Signature,
-    record::{AuditBody, Body, Record, SignedRecord},
+    record::{AuditBody, Body, Finding, Record, SignedRecord, Verdict, VerifiedRecord},
     settle::{EpochLog, Outcome, VerifyError, settle, verify},
-    training::{audit_subject, shard_subject},
+    training::{ReplayReport, audit_subject, shard_subject},
 };
 
 use crate::{
@@ -58,17 +58,10 @@ fn what_an_attacker_adds_never_raises_what_it_earns() {
                 let (epoch, account) = (made.epoch, AccountId(3));
                 add(Record { epoch, account, subject, body: Body::Shard(shard) }, 3);
             }
-            let body = AuditBody {
-                judged: made.body.kind().tag(),
-                of: made.account,
-                work: made.subject,
-                record: record.id(),
-                verdict: 0,
-                overlap: 1_000_000,
-                cosine: 1_000_000,
-                norm: 1_000_000,
-            };
-            if made.account.0 == 3 {
+            if made.account.0 == 3
+                && let Some(finding) = passing(record)
+            {
+                let body = AuditBody { of: made.account, work: made.subject, finding };
                 let subject = audit_subject(made.account, &made.subject);
                 let (epoch, account) = (made.epoch, AccountId(3));
                 add(Record { epoch, account, subject, body: Body::Audit(body) }, 3);
@@ -81,6 +74,39 @@ fn what_an_attacker_adds_never_raises_what_it_earns() {
     }
 }
 
+/// What an auditor says who passes everything; `None` of records that are not audited.
+fn passing(record: &VerifiedRecord) -> Option<Finding> {
+    let (record, verdict, body) = (record.id(), Verdict::Pass, &record.record().body);
+    let ppm = 1_000_000;
+    let report = ReplayReport { overlap: ppm, cosine: ppm, norm: ppm };
+    match body {
+        Body::StorageProof(_) => Some(Finding::Storage { record, verdict }),
+        Body::Shard(_) => Some(Finding::Shard { record, verdict, report }),
+        Body::Attribution(_) => Some(Finding::Attribution { record, verdict }),
+        Body::StorageCommit(_) | Body::RoundClose(_) | Body::Audit(_) => None,
+    }
+}
+
+/// The same with the opposite verdict.
+fn contrary(finding: Finding) -> Finding {
+    let opposite = |verdict| match verdict {
+        Verdict::Pass => Verdict::Fail,
+        Verdict::Fail => Verdict::Pass,
+    };
+    match finding {
+        Finding::Storage { record, verdict } => {
+            Finding::Storage { record, verdict: opposite(verdict) }
+        }
+        Finding::StorageMissing => finding,
+        Finding::Shard { record, verdict, report } => {
+            Finding::Shard { record, verdict: opposite(verdict), report }
+        }
+        Finding::Attribution { record, verdict } => {
+            Finding::Attribution { record, verdict: opposite(verdict) }
+        }
+    }
+}
+
 #[test]
 fn of_two_verdicts_of_one_auditor_the_one_in_the_log_counts() {
     let net = settled();
@@ -90,7 +116,7 @@ fn of_two_verdicts_of_one_auditor_the_one_in_the_log_counts() {
     let records: Vec<_> = evidence.records.values().cloned().collect();
     for record in records {
         let Body::Audit(body) = &record.record().body else { continue };
-        let body = AuditBody { verdict: 1 - body.verdict, ..body.clone() };
+        let body = AuditBody { finding: contrary(body.finding), ..*body };
         let contrary = Record { body: Body::Audit(body), ..record.record().clone() };
         let auditor = contrary.account.0;
         let signed = contrary.sign(&domain(), &key(auditor)).unwrap();

@@ -1,9 +1,8 @@
 //! Auditing without looking, or with an aim.
 
 use protocol::{
-    Digest,
     node::{Done, Job},
-    record::{Body, Kind, Record, Verdict},
+    record::{Body, Finding, Record, Verdict},
 };
 
 use super::{Adversary, compute};
@@ -50,12 +49,10 @@ impl Adversary for Colluding {
 
     fn sign(&mut self, _: &mut World<'_>, _: usize, mut record: Record) -> Vec<(Span, Record)> {
         if let Body::Audit(audit) = &mut record.body
-            && audit.verdict == Verdict::Fail.tag()
-            && audit.judged == Kind::StorageProof.tag()
+            && matches!(audit.finding, Finding::Storage { verdict: Verdict::Fail, .. })
         {
             // A wrong proof is judged again by everybody; one that was missed cannot be.
-            audit.record = Digest::ZERO;
-            audit.verdict = Verdict::Missing.tag();
+            audit.finding = Finding::StorageMissing;
         }
         vec![(Span::ZERO, record)]
     }

@@ -4,7 +4,7 @@ use protocol::{
     BlockNumber, Blocks,
     hash::keccak,
     holding,
-    record::{AuditBody, Body, Kind, Record, Verdict},
+    record::{AuditBody, Body, Finding, Record, Verdict},
     training::audit_subject,
 };
 
@@ -62,16 +62,9 @@ impl Adversary for Spam {
             self.sent += 1;
             let of = world.account(usize::try_from(self.sent).unwrap_or(0) % world.nodes());
             let work = holding::subject(epoch, of);
-            let body = AuditBody {
-                judged: Kind::StorageProof.tag(),
-                of,
-                work,
-                record: keccak(&[b"spam", &self.sent.to_be_bytes()]),
-                verdict: Verdict::Pass.tag(),
-                overlap: 0,
-                cosine: 0,
-                norm: 0,
-            };
+            let judged = keccak(&[b"spam", &self.sent.to_be_bytes()]);
+            let finding = Finding::Storage { record: judged, verdict: Verdict::Pass };
+            let body = AuditBody { of, work, finding };
             let (account, subject) = (world.account(node), audit_subject(of, &work));
             let record = Record { epoch, account, subject, body: Body::Audit(body) };
             world.sign(node, record, Span::ZERO);

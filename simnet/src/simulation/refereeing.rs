@@ -4,7 +4,7 @@ use protocol::{
     BlockNumber, Epoch,
     chain::ChainEvent,
     node::anchor_root,
-    record::{Body, Kind, VerifiedRecord},
+    record::{Body, Finding, VerifiedRecord},
 };
 
 use super::{Simulation, number};
@@ -115,11 +115,10 @@ impl Simulation {
             }
             Body::Audit(audit) => {
                 self.referee.audited(made.epoch, made.account);
-                let verdict = audit.verdict();
-                if let Some(verdict) = verdict.filter(|_| audit.judged == Kind::ShardResult.tag()) {
+                if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
                     let is_adverse = self.nodes[index].kind.is_adverse();
                     let judged = Judged { auditor: made.account, is_adverse, verdict };
-                    self.referee.judged(audit.record, judged);
+                    self.referee.judged(shard, judged);
                 }
             }
             Body::Shard(shard) => {

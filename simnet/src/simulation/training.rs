@@ -8,7 +8,7 @@ use protocol::{
     chain::{ChainEvent, Model, Transaction},
     codec::Wire as _,
     node::{Done, Failure, Job},
-    record::{Body, Kind, ShardBody, VerifiedRecord},
+    record::{Body, Finding, ShardBody, VerifiedRecord},
     training::ShardTask,
 };
 
@@ -91,9 +91,12 @@ impl Simulation {
     pub(super) fn remember(&mut self, record: VerifiedRecord, author: u32) -> u32 {
         let is_training = match &record.record().body {
             Body::Shard(_) | Body::RoundClose(_) => Some(true),
-            Body::Audit(audit) if audit.judged == Kind::ShardResult.tag() => Some(true),
-            Body::Audit(audit) if audit.judged == Kind::StorageProof.tag() => None,
-            Body::Audit(_) | Body::Attribution(_) => Some(false),
+            Body::Audit(audit) => match audit.finding {
+                Finding::Shard { .. } => Some(true),
+                Finding::Attribution { .. } => Some(false),
+                Finding::Storage { .. } | Finding::StorageMissing => None,
+            },
+            Body::Attribution(_) => Some(false),
             Body::StorageCommit(_) | Body::StorageProof(_) => None,
         };
         let number = self.records.add(record, author);

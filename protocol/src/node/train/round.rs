@@ -12,7 +12,7 @@ use crate::{
     hash::keccak,
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
     node::{Done, anchor_root},
-    record::{Body, Kind, Verdict, VerifiedRecord},
+    record::{Body, Finding, Verdict, VerifiedRecord},
     training::{ShardTask, leaders, shard_auditors},
 };
 
@@ -146,9 +146,10 @@ impl Run {
                     state.closes.push(Arc::clone(record));
                 }
             }
-            Body::Audit(audit) if audit.judged == Kind::ShardResult.tag() => {
-                let Some(verdict) = audit.verdict() else { return };
-                self.keep_audit(record, &audit.record, verdict);
+            Body::Audit(audit) => {
+                if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
+                    self.keep_audit(record, &shard, verdict);
+                }
             }
             _ => {}
         }
@@ -168,8 +169,8 @@ impl Run {
         }
         let mut seen = Seen::new(Arc::clone(record));
         for (audit, verdict) in self.orphans.values().flatten() {
-            if matches!(&audit.record().body, Body::Audit(body) if body.record == seen.record.id())
-            {
+            let Body::Audit(body) = &audit.record().body else { continue };
+            if body.finding.verdict().is_some_and(|(judged, _)| judged == seen.record.id()) {
                 seen.judge(audit, *verdict);
             }
         }

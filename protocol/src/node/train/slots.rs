@@ -65,7 +65,7 @@ impl Run {
             match seen.verdict() {
                 Some(Verdict::Pass) => tries.is_passed = true,
                 Some(Verdict::Fail) => tries.failed = tries.failed.saturating_add(1),
-                Some(Verdict::Missing) | None => {}
+                None => {}
             }
         }
         slots
