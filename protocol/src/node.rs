@@ -14,6 +14,7 @@
 mod audit;
 mod enrol;
 mod io;
+mod outbox;
 mod prove;
 mod rest;
 mod serve;

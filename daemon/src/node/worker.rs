@@ -113,7 +113,7 @@ impl Worker {
                 let claim = self.settler.claim(&chain, epoch, account).await;
                 claim.map(|transaction| {
                     transaction.into_iter().for_each(|claim| self.sender.submit(claim));
-                    Done::Fetched
+                    Done::Claimed
                 })
             }
         };

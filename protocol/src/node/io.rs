@@ -193,6 +193,8 @@ pub enum Done {
     Settled(Settlement, Vec<DatanetUse>),
     /// The uses that a settlement's hash stands for, taken from its log; nothing if it is wrong.
     Verified(Option<Vec<DatanetUse>>),
+    /// What is owed was claimed, or nothing is owed.
+    Claimed,
     /// It could not be done.
     Failed(Failure),
 }

@@ -2,16 +2,13 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{Done, Job, Node, Pending, Waiting, anchor_root, anchored_in};
+use super::{Done, Job, Node, Pending, Waiting, anchor_root, anchored_in, outbox::Outgoing};
 use crate::{
     chain::{ChainView, Purpose, Transaction},
     holding,
-    ids::{AccountId, BlockNumber, Blocks, Epoch},
+    ids::{AccountId, BlockNumber, Epoch},
     record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord},
 };
-
-/// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: Blocks = Blocks(3);
 
 /// Where the proof of one epoch stands.
 #[derive(Debug)]
@@ -24,7 +21,7 @@ pub(super) struct Proving {
 enum Stage {
     Idle,
     Committing,
-    Committed { record: Arc<VerifiedRecord>, sent: Option<BlockNumber> },
+    Committed { record: Arc<VerifiedRecord>, anchor: Outgoing },
     Opening(Arc<VerifiedRecord>),
     Proven,
 }
@@ -64,7 +61,7 @@ impl Node {
         let Some(head) = chain.head() else { return };
         match &self.proving.stage {
             Stage::Idle => self.start_commit(chain, epoch, head.number),
-            Stage::Committed { record, sent } => {
+            Stage::Committed { record, anchor } => {
                 let record = Arc::clone(record);
                 let deadline = chain.schedule.commit_deadline(epoch);
                 match anchored_in(chain, &record) {
@@ -73,12 +70,11 @@ impl Node {
                     // wrong, and to be late is no fault.
                     Some(_) => self.proving.stage = Stage::Proven,
                     None => {
-                        let is_due = sent.is_none_or(|at| head.number >= at.after(RESUBMIT_BLOCKS));
-                        if is_due && head.number < deadline {
+                        let mut anchor = *anchor;
+                        if head.number < deadline && anchor.send(head.number) {
                             let root = anchor_root(&record.id());
                             self.submit(Transaction::Anchor { epoch, root });
-                            let sent = Some(head.number);
-                            self.proving.stage = Stage::Committed { record, sent };
+                            self.proving.stage = Stage::Committed { record, anchor };
                         }
                     }
                 }
@@ -149,7 +145,8 @@ impl Node {
         }
         self.proving.enter(made.epoch);
         if matches!(self.proving.stage, Stage::Idle | Stage::Committing) {
-            self.proving.stage = Stage::Committed { record: Arc::clone(record), sent: None };
+            self.proving.stage =
+                Stage::Committed { record: Arc::clone(record), anchor: Outgoing::new() };
         }
     }
 

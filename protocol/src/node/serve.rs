@@ -3,19 +3,18 @@
 use alloc::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_alone, work_epoch,
+    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_alone,
+    outbox::Outgoing, work_epoch,
 };
 use crate::{
     chain::{ChainView, ModelPublication, Transaction},
-    ids::{AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress},
+    ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
     math::mul_div,
     record::{AttributionBody, AuditBody, Body, Finding, Verdict, VerifiedRecord},
     training::{audit_subject, shard_auditors},
 };
 
-/// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 /// Attributions of others that are kept until they can be audited.
 const MAX_WAITING: usize = 4096;
 
@@ -29,8 +28,8 @@ const MAX_REQUESTS: usize = 256;
 pub(super) struct Serving {
     /// Promised so far by each consumer.
     promised: BTreeMap<EvmAddress, Amount>,
-    /// Own attributions on their way into a block, with the block of the last attempt.
-    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, Option<BlockNumber>)>,
+    /// Own attributions whose anchors do not show yet.
+    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, Outgoing)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests being computed.
@@ -159,7 +158,10 @@ impl Node {
             if let Some(request) = self.serving.signing.remove(&record.record().subject) {
                 self.tell(Event::Served { request, record: id });
             }
-            self.serving.unanchored.entry(id).or_insert_with(|| (Arc::clone(record), None));
+            self.serving
+                .unanchored
+                .entry(id)
+                .or_insert_with(|| (Arc::clone(record), Outgoing::new()));
             self.anchor_attributions(chain);
         } else if self.serving.has_room_for(record.record().account)
             && !self.serving.audited.contains_key(&id)
@@ -188,9 +190,8 @@ impl Node {
         let now = chain.now();
         self.serving.unanchored.retain(|_, (record, _)| anchored_alone(chain, record).is_none());
         let mut due = alloc::vec::Vec::new();
-        for (id, (record, sent)) in &mut self.serving.unanchored {
-            if sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS)) {
-                *sent = Some(now);
+        for (id, (record, anchor)) in &mut self.serving.unanchored {
+            if anchor.send(now) {
                 due.push((record.record().epoch, anchor_root(id)));
             }
         }

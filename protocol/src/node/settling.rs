@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Done, Event, Failure, Job, Node, Pending};
+use super::{
+    Done, Event, Failure, Job, Node, Pending,
+    outbox::{Outgoing, RESEND_AFTER},
+};
 use crate::{
     chain::{ChainView, DatanetUse, SettlementState, Transaction},
     hash::keccak,
@@ -13,15 +16,14 @@ use crate::{
 const WATCHERS: usize = 3;
 /// For how many blocks a watcher asks for a log before it objects that it cannot have it.
 const PATIENCE: Blocks = Blocks(8);
-/// Blocks after which a transaction that does not show is sent again.
-const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 
 /// Where this node stands with the next settlement.
 #[derive(Debug)]
 pub(super) struct Settling {
     epoch: Epoch,
     is_busy: bool,
-    acted_at: Option<BlockNumber>,
+    /// What was sent last about the settlement.
+    acted: Outgoing,
     watched: Option<Digest>,
     distrusted: Option<Digest>,
     /// The block of the proposal that was last objected to: a defeated one may be made again.
@@ -51,7 +53,7 @@ impl Settling {
         Self {
             epoch: Epoch(0),
             is_busy: false,
-            acted_at: None,
+            acted: Outgoing::new(),
             watched: None,
             distrusted: None,
             objected: None,
@@ -67,7 +69,7 @@ impl Settling {
         if self.epoch != epoch {
             self.epoch = epoch;
             self.is_busy = false;
-            self.acted_at = None;
+            self.acted = Outgoing::new();
             self.watched = None;
             self.distrusted = None;
             self.objected = None;
@@ -84,7 +86,7 @@ impl Node {
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
         self.object_in_doubt(chain, epoch, now);
-        if self.settling.is_busy || now < self.acts_again() {
+        if self.settling.is_busy || now < self.settling.acted.due() {
             return;
         }
         let Some((due, step)) = self.next_step(chain, epoch, now) else { return };
@@ -114,13 +116,8 @@ impl Node {
             return doubts;
         }
         let next = self.next_step(chain, epoch, chain.head()?.number);
-        let acts = next.map(|(due, _)| due.max(self.acts_again()));
+        let acts = next.map(|(due, _)| due.max(self.settling.acted.due()));
         acts.into_iter().chain(doubts).min()
-    }
-
-    /// When it is time to look again whether what was sent last shows on chain.
-    fn acts_again(&self) -> BlockNumber {
-        self.settling.acted_at.map_or(BlockNumber(0), |at| at.after(RESUBMIT_BLOCKS))
     }
 
     /// What this node does next about the settlement of an epoch, and from which block on.
@@ -165,7 +162,7 @@ impl Node {
         match &self.settling.uses {
             Some((id, uses)) if *id == state.id => {
                 let uses = uses.clone();
-                self.settling.acted_at = Some(now);
+                self.settling.acted = Outgoing::sent(now);
                 self.submit(Transaction::Finalise { epoch, uses });
             }
             // The log says what the hash stands for, and nobody may make final what it does not have:
@@ -178,7 +175,7 @@ impl Node {
     pub(super) fn on_settled(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
         self.settling.is_busy = false;
         let Done::Settled(settlement, uses) = done else {
-            self.settling.acted_at = chain.head().map(|head| head.number);
+            self.settling.acted = Outgoing::sent(chain.now());
             return;
         };
         if epoch != self.settling.epoch || settlement.epoch != epoch {
@@ -193,7 +190,7 @@ impl Node {
             state.id != id && chain.lapses_at(state).is_some_and(|block| now >= block)
         });
         if is_open {
-            self.settling.acted_at = Some(now);
+            self.settling.acted = Outgoing::sent(now);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
         }
     }
@@ -241,7 +238,7 @@ impl Node {
         let until = state.open_since.after(chain.schedule.challenge_blocks);
         let places = Blocks(u64::try_from(WATCHERS.saturating_sub(rank)).ok()?).next();
         // An objection takes some blocks to the chain.
-        let turn = until.before(RESUBMIT_BLOCKS.plus(places)).max(since.after(PATIENCE));
+        let turn = until.before(RESEND_AFTER.plus(places)).max(since.after(PATIENCE));
         (!is_settled && turn < until).then_some(turn)
     }
 
@@ -306,8 +303,8 @@ impl Node {
         self.start(Pending::Claim(last), job);
     }
 
-    pub(super) const fn on_claimed(&mut self, epoch: Epoch, done: &Done) {
-        if !matches!(done, Done::Failed(_)) {
+    pub(super) fn on_claimed(&mut self, epoch: Epoch, done: &Done) {
+        if *done == Done::Claimed {
             self.settling.claimed = Some(epoch);
         }
     }

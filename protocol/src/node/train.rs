@@ -15,7 +15,7 @@ use round::{RoundState, Seen, fallback_wait};
 
 use super::{
     Done, Event, Failure, Job, Node, Pending as NodePending, anchor_root, anchored_alone, nodes_of,
-    work_epoch,
+    outbox::Outgoing, work_epoch,
 };
 use crate::{
     blob::BlobRef,
@@ -29,8 +29,6 @@ use crate::{
     },
 };
 
-/// Blocks after which an anchor that does not show is sent again.
-const RESUBMIT_BLOCKS: Blocks = Blocks(4);
 /// Blocks after which a job that failed for want of bytes is tried again.
 const RETRY_AFTER: Blocks = Blocks(2);
 
@@ -85,8 +83,8 @@ struct Open {
     /// Whether this node is aggregating, as leader or to follow a close.
     is_aggregating: bool,
     has_closed: bool,
-    /// The block in which this node's own close was last sent to be anchored.
-    close_sent: Option<BlockNumber>,
+    /// The anchor of this node's own close.
+    close_anchor: Outgoing,
 }
 
 /// This node's own shard of the open round.
@@ -94,9 +92,9 @@ struct Open {
 enum Own {
     None,
     Computing,
-    /// Computed for this slot, and the block in which it was last sent to be anchored. Until it
-    /// comes back signed there is nothing to anchor, and nothing to compute again.
-    Done(u32, Option<BlockNumber>),
+    /// Computed for this slot, with its anchor. Until it comes back signed there is nothing to
+    /// anchor, and nothing to compute again.
+    Done(u32, Outgoing),
 }
 
 /// Which training job is running.
@@ -185,15 +183,15 @@ impl Node {
                     self.sign(work_epoch(chain), made.subject, made.body.clone());
                     return;
                 }
-                let sent = match open.own {
-                    Own::Done(of, sent) if of == slot => sent,
-                    _ => None,
+                let mut anchor = match open.own {
+                    Own::Done(of, anchor) if of == slot => anchor,
+                    _ => Outgoing::new(),
                 };
-                if sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS)) {
+                if anchor.send(now) {
                     let root = anchor_root(&shard.id());
                     self.submit(Transaction::Anchor { epoch: shard.record().epoch, root });
                     if let Some(open) = run.open_mut() {
-                        open.own = Own::Done(slot, Some(now));
+                        open.own = Own::Done(slot, anchor);
                     }
                 }
             }
@@ -252,12 +250,12 @@ impl Node {
     /// Sends this node's own close again until it is anchored.
     fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let Some(close) = run.own_close(open, self.account) else { return };
-        let is_due = open.close_sent.is_none_or(|at| now >= at.after(RESUBMIT_BLOCKS));
-        if is_due && anchored_alone(chain, &close).is_none() {
+        let mut anchor = open.close_anchor;
+        if anchored_alone(chain, &close).is_none() && anchor.send(now) {
             let root = anchor_root(&close.id());
             self.submit(Transaction::Anchor { epoch: close.record().epoch, root });
             if let Some(open) = run.open_mut() {
-                open.close_sent = Some(now);
+                open.close_anchor = anchor;
             }
         }
     }
@@ -366,7 +364,7 @@ impl Node {
                 if (shard.model, shard.round, shard.slot, shard.base)
                     == (model, round, slot, base) =>
             {
-                open.own = Own::Done(slot, None);
+                open.own = Own::Done(slot, Outgoing::new());
                 let subject = shard_subject(model, round, slot, &base);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
             }

@@ -237,7 +237,7 @@ impl Net {
         let id = self.chain.view.settlement(epoch)?.settlement.id();
         let (cumulative, index, count, path) = self.outcomes[&id].0.claim(account)?;
         self.chain.waiting.push(Transaction::Claim { account, cumulative, index, count, path });
-        Some(Done::Fetched)
+        Some(Done::Claimed)
     }
 }
 

@@ -193,7 +193,7 @@ impl Simulation {
             }
         }
         // A machine does nothing when it has claimed, so it need not be told later.
-        Answer::after(0, Done::Fetched)
+        Answer::after(0, Done::Claimed)
     }
 
     /// Forgets what nobody asks for any more: records, openings and logs of epochs long settled.

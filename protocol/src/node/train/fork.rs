@@ -19,7 +19,7 @@ use super::{Open, Own, Run, Stage, fallback_wait};
 use crate::{
     chain::ChainView,
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
-    node::anchored_alone,
+    node::{anchored_alone, outbox::Outgoing},
     record::{Body, VerifiedRecord},
     training::{ShardTask, leaders},
 };
@@ -105,7 +105,7 @@ impl Run {
             own: Own::None,
             is_aggregating: false,
             has_closed: false,
-            close_sent: None,
+            close_anchor: Outgoing::new(),
             ..open.clone()
         };
         self.left.push_back(Left { open, close: close.id(), block });

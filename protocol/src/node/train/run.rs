@@ -7,7 +7,7 @@ use crate::{
     chain::ChainView,
     codec::Wire as _,
     ids::{BlockNumber, Digest, Hash, Round},
-    node::Waiting,
+    node::{Waiting, outbox::Outgoing},
     training::{self, RunConfig, ShardTask},
 };
 
@@ -95,7 +95,7 @@ impl Run {
             own: Own::None,
             is_aggregating: false,
             has_closed: false,
-            close_sent: None,
+            close_anchor: Outgoing::new(),
         });
     }
 }
