@@ -10,7 +10,7 @@ mod view;
 
 pub use draws::Duties;
 pub use event::{
-    BlockHeader, ChainEvent, Contribution, DatanetUse, Model, ModelPublication, Settlement,
-    Transaction,
+    BlockHeader, ChainEvent, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication,
+    ProposalAct, Settlement, Transaction,
 };
 pub use view::{Account, ChainView, Pack, Purpose, Redemption, SettlementState};

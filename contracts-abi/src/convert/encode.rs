@@ -2,11 +2,15 @@
 
 use alloy::primitives::{Address, Bytes, FixedBytes, U256};
 use alloy::sol_types::SolCall;
-use protocol::chain::{Contribution, DatanetUse, Settlement, Transaction};
+use protocol::chain::{
+    Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, ProposalAct, Settlement,
+    Transaction,
+};
 use protocol::hash::keccak;
 use protocol::merkle::{Path, SumNode};
+use protocol::receipt::SignedReceipt;
 use protocol::record::SignedRecord;
-use protocol::{Amount, Digest, Epoch, EvmAddress};
+use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress};
 
 use super::address;
 use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, UsageEscrow};
@@ -37,12 +41,7 @@ pub(crate) struct Encoded {
 /// The epoch whose live proposal [`encode`] needs.
 pub(crate) const fn needs_proposal(tx: &Transaction) -> Option<Epoch> {
     match tx {
-        Transaction::Finalise { epoch, .. }
-        | Transaction::ChallengeOmission { epoch, .. }
-        | Transaction::ChallengeSignature { epoch, .. }
-        | Transaction::ChallengeDoubleCount { epoch, .. }
-        | Transaction::Object { epoch, .. }
-        | Transaction::Rule { epoch, .. } => Some(*epoch),
+        Transaction::AboutProposal { epoch, .. } => Some(*epoch),
         _ => None,
     }
 }
@@ -58,42 +57,6 @@ pub(crate) fn encode(
         _ => None,
     };
     let call = match tx {
-        Transaction::Register { .. }
-        | Transaction::StakeFor { .. }
-        | Transaction::SetPayout { .. } => registry(tx, at),
-        Transaction::CreateDatanet { .. }
-        | Transaction::Contribute(_)
-        | Transaction::CreateModel(_)
-        | Transaction::PublishModel(_) => catalogue(tx, at),
-        Transaction::Deposit { .. } | Transaction::Redeem(_) => escrow(tx, at),
-        Transaction::Anchor { .. }
-        | Transaction::Propose { .. }
-        | Transaction::Claim { .. }
-        | Transaction::AnswerDispute { .. } => coordinator(tx, at),
-        Transaction::Finalise { .. }
-        | Transaction::Object { .. }
-        | Transaction::Rule { .. }
-        | Transaction::ChallengeOmission { .. }
-        | Transaction::ChallengeSignature { .. }
-        | Transaction::ChallengeDoubleCount { .. } => {
-            let epoch = needs_proposal(tx).unwrap_or_default();
-            let proposal = proposal.filter(|proposal| proposal.epoch == epoch);
-            about_proposal(tx, at, settlement(proposal.ok_or(EncodeError::NoProposal(epoch))?))
-        }
-    };
-    Ok(Encoded { call, spends })
-}
-
-fn call(to: EvmAddress, call: &impl SolCall) -> Call {
-    Call { to: address(to), data: call.abi_encode().into() }
-}
-
-fn word(digest: &Digest) -> FixedBytes<32> {
-    FixedBytes(digest.0)
-}
-
-fn registry(tx: &Transaction, at: &Deployment) -> Call {
-    match tx {
         Transaction::Register { owner, operator, payout, node, binding } => call(
             at.registry,
             &Registry::registerCall {
@@ -107,49 +70,68 @@ fn registry(tx: &Transaction, at: &Deployment) -> Call {
         Transaction::StakeFor { account, amount } => {
             call(at.registry, &Registry::stakeForCall { account: account.0, amount: amount.0 })
         }
-        Transaction::SetPayout { account, payout } => call(
-            at.registry,
-            &Registry::setPayoutCall { account: account.0, payout: address(*payout) },
+        Transaction::SetPayout { account, payout } => {
+            let payout = address(*payout);
+            call(at.registry, &Registry::setPayoutCall { account: account.0, payout })
+        }
+        Transaction::CreateDatanet { owner, name, domain, licence } => {
+            call(at.datanets, &create_datanet(*owner, name, domain, *licence))
+        }
+        Transaction::Contribute(contribution) => call(at.datanets, &contribute(contribution)),
+        Transaction::CreateModel(model) => call(at.models, &create_model(model)),
+        Transaction::PublishModel(publication) => call(at.models, &publish(publication)),
+        Transaction::Deposit { payee, amount } => {
+            call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
+        }
+        Transaction::Redeem(signed) => call(at.escrow, &redeem(signed)),
+        Transaction::Anchor { epoch, root } => {
+            call(at.coordinator, &Coordinator::anchorCall { epoch: epoch.0, root: word(root) })
+        }
+        Transaction::Propose { proposer, settlement: s } => {
+            let (proposer, settlement) = (proposer.0, settlement(s));
+            call(at.coordinator, &Coordinator::proposeCall { proposer, settlement })
+        }
+        Transaction::Claim { account, cumulative, index, count, path } => call(
+            at.coordinator,
+            &Coordinator::claimCall {
+                account: account.0,
+                cumulative: cumulative.0,
+                index: *index,
+                count: *count,
+                siblings: path.iter().map(sum_node).collect(),
+            },
         ),
-        _ => unreachable!("`encode` sends only the Registry's transactions here"),
-    }
+        Transaction::AboutProposal { epoch, act } => {
+            let proposal = proposal.filter(|proposal| proposal.epoch == *epoch);
+            let proposal = proposal.ok_or(EncodeError::NoProposal(*epoch))?;
+            about_proposal(act, at, settlement(proposal))
+        }
+        Transaction::AnswerDispute(answer) => call(at.coordinator, &answer_dispute(answer)),
+    };
+    Ok(Encoded { call, spends })
 }
 
-fn catalogue(tx: &Transaction, at: &Deployment) -> Call {
-    match tx {
-        Transaction::CreateDatanet { owner, name, domain, licence } => call(
-            at.datanets,
-            &DatanetRegistry::createDatanetCall {
-                name: name.clone(),
-                domain: domain.clone(),
-                licence: *licence,
-                // Open: what is contributed is admitted at once.
-                policy: 0,
-                owner: owner.0,
-            },
-        ),
-        Transaction::Contribute(contribution) => call(at.datanets, &contribute(contribution)),
-        Transaction::CreateModel(model) => call(
-            at.models,
-            &ModelRegistry::createModelCall {
-                developer: model.developer.0,
-                datanet: model.datanet.0,
-                config: Bytes::copy_from_slice(&model.config),
-            },
-        ),
-        Transaction::PublishModel(publication) => call(
-            at.models,
-            &ModelRegistry::publishCall {
-                id: publication.model.0,
-                checkpoint: FixedBytes(publication.checkpoint.0),
-                sketchRoot: word(&publication.sketch_root),
-                server: publication.server.0,
-                priceIn: publication.price_in.0,
-                priceOut: publication.price_out.0,
-                priceUse: publication.price_use.0,
-            },
-        ),
-        _ => unreachable!("`encode` sends only the catalogues' transactions here"),
+fn call(to: EvmAddress, call: &impl SolCall) -> Call {
+    Call { to: address(to), data: call.abi_encode().into() }
+}
+
+fn word(digest: &Digest) -> FixedBytes<32> {
+    FixedBytes(digest.0)
+}
+
+fn create_datanet(
+    owner: AccountId,
+    name: &str,
+    domain: &str,
+    licence: u32,
+) -> DatanetRegistry::createDatanetCall {
+    DatanetRegistry::createDatanetCall {
+        name: name.to_owned(),
+        domain: domain.to_owned(),
+        licence,
+        // Open: what is contributed is admitted at once.
+        policy: 0,
+        owner: owner.0,
     }
 }
 
@@ -164,83 +146,72 @@ fn contribute(contribution: &Contribution) -> DatanetRegistry::contributeCall {
     }
 }
 
-fn escrow(tx: &Transaction, at: &Deployment) -> Call {
-    match tx {
-        Transaction::Deposit { payee, amount } => {
-            call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
-        }
-        Transaction::Redeem(signed) => call(
-            at.escrow,
-            &UsageEscrow::redeemCall {
-                receipt: UsageEscrow::Receipt {
-                    payer: address(signed.receipt.payer),
-                    payee: signed.receipt.payee.0,
-                    model: signed.receipt.model.0,
-                    cumulative: U256::from(signed.receipt.cumulative.0),
-                    nonce: signed.receipt.nonce,
-                    request: word(&signed.receipt.request),
-                },
-                signature: Bytes::copy_from_slice(&signed.signature.0),
-            },
-        ),
-        _ => unreachable!("`encode` sends only the escrow's transactions here"),
+fn create_model(model: &Model) -> ModelRegistry::createModelCall {
+    ModelRegistry::createModelCall {
+        developer: model.developer.0,
+        datanet: model.datanet.0,
+        config: Bytes::copy_from_slice(&model.config),
     }
 }
 
-fn coordinator(tx: &Transaction, at: &Deployment) -> Call {
-    match tx {
-        Transaction::Anchor { epoch, root } => {
-            call(at.coordinator, &Coordinator::anchorCall { epoch: epoch.0, root: word(root) })
-        }
-        Transaction::Propose { proposer, settlement: s } => call(
-            at.coordinator,
-            &Coordinator::proposeCall { proposer: proposer.0, settlement: settlement(s) },
-        ),
-        Transaction::Claim { account, cumulative, index, count, path } => call(
-            at.coordinator,
-            &Coordinator::claimCall {
-                account: account.0,
-                cumulative: cumulative.0,
-                index: *index,
-                count: *count,
-                siblings: path.iter().map(sum_node).collect(),
-            },
-        ),
-        Transaction::AnswerDispute { epoch, account, pack, inventory, row, slice } => call(
-            at.coordinator,
-            &Coordinator::answerDisputeCall {
-                epoch: epoch.0,
-                account: account.0,
-                opening: Coordinator::CellOpening {
-                    pack: FixedBytes(pack.hash.0),
-                    length: pack.length,
-                    packIndex: inventory.0,
-                    packCount: inventory.1,
-                    inventory: inventory.2.iter().map(sum_node).collect(),
-                    row: merkle_path(row),
-                    chunk: Bytes::copy_from_slice(&slice.chunk),
-                    slice: slice.siblings.iter().map(word).collect(),
-                },
-            },
-        ),
-        _ => unreachable!("`encode` sends only the Coordinator's transactions here"),
+fn publish(publication: &ModelPublication) -> ModelRegistry::publishCall {
+    ModelRegistry::publishCall {
+        id: publication.model.0,
+        checkpoint: FixedBytes(publication.checkpoint.0),
+        sketchRoot: word(&publication.sketch_root),
+        server: publication.server.0,
+        priceIn: publication.price_in.0,
+        priceOut: publication.price_out.0,
+        priceUse: publication.price_use.0,
     }
 }
 
-fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Settlement) -> Call {
-    match tx {
-        Transaction::Finalise { uses, .. } => call(
+fn redeem(signed: &SignedReceipt) -> UsageEscrow::redeemCall {
+    UsageEscrow::redeemCall {
+        receipt: UsageEscrow::Receipt {
+            payer: address(signed.receipt.payer),
+            payee: signed.receipt.payee.0,
+            model: signed.receipt.model.0,
+            cumulative: U256::from(signed.receipt.cumulative.0),
+            nonce: signed.receipt.nonce,
+            request: word(&signed.receipt.request),
+        },
+        signature: Bytes::copy_from_slice(&signed.signature.0),
+    }
+}
+
+fn answer_dispute(answer: &DisputeAnswer) -> Coordinator::answerDisputeCall {
+    let (index, count, siblings) = &answer.inventory;
+    Coordinator::answerDisputeCall {
+        epoch: answer.epoch.0,
+        account: answer.account.0,
+        opening: Coordinator::CellOpening {
+            pack: FixedBytes(answer.pack.hash.0),
+            length: answer.pack.length,
+            packIndex: *index,
+            packCount: *count,
+            inventory: siblings.iter().map(sum_node).collect(),
+            row: merkle_path(&answer.row),
+            chunk: Bytes::copy_from_slice(&answer.slice.chunk),
+            slice: answer.slice.siblings.iter().map(word).collect(),
+        },
+    }
+}
+
+fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Coordinator::Settlement) -> Call {
+    match act {
+        ProposalAct::Finalise { uses } => call(
             at.coordinator,
             &Coordinator::finaliseCall { settlement, uses: uses.iter().map(datanet_use).collect() },
         ),
-        Transaction::Object { account, reason, .. } => call(
+        ProposalAct::Object { account, reason } => call(
             at.coordinator,
             &Coordinator::objectCall { settlement, account: account.0, reason: word(reason) },
         ),
-        Transaction::Rule { uphold, .. } => {
+        ProposalAct::Rule { uphold } => {
             call(at.coordinator, &Coordinator::ruleCall { settlement, uphold: *uphold })
         }
-        Transaction::ChallengeSignature { record, path, .. } => call(
+        ProposalAct::ChallengeSignature { record, path } => call(
             at.coordinator,
             &Coordinator::challengeSignatureCall {
                 settlement,
@@ -249,7 +220,7 @@ fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Se
                 path: merkle_path(path),
             },
         ),
-        Transaction::ChallengeDoubleCount { first, second, .. } => call(
+        ProposalAct::ChallengeDoubleCount { first, second } => call(
             at.coordinator,
             &Coordinator::challengeDoubleCountCall {
                 settlement,
@@ -257,7 +228,7 @@ fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Se
                 second: listed(second),
             },
         ),
-        Transaction::ChallengeOmission { record, anchor, before, after, .. } => call(
+        ProposalAct::ChallengeOmission { record, anchor, before, after } => call(
             at.coordinator,
             &Coordinator::challengeOmissionCall {
                 settlement,
@@ -267,7 +238,6 @@ fn about_proposal(tx: &Transaction, at: &Deployment, settlement: Coordinator::Se
                 neighbours: before.iter().chain(after).map(listed_leaf).collect(),
             },
         ),
-        _ => unreachable!("`encode` sends only what names a proposal here"),
     }
 }
 

@@ -13,7 +13,7 @@ use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{
     ChainClient, ClientError, Deployment, ProposalStatus, RevertReason, RpcError, TxError, deploy,
 };
-use protocol::chain::{ChainEvent, Settlement, Transaction};
+use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
 use serde_json::{Value, json};
@@ -113,7 +113,8 @@ async fn several_in_flight(client: ChainClient, at: &Deployment) -> usize {
 
 async fn settle(client: &ChainClient, account: AccountId) {
     let at = client.deployment();
-    let finalise = Transaction::Finalise { epoch: Epoch(0), uses: vec![] };
+    let finalise =
+        Transaction::AboutProposal { epoch: Epoch(0), act: ProposalAct::Finalise { uses: vec![] } };
     assert!(matches!(client.submit(&finalise).await, Err(TxError::Encode(_))));
     while client.head().await.unwrap() < at.schedule.start(Epoch(1)) {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();

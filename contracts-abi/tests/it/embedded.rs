@@ -2,7 +2,7 @@
 
 use contracts_abi::embedded::EmbeddedChain;
 use contracts_abi::{GenesisError, ProposalStatus, SUPPLY, embedded::EmbeddedError};
-use protocol::chain::{ChainEvent, Contribution, Settlement, Transaction};
+use protocol::chain::{ChainEvent, Contribution, ProposalAct, Settlement, Transaction};
 use protocol::{
     AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, EvmAddress, Hash, NodeId, Timestamp,
 };
@@ -103,7 +103,8 @@ fn a_settlement_goes_from_proposal_to_finality() {
     while chain.head().number < end {
         chain.mine(Timestamp(0));
     }
-    let finalise = Transaction::Finalise { epoch: Epoch(0), uses: vec![] };
+    let finalise =
+        Transaction::AboutProposal { epoch: Epoch(0), act: ProposalAct::Finalise { uses: vec![] } };
     assert!(chain.submit(ALICE, &finalise).is_err(), "nothing is proposed");
     let settlement = settlement();
     chain.submit(ALICE, &Transaction::Propose { proposer: account, settlement }).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use contracts_abi::ChainClient;
-use protocol::chain::Transaction;
+use protocol::chain::{ProposalAct, Transaction};
 use protocol::eip712::EvmKey;
 use serde_json::json;
 
@@ -44,7 +44,8 @@ pub(super) async fn rule(dir: &Path, args: RuleArgs) -> Result<Output> {
     };
     let deployment = found.network.deployment.clone();
     let client = ChainClient::connect(&found.network.rpc_url, deployment, &key).await?;
-    let ruling = Transaction::Rule { epoch, uphold: fault.is_some() };
+    let ruling =
+        Transaction::AboutProposal { epoch, act: ProposalAct::Rule { uphold: fault.is_some() } };
     client.submit(&ruling).await.context("the chain did not take the ruling")?;
     let text = match &fault {
         Some(reason) => format!("upheld: the settlement of epoch {epoch} fell, since {reason}"),

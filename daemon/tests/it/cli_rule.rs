@@ -4,7 +4,7 @@ use contracts_abi::ChainClient;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{Mining, ServerConfig};
 use daemon::network::NETWORK_FILE;
-use protocol::chain::{ChainView, Settlement, Transaction};
+use protocol::chain::{ChainView, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::settle::{Evidence, settle};
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, NodeId};
@@ -55,7 +55,8 @@ async fn read(client: &ChainClient, mut view: ChainView) -> ChainView {
 
 async fn propose_and_object(client: &ChainClient, settlement: Settlement) {
     client.submit(&Transaction::Propose { proposer: ACCOUNT, settlement }).await.unwrap();
-    let object = Transaction::Object { epoch: Epoch(0), account: ACCOUNT, reason: Digest([1; 32]) };
+    let act = ProposalAct::Object { account: ACCOUNT, reason: Digest([1; 32]) };
+    let object = Transaction::AboutProposal { epoch: Epoch(0), act };
     client.submit(&object).await.unwrap();
 }
 

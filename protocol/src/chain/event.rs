@@ -348,12 +348,12 @@ pub enum Transaction {
         /// What.
         settlement: Settlement,
     },
-    /// Coordinator: make an unchallenged proposal final.
-    Finalise {
-        /// Of which epoch.
+    /// Coordinator: act on the live proposal of an epoch, which the client finds.
+    AboutProposal {
+        /// The epoch.
         epoch: Epoch,
-        /// The list whose hash the settlement carries.
-        uses: Vec<DatanetUse>,
+        /// What to do about its proposal.
+        act: ProposalAct,
     },
     /// Coordinator: pay an account what a final root owes it; anyone may.
     Claim {
@@ -377,10 +377,34 @@ pub enum Transaction {
     },
     /// UsageEscrow: redeem a consumer's cumulative receipt.
     Redeem(SignedReceipt),
-    /// Coordinator: an anchored record is missing from a proposal.
+    /// Coordinator: answer a storage dispute with the cell's opening.
+    AnswerDispute(DisputeAnswer),
+}
+
+/// What may be done about the live proposal of an epoch. The contract is given the whole proposal,
+/// which it keeps the hash of only.
+#[expect(clippy::large_enum_variant, reason = "short-lived: made, encoded, sent")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProposalAct {
+    /// Make it final, its window being over.
+    Finalise {
+        /// The list whose hash the settlement carries.
+        uses: Vec<DatanetUse>,
+    },
+    /// Object with a bond, which stops finality until the arbiter rules.
+    Object {
+        /// Whose bond it is.
+        account: AccountId,
+        /// Hash of the published reason.
+        reason: Digest,
+    },
+    /// Rule on an objection; only the arbiter may.
+    Rule {
+        /// Whether the objection is right.
+        uphold: bool,
+    },
+    /// Show that an anchored record is missing from it.
     ChallengeOmission {
-        /// Of which epoch.
-        epoch: Epoch,
         /// The record, which the contract checks so that a root of nonsense defeats nobody.
         record: SignedRecord,
         /// The place of its id under the anchored root.
@@ -390,53 +414,35 @@ pub enum Transaction {
         /// The first leaf after it; `None` when it sorts last.
         after: Option<(Digest, Digest, Path)>,
     },
-    /// Coordinator: a record of a proposal is not signed by its account's operator.
+    /// Show that one of its records is not signed by its account's operator.
     ChallengeSignature {
-        /// Of which epoch.
-        epoch: Epoch,
         /// The record as listed.
         record: SignedRecord,
         /// Its place in the records tree.
         path: Path,
     },
-    /// Coordinator: two records of a proposal have the same (kind, account, subject).
+    /// Show that two of its records have the same (kind, account, subject).
     ChallengeDoubleCount {
-        /// Of which epoch.
-        epoch: Epoch,
-        /// One.
+        /// One of them, with its place in the records tree.
         first: (SignedRecord, Path),
         /// The other.
         second: (SignedRecord, Path),
     },
-    /// Coordinator: a bonded objection, which stops finality until the arbiter rules.
-    Object {
-        /// Of which epoch.
-        epoch: Epoch,
-        /// By which account.
-        account: AccountId,
-        /// Hash of the published reason.
-        reason: Digest,
-    },
-    /// Coordinator: rule on an objection; only the arbiter may.
-    Rule {
-        /// Of which epoch.
-        epoch: Epoch,
-        /// Whether the objection is right.
-        uphold: bool,
-    },
-    /// Coordinator: answer a storage dispute with the cell's opening.
-    AnswerDispute {
-        /// Of which epoch.
-        epoch: Epoch,
-        /// Whose cell.
-        account: AccountId,
-        /// The pack that contains the cell.
-        pack: BlobRef,
-        /// The pack's place in the inventory: index, count, siblings.
-        inventory: (u64, u64, Vec<SumNode>),
-        /// The row's place under the rows root.
-        row: Path,
-        /// The chunk and its BLAKE3 path.
-        slice: Slice,
-    },
+}
+
+/// The opening of a cell whose storage is in dispute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisputeAnswer {
+    /// The epoch whose storage is in dispute.
+    pub epoch: Epoch,
+    /// The account that holds the cell.
+    pub account: AccountId,
+    /// The pack that contains the cell.
+    pub pack: BlobRef,
+    /// The pack's place in the inventory: index, count, siblings.
+    pub inventory: (u64, u64, Vec<SumNode>),
+    /// The row's place under the rows root.
+    pub row: Path,
+    /// The chunk and its BLAKE3 path.
+    pub slice: Slice,
 }

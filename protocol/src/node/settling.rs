@@ -7,7 +7,7 @@ use super::{
     outbox::{Outgoing, RESEND_AFTER},
 };
 use crate::{
-    chain::{ChainView, DatanetUse, SettlementState, Transaction},
+    chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
 };
@@ -163,7 +163,8 @@ impl Node {
             Some((id, uses)) if *id == state.id => {
                 let uses = uses.clone();
                 self.settling.acted = Outgoing::sent(now);
-                self.submit(Transaction::Finalise { epoch, uses });
+                let act = ProposalAct::Finalise { uses };
+                self.submit(Transaction::AboutProposal { epoch, act });
             }
             // The log says what the hash stands for, and nobody may make final what it does not have:
             // the next settlement builds on it. Settling anew may give another one, for the proposer
@@ -209,7 +210,8 @@ impl Node {
         self.settling.objected = Some(state.proposed);
         if state.objector.is_none() {
             let reason = keccak(&[reason, &state.id.0]);
-            self.submit(Transaction::Object { epoch, account: self.account, reason });
+            let act = ProposalAct::Object { account: self.account, reason };
+            self.submit(Transaction::AboutProposal { epoch, act });
         }
         true
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use protocol::{
     AccountId, Amount, BlockNumber, Blocks, Digest, EvmAddress, ModelId, NodeId, Timestamp,
-    chain::{BlockHeader, ChainEvent, ChainView, Contribution, Model, Settlement, Transaction},
+    chain::{
+        BlockHeader, ChainEvent, ChainView, Contribution, Model, ProposalAct, Settlement,
+        Transaction,
+    },
     codec::Wire,
     eip712::{Domain, EvmKey},
     hash::keccak,
@@ -126,7 +129,7 @@ impl FakeChain {
                 (is_first && self.may_propose(proposer, &settlement))
                     .then_some(ChainEvent::Proposed { proposer, settlement })
             }
-            Transaction::Object { epoch, .. } => {
+            Transaction::AboutProposal { epoch, act: ProposalAct::Object { .. } } => {
                 // The arbiter agrees at once.
                 let state = self.view.settlement(epoch).filter(|s| !s.is_final)?;
                 let (id, proposer) = (state.settlement.id(), state.proposer);
@@ -135,7 +138,7 @@ impl FakeChain {
                 *self.bonds_lost.entry(proposer).or_default() += u32::from(is_first);
                 is_first.then_some(event)
             }
-            Transaction::Finalise { epoch, uses } => {
+            Transaction::AboutProposal { epoch, act: ProposalAct::Finalise { uses } } => {
                 let state = self.view.settlement(epoch).filter(|state| !state.is_final)?;
                 let is_ripe = now > state.proposed.after(self.view.schedule.challenge_blocks);
                 assert_eq!(Settlement::hash_uses(&uses), state.settlement.uses);

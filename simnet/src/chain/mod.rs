@@ -17,7 +17,7 @@ use contracts_abi::{
 };
 use protocol::{
     AccountId, Amount, BlockNumber, Epoch, EvmAddress, Timestamp,
-    chain::{ChainEvent, ChainView, Transaction},
+    chain::{ChainEvent, ChainView, ProposalAct, Transaction},
     hash::keccak,
 };
 
@@ -167,7 +167,8 @@ impl Chain {
 
     /// Queues the arbiter's ruling on the objection to an epoch's proposal.
     pub fn rule(&mut self, epoch: Epoch, uphold: bool) {
-        self.submit(self.evm.arbiter(), &Transaction::Rule { epoch, uphold });
+        let act = ProposalAct::Rule { uphold };
+        self.submit(self.evm.arbiter(), &Transaction::AboutProposal { epoch, act });
     }
 
     /// Gives somebody OPEN of the sponsor's, in the next block.
