@@ -2,32 +2,30 @@
 //!
 //! `cargo run --release --example own_adversary`
 
-use protocol::BlobRef;
-use protocol::node::{Done, Job};
+use protocol::Hash;
 use simnet::{
-    Answer, Parts, Scenario, Simulation, World,
-    adversary::Adversary,
+    Scenario, Simulation, World,
+    adversary::{Adversary, AdversaryKind, Profile},
     kernel::Purpose,
-    scenario::{AdversaryKind, AdversaryPlan},
+    scenario::AdversaryPlan,
 };
 
-/// Keeps the share `keeps` of its packs and pretends to have the others.
+/// Under this name it is in reports; `strength` is the share of its packs that it keeps.
+static THRIFTY: Profile = Profile::new(
+    "thrifty",
+    "Keeps a share of its packs and pretends to have the others.",
+    |plan| Box::new(Thrifty { keeps: plan.strength }),
+);
+
 struct Thrifty {
     keeps: f64,
 }
 
 impl Adversary for Thrifty {
-    fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
-        match job {
-            Job::Fetch(BlobRef { hash: blob, .. }) => {
-                let word = u64::from_be_bytes(*blob.0.first_chunk()?);
-                let is_kept =
-                    world.draws().share(Purpose::Adversary, node as u64, word) < self.keeps;
-                (!is_kept).then(|| Answer::after(0, Done::Fetched))
-            }
-            // The honest host then declares what is missing, which is unpaid and no fault.
-            _ => None,
-        }
+    // The honest host then declares what is missing, which is unpaid and no fault.
+    fn stores(&mut self, world: &mut World<'_>, node: usize, blob: &Hash) -> bool {
+        let word = u64::from_be_bytes(*blob.0.first_chunk().expect("32 bytes have eight"));
+        world.draws().share(Purpose::Adversary, node as u64, word) < self.keeps
     }
 }
 
@@ -35,10 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for keeps in [1.0, 0.5, 0.1] {
         let mut scenario = Scenario { epochs: 3, ..Scenario::default() };
         scenario.population.nodes = 200;
-        // Its nodes are those of the first `[[adversary]]`; with its own behaviour before theirs.
-        scenario.adversaries = vec![AdversaryPlan::new(AdversaryKind::Sybil, 0.2)];
-        let parts = Parts { adversaries: vec![Box::new(Thrifty { keeps })], ..Parts::default() };
-        let mut simulation = Simulation::with(scenario, parts)?;
+        let plan = AdversaryPlan::new(AdversaryKind(&THRIFTY), 0.2);
+        scenario.adversaries = vec![AdversaryPlan { strength: keeps, ..plan }];
+        let mut simulation = Simulation::new(scenario)?;
         while simulation.advance()?.is_some() {}
         let report = simulation.report()?;
         let kpi = |name| report.kpis.iter().find(|kpi| kpi.name == name).and_then(|kpi| kpi.value);

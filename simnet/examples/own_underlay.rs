@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let road = Road { names, between: Span::millis(millis) };
         let mut scenario = Scenario { epochs: 2, ..Scenario::default() };
         scenario.population.nodes = 300;
-        let parts = Parts { underlay: Some(Box::new(road)), ..Parts::default() };
+        let parts = Parts { underlay: Some(Box::new(road)) };
         let mut simulation = Simulation::with(scenario, parts)?;
         while simulation.advance()?.is_some() {}
         let report = simulation.report()?;

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use crate::{
     Scenario,
+    adversary::{self, AdversaryKind, Coalition, Settlements},
     kernel::{Purpose, Stream, Streams},
     report::Report,
     runner::{self, Failure},
-    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, WARM_UP_EPOCHS},
+    scenario::{AdversaryPlan, ChurnModel, FaultEvent, FaultKind, WARM_UP_EPOCHS},
     units::{Size, Span},
 };
 
@@ -75,7 +76,7 @@ pub fn draw(seed: u64) -> Scenario {
 fn give_time(scenario: &mut Scenario) {
     const ASKING_BLOCKS: u64 = 12;
     const ONE_WAYS: f64 = 4.0;
-    if !scenario.adversaries.iter().any(|plan| plan.kind.lies_to_settle()) {
+    if !scenario.adversaries.iter().any(|plan| lies_to_settle(plan)) {
         return;
     }
     #[expect(clippy::cast_precision_loss, reason = "some seconds")]
@@ -87,6 +88,10 @@ fn give_time(scenario: &mut Scenario) {
     chain.challenge_blocks = chain.challenge_blocks.max(window);
     chain.epoch_blocks =
         chain.epoch_blocks.max(3 * (chain.challenge_blocks + chain.arbiter_blocks));
+}
+
+fn lies_to_settle(plan: &AdversaryPlan) -> bool {
+    Coalition::new(plan).facts.settlements == Settlements::False
 }
 
 /// Runs that are trained, asked and cheated about; calm networks stay calm.
@@ -121,9 +126,9 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
         if draws.below(2) == 0 {
             scenario.training.shard = Span::millis(1 + draws.below(2_000));
         }
-        let workers = [AdversaryKind::ForgedShard, AdversaryKind::CopiedShard];
-        let auditors = [AdversaryKind::LazyAuditor, AdversaryKind::ColludingAuditor];
-        let dealers = [AdversaryKind::SelfDealing];
+        let workers = [adversary::FORGED_SHARD, adversary::COPIED_SHARD];
+        let auditors = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR];
+        let dealers = [adversary::SELF_DEALING];
         for kinds in [&workers[..], &auditors, &dealers] {
             if draws.below(2) == 0 {
                 let mut plan = AdversaryPlan::new(*pick(kinds, draws), 0.05 + share(draws, 20));
@@ -141,7 +146,7 @@ fn more(scenario: &mut Scenario, draws: &mut Stream) {
         fault.one_way = draws.below(2) == 0;
     }
     if scenario.inference.is_on() && !scenario.adversaries.is_empty() && draws.below(2) == 0 {
-        let kinds = [AdversaryKind::DataCopying, AdversaryKind::DataSplitting];
+        let kinds = [adversary::DATA_COPYING, adversary::DATA_SPLITTING];
         let mut plan = AdversaryPlan::new(*pick(&kinds, draws), 0.05);
         plan.strength = share(draws, 100);
         plan.changed = share(draws, 30);
@@ -184,7 +189,7 @@ fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
     }
     if draws.below(2) == 0 {
         for _ in 0..=draws.below(2) {
-            let known: Vec<_> = AdversaryKind::ALL.into_iter().filter(is_of_storage).collect();
+            let known: Vec<_> = adversary::ALL.into_iter().filter(is_of_storage).collect();
             let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.02 + share(draws, 25));
             plan.from = if draws.below(2) == 0 { Span::ZERO } else { Span(draws.below(3 * epoch)) };
             scenario.adversaries.push(plan);

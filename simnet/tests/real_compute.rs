@@ -1,10 +1,7 @@
 //! The real small model in whole runs: payloads, checkpoints and losses.
 
 use simnet::{
-    Scenario, Simulation,
-    report::Report,
-    scenario::{AdversaryKind, AdversaryPlan},
-    units::Size,
+    Scenario, Simulation, adversary, report::Report, scenario::AdversaryPlan, units::Size,
 };
 
 const NODES: u32 = 5;
@@ -53,7 +50,7 @@ fn the_model_learns_and_a_second_run_is_the_same() {
 
 #[test]
 fn a_payload_that_nobody_computed_is_found_by_computing_it() {
-    for kind in [AdversaryKind::ForgedShard, AdversaryKind::CopiedShard] {
+    for kind in [adversary::FORGED_SHARD, adversary::COPIED_SHARD] {
         let mut scenario = training();
         scenario.training.rounds = 1;
         let plan = AdversaryPlan::new(kind, 1.0 / f64::from(NODES));

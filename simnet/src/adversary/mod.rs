@@ -1,30 +1,127 @@
 //! Who cheats, and how.
 //!
-//! A way of cheating is an [`Adversary`]: what its nodes do otherwise than honest ones, at the places
-//! where a host stands between its machine and the world. Several may act through the same nodes.
-//! They know everything ([`World`]), the worst case. One of one's own is given to
-//! [`Simulation::with`](crate::Simulation::with); `examples/own_adversary.rs` is one.
+//! A way of cheating is an [`Adversary`]: what its nodes do otherwise than honest ones, at each place
+//! where a host stands between its machine and the world. Each has a file of its own, with the
+//! [`Profile`] under which scenarios name it, and a place in [`ALL`]. They know everything
+//! ([`World`]), the worst case.
+//!
+//! Several may act through the same nodes, in the order of the scenario: the first that answers a job
+//! has answered it; records and transactions pass through all of them, each changing what the one
+//! before made of it; a blob is served if none refuses.
 
-mod auditing;
-mod compute;
-mod identity;
-mod network;
-mod settlement;
-mod storage;
+mod censoring_proposer;
+mod coalition;
+mod colluding_auditor;
+mod copied_shard;
+mod data_copying;
+mod data_splitting;
+mod eclipse;
+mod false_settlement;
+mod forged_shard;
+mod gossip_spam;
+mod kind;
+mod late_reveal;
+mod lazy_auditor;
+mod lazy_jury;
+mod lazy_storage;
+mod on_demand;
+mod outsourcing;
+mod self_dealing;
+mod sybil;
+mod whitewashing;
+
+pub use censoring_proposer::CENSORING_PROPOSER;
+pub use coalition::{Coalition, Coalitions, Facts};
+pub use colluding_auditor::COLLUDING_AUDITOR;
+pub use copied_shard::COPIED_SHARD;
+pub use data_copying::DATA_COPYING;
+pub use data_splitting::DATA_SPLITTING;
+pub use eclipse::ECLIPSE;
+pub use false_settlement::{FALSE_SETTLEMENT, WITHHELD_LOG};
+pub use forged_shard::FORGED_SHARD;
+pub use gossip_spam::GOSSIP_SPAM;
+pub use kind::{AdversaryKind, Profile};
+pub use late_reveal::LATE_REVEAL;
+pub use lazy_auditor::LAZY_AUDITOR;
+pub use lazy_jury::LAZY_JURY;
+pub use lazy_storage::LAZY_STORAGE;
+pub use on_demand::ON_DEMAND;
+pub use outsourcing::OUTSOURCING;
+pub use self_dealing::SELF_DEALING;
+pub use sybil::{SYBIL, SYBIL_UNSTAKED};
+pub use whitewashing::WHITEWASHING;
 
 use protocol::{BlockNumber, Hash, chain::Transaction, node::Job, record::Record};
 
 use crate::{
-    kernel::Time,
-    scenario::{AdversaryKind, AdversaryPlan},
     simulation::{Answer, World},
     units::Span,
 };
 
-/// A way of cheating. Every method has the honest behaviour as its default.
+/// The ways of cheating that scenario files can name, in the order of reports.
+pub const ALL: [AdversaryKind; 20] = [
+    LAZY_STORAGE,
+    ON_DEMAND,
+    OUTSOURCING,
+    SYBIL,
+    SYBIL_UNSTAKED,
+    ECLIPSE,
+    GOSSIP_SPAM,
+    LATE_REVEAL,
+    LAZY_AUDITOR,
+    COLLUDING_AUDITOR,
+    FALSE_SETTLEMENT,
+    WITHHELD_LOG,
+    CENSORING_PROPOSER,
+    WHITEWASHING,
+    FORGED_SHARD,
+    COPIED_SHARD,
+    LAZY_JURY,
+    DATA_COPYING,
+    DATA_SPLITTING,
+    SELF_DEALING,
+];
+
+/// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats
+/// says only where it deviates.
 pub trait Adversary: Send {
+    /// Whether its nodes register with a stake.
+    fn stakes(&self) -> bool {
+        true
+    }
+
+    /// The packs of others that it contributes once more.
+    fn copies(&self) -> Option<Copies> {
+        None
+    }
+
+    /// Whether the first contributor's packs are its own, under many accounts.
+    fn splits_data(&self) -> bool {
+        false
+    }
+
+    /// Whether it orders the last run and is its only customer.
+    fn owns_last_run(&self) -> bool {
+        false
+    }
+
+    /// How the settlements that it proposes differ from what the records say.
+    fn settlements(&self) -> Settlements {
+        Settlements::True
+    }
+
+    /// Whether its nodes prove with bytes that they fetch for the proof, or that another has.
+    fn borrows_bytes(&self) -> bool {
+        false
+    }
+
+    /// Whether a node keeps a blob that its machine has it fetch; if not, it says that it did.
+    fn stores(&mut self, _world: &mut World<'_>, _node: usize, _blob: &Hash) -> bool {
+        true
+    }
+
     /// Answers a job of a node's machine; `None` leaves it to the honest host.
-    fn job(&mut self, _world: &mut World<'_>, _node: usize, _job: &Job) -> Option<Answer> {
+    fn answer(&mut self, _world: &mut World<'_>, _node: usize, _job: &Job) -> Option<Answer> {
         None
     }
 
@@ -38,7 +135,7 @@ pub trait Adversary: Send {
         vec![(Span::ZERO, record)]
     }
 
-    /// What is sent to the chain instead of a transaction.
+    /// What is sent to the chain instead of a transaction, claims among them.
     fn submit(
         &mut self,
         _world: &mut World<'_>,
@@ -48,57 +145,36 @@ pub trait Adversary: Send {
         Some(transaction)
     }
 
-    /// Acts by itself after a block; `members` are its nodes.
-    fn block(&mut self, _world: &mut World<'_>, _members: &[u32], _block: BlockNumber) {}
-
     /// Whether a node of its own gives a blob to another node.
-    fn gives(&self, _node: usize, _to: usize, _blob: &Hash) -> bool {
+    fn serves(&self, _node: usize, _to: usize, _blob: &Hash) -> bool {
         true
     }
+
+    /// Acts by itself after a block; `members` are its nodes.
+    fn act(&mut self, _world: &mut World<'_>, _members: &[u32], _block: BlockNumber) {}
 }
 
-/// Nodes that cheat together.
-#[derive(Default)]
-pub struct Gang {
-    /// What they do, in this order.
-    pub behaviours: Vec<Box<dyn Adversary>>,
-    /// Since when.
-    pub from: Time,
-    /// Their nodes.
-    pub members: Vec<u32>,
+/// Copies of packs that others contributed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Copies {
+    /// Share of the packs.
+    pub share: f64,
+    /// Share of the tokens in which a copy differs.
+    pub changed: f64,
 }
 
-impl Gang {
-    /// The gang of a plan; its members come when the network is set up.
-    pub fn new(plan: &AdversaryPlan, number: usize) -> Self {
-        let kinds = std::iter::once(plan.kind).chain(plan.also.iter().copied());
-        let behaviours = kinds.filter_map(|kind| build(kind, plan, number)).collect();
-        Self { behaviours, from: Time(plan.from.0), members: Vec::new() }
-    }
+/// How proposed settlements differ from what the records say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Settlements {
+    /// Not at all.
+    True,
+    /// Records are left out, and what remains verifies.
+    Partial,
+    /// They do not follow from any log.
+    False,
 }
 
-/// The behaviour of a kind's nodes; `None` where they are honest, and for one that needs a part that
-/// does not exist, which scenarios are refused for.
-fn build(kind: AdversaryKind, plan: &AdversaryPlan, number: usize) -> Option<Box<dyn Adversary>> {
-    Some(match kind {
-        AdversaryKind::LazyStorage => Box::new(storage::Lazy),
-        AdversaryKind::OnDemand => Box::new(storage::OnDemand),
-        AdversaryKind::Outsourcing => Box::new(storage::Outsourcing),
-        AdversaryKind::Sybil | AdversaryKind::SybilUnstaked => Box::<storage::Sybil>::default(),
-        AdversaryKind::Eclipse => Box::new(network::Eclipse::new(plan.victims, plan.strength)),
-        AdversaryKind::GossipSpam => Box::new(network::Spam::new(plan.strength)),
-        AdversaryKind::LateReveal => Box::new(network::LateReveal),
-        AdversaryKind::LazyAuditor => Box::new(auditing::LazyAuditor),
-        AdversaryKind::ColludingAuditor => Box::new(auditing::Colluding::new(number)),
-        AdversaryKind::FalseSettlement => Box::new(settlement::False::new(false)),
-        AdversaryKind::WithheldLog => Box::new(settlement::False::new(true)),
-        AdversaryKind::CensoringProposer => Box::new(settlement::Censor),
-        AdversaryKind::Whitewashing => Box::<identity::Whitewashing>::default(),
-        AdversaryKind::ForgedShard => Box::new(compute::Forged::new(plan.strength)),
-        AdversaryKind::CopiedShard => Box::new(compute::Copied::new(plan.strength)),
-        AdversaryKind::SelfDealing => Box::new(compute::SelfDealing::new(number, plan.strength)),
-        AdversaryKind::LazyJury | AdversaryKind::DataCopying | AdversaryKind::DataSplitting => {
-            return None;
-        }
-    })
-}
+/// A behaviour that is honest everywhere: the default of every method.
+struct Honest;
+
+impl Adversary for Honest {}

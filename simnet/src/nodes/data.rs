@@ -10,9 +10,9 @@ use storage::StoreError;
 use super::{SharedBlobs, text};
 use crate::{
     Scenario,
+    adversary::{Coalitions, Facts},
     chain::named_address,
     kernel::{Chance, Purpose, Stream, Streams},
-    scenario::AdversaryKind,
 };
 
 /// What a contributor brings: its manifest, packs and units. A contract takes 256 packs at once.
@@ -20,8 +20,8 @@ use crate::{
 pub struct Contributor {
     /// The address of its account.
     pub owner: EvmAddress,
-    /// The adversary, by its place in the scenario, that contributes this.
-    pub gang: Option<usize>,
+    /// The coalition, by its place in the scenario, that contributes this.
+    pub coalition: Option<usize>,
     /// One entry per transaction.
     pub parts: Vec<Part>,
 }
@@ -46,6 +46,7 @@ const WORD: usize = 8;
 /// Generates and publishes all packs.
 pub fn contributors(
     scenario: &Scenario,
+    coalitions: &Coalitions,
     streams: &Streams,
     blobs: &mut SharedBlobs,
 ) -> Result<Vec<Contributor>, StoreError> {
@@ -59,7 +60,8 @@ pub fn contributors(
         let own = (index..scenario.workload.packs).step_by(scenario.workload.contributors as usize);
         let own: Vec<u32> = own.collect();
         order.extend_from_slice(&own);
-        let splits = gang_of(scenario, AdversaryKind::DataSplitting).filter(|_| index == 0);
+        let splits = first(coalitions, |facts| facts.splits_data.then_some(()));
+        let splits = splits.filter(|_| index == 0).map(|(number, ())| number);
         let accounts = if splits.is_some() { own.len().min(SPLITS) } else { 1 };
         let accounts = own.chunks(own.len().div_ceil(accounts));
         for (account, packs) in (0u32..).zip(accounts) {
@@ -69,20 +71,20 @@ pub fn contributors(
             };
             let packs = packs.chunks(PACKS_PER_PART).map(|some| part(scenario, blobs, some, plain));
             let parts = packs.collect::<Result<_, _>>()?;
-            all.push(Contributor { owner, gang: splits, parts });
+            all.push(Contributor { owner, coalition: splits, parts });
         }
     }
-    if let Some(gang) = gang_of(scenario, AdversaryKind::DataCopying) {
-        let plan = &scenario.adversaries[gang];
+    if let Some((coalition, copies)) = first(coalitions, |facts| facts.copies) {
         // In the order of the snapshot, so that a copy's units are in the order of the first ones.
-        let packs = order[..copied(plan.strength, order.len())].chunks(PACKS_PER_PART);
+        let packs = order[..copied(copies.share, order.len())].chunks(PACKS_PER_PART);
         let copy = |number| {
             let mut draws = streams.stream(1 << 31 | number, Purpose::Data);
-            changed(plain(number), plan.changed, &mut draws)
+            changed(plain(number), copies.changed, &mut draws)
         };
         let packs = packs.map(|some| part(scenario, blobs, some, copy));
         let parts = packs.collect::<Result<_, _>>()?;
-        all.push(Contributor { owner: named_address(b"copier", 0), gang: Some(gang), parts });
+        let (owner, coalition) = (named_address(b"copier", 0), Some(coalition));
+        all.push(Contributor { owner, coalition, parts });
     }
     Ok(all)
 }
@@ -98,9 +100,9 @@ fn copied(share: f64, packs: usize) -> usize {
     (packs as f64 * share.min(1.0)).ceil() as usize
 }
 
-/// The first adversary of a kind.
-fn gang_of(scenario: &Scenario, kind: AdversaryKind) -> Option<usize> {
-    scenario.adversaries.iter().position(|plan| plan.kinds().any(|known| known == kind))
+/// The first coalition of which something is known, and what.
+fn first<T>(coalitions: &Coalitions, of: impl Fn(Facts) -> Option<T>) -> Option<(usize, T)> {
+    coalitions.facts().enumerate().find_map(|(number, facts)| Some((number, of(facts)?)))
 }
 
 /// A copy in which a share of the words, and always the first, is made of other letters: another

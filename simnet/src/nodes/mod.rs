@@ -50,7 +50,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// No gang.
+/// No coalition.
 const HONEST: u8 = u8::MAX;
 
 /// A node and its host. Small: a million of them are in memory.
@@ -82,7 +82,7 @@ pub struct SimNode {
     pub told: u32,
     /// The last window of events in which it waited for others.
     pub halted: u32,
-    gang: u8,
+    coalition: u8,
 }
 
 impl SimNode {
@@ -102,7 +102,7 @@ impl SimNode {
             wake: 0,
             told: 0,
             halted: 0,
-            gang: HONEST,
+            coalition: HONEST,
         }
     }
 
@@ -111,14 +111,14 @@ impl SimNode {
         self.machine.is_some()
     }
 
-    /// The adversaries that it belongs to.
-    pub const fn gang(&self) -> Option<usize> {
-        if self.gang == HONEST { None } else { Some(self.gang as usize) }
+    /// The number of the coalition that it belongs to.
+    pub const fn coalition(&self) -> Option<usize> {
+        if self.coalition == HONEST { None } else { Some(self.coalition as usize) }
     }
 
-    /// Makes it one of some adversaries.
-    pub const fn join(&mut self, gang: u8) {
-        self.gang = gang;
+    /// Makes it one of a coalition's.
+    pub const fn join(&mut self, coalition: u8) {
+        self.coalition = coalition;
     }
 
     /// The next number for a draw.

@@ -12,7 +12,7 @@ use crate::{
     scenario::Signatures,
 };
 
-/// How a node behaves, among which adversaries, and when it leaves for good.
+/// How a node behaves, in which coalition, and when it leaves for good.
 pub type Role = (Kind, Option<u8>, Option<Time>);
 
 /// What a node registers with.
@@ -85,8 +85,8 @@ fn secret(draws: &mut Stream) -> [u8; 32] {
     }
 }
 
-/// The kind of each node (with the index of its adversaries), and when it leaves. Kinds go to the lowest of one draw per node, so a
-/// further node changes at most one other's.
+/// The kind of each node, with the number of its coalition, and when it leaves. Kinds go to the
+/// lowest of one draw per node, so a further node changes at most one other's.
 pub fn kinds(scenario: &Scenario, draws: Draws, end: Time) -> Vec<Role> {
     let word = |index: u32| draws.word(Purpose::Role, index.into(), 0);
     let nodes = scenario.population.nodes;
@@ -97,8 +97,8 @@ pub fn kinds(scenario: &Scenario, draws: Draws, end: Time) -> Vec<Role> {
         .adversaries
         .iter()
         .zip(0u8..)
-        .flat_map(|(plan, gang)| {
-            let role = (Kind::Adversary(plan.kind.name()), Some(gang), None);
+        .flat_map(|(plan, coalition)| {
+            let role = (Kind::Adversary(plan.kind.name()), Some(coalition), None);
             std::iter::repeat_n(role, part(nodes, plan.share))
         })
         .collect();
@@ -133,11 +133,11 @@ fn part(nodes: u32, share: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{AdversaryKind, Population};
+    use crate::{adversary, scenario::Population};
 
     #[test]
     fn kinds_have_the_shares_asked_for_and_survive_growth() {
-        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
+        let lazy = Kind::Adversary(adversary::LAZY_STORAGE.name());
         let draws = Draws::new(3);
         let kinds_of = |nodes| {
             let population = Population { nodes, offline: 0.2, ..Population::default() };

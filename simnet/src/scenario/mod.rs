@@ -11,7 +11,7 @@ mod events;
 mod preset;
 mod work;
 
-pub use adversaries::{AdversaryKind, AdversaryPlan};
+pub use adversaries::AdversaryPlan;
 pub use economics::{Economics, PricePoint};
 pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data,
+    adversary, data,
     units::{Size, Span},
 };
 
@@ -306,7 +306,7 @@ impl Default for Scenario {
             signatures: Signatures::Real,
             quantum: Span(1),
             events: Vec::new(),
-            adversaries: vec![AdversaryPlan::new(AdversaryKind::LazyStorage, 0.1)],
+            adversaries: vec![AdversaryPlan::new(adversary::LAZY_STORAGE, 0.1)],
         }
     }
 }

@@ -96,7 +96,7 @@ impl Common<'_> {
     /// Lets a node take an event; whether it may go on to the next one.
     fn take(self, node: &mut SimNode, index: usize, item: &mut Item, delivered: &mut u64) -> bool {
         let event = Event::from_bits(item.place.event);
-        if node.gang().is_some() || self.watched == Some(index) {
+        if node.coalition().is_some() || self.watched == Some(index) {
             return false;
         }
         let (session, identity) = (node.session, node.identity);

@@ -17,7 +17,6 @@ use super::Simulation;
 use crate::{
     data,
     kernel::{Purpose, ratio},
-    scenario::AdversaryKind,
 };
 
 /// Bits of an output's token, in thousandths.
@@ -68,9 +67,8 @@ impl Simulation {
 
     /// The share of tokens that a copier changes; none for who contributes its own.
     fn changed_by(&self, account: AccountId) -> Option<f64> {
-        let plan = &self.scenario.adversaries[*self.market.data_of_gangs.get(&account)?];
-        let copies = plan.kinds().any(|kind| kind == AdversaryKind::DataCopying);
-        copies.then_some(plan.changed)
+        let coalition = *self.market.adverse_data.get(&account)?;
+        self.coalitions.get(coalition)?.facts.copies.map(|copies| copies.changed)
     }
 
     fn is_recognised(&self, place: u64, changed: Option<f64>) -> bool {
@@ -98,15 +96,15 @@ impl Simulation {
     /// The share of the units of the first run that adversaries contributed.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     pub(super) fn adverse_data(&self) -> Option<f64> {
-        let gangs = &self.market.data_of_gangs;
+        let theirs = &self.market.adverse_data;
         let units = self.units(*self.workshop.runs.first()?)?;
-        let theirs = units.iter().filter(|unit| gangs.contains_key(&unit.owner)).count();
-        (!gangs.is_empty()).then(|| theirs as f64 / units.len() as f64)
+        let count = units.iter().filter(|unit| theirs.contains_key(&unit.owner)).count();
+        (!theirs.is_empty()).then(|| count as f64 / units.len() as f64)
     }
 
     /// Whether a line pays an adversary for data.
     pub(super) fn pays_adverse_data(&self, line: &Line) -> bool {
-        line.source == Source::Attribution && self.market.data_of_gangs.contains_key(&line.account)
+        line.source == Source::Attribution && self.market.adverse_data.contains_key(&line.account)
     }
 }
 

@@ -22,7 +22,7 @@ const SAMPLED: u32 = 32;
 impl Simulation {
     /// Signs what a machine asks for; what adversaries make of it is up to them.
     pub(super) fn sign(&mut self, index: usize, record: Record) {
-        for (after, record) in self.sign_through_gang(index, record) {
+        for (after, record) in self.sign_as_adversary(index, record) {
             self.make(index, record, after.0);
         }
     }

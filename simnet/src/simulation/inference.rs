@@ -18,10 +18,7 @@ use protocol::{
 };
 
 use super::{Answer, Event, Simulation, World, number, training::developer};
-use crate::{
-    kernel::{Actor, Purpose, Slab, Time, ratio},
-    scenario::{AdversaryKind, AdversaryPlan},
-};
+use crate::kernel::{Actor, Purpose, Slab, Time, ratio};
 
 /// Messages between a consumer's question for the price and its request: there, back, there.
 const WAYS: u64 = 3;
@@ -31,8 +28,8 @@ const REPUBLISH_BLOCKS: u64 = 10;
 /// What there is to ask, and what became of what was asked.
 #[derive(Debug, Default)]
 pub(super) struct Market {
-    /// Accounts under which adversaries contributed data, with the adversary's place.
-    pub(super) data_of_gangs: BTreeMap<AccountId, usize>,
+    /// Accounts under which coalitions contributed data, with their numbers.
+    pub(super) adverse_data: BTreeMap<AccountId, usize>,
     offers: BTreeMap<ModelId, Offer>,
     has_opened: bool,
     /// The draw of the next request of the consumers.
@@ -52,8 +49,8 @@ pub(super) struct Market {
 }
 
 impl Market {
-    pub(super) fn new(data_of_gangs: BTreeMap<AccountId, usize>) -> Self {
-        Self { data_of_gangs, ..Self::default() }
+    pub(super) fn new(adverse_data: BTreeMap<AccountId, usize>) -> Self {
+        Self { adverse_data, ..Self::default() }
     }
 }
 
@@ -88,15 +85,13 @@ fn consumer_key(seed: u64, consumer: u32) -> EvmKey {
 impl Simulation {
     /// The adversary that orders and uses a run for itself, if there is such, and the run: the last.
     pub(super) fn dealt_run(&self) -> Option<(usize, u32)> {
-        let deals =
-            |plan: &AdversaryPlan| plan.kinds().any(|kind| kind == AdversaryKind::SelfDealing);
-        let gang = self.scenario.adversaries.iter().position(deals)?;
-        Some((gang, self.scenario.training.models - 1))
+        let coalition = self.coalitions.facts().position(|facts| facts.owns_last_run)?;
+        Some((coalition, self.scenario.training.models - 1))
     }
 
     fn dealer_of(&self, model: ModelId) -> Option<usize> {
-        let (gang, run) = self.dealt_run()?;
-        (self.workshop.runs.get(run as usize) == Some(&model)).then_some(gang)
+        let (coalition, run) = self.dealt_run()?;
+        (self.workshop.runs.get(run as usize) == Some(&model)).then_some(coalition)
     }
 
     /// Offers finished models, and lets demand begin with the first that is published.
@@ -130,7 +125,7 @@ impl Simulation {
         }
         let dealer = self.dealer_of(model);
         let willing = |node: &&u32| match dealer {
-            Some(gang) => self.nodes[**node as usize].gang() == Some(gang),
+            Some(dealer) => self.nodes[**node as usize].coalition() == Some(dealer),
             None => {
                 let share = self.draws.share(Purpose::Demand, 1 << 40 | u64::from(**node), 0);
                 share < self.scenario.inference.servers
@@ -373,17 +368,16 @@ impl Simulation {
         Some(Answer { taken, done: Done::Judged(verdict), gains: Some(body.transcript) })
     }
 
-    /// The consumer of a gang that uses its own model.
-    const fn dealing_consumer(&self, gang: usize) -> u32 {
-        self.scenario.inference.consumers + gang as u32
+    /// The consumer of a coalition that uses its own model.
+    const fn dealing_consumer(&self, coalition: usize) -> u32 {
+        self.scenario.inference.consumers + coalition as u32
     }
 
     /// What the self-dealers' consumers have paid.
     pub(super) fn dealt_fees(&self) -> Amount {
-        let gangs = 0..self.gangs.len();
         let address =
-            |gang| consumer_key(self.scenario.seed, self.dealing_consumer(gang)).address();
-        let payers: BTreeSet<_> = gangs.map(address).collect();
+            |number| consumer_key(self.scenario.seed, self.dealing_consumer(number)).address();
+        let payers: BTreeSet<_> = (0..self.coalitions.count()).map(address).collect();
         let view = self.chain.view();
         let epochs = (0..=view.epoch().0).map(protocol::Epoch);
         let redeemed = epochs.flat_map(|epoch| view.redemptions(epoch));
@@ -394,12 +388,12 @@ impl Simulation {
 }
 
 impl World<'_> {
-    /// Uses a gang's own model once, as its own customer.
-    pub fn use_own_model(&mut self, gang: usize) {
+    /// Uses a coalition's own model once, as its own customer.
+    pub fn use_own_model(&mut self, coalition: usize) {
         let runs = self.0.workshop.runs.clone();
-        let own = runs.into_iter().find(|model| self.0.dealer_of(*model) == Some(gang));
+        let own = runs.into_iter().find(|model| self.0.dealer_of(*model) == Some(coalition));
         if let Some(model) = own {
-            let consumer = self.0.dealing_consumer(gang);
+            let consumer = self.0.dealing_consumer(coalition);
             self.0.ask(model, consumer, true);
         }
     }

@@ -52,7 +52,7 @@ impl Simulation {
             *holder != me
                 && self.nodes[from].is_online()
                 && self.network.reaches(self.now, me, *holder).is_some()
-                && self.gives(from, index, hash)
+                && self.serves(from, index, hash)
         };
         let holders: Vec<_> = self.blobs.holders(hash).filter(gives).collect();
         if holders.is_empty() {

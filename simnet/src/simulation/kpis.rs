@@ -106,8 +106,9 @@ fn detection_time(simulation: &Simulation) -> [Kpi; 2] {
     let block = schedule.start(Epoch(WARM_UP_EPOCHS)).0;
     let start = simulation.scenario.chain.block.0.saturating_mul(block);
     let since = |index: usize| {
-        let gang = simulation.nodes[index].gang().and_then(|gang| simulation.gangs.get(gang));
-        gang.map_or(start, |gang| gang.from.0.max(start))
+        let number = simulation.nodes[index].coalition();
+        let coalition = number.and_then(|number| simulation.coalitions.get(number));
+        coalition.map_or(start, |coalition| coalition.from.0.max(start))
     };
     let times: Vec<_> =
         first.iter().map(|(index, at)| at.0.saturating_sub(since(*index)) as f64 / 1e6).collect();

@@ -9,6 +9,7 @@ use protocol::{
 
 use super::{RunError, Settled, Simulation, gossip::bin_bound, kpis, number};
 use crate::{
+    adversary::{self, Settlements},
     chain::Books,
     nodes::Kind,
     referee::Rule,
@@ -16,7 +17,7 @@ use crate::{
         BooksRow, Check, EpochRow, Histogram, KindRow, NodeRow, PayoutRow, Report, Series, Status,
         Totals,
     },
-    scenario::{AdversaryKind, WARM_UP_EPOCHS},
+    scenario::WARM_UP_EPOCHS,
 };
 
 /// Reasons of payments that are kept for the report; further ones are only summed.
@@ -261,7 +262,7 @@ impl Simulation {
 
     /// Whether a lazy node was paid for storage.
     fn pays_lazy(&self) -> bool {
-        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
+        let lazy = Kind::Adversary(adversary::LAZY_STORAGE.name());
         self.payouts.iter().any(|row| {
             row.kind == lazy
                 && row.line.source == Source::Storage
@@ -272,7 +273,7 @@ impl Simulation {
     fn checks(&self, epochs: &[EpochRow], kinds: &[KindRow], books: &Books) -> Vec<Check> {
         let all_books = || self.books.iter().map(|row| &row.books).chain([books]);
         let is_settled = |row: &EpochRow| row.status == Status::Final;
-        let lazy = Kind::Adversary(AdversaryKind::LazyStorage.name());
+        let lazy = Kind::Adversary(adversary::LAZY_STORAGE.name());
         let mut lazy = kinds.iter().filter(|row| row.kind == lazy);
         let is_early = self.scenario.adversaries.iter().all(|plan| plan.from.0 == 0);
         // As stakers they have a part of the fees.
@@ -304,9 +305,7 @@ impl Simulation {
         if is_early {
             checks.push(Check::new("lazy nodes are unpaid", is_unpaid));
         }
-        let lies =
-            |kind: AdversaryKind| kind.lies_to_settle() || kind == AdversaryKind::CensoringProposer;
-        let has_liar = self.scenario.adversaries.iter().any(|plan| plan.kinds().any(lies));
+        let has_liar = self.coalitions.facts().any(|facts| facts.settlements != Settlements::True);
         if !has_liar {
             let name = "no node objected to a settlement";
             checks.push(Check::new(name, self.tally.wrong_settlements == 0));
@@ -322,11 +321,7 @@ impl Simulation {
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        Scenario, Simulation,
-        chain::Books,
-        scenario::{AdversaryKind, AdversaryPlan},
-    };
+    use crate::{Scenario, Simulation, adversary, chain::Books, scenario::AdversaryPlan};
 
     /// The books at the start and at the end, compared with everybody's after every block.
     fn books_of(change: impl FnOnce(&mut Scenario)) -> [Books; 2] {
@@ -353,7 +348,7 @@ mod tests {
         });
         assert!(last.paid > first.paid && last.redeemed > first.redeemed, "claims and fees");
         let [first, last] = books_of(|lying| {
-            lying.adversaries = vec![AdversaryPlan::new(AdversaryKind::FalseSettlement, 0.7)];
+            lying.adversaries = vec![AdversaryPlan::new(adversary::FALSE_SETTLEMENT, 0.7)];
             lying.chain.arbiter_blocks = 6;
         });
         assert!(last.staked < first.staked, "bonds were taken");

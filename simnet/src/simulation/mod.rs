@@ -45,7 +45,7 @@ use storage::StoreError;
 
 use crate::{
     Scenario, ScenarioError,
-    adversary::Gang,
+    adversary::Coalitions,
     chain::{Chain, ChainError},
     data::DataError,
     faults::{Sessions, UnknownRegion},
@@ -185,7 +185,7 @@ pub struct Simulation {
     /// Accounts of nodes, ascending, with the nodes' numbers.
     by_account: Vec<(AccountId, u32)>,
     signer: Signer,
-    gangs: Vec<Gang>,
+    coalitions: Coalitions,
     packs: Vec<BlobRef>,
     blobs: SharedBlobs,
     records: RecordTable,
@@ -380,7 +380,7 @@ impl Simulation {
             self.arbitrate(block.header.number);
             self.develop(&block.events);
             self.announce(&block.events, block.header.number);
-            self.act_of_gangs(block.header.number);
+            self.act_of_coalitions(block.header.number);
         }
         let next = self.now.after(self.scenario.chain.block.0);
         self.push(next, Actor::CHAIN, Actor::CHAIN, Event::Mine);
@@ -524,9 +524,9 @@ impl Simulation {
     fn carry_out(&mut self, index: usize, output: Output, answered: &mut Answered) {
         match output {
             Output::Sign(record) => self.sign(index, record),
-            Output::Submit(transaction) => self.submit_through_gang(index, transaction),
+            Output::Submit(transaction) => self.submit_as_adversary(index, transaction),
             Output::Job(op, job) => {
-                let answer = self.answer_through_gang(index, job);
+                let answer = self.answer_as_adversary(index, job);
                 self.answer_later(index, op, answer, answered);
             }
             Output::Event(event) => self.note(index, &event),

@@ -11,7 +11,7 @@ use super::{Simulation, number};
 use crate::{
     chain::BUDGET,
     referee::{Claimed, Judged, Laws, Shown},
-    scenario::{AdversaryKind, ChurnModel, UnderlayKind},
+    scenario::{ChurnModel, UnderlayKind},
 };
 
 /// Blocks that a settlement may take beyond its windows when all goes well: the proposal, the last
@@ -134,11 +134,8 @@ impl Simulation {
     /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
     /// has another prove for it, could show them: no rule sees more.
     fn had(&self, index: usize, hash: &protocol::Hash) -> bool {
-        let borrows = |kind: AdversaryKind| {
-            matches!(kind, AdversaryKind::OnDemand | AdversaryKind::Outsourcing)
-        };
         let can_borrow = self.nodes[index].kind.is_adverse()
-            && self.scenario.adversaries.iter().any(|plan| borrows(plan.kind));
+            && self.coalitions.facts().any(|facts| facts.borrows_bytes);
         can_borrow || self.blobs.has(number(index), hash)
     }
 }

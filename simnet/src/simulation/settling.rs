@@ -189,7 +189,7 @@ impl Simulation {
             let is_owed =
                 matches!(&claim, Transaction::Claim { cumulative, .. } if *cumulative > paid);
             if is_owed {
-                self.submit_through_gang(index, claim);
+                self.submit_as_adversary(index, claim);
             }
         }
         // A machine does nothing when it has claimed, so it need not be told later.

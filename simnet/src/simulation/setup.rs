@@ -10,7 +10,7 @@ use protocol::{
 use super::{Event, SetupError, Simulation, Tally, backend::backend, number, training::developer};
 use crate::{
     Scenario,
-    adversary::{Adversary, Gang},
+    adversary::Coalitions,
     chain::{Chain, ChainError},
     faults::{Faults, Sessions},
     kernel::{Actor, CalendarQueue, Draws, Slab, Streams, Time},
@@ -19,7 +19,6 @@ use crate::{
         Contributor, Identity, RecordTable, Role, SharedBlobs, Signer, SimNode, contributors,
         identities, kinds,
     },
-    scenario::AdversaryKind,
     trace::Trace,
 };
 
@@ -31,8 +30,6 @@ const BATCH: usize = 20_000;
 pub struct Parts {
     /// Delays between nodes, in place of the scenario's.
     pub underlay: Option<Box<dyn Underlay>>,
-    /// Behaviours that the nodes of the scenario's first adversaries, second ones, … have as well.
-    pub adversaries: Vec<Box<dyn Adversary>>,
 }
 
 pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation, SetupError> {
@@ -42,17 +39,17 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let network = network(&scenario, parts.underlay, draws)?;
     let mut chain = Chain::deploy(&scenario, setup_blocks(count))?;
     let mut blobs = SharedBlobs::default();
-    let data = contributors(&scenario, &streams, &mut blobs)?;
+    let mut coalitions = Coalitions::new(&scenario.adversaries);
+    let data = contributors(&scenario, &coalitions, &streams, &mut blobs)?;
     let registry = chain.view().registry;
     let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
     let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
-    let mut gangs = gangs(&scenario, parts.adversaries);
-    let accounts = register(&mut chain, &scenario, &ids, &data, stakers(&scenario, &roles))?;
+    let accounts = register(&mut chain, &scenario, &ids, &data, stakers(&coalitions, &roles))?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
-    let data_of_gangs = data_of_gangs(&data, &accounts)?;
-    let nodes = nodes(&ids, &roles, &accounts, &mut gangs)?;
+    let adverse_data = adverse_data(&data, &accounts)?;
+    let nodes = nodes(&ids, &roles, &accounts, &mut coalitions)?;
     let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
     let mut simulation = Simulation {
         sessions: Sessions::new(scenario.churn, draws),
@@ -68,7 +65,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         chain,
         nodes,
         by_account,
-        gangs,
+        coalitions,
         packs: all_packs(&data),
         blobs,
         records: RecordTable::default(),
@@ -92,7 +89,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         referee: crate::referee::Referee::default(),
         economy: super::Economy::default(),
         workshop: super::training::Workshop::new(backend),
-        market: super::inference::Market::new(data_of_gangs),
+        market: super::inference::Market::new(adverse_data),
         takings: super::takings::Takings::default(),
         reorgs: super::reorgs::Reorgs::default(),
         lookups: super::lookups::Lookups::default(),
@@ -160,14 +157,14 @@ fn nodes(
     ids: &[Identity],
     roles: &[Role],
     accounts: &BTreeMap<EvmAddress, AccountId>,
-    gangs: &mut [Gang],
+    coalitions: &mut Coalitions,
 ) -> Result<Vec<SimNode>, ChainError> {
     let mut nodes = Vec::with_capacity(ids.len());
-    for (index, (id, (kind, gang, _))) in (0u32..).zip(ids.iter().zip(roles)) {
+    for (index, (id, (kind, coalition, _))) in (0u32..).zip(ids.iter().zip(roles)) {
         let mut node = SimNode::new(*kind, account_of(accounts, id.owner)?, index);
-        if let Some(gang) = gang {
-            node.join(*gang);
-            gangs[usize::from(*gang)].members.push(index);
+        if let Some(coalition) = coalition {
+            node.join(*coalition);
+            coalitions.join((*coalition).into(), index);
         }
         nodes.push(node);
     }
@@ -239,15 +236,6 @@ fn network(
     Ok(Network::new(scenario, underlay, faults))
 }
 
-fn gangs(scenario: &Scenario, own: Vec<Box<dyn Adversary>>) -> Vec<Gang> {
-    let mut gangs: Vec<_> =
-        scenario.adversaries.iter().zip(0usize..).map(|(plan, i)| Gang::new(plan, i)).collect();
-    for (gang, behaviour) in gangs.iter_mut().zip(own) {
-        gang.behaviours.insert(0, behaviour);
-    }
-    gangs
-}
-
 /// When the last epoch is over.
 const fn end_of(scenario: &Scenario, chain: &Chain) -> Time {
     let over = protocol::Epoch(scenario.epochs + crate::scenario::WARM_UP_EPOCHS);
@@ -281,10 +269,10 @@ const fn without_node(owner: EvmAddress) -> Transaction {
 }
 
 /// Whether the node of an index has a stake.
-fn stakers(scenario: &Scenario, roles: &[Role]) -> impl Fn(usize) -> bool {
+fn stakers(coalitions: &Coalitions, roles: &[Role]) -> impl Fn(usize) -> bool {
     |index| {
-        let plan = roles[index].1.map(|gang| &scenario.adversaries[usize::from(gang)]);
-        plan.is_none_or(|plan| plan.kind != AdversaryKind::SybilUnstaked)
+        let coalition = roles[index].1.and_then(|number| coalitions.get(number.into()));
+        coalition.is_none_or(|coalition| coalition.facts.stakes)
     }
 }
 
@@ -339,13 +327,13 @@ fn account_of(
     accounts.get(&owner).copied().ok_or(ChainError::NotRegistered(owner))
 }
 
-/// The accounts under which adversaries contributed data, with the adversary's place.
-fn data_of_gangs(
+/// The accounts under which coalitions contributed data, with their numbers.
+fn adverse_data(
     data: &[Contributor],
     accounts: &BTreeMap<EvmAddress, AccountId>,
 ) -> Result<BTreeMap<AccountId, usize>, ChainError> {
-    let of_gangs = data.iter().filter_map(|part| Some((part.owner, part.gang?)));
-    of_gangs.map(|(owner, gang)| Ok((account_of(accounts, owner)?, gang))).collect()
+    let theirs = data.iter().filter_map(|part| Some((part.owner, part.coalition?)));
+    theirs.map(|(owner, number)| Ok((account_of(accounts, owner)?, number))).collect()
 }
 
 /// Creates the Datanet and admits every contribution, all in one block.

@@ -159,12 +159,12 @@ impl Simulation {
 
     /// Accounts of self-dealing adversaries: their nodes', and their developer's.
     fn dealers(&self) -> BTreeSet<AccountId> {
-        let Some((gang, run)) = self.dealt_run() else { return BTreeSet::new() };
+        let Some((coalition, run)) = self.dealt_run() else { return BTreeSet::new() };
         let owner = developer(run);
         let accounts = self.chain.view().accounts();
         let mut dealers: BTreeSet<_> =
             accounts.filter(|(_, account)| account.owner == owner).map(|(id, _)| id).collect();
-        let members = &self.gangs[gang].members;
+        let members = self.coalitions.get(coalition).map_or(&[][..], |dealer| &dealer.members);
         dealers.extend(members.iter().map(|member| self.nodes[*member as usize].account));
         dealers
     }

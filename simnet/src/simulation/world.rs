@@ -12,6 +12,7 @@ use protocol::{
 
 use super::{Simulation, number};
 use crate::{
+    adversary::Coalition,
     kernel::{Draws, Streams, Time},
     units::Span,
 };
@@ -78,9 +79,9 @@ impl World<'_> {
         self.0.nodes[node].is_online()
     }
 
-    /// The adversaries, by their place in the scenario, that a node belongs to.
-    pub fn gang(&self, node: usize) -> Option<usize> {
-        self.0.nodes[node].gang()
+    /// The coalition, by its place in the scenario, that a node belongs to.
+    pub fn coalition(&self, node: usize) -> Option<usize> {
+        self.0.nodes[node].coalition()
     }
 
     /// Draws without state.
@@ -159,19 +160,19 @@ impl World<'_> {
         self.0.caught.contains_key(&(epoch, self.account(node)))
     }
 
-    /// Settles an epoch from the records of a node's own gang.
+    /// Settles an epoch from the records of a node's own coalition.
     pub fn settle_without_others(&mut self, node: usize, epoch: Epoch) -> Answer {
-        let gang = self.gang(node);
-        let of_gang = |simulation: &Simulation, account| {
+        let own = self.coalition(node);
+        let is_friend = |simulation: &Simulation, account| {
             let index = simulation.index_of(account);
-            index.and_then(|index| simulation.nodes[index].gang()) == gang
+            index.and_then(|index| simulation.nodes[index].coalition()) == own
         };
         let friends: BTreeSet<AccountId> = self
             .0
             .nodes
             .iter()
             .map(|node| node.account)
-            .filter(|account| of_gang(self.0, *account))
+            .filter(|account| is_friend(self.0, *account))
             .collect();
         self.0.settle(node, epoch, |record| friends.contains(&record.record().account))
     }
@@ -192,13 +193,16 @@ impl World<'_> {
 
 impl Simulation {
     /// What the host of a node answers, as far as adversaries leave it to it.
-    pub(super) fn answer_through_gang(&mut self, index: usize, job: Job) -> Answer {
-        if let Some(mut gang) = self.take_gang(index) {
+    pub(super) fn answer_as_adversary(&mut self, index: usize, job: Job) -> Answer {
+        if let Some((number, mut coalition)) = self.take_coalition(index) {
             let mut world = World(self);
-            let behaviours = gang.behaviours.iter_mut();
-            let answer =
-                behaviours.map(|b| b.job(&mut world, index, &job)).find_map(|answer| answer);
-            self.put_gang(index, gang);
+            let answer = coalition.behaviours.iter_mut().find_map(|behaviour| match &job {
+                Job::Fetch(blob) if !behaviour.stores(&mut world, index, &blob.hash) => {
+                    Some(Answer::after(0, Done::Fetched))
+                }
+                job => behaviour.answer(&mut world, index, job),
+            });
+            self.coalitions.put(number, coalition);
             if let Some(answer) = answer {
                 return answer;
             }
@@ -207,35 +211,35 @@ impl Simulation {
     }
 
     /// What becomes of a record that a machine wants signed.
-    pub(super) fn sign_through_gang(
+    pub(super) fn sign_as_adversary(
         &mut self,
         index: usize,
         record: Record,
     ) -> Vec<(Span, Record)> {
         let mut records = vec![(Span::ZERO, record)];
-        if let Some(mut gang) = self.take_gang(index) {
+        if let Some((number, mut coalition)) = self.take_coalition(index) {
             let mut world = World(self);
-            for behaviour in &mut gang.behaviours {
+            for behaviour in &mut coalition.behaviours {
                 let before = std::mem::take(&mut records);
                 for (after, record) in before {
                     let made = behaviour.sign(&mut world, index, record);
                     records.extend(made.into_iter().map(|(more, r)| (Span(after.0 + more.0), r)));
                 }
             }
-            self.put_gang(index, gang);
+            self.coalitions.put(number, coalition);
         }
         records
     }
 
     /// What becomes of a transaction that a machine wants sent.
-    pub(super) fn submit_through_gang(&mut self, index: usize, transaction: Transaction) {
+    pub(super) fn submit_as_adversary(&mut self, index: usize, transaction: Transaction) {
         let mut sent = Some(transaction);
-        if let Some(mut gang) = self.take_gang(index) {
+        if let Some((number, mut coalition)) = self.take_coalition(index) {
             let mut world = World(self);
-            for behaviour in &mut gang.behaviours {
+            for behaviour in &mut coalition.behaviours {
                 sent = sent.and_then(|tx| behaviour.submit(&mut world, index, tx));
             }
-            self.put_gang(index, gang);
+            self.coalitions.put(number, coalition);
         }
         if let Some(transaction) = sent {
             self.submit(index, transaction);
@@ -243,36 +247,28 @@ impl Simulation {
     }
 
     /// Lets adversaries act by themselves at a block.
-    pub(super) fn act_of_gangs(&mut self, block: protocol::BlockNumber) {
-        for place in 0..self.gangs.len() {
-            if self.now < self.gangs[place].from {
-                continue;
-            }
-            let mut gang = std::mem::take(&mut self.gangs[place]);
+    pub(super) fn act_of_coalitions(&mut self, block: protocol::BlockNumber) {
+        for number in 0..self.coalitions.count() {
+            let Some(mut coalition) = self.coalitions.take(number, self.now) else { continue };
             let mut world = World(self);
-            for behaviour in &mut gang.behaviours {
-                behaviour.block(&mut world, &gang.members, block);
+            for behaviour in &mut coalition.behaviours {
+                behaviour.act(&mut world, &coalition.members, block);
             }
-            self.gangs[place] = gang;
+            self.coalitions.put(number, coalition);
         }
     }
 
     /// Whether a node gives a blob to another.
-    pub(super) fn gives(&self, index: usize, to: usize, blob: &Hash) -> bool {
-        let gang = self.nodes[index].gang().and_then(|gang| self.gangs.get(gang));
-        let is_active = |gang: &&crate::adversary::Gang| self.now >= gang.from;
-        let Some(gang) = gang.filter(is_active) else { return true };
-        gang.behaviours.iter().all(|behaviour| behaviour.gives(index, to, blob))
+    pub(super) fn serves(&self, index: usize, to: usize, blob: &Hash) -> bool {
+        let number = self.nodes[index].coalition();
+        let coalition = number.and_then(|number| self.coalitions.get(number));
+        coalition.filter(|coalition| self.now >= coalition.from).is_none_or(|coalition| {
+            coalition.behaviours.iter().all(|behaviour| behaviour.serves(index, to, blob))
+        })
     }
 
-    fn take_gang(&mut self, index: usize) -> Option<crate::adversary::Gang> {
-        let gang = self.gangs.get_mut(self.nodes[index].gang()?)?;
-        (self.now >= gang.from).then(|| std::mem::take(gang))
-    }
-
-    fn put_gang(&mut self, index: usize, gang: crate::adversary::Gang) {
-        if let Some(place) = self.nodes[index].gang() {
-            self.gangs[place] = gang;
-        }
+    fn take_coalition(&mut self, index: usize) -> Option<(usize, Coalition)> {
+        let number = self.nodes[index].coalition()?;
+        Some((number, self.coalitions.take(number, self.now)?))
     }
 }

@@ -1,8 +1,8 @@
 use std::num::NonZeroUsize;
 
 use simnet::{
-    Scenario,
-    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, UnderlayKind},
+    Scenario, adversary,
+    scenario::{AdversaryPlan, ChurnModel, FaultEvent, FaultKind, UnderlayKind},
     units::Span,
 };
 
@@ -32,8 +32,8 @@ fn troubled() -> Scenario {
         scenario.churn.model = ChurnModel::Exponential;
         scenario.churn.session = Span::seconds(150);
         scenario.churn.pause = Span::seconds(20);
-        scenario.adversaries.push(AdversaryPlan::new(AdversaryKind::LateReveal, 0.1));
-        scenario.adversaries.push(AdversaryPlan::new(AdversaryKind::OnDemand, 0.1));
+        scenario.adversaries.push(AdversaryPlan::new(adversary::LATE_REVEAL, 0.1));
+        scenario.adversaries.push(AdversaryPlan::new(adversary::ON_DEMAND, 0.1));
         scenario.events = faults.to_vec();
     })
 }

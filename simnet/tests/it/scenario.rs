@@ -1,6 +1,5 @@
 use simnet::{
-    Scenario, ScenarioError, SetupError, Simulation,
-    scenario::{AdversaryKind, AdversaryPlan},
+    Scenario, ScenarioError, SetupError, Simulation, adversary, scenario::AdversaryPlan,
     units::Size,
 };
 
@@ -66,7 +65,7 @@ fn impossible_scenarios_are_refused_with_what_is_wrong() {
 #[test]
 fn what_needs_a_part_that_does_not_exist_is_refused_by_its_name() {
     let error = refused(|s| {
-        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::LazyJury, 0.1)];
+        s.adversaries = vec![AdversaryPlan::new(adversary::LAZY_JURY, 0.1)];
     });
     assert_eq!(error.to_string(), "not simulated yet: juries, which lazy-jury needs");
 }
@@ -86,7 +85,7 @@ fn a_program_without_the_real_model_says_how_to_build_it() {
 fn what_copies_gain_is_known_as_far_as_it_was_measured() {
     let error = refused(|s| {
         s.training.rounds = 1;
-        let plan = AdversaryPlan::new(AdversaryKind::DataCopying, 0.1);
+        let plan = AdversaryPlan::new(adversary::DATA_COPYING, 0.1);
         s.adversaries = vec![AdversaryPlan { changed: 0.5, ..plan }];
     });
     let told = "adversary.changed is 0.5; what follows from it was measured up to 0.3";
@@ -100,7 +99,7 @@ fn what_is_about_models_needs_one() {
         error.to_string(),
         "inference.per_hour needs a model, and none is trained; set training.rounds"
     );
-    let kind = AdversaryKind::ForgedShard;
+    let kind = adversary::FORGED_SHARD;
     let error = refused(|s| s.adversaries = vec![AdversaryPlan::new(kind, 0.1)]);
     assert_eq!(error, ScenarioError::NoModel { name: "forged-shard" });
     let error = refused(|s| {

@@ -2,8 +2,9 @@
 
 use simnet::{
     Scenario,
+    adversary::{self, AdversaryKind},
     report::Report,
-    scenario::{AdversaryKind, AdversaryPlan, ChurnModel, FaultEvent, FaultKind, PricePoint},
+    scenario::{AdversaryPlan, ChurnModel, FaultEvent, FaultKind, PricePoint},
     units::Span,
 };
 
@@ -26,9 +27,9 @@ fn calm() -> Scenario {
 fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
     let is_harmless = |kind: &AdversaryKind| {
         // What it does has a test of its own.
-        kind.needs().is_none() && *kind != AdversaryKind::CensoringProposer
+        kind.needs().is_none() && *kind != adversary::CENSORING_PROPOSER
     };
-    for kind in AdversaryKind::ALL.into_iter().filter(is_harmless) {
+    for kind in adversary::ALL.into_iter().filter(is_harmless) {
         let report = run(with(calm(), |s| {
             s.adversaries = vec![AdversaryPlan::new(kind, 0.2)];
             s.training.rounds = u32::from(kind.needs_model());
@@ -44,7 +45,7 @@ fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
 fn a_censoring_proposer_takes_whole_epochs_and_breaks_no_rule() {
     let report = run(with(calm(), |s| {
         s.epochs = 8;
-        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::CensoringProposer, 0.2)];
+        s.adversaries = vec![AdversaryPlan::new(adversary::CENSORING_PROPOSER, 0.2)];
     }));
     assert!(failed(&report).is_empty(), "{:?}", report.findings);
     let proven =
@@ -58,7 +59,7 @@ fn a_censoring_proposer_takes_whole_epochs_and_breaks_no_rule() {
 fn whoever_stores_nothing_is_caught_again_and_again_under_every_name() {
     let report = run(with(calm(), |s| {
         s.epochs = 4;
-        s.adversaries = vec![AdversaryPlan::new(AdversaryKind::Whitewashing, 0.2)];
+        s.adversaries = vec![AdversaryPlan::new(adversary::WHITEWASHING, 0.2)];
     }));
     assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0);
     assert!(kpi(&report, "adverse_nodes_caught") > 0.5);
@@ -70,7 +71,7 @@ fn fetching_on_demand_pays_only_on_a_fast_line() {
     let paid = |mbit| {
         let report = run(with(calm(), |s| {
             (s.net.down_mbit, s.net.up_mbit) = (mbit, mbit);
-            s.adversaries = vec![AdversaryPlan::new(AdversaryKind::OnDemand, 0.2)];
+            s.adversaries = vec![AdversaryPlan::new(adversary::ON_DEMAND, 0.2)];
         }));
         kpi(&report, "pay_adverse_mean")
     };
@@ -95,7 +96,7 @@ fn lied_to(kind: AdversaryKind, arbiter_blocks: u64) -> Report {
 
 #[test]
 fn a_false_settlement_falls_and_the_next_in_rank_settles() {
-    let report = lied_to(AdversaryKind::FalseSettlement, 10);
+    let report = lied_to(adversary::FALSE_SETTLEMENT, 10);
     assert!(report.totals.wrong_settlements > 0);
     assert!(report.totals.defeated > 0);
     assert_eq!(kpi(&report, "epochs_settled"), 1.0);
@@ -104,7 +105,7 @@ fn a_false_settlement_falls_and_the_next_in_rank_settles() {
 
 #[test]
 fn a_settlement_whose_log_is_withheld_falls_too() {
-    let report = lied_to(AdversaryKind::WithheldLog, 10);
+    let report = lied_to(adversary::WITHHELD_LOG, 10);
     assert_eq!(report.totals.wrong_settlements, 0, "nobody could recompute one");
     assert!(report.totals.defeated > 0);
     assert_eq!(failed(&report), Vec::<&str>::new());
@@ -112,7 +113,7 @@ fn a_settlement_whose_log_is_withheld_falls_too() {
 
 #[test]
 fn without_an_arbiter_a_false_settlement_is_never_final() {
-    assert_eq!(kpi(&lied_to(AdversaryKind::FalseSettlement, 0), "pay_adverse_mean"), 0.0);
+    assert_eq!(kpi(&lied_to(adversary::FALSE_SETTLEMENT, 0), "pay_adverse_mean"), 0.0);
 }
 
 #[test]

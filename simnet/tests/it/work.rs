@@ -2,8 +2,9 @@
 
 use simnet::{
     Scenario,
+    adversary::{self, AdversaryKind},
     report::Report,
-    scenario::{AdversaryKind, AdversaryPlan, ChurnModel},
+    scenario::{AdversaryPlan, ChurnModel},
     units::Span,
 };
 
@@ -68,7 +69,7 @@ fn what_is_spared_a_machine_changes_nothing_in_training() {
 
 #[test]
 fn who_makes_shards_up_is_found_and_unpaid() {
-    for kind in [AdversaryKind::ForgedShard, AdversaryKind::CopiedShard] {
+    for kind in [adversary::FORGED_SHARD, adversary::COPIED_SHARD] {
         let report = run(with(working(), |s| {
             let plan = AdversaryPlan { strength: 1.0, ..AdversaryPlan::new(kind, 0.25) };
             s.adversaries = vec![plan];
@@ -88,9 +89,9 @@ fn a_lazy_auditor_gets_forged_shards_paid_only_where_it_is_the_only_one() {
             s.training.rounds = 4;
             s.training.auditors = auditors;
             s.inference.per_hour = 0.0;
-            let mut forger = AdversaryPlan::new(AdversaryKind::ForgedShard, 0.1);
-            (forger.strength, forger.also) = (1.0, vec![AdversaryKind::LazyAuditor]);
-            s.adversaries = vec![AdversaryPlan::new(AdversaryKind::LazyAuditor, 0.25), forger];
+            let mut forger = AdversaryPlan::new(adversary::FORGED_SHARD, 0.1);
+            (forger.strength, forger.also) = (1.0, vec![adversary::LAZY_AUDITOR]);
+            s.adversaries = vec![AdversaryPlan::new(adversary::LAZY_AUDITOR, 0.25), forger];
         }));
         assert_holds(&report);
         kpi(&report, "forged_paid")
@@ -102,7 +103,7 @@ fn a_lazy_auditor_gets_forged_shards_paid_only_where_it_is_the_only_one() {
 fn nobody_gains_by_being_its_own_customer() {
     let report = run(with(working(), |s| {
         s.training.models = 2;
-        let plan = AdversaryPlan::new(AdversaryKind::SelfDealing, 0.1);
+        let plan = AdversaryPlan::new(adversary::SELF_DEALING, 0.1);
         s.adversaries = vec![AdversaryPlan { strength: 0.5, ..plan }];
     }));
     assert_holds(&report);
@@ -123,17 +124,17 @@ fn gained(kind: AdversaryKind, changed: f64) -> (f64, f64) {
 
 #[test]
 fn copies_earn_as_far_as_they_are_not_recognised() {
-    let (data, paid) = gained(AdversaryKind::DataCopying, 0.0);
+    let (data, paid) = gained(adversary::DATA_COPYING, 0.0);
     assert!((data - 0.5).abs() < 0.05, "everything was copied: {data}");
     assert_eq!(paid, 0.0);
-    let (data, paid) = gained(AdversaryKind::DataCopying, 0.3);
+    let (data, paid) = gained(adversary::DATA_COPYING, 0.3);
     // 15 % of the copies count, beside as much as they copy.
     assert!(paid > 0.05 && paid < data / 2.0, "{data} {paid}");
 }
 
 #[test]
 fn whoever_splits_its_data_is_paid_as_for_all_of_it() {
-    let (data, paid) = gained(AdversaryKind::DataSplitting, 0.0);
+    let (data, paid) = gained(adversary::DATA_SPLITTING, 0.0);
     assert!((data - paid).abs() < 0.1, "{data} {paid}");
 }
 

@@ -1,4 +1,4 @@
-//! Proposing settlements that are not what the records say.
+//! Settlements that pay their proposer.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,37 @@ use protocol::{
     node::{Done, Job},
 };
 
-use super::Adversary;
+use super::{Adversary, AdversaryKind, Profile, Settlements};
 use crate::simulation::{Answer, World};
 
+/// Proposes what does not follow from its log.
+pub const FALSE_SETTLEMENT: AdversaryKind = AdversaryKind(&Profile::new(
+    "false-settlement",
+    "Proposes settlements that pay itself.",
+    |_| Box::new(False { withholds: false, made: BTreeSet::new() }),
+));
+
+/// [`FALSE_SETTLEMENT`] with a log that nobody has.
+pub const WITHHELD_LOG: AdversaryKind = AdversaryKind(&Profile::new(
+    "withheld-log",
+    "The same, and gives nobody the log that would show it.",
+    |_| Box::new(False { withholds: true, made: BTreeSet::new() }),
+));
+
 /// Proposes a payout root that nobody can recompute, with more in it for itself, and stands by it.
-pub(super) struct False {
+struct False {
     /// Whether it names a log that nobody has.
     withholds: bool,
     /// Who made which.
     made: BTreeSet<(usize, Digest)>,
 }
 
-impl False {
-    pub(super) const fn new(withholds: bool) -> Self {
-        Self { withholds, made: BTreeSet::new() }
-    }
-}
-
 impl Adversary for False {
-    fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn settlements(&self) -> Settlements {
+        Settlements::False
+    }
+
+    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
         let Job::Verify { settlement } = job else { return None };
         // A watcher of another's lie is honest.
         let uses =
@@ -50,20 +62,5 @@ impl Adversary for False {
             self.made.insert((node, settlement.id()));
         }
         Some(transaction)
-    }
-}
-
-/// Leaves out the records of everybody who is not of its gang, and says nothing of it: what remains
-/// is a settlement that verifies.
-pub(super) struct Censor;
-
-impl Adversary for Censor {
-    fn job(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
-        let Job::Settle { epoch } = job else { return None };
-        // Only an epoch that nobody has proposed yet: a watcher among them is honest.
-        if world.chain().settlement(*epoch).is_some() {
-            return None;
-        }
-        Some(world.settle_without_others(node, *epoch))
     }
 }

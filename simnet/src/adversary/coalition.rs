@@ -1,0 +1,106 @@
+//! Nodes that cheat together.
+
+use super::{Adversary, AdversaryKind, Copies, Settlements};
+use crate::{kernel::Time, scenario::AdversaryPlan};
+
+/// The nodes of one `[[adversary]]` of a scenario, which know each other.
+pub struct Coalition {
+    /// What they do, in this order.
+    pub behaviours: Vec<Box<dyn Adversary>>,
+    /// From when they cheat; honest before.
+    pub from: Time,
+    /// The numbers of their nodes.
+    pub members: Vec<u32>,
+    /// What is known of them before the run.
+    pub facts: Facts,
+}
+
+/// What the behaviours of a coalition say of themselves, together.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// Whether its nodes register with a stake.
+    pub stakes: bool,
+    /// The packs of others that it contributes once more.
+    pub copies: Option<Copies>,
+    /// Whether it contributes under many accounts.
+    pub splits_data: bool,
+    /// Whether it orders the last run and is its only customer.
+    pub owns_last_run: bool,
+    /// The most that its settlements differ from what the records say.
+    pub settlements: Settlements,
+    /// Whether its nodes prove with bytes that are not theirs.
+    pub borrows_bytes: bool,
+}
+
+impl Facts {
+    fn of(behaviours: &[Box<dyn Adversary>]) -> Self {
+        let any = |of: fn(&dyn Adversary) -> bool| behaviours.iter().any(|one| of(&**one));
+        Self {
+            stakes: behaviours.iter().all(|one| one.stakes()),
+            copies: behaviours.iter().find_map(|one| one.copies()),
+            splits_data: any(|one| one.splits_data()),
+            owns_last_run: any(|one| one.owns_last_run()),
+            settlements: behaviours
+                .iter()
+                .map(|one| one.settlements())
+                .max()
+                .unwrap_or(Settlements::True),
+            borrows_bytes: any(|one| one.borrows_bytes()),
+        }
+    }
+}
+
+impl Coalition {
+    /// The coalition of a plan; its members come when the network is set up.
+    pub fn new(plan: &AdversaryPlan) -> Self {
+        let kinds = std::iter::once(plan.kind).chain(plan.also.iter().copied());
+        let behaviours: Vec<_> =
+            kinds.map(|AdversaryKind(profile)| (profile.build)(plan)).collect();
+        let (from, facts) = (Time(plan.from.0), Facts::of(&behaviours));
+        Self { behaviours, from, members: Vec::new(), facts }
+    }
+}
+
+/// All coalitions of a run, by their places in the scenario.
+pub struct Coalitions(Vec<Coalition>);
+
+impl Coalitions {
+    /// Those of the plans of a scenario.
+    pub fn new(plans: &[AdversaryPlan]) -> Self {
+        Self(plans.iter().map(Coalition::new).collect())
+    }
+
+    /// One of them; `None` where there is none under that number.
+    pub fn get(&self, number: usize) -> Option<&Coalition> {
+        self.0.get(number)
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is known of each, in the order of the scenario.
+    pub fn facts(&self) -> impl Iterator<Item = Facts> {
+        self.0.iter().map(|coalition| coalition.facts)
+    }
+
+    /// Makes a node one of a coalition's.
+    pub fn join(&mut self, number: usize, node: u32) {
+        self.0[number].members.push(node);
+    }
+
+    /// Takes a coalition out that cheats by now, so that it may change the world; while it is out its
+    /// nodes are honest. [`Self::put`] puts it back.
+    pub fn take(&mut self, number: usize, now: Time) -> Option<Coalition> {
+        let coalition = self.0.get_mut(number).filter(|coalition| now >= coalition.from)?;
+        let (behaviours, members) = (Vec::new(), Vec::new());
+        let (from, facts) = (coalition.from, coalition.facts);
+        Some(std::mem::replace(coalition, Coalition { behaviours, from, members, facts }))
+    }
+
+    /// Puts a coalition back that was taken.
+    pub fn put(&mut self, number: usize, coalition: Coalition) {
+        self.0[number] = coalition;
+    }
+}

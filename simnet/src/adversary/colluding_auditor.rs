@@ -1,0 +1,53 @@
+//! Auditing with an aim.
+
+use protocol::{
+    node::Job,
+    record::{Body, Finding, Record, Verdict},
+};
+
+use super::{Adversary, AdversaryKind, Profile, lazy_auditor::unseen};
+use crate::{
+    simulation::{Answer, World},
+    units::Span,
+};
+
+/// Audits for its accomplices and against all others.
+pub const COLLUDING_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
+    "colluding-auditor",
+    "Says that others' work is missing and that accomplices' work is fine.",
+    |_| Box::new(Colluding),
+));
+
+/// Says that its accomplices' work is fine, that the proofs of all others never came and their shards
+/// and attributions are wrong, and stores and computes honestly.
+struct Colluding;
+
+impl Adversary for Colluding {
+    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+        let is_friend = world.coalition(judged(world, job)?) == world.coalition(node);
+        unseen(job, if is_friend { Verdict::Pass } else { Verdict::Fail })
+    }
+
+    fn sign(&mut self, _: &mut World<'_>, _: usize, mut record: Record) -> Vec<(Span, Record)> {
+        if let Body::Audit(audit) = &mut record.body
+            && matches!(audit.finding, Finding::Storage { verdict: Verdict::Fail, .. })
+        {
+            // A wrong proof is judged again by everybody; one that was missed cannot be.
+            audit.finding = Finding::StorageMissing;
+        }
+        vec![(Span::ZERO, record)]
+    }
+}
+
+/// Whose work a job judges.
+fn judged(world: &World<'_>, job: &Job) -> Option<usize> {
+    match job {
+        Job::Replay { from, .. } => {
+            let account = from.first().and_then(|node| world.chain().account_of(node))?;
+            world.node_of(account)
+        }
+        Job::AuditAttribution { record } => world.node_of(record.record().account),
+        Job::AuditStorage { proof } => world.node_of(proof.record().account),
+        _ => None,
+    }
+}

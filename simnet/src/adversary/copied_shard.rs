@@ -1,0 +1,26 @@
+//! Shards of others.
+
+use protocol::node::Job;
+
+use super::{Adversary, AdversaryKind, Profile, forged_shard::is_skipped};
+use crate::simulation::{Answer, World};
+
+/// Publishes shards that others computed.
+pub const COPIED_SHARD: AdversaryKind = AdversaryKind(
+    &Profile::new("copied-shard", "Publishes others' shards as its own.", |plan| {
+        Box::new(Copied { share: plan.strength })
+    })
+    .with_model(),
+);
+
+/// Fetches the first shard of a round that somebody else publishes and claims it as its own.
+struct Copied {
+    /// Share of its shards.
+    share: f64,
+}
+
+impl Adversary for Copied {
+    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+        if is_skipped(world, node, job, self.share) { world.copied(node, job) } else { None }
+    }
+}

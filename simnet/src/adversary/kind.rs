@@ -1,0 +1,121 @@
+//! How scenario files name a way of cheating.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{ALL, Adversary};
+use crate::scenario::AdversaryPlan;
+
+/// A way of cheating: its name, what it takes, and how its nodes behave.
+#[derive(Debug)]
+pub struct Profile {
+    /// The name in scenario files and reports.
+    pub name: &'static str,
+    /// What its nodes do, in a sentence.
+    pub about: &'static str,
+    /// A part of the network that it needs and that is not simulated yet.
+    pub needs: Option<&'static str>,
+    /// Whether it cheats with models, so that a scenario has to train one.
+    pub needs_model: bool,
+    /// The behaviour of the nodes of a plan.
+    pub build: fn(&AdversaryPlan) -> Box<dyn Adversary>,
+}
+
+impl Profile {
+    /// A way of cheating that needs no model, and nothing that is not simulated.
+    pub const fn new(
+        name: &'static str,
+        about: &'static str,
+        build: fn(&AdversaryPlan) -> Box<dyn Adversary>,
+    ) -> Self {
+        Self { name, about, needs: None, needs_model: false, build }
+    }
+
+    /// The same, about models that are trained.
+    #[must_use]
+    pub const fn with_model(self) -> Self {
+        Self { needs_model: true, ..self }
+    }
+}
+
+/// A way of cheating that a scenario can name: one of [`ALL`], or one of one's own.
+#[derive(Clone, Copy)]
+pub struct AdversaryKind(pub &'static Profile);
+
+impl AdversaryKind {
+    /// The name in scenario files and reports.
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The part of the network that it needs and that is not simulated yet.
+    pub const fn needs(self) -> Option<&'static str> {
+        self.0.needs
+    }
+
+    /// Whether it is about models, so that one has to be trained.
+    pub const fn needs_model(self) -> bool {
+        self.0.needs_model
+    }
+}
+
+impl PartialEq for AdversaryKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for AdversaryKind {}
+
+impl fmt::Debug for AdversaryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for AdversaryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for AdversaryKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// The names of [`ALL`], for the error that lists them.
+const NAMES: [&str; ALL.len()] = {
+    let mut names = [""; ALL.len()];
+    let mut place = 0;
+    while place < names.len() {
+        names[place] = ALL[place].name();
+        place += 1;
+    }
+    names
+};
+
+impl<'de> Deserialize<'de> for AdversaryKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        let found = ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
+    }
+}
+
+impl JsonSchema for AdversaryKind {
+    fn schema_name() -> Cow<'static, str> {
+        "AdversaryKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let one = |kind: AdversaryKind| json_schema!({ "description": kind.0.about, "type": "string", "const": kind.name() });
+        json_schema!({
+            "description": "The ways of cheating that scenarios can name.",
+            "oneOf": ALL.map(one),
+        })
+    }
+}
