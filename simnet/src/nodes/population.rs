@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use protocol::{EvmAddress, NodeId, identity::Binding};
+use protocol::{EvmAddress, NodeId, chain::Transaction, identity::Binding};
 
 use super::{Kind, Signer};
 use crate::{
@@ -28,6 +28,14 @@ pub struct Identity {
     pub node: NodeId,
     /// The node's signature over owner and operator.
     pub binding: [u8; 64],
+}
+
+impl Identity {
+    /// The transaction that registers it.
+    pub const fn registration(&self) -> Transaction {
+        let Self { owner, payout, operator, node, binding } = *self;
+        Transaction::Register { owner, operator, payout, node, binding }
+    }
 }
 
 /// The identities of a range of numbers, made on all cores: each depends on its number alone.

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{AccountId, Digest, Epoch, record::VerifiedRecord};
+use protocol::{
+    AccountId, Digest, Epoch, Hash,
+    record::{Body, VerifiedRecord},
+};
 
 use crate::kernel::Time;
 
@@ -18,6 +21,16 @@ pub struct Entry {
     pub author: u32,
     /// When it was durable and gossiped; `None` before.
     pub sent: Option<Time>,
+}
+
+impl Entry {
+    /// The openings that a storage proof names.
+    pub fn openings(&self) -> Option<Hash> {
+        match &self.record.record().body {
+            Body::StorageProof(proof) => Some(proof.openings),
+            _ => None,
+        }
+    }
 }
 
 /// The records of the newest epochs, by number. Older ones are forgotten.

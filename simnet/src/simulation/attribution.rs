@@ -6,6 +6,8 @@
 //! recognised has the influence of what it copies, and of a repeated passage nothing: the first who
 //! contributed it has that.
 
+use std::collections::BTreeMap;
+
 use protocol::{
     AccountId, Digest, Hash, ModelId,
     attribution::{UnitEvidence, WeighParams, weigh},
@@ -13,10 +15,10 @@ use protocol::{
     settle::{Line, Source},
 };
 
-use super::Simulation;
+use super::env::Env;
 use crate::{
     data,
-    kernel::{Purpose, ratio},
+    kernel::{Purpose, ratio, real},
 };
 
 /// Bits of an output's token, in thousandths.
@@ -26,30 +28,39 @@ const RELEVANT: u64 = 8;
 /// One of so many outputs repeats a passage.
 const QUOTING: u64 = 50;
 
-impl Simulation {
+/// Accounts under which coalitions contributed data, with the coalitions' numbers.
+#[derive(Debug, Default)]
+pub(super) struct AdverseData(BTreeMap<AccountId, usize>);
+
+impl AdverseData {
+    pub(super) const fn new(accounts: BTreeMap<AccountId, usize>) -> Self {
+        Self(accounts)
+    }
+
     /// Who is attributed for a request, in ppm; nobody where the snapshot is empty.
     pub(super) fn shares(
         &self,
+        env: &Env,
         model: ModelId,
         request: &Digest,
     ) -> Option<(Vec<(AccountId, u32)>, u32)> {
         let about = leading_u64(&keccak(&[b"evidence", &model.0.to_be_bytes(), &request.0]));
-        let units: Vec<_> =
-            self.units(model)?.into_iter().map(|unit| self.evidence_of(about, unit)).collect();
-        let bits = TOKEN_MILLIBITS * u64::from(self.scenario.inference.tokens_out);
+        let units = self.units(env, model)?.into_iter();
+        let units: Vec<_> = units.map(|unit| evidence_of(env, about, unit)).collect();
+        let bits = TOKEN_MILLIBITS * u64::from(env.scenario.inference.tokens_out);
         let weights = weigh(&units, bits, WeighParams::DEFAULT).ok()?;
         let shares = weights.shares.iter().map(|share| (share.account, share.ppm)).collect();
         Some((shares, weights.lambda_ppm))
     }
 
     /// The units of the snapshot of a model, in order.
-    fn units(&self, model: ModelId) -> Option<Vec<Unit>> {
-        let (ordered, order) = self.chain.view().model(model)?;
-        let parts = self.chain.view().snapshot(order.datanet, *ordered);
+    fn units(&self, env: &Env, model: ModelId) -> Option<Vec<Unit>> {
+        let (ordered, order) = env.view().model(model)?;
+        let parts = env.view().snapshot(order.datanet, *ordered);
         let mut copied = 0;
         let mut units = Vec::new();
         for part in parts {
-            let changed = self.changed_by(part.account);
+            let changed = self.changed_by(env, part.account);
             for unit in 0..part.units {
                 let place = units.len() as u64;
                 let original = changed.map(|_| copied);
@@ -57,7 +68,7 @@ impl Simulation {
                 let mut hash = [0; 32];
                 hash[..8].copy_from_slice(&part.id.to_be_bytes());
                 hash[8..12].copy_from_slice(&unit.to_be_bytes());
-                let is_seen = original.is_some_and(|_| self.is_recognised(place, changed));
+                let is_seen = original.is_some_and(|_| is_recognised(env, place, changed));
                 let hash = Hash(hash);
                 units.push(Unit { hash, owner: part.account, place, original, is_seen });
             }
@@ -66,45 +77,44 @@ impl Simulation {
     }
 
     /// The share of tokens that a copier changes; none for who contributes its own.
-    fn changed_by(&self, account: AccountId) -> Option<f64> {
-        let coalition = *self.market.adverse_data.get(&account)?;
-        self.coalitions.get(coalition)?.facts.copies.map(|copies| copies.changed)
+    fn changed_by(&self, env: &Env, account: AccountId) -> Option<f64> {
+        let coalition = env.population.coalitions().get(*self.0.get(&account)?)?;
+        coalition.facts.copies.map(|copies| copies.changed)
     }
 
-    fn is_recognised(&self, place: u64, changed: Option<f64>) -> bool {
-        let draw = ratio(self.draws.word(Purpose::Demand, 4 << 40 | place, 0));
-        draw < recognised(changed.unwrap_or(0.0))
-    }
-
-    fn evidence_of(&self, about: u64, unit: Unit) -> UnitEvidence {
-        let Unit { hash, owner, place, original, is_seen } = unit;
-        let drawn = original.unwrap_or(place);
-        let word = |which| self.draws.word(Purpose::Demand, about ^ drawn << 8, which);
-        let is_relevant = word(0) % RELEVANT == 0;
-        let size = i64::try_from(word(1) >> 44).expect("20 bits");
-        let is_quoted = original.is_none() && is_relevant && word(2) % (QUOTING * 4) == 0;
-        UnitEvidence {
-            unit: hash,
-            owner,
-            cluster: if is_seen { drawn } else { place },
-            tokens: 256,
-            score: if is_relevant { size } else { -size / 64 },
-            span_millibits: if is_quoted { 32_000 } else { 0 },
-        }
-    }
-
-    /// The share of the units of the first run that adversaries contributed.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    pub(super) fn adverse_data(&self) -> Option<f64> {
-        let theirs = &self.market.adverse_data;
-        let units = self.units(*self.workshop.runs.first()?)?;
-        let count = units.iter().filter(|unit| theirs.contains_key(&unit.owner)).count();
-        (!theirs.is_empty()).then(|| count as f64 / units.len() as f64)
+    /// The share of the units of a run that adversaries contributed.
+    pub(super) fn share_of(&self, env: &Env, model: ModelId) -> Option<f64> {
+        let units = self.units(env, model)?;
+        let theirs = units.iter().filter(|unit| self.0.contains_key(&unit.owner)).count();
+        (!self.0.is_empty()).then(|| real(theirs as u64) / real(units.len() as u64))
     }
 
     /// Whether a line pays an adversary for data.
-    pub(super) fn pays_adverse_data(&self, line: &Line) -> bool {
-        line.source == Source::Attribution && self.market.adverse_data.contains_key(&line.account)
+    pub(super) fn is_paid_by(&self, line: &Line) -> bool {
+        line.source == Source::Attribution && self.0.contains_key(&line.account)
+    }
+}
+
+fn is_recognised(env: &Env, place: u64, changed: Option<f64>) -> bool {
+    let draw = ratio(env.draws.word(Purpose::Demand, 4 << 40 | place, 0));
+    draw < recognised(changed.unwrap_or(0.0))
+}
+
+fn evidence_of(env: &Env, about: u64, unit: Unit) -> UnitEvidence {
+    let Unit { hash, owner, place, original, is_seen } = unit;
+    // A copy that is not recognised has the influence of what it copies: the same draws.
+    let drawn = original.unwrap_or(place);
+    let word = |which| env.draws.word(Purpose::Demand, about ^ drawn << 8, which);
+    let is_relevant = word(0) % RELEVANT == 0;
+    let size = i64::try_from(word(1) >> 44).expect("20 bits");
+    let is_quoted = original.is_none() && is_relevant && word(2) % (QUOTING * 4) == 0;
+    UnitEvidence {
+        unit: hash,
+        owner,
+        cluster: if is_seen { drawn } else { place },
+        tokens: 256,
+        score: if is_relevant { size } else { -size / 64 },
+        span_millibits: if is_quoted { 32_000 } else { 0 },
     }
 }
 

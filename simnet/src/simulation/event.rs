@@ -9,8 +9,10 @@ pub(super) enum Event {
     Submit(u32),
     /// A node sees a new block.
     Block,
-    /// A record reaches a node, or its own is durable.
-    Record(u32),
+    /// A record of another reaches a node.
+    Arrival(u32),
+    /// A record of a node's own is durable, and goes out.
+    Durable(u32),
     /// A job is finished.
     Done(u32),
     /// A node that came back in a session asks a peer for what it missed.
@@ -36,7 +38,8 @@ impl Event {
             Self::Mine => (0, 0),
             Self::Submit(number) => (1, number),
             Self::Block => (2, 0),
-            Self::Record(number) => (3, number),
+            Self::Arrival(number) => (3, number),
+            Self::Durable(number) => (11, number),
             Self::Done(number) => (4, number),
             Self::Sync(number) => (5, number),
             Self::Leave(number) => (6, number),
@@ -55,14 +58,15 @@ impl Event {
             0 => Self::Mine,
             1 => Self::Submit(number),
             2 => Self::Block,
-            3 => Self::Record(number),
+            3 => Self::Arrival(number),
             4 => Self::Done(number),
             5 => Self::Sync(number),
             6 => Self::Leave(number),
             7 => Self::Return,
             8 => Self::Fault(number),
             9 => Self::Demand,
-            _ => Self::Ask(number),
+            10 => Self::Ask(number),
+            _ => Self::Durable(number),
         }
     }
 }
@@ -78,7 +82,8 @@ mod tests {
             Event::Mine,
             Event::Submit(number),
             Event::Block,
-            Event::Record(1),
+            Event::Arrival(1),
+            Event::Durable(number),
             Event::Done(0),
             Event::Sync(7),
             Event::Leave(number),

@@ -4,14 +4,23 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use protocol::{
     Digest, Epoch,
-    node::{Audience, Input, audience},
-    record::{Record, VerifiedRecord},
+    node::{Audience, Done, audience},
+    record::{Body, Finding, Record, ShardBody, Verdict, VerifiedRecord},
 };
 
-use super::{Event, Simulation, number};
+use super::{
+    Answer, Event,
+    env::Env,
+    hosts::Hosts,
+    number,
+    store::Store,
+    times::{bin_bound, delay_bin},
+};
 use crate::{
-    kernel::{Actor, Time, real, whole},
+    kernel::{Actor, Time},
     network::FSYNC_MICROS,
+    nodes::{Entry, RecordTable, Signer},
+    report::Histogram,
 };
 
 /// Epochs before the current one whose records a node that comes back asks for.
@@ -19,200 +28,286 @@ const SYNC_EPOCHS: u64 = 1;
 /// Receivers of a record whose delay is counted, at most.
 const SAMPLED: u32 = 32;
 
-impl Simulation {
-    /// Signs what a machine asks for; what adversaries make of it is up to them.
-    pub(super) fn sign(&mut self, index: usize, record: Record) {
-        for (after, record) in self.sign_as_adversary(index, record) {
-            self.make(index, record, after.0);
+/// All records, and how they spread.
+pub(super) struct Gossip {
+    signer: Signer,
+    table: RecordTable,
+    /// Verdicts on storage proofs: a pure function of what is the same for all auditors.
+    verdicts: BTreeMap<Digest, Verdict>,
+    /// Records of training and of attribution, in the order in which they were made.
+    work: Vec<u32>,
+    /// How many sampled receivers had a record after how long, by bins.
+    delays: BTreeMap<u32, u64>,
+}
+
+/// A record that a node that came back has missed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Missed {
+    /// The peer that it asked has it.
+    Here(u32),
+    /// It is still on its way from its author, and arrives then.
+    Coming { record: u32, author: u32, at: Time },
+}
+
+impl Gossip {
+    pub(super) fn new(signer: Signer) -> Self {
+        let (table, work) = (RecordTable::default(), Vec::new());
+        Self { signer, table, verdicts: BTreeMap::new(), work, delays: BTreeMap::new() }
+    }
+
+    pub(super) const fn table(&self) -> &RecordTable {
+        &self.table
+    }
+
+    pub(super) const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Signs a record for a node.
+    pub(super) fn sign(&self, env: &Env, index: usize, record: Record) -> VerifiedRecord {
+        self.signer.sign(env.population.node(index).identity, record, &env.view().domain)
+    }
+
+    /// Writes a signed record to its author's disk, from `after` microseconds on; it goes out when it
+    /// is durable.
+    pub(super) fn write(
+        &mut self,
+        env: &mut Env,
+        index: usize,
+        signed: VerifiedRecord,
+        after: u64,
+    ) {
+        let record = self.add(signed, number(index));
+        let durable = env.now().after(after).after(env.disk(index, FSYNC_MICROS));
+        env.schedule.push_own(durable, index, Event::Durable(record));
+    }
+
+    /// Keeps a record; those of training for good, since who comes back reads a run from its start.
+    fn add(&mut self, record: VerifiedRecord, author: u32) -> u32 {
+        let is_training = match &record.record().body {
+            Body::Shard(_) | Body::RoundClose(_) => Some(true),
+            Body::Audit(audit) => match audit.finding {
+                Finding::Shard { .. } => Some(true),
+                Finding::Attribution { .. } => Some(false),
+                Finding::Storage { .. } | Finding::StorageMissing => None,
+            },
+            Body::Attribution(_) => Some(false),
+            Body::StorageCommit(_) | Body::StorageProof(_) => None,
+        };
+        let number = self.table.add(record, author);
+        if let Some(is_training) = is_training {
+            self.work.push(number);
+            if is_training {
+                self.table.pin(number);
+            }
         }
+        number
     }
 
-    /// Signs a record and makes it durable; it goes out when it is.
-    pub(super) fn make(&mut self, index: usize, record: Record, after: u64) {
-        let domain = &self.chain.view().domain;
-        let verified = self.signer.sign(self.nodes[index].identity, record, domain);
-        self.keep_record(index, verified, after);
+    /// Notes the verdict on a storage proof that was judged when it was signed.
+    pub(super) fn note_verdict(&mut self, proof: Digest, verdict: Verdict) {
+        self.verdicts.entry(proof).or_insert(verdict);
     }
 
-    /// Makes a signed record durable.
-    pub(super) fn keep_record(&mut self, index: usize, verified: VerifiedRecord, after: u64) {
-        self.referee_record(index, &verified);
-        self.take_note(&verified);
-        let record = self.remember(verified, number(index));
-        let durable = self.now.after(after).after(self.disk(index, FSYNC_MICROS));
-        self.push_own(durable, index, Event::Record(record));
+    /// Verdicts follow from the chain, which has changed.
+    pub(super) fn forget_verdicts(&mut self) {
+        self.verdicts.clear();
     }
 
-    /// Time of a disk, slower where a fault says so.
-    pub(super) fn disk(&self, index: usize, micros: u64) -> u64 {
-        let me = number(index);
-        let region = self.network.underlay().region(me);
-        let factor = self.network.faults().disk(self.now, me, region);
-        if factor <= 1.0 { micros } else { whole(real(micros) * factor) }
-    }
-
-    pub(super) fn receive(&mut self, index: usize, record: u32) {
-        if self.records.send(record, self.now) {
-            self.spread(record);
+    /// Sends a record that is durable on its way to everybody; only those to whom it can matter get an
+    /// event.
+    pub(super) fn send(&mut self, env: &mut Env, record: u32) {
+        if !self.table.send(record, env.now()) {
+            return;
         }
-        let Some(entry) = self.records.get(record) else { return };
-        let record = Arc::clone(&entry.record);
-        self.tally.delivered += 1;
-        self.input(index, Input::Record(record));
-    }
-
-    /// Sends a record on its way to everybody; only those to whom it can matter get an event.
-    fn spread(&mut self, record: u32) {
-        let Some(entry) = self.records.get(record) else { return };
+        let Some(entry) = self.table.get(record) else { return };
         let (author, verified) = (entry.author, Arc::clone(&entry.record));
-        self.traffic.count_record(self.chain.view().epoch(), &verified);
-        self.sample_delays(record, author);
-        match audience(self.chain.view(), &verified) {
-            Audience::Accounts(accounts) if !self.scenario.net.deliver_all => {
+        let epoch = env.view().epoch();
+        env.links.traffic_mut().count_record(epoch, &verified);
+        self.sample_delays(env, record, author);
+        match audience(env.view(), &verified) {
+            Audience::Accounts(accounts) if !env.scenario.net.deliver_all => {
                 for account in accounts {
-                    if let Some(index) = self.index_of(account) {
-                        self.deliver(index, record, author);
+                    if let Some(index) = env.population.index_of(account) {
+                        deliver(env, index, record, author);
                     }
                 }
             }
-            _ => (0..self.nodes.len()).for_each(|index| self.deliver(index, record, author)),
-        }
-    }
-
-    fn deliver(&mut self, index: usize, record: u32, author: u32) {
-        let me = number(index);
-        if me != author && self.nodes[index].is_online() {
-            let at = self.network.arrival(record, (author, self.now), me);
-            self.push(at, Actor::node(me), Actor::node(author), Event::Record(record));
+            _ => (0..env.population.len()).for_each(|index| deliver(env, index, record, author)),
         }
     }
 
     /// Counts when some receivers have a record, whether or not it matters to them.
-    fn sample_delays(&mut self, record: u32, author: u32) {
-        let count = number(self.nodes.len());
+    fn sample_delays(&mut self, env: &Env, record: u32, author: u32) {
+        let (now, count) = (env.now(), number(env.population.len()));
         for sample in 0..SAMPLED.min(count - 1) {
             let to = record.wrapping_mul(2_654_435_761).wrapping_add(sample * 40_503) % count;
-            if to != author && self.nodes[to as usize].is_online() {
-                let at = self.network.arrival(record, (author, self.now), to);
-                let bin = delay_bin(at.0.saturating_sub(self.now.0));
+            if to != author && env.population.is_online(to as usize) {
+                let at = env.links.network().arrival(record, (author, now), to);
+                let bin = delay_bin(at.0.saturating_sub(now.0));
                 *self.delays.entry(bin).or_insert(0) += 1;
             }
         }
     }
 
+    /// The distribution of the times in which records reach nodes.
+    pub(super) fn histogram(&self) -> Histogram {
+        let bins = self.delays.iter().map(|(bin, count)| (bin_bound(*bin), *count)).collect();
+        Histogram { name: "delivery_time", unit: "ms", bins }
+    }
+
     /// Whether a node has a record now.
-    pub(super) fn has_record(&self, index: usize, record: u32) -> bool {
-        self.arrived(index, record).is_some_and(|at| at <= self.now)
+    pub(super) fn has(&self, env: &Env, index: usize, record: u32) -> bool {
+        self.arrived(env, index, record).is_some_and(|at| at <= env.now())
     }
 
     /// When a node that is online has a record.
-    fn arrived(&self, index: usize, record: u32) -> Option<Time> {
-        let entry = self.records.get(record)?;
-        let (node, sent) = (&self.nodes[index], entry.sent?);
-        let at = self.network.arrival(record, (entry.author, sent), number(index));
+    fn arrived(&self, env: &Env, index: usize, record: u32) -> Option<Time> {
+        let entry = self.table.get(record)?;
+        let (node, sent) = (env.population.node(index), entry.sent?);
+        let at = env.links.network().arrival(record, (entry.author, sent), number(index));
         // What came while it was away it has from its first peer on.
         let is_old = entry.author != number(index) && at < node.synced;
         Some(if is_old { node.synced } else { at })
     }
 
     /// The records of an epoch and its neighbours that a node has, by id.
-    pub(super) fn records_around(
+    pub(super) fn around(
         &self,
+        env: &Env,
         index: usize,
         epoch: Epoch,
     ) -> BTreeMap<Digest, Arc<VerifiedRecord>> {
         let first = Epoch(epoch.0.saturating_sub(1));
-        let numbers = self.records.of(first, epoch.next());
+        let numbers = self.table.of(first, epoch.next());
         numbers
-            .filter(|record| self.has_record(index, *record))
-            .filter_map(|record| self.records.get(record))
+            .filter(|record| self.has(env, index, *record))
+            .filter_map(|record| self.table.get(record))
             .map(|entry| (entry.record.id(), Arc::clone(&entry.record)))
             .collect()
     }
 
     /// The records of the newest epochs that can matter to a node.
-    fn relevant(&self, index: usize) -> Vec<u32> {
-        let epoch = self.chain.view().epoch();
+    fn relevant(&self, env: &Env, index: usize) -> Vec<u32> {
+        let epoch = env.view().epoch();
         let first = Epoch(epoch.0.saturating_sub(SYNC_EPOCHS));
-        if self.scenario.net.deliver_all {
-            let records = self.records.of(first, epoch.next()).collect();
+        if env.scenario.net.deliver_all {
+            let records = self.table.of(first, epoch.next()).collect();
             return self.with_work(records, first);
         }
-        let account = self.nodes[index].account;
+        let account = env.population.node(index).account;
         let mut records = Vec::new();
         for epoch in (first.0..=epoch.next().0).map(Epoch) {
-            records.extend(self.records.by(epoch, account));
-            let duties = self.chain.view().audit_duties(epoch);
+            records.extend(self.table.by(epoch, account));
+            let duties = env.view().audit_duties(epoch);
             for holder in duties.get(&account).into_iter().flatten() {
-                records.extend(self.records.by(epoch, *holder));
+                records.extend(self.table.by(epoch, *holder));
             }
         }
         self.with_work(records, first)
     }
 
-    /// Gives a machine that starts again what its own log has: its records, and those that had come
-    /// before it left.
-    pub(super) fn replay(&mut self, index: usize) {
-        let me = number(index);
-        let left = self.nodes[index].left;
-        for record in self.relevant(index) {
-            let Some(entry) = self.records.get(record) else { continue };
-            let Some(sent) = entry.sent else { continue };
-            if self.network.arrival(record, (entry.author, sent), me) <= left {
-                let record = Arc::clone(&entry.record);
-                self.input(index, Input::Record(record));
-            }
+    /// Some records of the epochs from `first` on, and those of work on models: of training all.
+    fn with_work(&self, mut records: Vec<u32>, first: Epoch) -> Vec<u32> {
+        if !self.work.is_empty() {
+            let is_wanted = |number: &u32| {
+                self.table.get(*number).is_some_and(|entry| {
+                    let made = entry.record.record();
+                    made.epoch >= first || !matches!(made.body, Body::Attribution(_))
+                })
+            };
+            records.extend(self.work.iter().filter(|number| is_wanted(number)));
+            records.sort_unstable();
+            records.dedup();
         }
+        records
     }
 
-    /// A node that came back has found a peer: it has what it missed, and the rest is on its way.
-    pub(super) fn sync(&mut self, index: usize, session: u32) {
-        let me = number(index);
-        if self.nodes[index].session & Event::MAX != session {
-            return;
+    /// What the log of a node that starts again has: its own records, and those that had come before it
+    /// left.
+    pub(super) fn on_disk(&self, env: &Env, index: usize) -> Vec<Arc<VerifiedRecord>> {
+        let (me, left) = (number(index), env.population.node(index).left);
+        let had = |entry: &&Entry, record| {
+            entry.sent.is_some_and(|sent| {
+                env.links.network().arrival(record, (entry.author, sent), me) <= left
+            })
+        };
+        let relevant = self.relevant(env, index).into_iter();
+        let entries =
+            relevant.filter_map(|record| self.table.get(record).filter(|entry| had(entry, record)));
+        entries.map(|entry| Arc::clone(&entry.record)).collect()
+    }
+
+    /// What a node that has found a peer gets from it, or will get from gossip.
+    pub(super) fn missed(&self, env: &Env, index: usize) -> Vec<Missed> {
+        let missed = |record| {
+            let entry = self.table.get(record)?;
+            let (author, sent) = (entry.author, entry.sent?);
+            let at = env.links.network().arrival(record, (author, sent), number(index));
+            let is_here = at <= env.now();
+            Some(if is_here { Missed::Here(record) } else { Missed::Coming { record, author, at } })
+        };
+        self.relevant(env, index).into_iter().filter_map(missed).collect()
+    }
+
+    /// Audits a storage proof.
+    pub(super) fn audit(
+        &mut self,
+        env: &mut Env,
+        store: &mut Store,
+        index: usize,
+        proof: &VerifiedRecord,
+    ) -> Answer {
+        let Body::StorageProof(shown) = &proof.record().body else { return Answer::local() };
+        let commit = self.table.find(&shown.commit);
+        let commit = commit.filter(|commit| self.has(env, index, *commit));
+        let Some(commit) = commit else { return Answer::unavailable(0) };
+        let length = u64::from(shown.length);
+        let Some(taken) = store.transfer(env, index, &shown.openings, length) else {
+            return Answer::unavailable(0);
+        };
+        let Some(commit) = self.table.get(commit) else { return Answer::unavailable(taken) };
+        // A pure function of what is the same for all auditors: judged once.
+        let known = self.verdicts.get(&proof.id()).copied();
+        let hosts = Hosts::new(env.view(), self, store);
+        let Some(verdict) = known.or_else(|| hosts.judge(&commit.record, proof)) else {
+            return Answer::unavailable(taken);
+        };
+        self.verdicts.insert(proof.id(), verdict);
+        Answer { gains: Some(shown.openings), ..Answer::after(taken, Done::Judged(verdict)) }
+    }
+
+    /// Another node's shard that a node has heard of.
+    pub(super) fn shard_of_another(
+        &self,
+        env: &Env,
+        index: usize,
+        is_wanted: impl Fn(&ShardBody) -> bool,
+    ) -> Option<ShardBody> {
+        let heard = self.work.iter().filter(|record| self.has(env, index, **record));
+        let entries = heard.filter_map(|record| self.table.get(*record));
+        let others = entries.filter(|entry| entry.author != number(index));
+        others.into_iter().find_map(|entry| match &entry.record.record().body {
+            Body::Shard(body) if is_wanted(body) => Some(body.clone()),
+            _ => None,
+        })
+    }
+
+    /// Forgets the records of epochs before one, but for those that are kept for good; gives them.
+    pub(super) fn forget_before(&mut self, first: Epoch) -> Vec<Entry> {
+        let forgotten = self.table.forget_before(first);
+        for entry in &forgotten {
+            self.verdicts.remove(&entry.record.id());
         }
-        self.nodes[index].synced = self.now;
-        for record in self.relevant(index) {
-            let Some(entry) = self.records.get(record) else { continue };
-            let (author, Some(sent)) = (entry.author, entry.sent) else { continue };
-            let at = self.network.arrival(record, (author, sent), me);
-            if at <= self.now {
-                self.receive(index, record);
-            } else {
-                self.push(at, Actor::node(me), Actor::node(author), Event::Record(record));
-            }
-        }
+        forgotten
     }
 }
 
-/// Bins of each power of two: a bin is at most 1.6 % wide.
-const BINS: u64 = 64;
-
-/// Delays are counted in bins of a 64th of their power of two.
-pub(super) fn delay_bin(micros: u64) -> u32 {
-    let micros = micros.max(BINS);
-    let (power, bits) = (micros.ilog2(), BINS.ilog2());
-    let part = u32::try_from((micros >> (power - bits)) & (BINS - 1)).expect("six bits");
-    (power << bits) + part
-}
-
-/// The upper bound of a bin, in milliseconds.
-pub(super) fn bin_bound(bin: u32) -> f64 {
-    let bits = BINS.ilog2();
-    let within = f64::from((1 << bits) + (bin & ((1 << bits) - 1)) + 1);
-    within * (f64::from(bin >> bits) - f64::from(bits)).exp2() / 1_000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delay_lies_below_the_bound_of_its_bin_and_not_below_that_of_the_one_before() {
-        for micros in [64u64, 65, 100, 1_000, 99_999, 1_048_576, 80_000_000] {
-            let bin = delay_bin(micros);
-            let millis = f64::from(u32::try_from(micros).unwrap()) / 1_000.0;
-            assert!(millis < bin_bound(bin) && millis >= bin_bound(bin - 1), "{micros}");
-        }
+/// Has a record that is sent now reach a node that is there.
+fn deliver(env: &mut Env, index: usize, record: u32, author: u32) {
+    let (me, now) = (number(index), env.now());
+    if me != author && env.population.is_online(index) {
+        let at = env.links.network().arrival(record, (author, now), me);
+        env.schedule.push(at, Actor::node(me), Actor::node(author), Event::Arrival(record));
     }
 }

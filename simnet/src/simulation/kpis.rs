@@ -7,7 +7,7 @@ use protocol::{
     hash::{keccak, leading_u64},
 };
 
-use super::{Simulation, times::Times};
+use super::{Simulation, env::Env, measurements::Measurements, times::Times};
 use crate::{
     chain::BUDGET,
     nodes::Kind,
@@ -22,23 +22,24 @@ pub(super) fn all(
     kinds: &[KindRow],
     nodes: &[NodeRow],
 ) -> Vec<Kpi> {
+    let Simulation { env, store, work, economy, measurements, .. } = simulation;
     let totals = simulation.totals();
     let mut kpis = storage(epochs).to_vec();
     kpis.extend(detection(epochs));
-    kpis.extend(detection_time(simulation));
+    kpis.extend(detection_time(env, measurements));
     kpis.extend(pay(kinds, nodes));
     kpis.push(concentration(nodes));
-    kpis.extend(simulation.money());
-    kpis.extend(emission(simulation));
-    kpis.extend(retrieval(&simulation.retrievals));
+    kpis.extend(economy.figures(env, measurements.epochs()));
+    kpis.extend(emission(env, work.earnings.fees()));
+    kpis.extend(retrieval(store.retrievals()));
     kpis.push(ratio("bytes_fetched_per_node", totals.fetched_bytes, nodes.len() as u64));
     kpis.push(ratio("gas_per_transaction", totals.gas, totals.transactions));
-    kpis.extend(simulation.work_figures());
-    let among = if simulation.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
-    kpis.extend(simulation.lookups.figures());
-    kpis.extend(simulation.traffic_figures());
+    kpis.extend(work.figures(env, store));
+    let among = if env.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
+    kpis.extend(env.links.lookups().figures());
+    kpis.extend(env.links.traffic().figures(env));
     kpis.push(ratio("reorg_stops", totals.reorg_stops, among as u64));
-    let shift = (simulation.scenario.quantum.0 > 1).then_some(totals.quantum_shift / 1_000.0);
+    let shift = (env.scenario.quantum.0 > 1).then_some(totals.quantum_shift / 1_000.0);
     kpis.push(Kpi::new("quantum_shift", shift));
     kpis
 }
@@ -92,28 +93,28 @@ fn pay(kinds: &[KindRow], nodes: &[NodeRow]) -> [Kpi; 3] {
 
 /// From when an adverse node first owed a proof until an honest auditor caught it.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn detection_time(simulation: &Simulation) -> [Kpi; 2] {
+fn detection_time(env: &Env, measurements: &Measurements) -> [Kpi; 2] {
     let mut first = BTreeMap::new();
-    for ((_, account), at) in &simulation.caught {
-        let index = simulation.index_of(*account);
-        let Some(index) = index.filter(|i| simulation.nodes[*i].kind.is_adverse()) else {
+    for ((_, account), at) in measurements.caught() {
+        let index = env.population.index_of(*account);
+        let Some(index) = index.filter(|i| env.population.node(*i).kind.is_adverse()) else {
             continue;
         };
         let earliest = first.entry(index).or_insert(*at);
         *earliest = (*earliest).min(*at);
     }
-    let schedule = simulation.chain.view().schedule;
+    let schedule = env.view().schedule;
     let block = schedule.start(Epoch(WARM_UP_EPOCHS)).0;
-    let start = simulation.scenario.chain.block.0.saturating_mul(block);
+    let start = env.scenario.chain.block.0.saturating_mul(block);
     let since = |index: usize| {
-        let number = simulation.nodes[index].coalition();
-        let coalition = number.and_then(|number| simulation.coalitions.get(number));
+        let number = env.population.node(index).coalition();
+        let coalition = number.and_then(|number| env.population.coalitions().get(number));
         coalition.map_or(start, |coalition| coalition.from.0.max(start))
     };
     let times: Vec<_> =
         first.iter().map(|(index, at)| at.0.saturating_sub(since(*index)) as f64 / 1e6).collect();
     let mean = (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64);
-    let all = simulation.nodes.iter().filter(|node| node.kind.is_adverse()).count() as u64;
+    let all = env.population.nodes().iter().filter(|node| node.kind.is_adverse()).count() as u64;
     [Kpi::new("detection_time_mean", mean), ratio("adverse_nodes_caught", times.len() as u64, all)]
 }
 
@@ -141,20 +142,17 @@ fn retrieval(times: &Times) -> [Kpi; 2] {
 
 /// The part of the emission of the settled epochs that somebody earned, and the fees against it.
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn emission(simulation: &Simulation) -> [Kpi; 2] {
+fn emission(env: &Env, fees: f64) -> [Kpi; 2] {
     // Nothing is stored while the network forms, but training may earn then.
-    let first = if simulation.scenario.training.is_on() { 0 } else { WARM_UP_EPOCHS };
-    let settled = simulation.final_at.keys().filter(|epoch| epoch.0 >= first).count();
+    let first = if env.scenario.training.is_on() { 0 } else { WARM_UP_EPOCHS };
+    let settled = env.ledger.final_epochs().filter(|epoch| epoch.0 >= first).count();
     let budget = open(BUDGET) * settled as f64;
-    let last = simulation.chain.view().last_final();
-    let earned = last.map_or(0.0, |state| open(state.settlement.total)) - simulation.fees();
-    let has_fees = simulation.scenario.inference.is_on();
+    let last = env.view().last_final();
+    let earned = last.map_or(0.0, |state| open(state.settlement.total)) - fees;
+    let has_fees = env.scenario.inference.is_on();
     [
         Kpi::new("emission_earned", (budget > 0.0).then(|| earned / budget)),
-        Kpi::new(
-            "fees_to_emission",
-            (has_fees && earned > 0.0).then(|| simulation.fees() / earned),
-        ),
+        Kpi::new("fees_to_emission", (has_fees && earned > 0.0).then(|| fees / earned)),
     ]
 }
 

@@ -1,10 +1,10 @@
 //! Lookups of addresses before fetches, where the scenario has them.
 
-use super::{Simulation, number, times::Times};
+use super::times::Times;
 use crate::{
     kernel::real,
+    network::Network,
     report::{Histogram, Kpi},
-    scenario::Dht,
 };
 
 /// What was looked up so far.
@@ -19,6 +19,23 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
+    /// Notes the share of the nodes that are offline.
+    pub(super) const fn note_offline(&mut self, share: f64) {
+        self.offline = share;
+    }
+
+    /// The time that a node takes to find the address of another, in microseconds; `None` when it does
+    /// not, and zero where addresses are known.
+    pub(super) fn look_up(&mut self, network: &Network, node: u32, which: u64) -> Option<u64> {
+        let Some(ended) = network.look_up(node, which, self.offline) else { return Some(0) };
+        let Some(lookup) = ended else {
+            self.failed += 1;
+            return None;
+        };
+        self.found.add(lookup.took);
+        Some(lookup.took)
+    }
+
     /// Quantiles, and the share that failed.
     pub(super) fn figures(&self) -> [Kpi; 3] {
         let all = self.found.count() + self.failed;
@@ -33,28 +50,5 @@ impl Lookups {
     /// The distribution of the times, where anything was looked up.
     pub(super) fn histogram(&self) -> Option<Histogram> {
         self.found.histogram("lookup_time")
-    }
-}
-
-impl Simulation {
-    /// Notes who is there, at a new block.
-    pub(super) fn count_offline(&mut self) {
-        if self.scenario.net.dht == Dht::Kademlia {
-            let online = self.nodes.iter().filter(|node| node.is_online()).count() as u64;
-            self.lookups.offline = 1.0 - real(online) / real(self.nodes.len() as u64);
-        }
-    }
-
-    /// The time that a node takes to find the address of another; `None` when it does not.
-    pub(super) fn look_up(&mut self, index: usize, which: u64) -> Option<u64> {
-        let Some(ended) = self.network.look_up(number(index), which, self.lookups.offline) else {
-            return Some(0);
-        };
-        let Some(lookup) = ended else {
-            self.lookups.failed += 1;
-            return None;
-        };
-        self.lookups.found.add(lookup.took);
-        Some(lookup.took)
     }
 }

@@ -1,16 +1,17 @@
 //! Tells the referee what really happens.
 
 use protocol::{
-    BlockNumber, Epoch,
+    BlockNumber, Epoch, Hash,
     chain::ChainEvent,
     node::anchor_root,
     record::{Body, Finding, VerifiedRecord},
 };
 
-use super::{Simulation, number};
+use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
+    Scenario,
     chain::BUDGET,
-    referee::{Claimed, Judged, Laws, Shown},
+    referee::{Claimed, Judged, Laws, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
 
@@ -18,124 +19,125 @@ use crate::{
 /// transaction, and a delay each.
 const SLACK_BLOCKS: u64 = 12;
 
-impl Simulation {
-    /// The scenario's numbers, as the referee needs them.
-    fn laws(&self) -> Laws {
-        let (view, scenario) = (self.chain.view(), &self.scenario);
-        let params = scenario.params();
-        Laws {
-            genesis: view.schedule.genesis_block.0,
-            epoch_blocks: scenario.chain.epoch_blocks,
-            commit_blocks: scenario.chain.commit_blocks,
-            settle_blocks: params.settle_delay_blocks.0
-                + scenario.chain.challenge_blocks
-                + SLACK_BLOCKS,
-            budget: BUDGET,
-            storage_bps: params.economics.emission_storage_bps,
-            attribution_bps: params.economics.emission_attribution_bps,
-            is_calm: self.is_calm(),
+/// The scenario's numbers, as the referee needs them.
+fn laws(env: &Env) -> Laws {
+    let (view, scenario) = (env.view(), &env.scenario);
+    let params = scenario.params();
+    Laws {
+        genesis: view.schedule.genesis_block.0,
+        epoch_blocks: scenario.chain.epoch_blocks,
+        commit_blocks: scenario.chain.commit_blocks,
+        settle_blocks: params.settle_delay_blocks.0
+            + scenario.chain.challenge_blocks
+            + SLACK_BLOCKS,
+        budget: BUDGET,
+        storage_bps: params.economics.emission_storage_bps,
+        attribution_bps: params.economics.emission_attribution_bps,
+        is_calm: is_calm(scenario),
+    }
+}
+
+/// Whether nothing goes wrong and nobody cheats: then everything has to work.
+#[expect(clippy::cast_precision_loss, reason = "times of some minutes")]
+fn is_calm(scenario: &Scenario) -> bool {
+    let has_time = scenario.chain.commit_blocks >= 10
+        && scenario.net.latency.0.saturating_mul(8) <= scenario.chain.block.0
+        && scenario.net.jitter <= 1.0
+        && scenario.chain.inclusion_blocks <= 0.0
+        && scenario.chain.confirmations == 0
+        && scenario.chain.reorg <= 0.0;
+    let has_lines = scenario.net.underlay == UnderlayKind::Uniform
+        && scenario.net.nat <= 0.0
+        && scenario.net.spread <= 0.0
+        && scenario.net.up_mbit.min(scenario.net.down_mbit) >= 10.0;
+    let training = &scenario.training;
+    // A shard, its replay, and both of a neighbour on a slow device have to fit into the margin.
+    let slowest = training.cpu_slowdown * (3.0 * training.spread).exp();
+    let work = training.shard.0 as f64 * slowest * f64::from(2 * training.models);
+    let margin = scenario.params().work_margin_blocks.0 * scenario.chain.block.0;
+    let is_quick = !training.is_on() || work * 4.0 <= margin as f64;
+    scenario.events.is_empty()
+        && is_quick
+        && scenario.adversaries.is_empty()
+        && scenario.churn.model == ChurnModel::None
+        && scenario.churn.evening <= 0.0
+        && scenario.population.offline <= 0.0
+        && scenario.net.loss <= 0.02
+        && has_lines
+        && has_time
+}
+
+/// What a block says to the referee.
+pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], block: BlockNumber) {
+    for event in events {
+        match event {
+            ChainEvent::Anchored { epoch, root } => {
+                referee.anchored(*epoch, *root, block);
+            }
+            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
+                let (laws, between) = (laws(env), (*payer, *payee));
+                referee.redeemed(&laws, between, (*amount, *cumulative), block);
+            }
+            _ => {}
         }
     }
+}
 
-    /// Whether nothing goes wrong and nobody cheats: then everything has to work.
-    #[expect(clippy::cast_precision_loss, reason = "times of some minutes")]
-    fn is_calm(&self) -> bool {
-        let scenario = &self.scenario;
-        let has_time = scenario.chain.commit_blocks >= 10
-            && scenario.net.latency.0.saturating_mul(8) <= scenario.chain.block.0
-            && scenario.net.jitter <= 1.0
-            && scenario.chain.inclusion_blocks <= 0.0
-            && scenario.chain.confirmations == 0
-            && scenario.chain.reorg <= 0.0;
-        let has_lines = scenario.net.underlay == UnderlayKind::Uniform
-            && scenario.net.nat <= 0.0
-            && scenario.net.spread <= 0.0
-            && scenario.net.up_mbit.min(scenario.net.down_mbit) >= 10.0;
-        let training = &scenario.training;
-        // A shard, its replay, and both of a neighbour on a slow device have to fit into the margin.
-        let slowest = training.cpu_slowdown * (3.0 * training.spread).exp();
-        let work = training.shard.0 as f64 * slowest * f64::from(2 * training.models);
-        let margin = scenario.params().work_margin_blocks.0 * scenario.chain.block.0;
-        let is_quick = !training.is_on() || work * 4.0 <= margin as f64;
-        scenario.events.is_empty()
-            && is_quick
-            && scenario.adversaries.is_empty()
-            && scenario.churn.model == ChurnModel::None
-            && scenario.churn.evening <= 0.0
-            && scenario.population.offline <= 0.0
-            && scenario.net.loss <= 0.02
-            && has_lines
-            && has_time
-    }
+/// A settlement is final for the first time.
+pub(super) fn settlement(
+    referee: &mut Referee,
+    env: &Env,
+    settled: &Settled,
+    (epoch, block): (Epoch, BlockNumber),
+) {
+    let assigned = env.view().placement(epoch).bytes();
+    referee.judge(&laws(env), &settled.outcome, assigned, block);
+}
 
-    /// What a block says to the referee.
-    pub(super) fn referee_block(&mut self, events: &[ChainEvent], block: BlockNumber) {
-        for event in events {
-            match event {
-                ChainEvent::Anchored { epoch, root } => {
-                    self.referee.anchored(*epoch, *root, block);
-                }
-                ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
-                    let (laws, between) = (self.laws(), (*payer, *payee));
-                    self.referee.redeemed(&laws, between, (*amount, *cumulative), block);
-                }
-                _ => {}
+/// What a signed record says to the referee.
+pub(super) fn record(
+    referee: &mut Referee,
+    (env, store, training): (&Env, &Store, &Training),
+    index: usize,
+    record: &VerifiedRecord,
+) {
+    let made = record.record();
+    match &made.body {
+        Body::StorageCommit(body) => {
+            let root = anchor_root(&record.id());
+            referee.committed(made.epoch, record.id(), root, body.bytes);
+        }
+        Body::StorageProof(body) => {
+            let placement = env.view().placement(made.epoch);
+            let packs = placement.packs_of(made.account).iter();
+            let bytes =
+                packs.filter(|pack| had(env, store, index, &pack.hash)).map(|pack| pack.length);
+            let block = env.ledger.read_head();
+            let shown = Shown { commit: body.commit, block, had: bytes.sum() };
+            referee.shown(made.epoch, made.account, shown);
+        }
+        Body::Audit(audit) => {
+            referee.audited(made.epoch, made.account);
+            if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
+                let is_adverse = env.population.node(index).kind.is_adverse();
+                let judged = Judged { auditor: made.account, is_adverse, verdict };
+                referee.judged(shard, judged);
             }
         }
-    }
-
-    /// A settlement is final for the first time.
-    pub(super) fn referee_epoch(&mut self, epoch: Epoch, block: BlockNumber) {
-        // Nobody recomputed it: a settlement that cannot be is caught by the objections.
-        let Some(settled) = self.settled(epoch).cloned() else { return };
-        let assigned = self.chain.view().placement(epoch).bytes();
-        let laws = self.laws();
-        self.referee.judge(&laws, &settled.outcome, assigned, block);
-    }
-
-    /// The newest block that nodes have read.
-    fn read_head(&self) -> BlockNumber {
-        self.chain.view().head().map_or(BlockNumber(0), |head| head.number)
-    }
-
-    /// What a signed record says to the referee.
-    pub(super) fn referee_record(&mut self, index: usize, record: &VerifiedRecord) {
-        let made = record.record();
-        match &made.body {
-            Body::StorageCommit(body) => {
-                let root = anchor_root(&record.id());
-                self.referee.committed(made.epoch, record.id(), root, body.bytes);
-            }
-            Body::StorageProof(body) => {
-                let placement = self.chain.view().placement(made.epoch);
-                let packs = placement.packs_of(made.account).iter();
-                let had = packs.filter(|pack| self.had(index, &pack.hash)).map(|pack| pack.length);
-                let shown = Shown { commit: body.commit, block: self.read_head(), had: had.sum() };
-                self.referee.shown(made.epoch, made.account, shown);
-            }
-            Body::Audit(audit) => {
-                self.referee.audited(made.epoch, made.account);
-                if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
-                    let is_adverse = self.nodes[index].kind.is_adverse();
-                    let judged = Judged { auditor: made.account, is_adverse, verdict };
-                    self.referee.judged(shard, judged);
-                }
-            }
-            Body::Shard(shard) => {
-                let is_computed = self.workshop.has_done(made.account, &shard.payload);
-                let (epoch, subject) = (made.epoch, made.subject);
-                self.referee.claimed(record.id(), Claimed { epoch, subject, is_computed });
-            }
-            Body::Attribution(_) => self.referee.attributed(record.id()),
-            Body::RoundClose(_) => {}
+        Body::Shard(shard) => {
+            let is_computed = training.has_done(made.account, &shard.payload);
+            let (epoch, subject) = (made.epoch, made.subject);
+            referee.claimed(record.id(), Claimed { epoch, subject, is_computed });
         }
+        Body::Attribution(_) => referee.attributed(record.id()),
+        Body::RoundClose(_) => {}
     }
+}
 
-    /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
-    /// has another prove for it, could show them: no rule sees more.
-    fn had(&self, index: usize, hash: &protocol::Hash) -> bool {
-        let can_borrow = self.nodes[index].kind.is_adverse()
-            && self.coalitions.facts().any(|facts| facts.borrows_bytes);
-        can_borrow || self.blobs.has(number(index), hash)
-    }
+/// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
+/// has another prove for it, could show them: no rule sees more.
+fn had(env: &Env, store: &Store, index: usize, hash: &Hash) -> bool {
+    let can_borrow = env.population.node(index).kind.is_adverse()
+        && env.population.coalitions().facts().any(|facts| facts.borrows_bytes);
+    can_borrow || store.has(index, hash)
 }

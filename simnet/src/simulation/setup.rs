@@ -7,19 +7,22 @@ use protocol::{
     chain::{ChainEvent, Contribution, Transaction},
 };
 
-use super::{Event, SetupError, Simulation, Tally, backend::backend, number, training::developer};
+use super::{
+    Economy, Env, Event, Executor, Gossip, Measurements, Observer, Settlements, SetupError,
+    Simulation, Store, Work, attribution::AdverseData, backend::backend, ledger::Ledger,
+    links::Links, population::Population, schedule::Schedule, training::developer,
+};
 use crate::{
     Scenario,
     adversary::Coalitions,
     chain::{Chain, ChainError},
     faults::{Faults, Sessions},
-    kernel::{Actor, CalendarQueue, Draws, Slab, Streams, Time},
+    kernel::{Draws, Streams, Time},
     network::{self, Network, Underlay},
     nodes::{
-        Contributor, Identity, RecordTable, Role, SharedBlobs, Signer, SimNode, contributors,
-        identities, kinds,
+        Contributor, Identity, Role, SharedBlobs, Signer, SimNode, contributors, identities, kinds,
     },
-    trace::Trace,
+    referee::Referee,
 };
 
 /// Accounts that are registered in one block.
@@ -48,69 +51,59 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
-    let adverse_data = adverse_data(&data, &accounts)?;
+    let adverse_data = AdverseData::new(adverse_data(&data, &accounts)?);
     let nodes = nodes(&ids, &roles, &accounts, &mut coalitions)?;
-    let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
-    let mut simulation = Simulation {
-        sessions: Sessions::new(scenario.churn, draws),
-        signer: signer(&scenario, streams, &ids),
-        network,
+    let sessions = Sessions::new(scenario.churn, draws);
+    let now = block_time(&scenario, chain.head().0 + 1);
+    let signer = signer(&scenario, streams, &ids);
+    let mut env = Env {
+        schedule: Schedule::new(now, scenario.quantum.0),
+        links: Links::new(&scenario, network),
+        population: Population::new(nodes, coalitions, sessions, &scenario),
+        ledger: Ledger::new(chain),
         streams,
         draws,
-        queue: CalendarQueue::default(),
-        window: super::window::Window::default(),
-        transactions: Slab::default(),
-        finished: Slab::default(),
-        now: block_time(&scenario, chain.head().0 + 1),
-        chain,
-        nodes,
-        by_account,
-        coalitions,
-        packs: all_packs(&data),
-        blobs,
-        records: RecordTable::default(),
-        settled: BTreeMap::new(),
-        judged: BTreeMap::new(),
-        verified: BTreeMap::new(),
-        final_at: BTreeMap::new(),
-        objections: BTreeMap::new(),
-        caught: BTreeMap::new(),
-        epochs: Vec::new(),
-        books: Vec::new(),
-        payouts: Vec::new(),
-        delays: BTreeMap::new(),
-        online: Vec::new(),
-        renames: BTreeMap::new(),
-        former: BTreeMap::new(),
-        trace: Trace::default(),
-        tally: Tally::default(),
-        head: (0, Time(0)),
-        is_over: false,
-        referee: crate::referee::Referee::default(),
-        economy: super::Economy::default(),
-        workshop: super::training::Workshop::new(backend),
-        market: super::inference::Market::new(adverse_data),
-        takings: super::takings::Takings::default(),
-        reorgs: super::reorgs::Reorgs::default(),
-        lookups: super::lookups::Lookups::default(),
-        retrievals: super::times::Times::default(),
-        traffic: super::traffic::Traffic::default(),
-        watch: None,
         scenario,
     };
-    simulation.start(roles.into_iter().map(|(_, _, leaves)| leaves));
-    Ok(simulation)
+    start(&mut env, roles.into_iter().map(|(_, _, leaves)| leaves));
+    Ok(Simulation {
+        env,
+        gossip: Gossip::new(signer),
+        store: Store::new(blobs, all_packs(&data)),
+        settlements: Settlements::default(),
+        work: Work::new(backend, adverse_data),
+        economy: Economy::default(),
+        measurements: Measurements::default(),
+        referee: Referee::default(),
+        observer: Observer::default(),
+        executor: Executor::default(),
+    })
 }
 
-impl Simulation {
-    /// Puts on the calendar what begins by itself; each node leaves when it is said to.
-    fn start(&mut self, leaves: impl Iterator<Item = Option<Time>>) {
-        self.push(self.now, Actor::CHAIN, Actor::CHAIN, Event::Mine);
-        self.plan_faults();
-        for (index, leaves) in leaves.enumerate() {
-            self.begin(index, leaves);
-        }
+/// Puts on the calendar what begins by itself; each node leaves when it is said to.
+fn start(env: &mut Env, leaves: impl Iterator<Item = Option<Time>>) {
+    env.schedule.push_global(env.now(), Event::Mine);
+    env.plan_faults();
+    for (index, leaves) in leaves.enumerate() {
+        begin(env, index, leaves);
     }
+}
+
+/// A node is there at the start, or not.
+fn begin(env: &mut Env, index: usize, leaves: Option<Time>) {
+    if leaves == Some(Time(0)) {
+        return;
+    }
+    if let Some(at) = env.absent_until(index) {
+        env.schedule.push_own(at, index, Event::Return);
+        return;
+    }
+    let now = env.now();
+    env.population.start_machine(index, now);
+    if let Some(at) = leaves {
+        env.schedule.push_own(at.max(now), index, Event::Leave(0));
+    }
+    env.plan_leave(index);
 }
 
 /// The clock of a scenario, in virtual time from the start of the run.
@@ -171,58 +164,6 @@ fn nodes(
     Ok(nodes)
 }
 
-impl Simulation {
-    /// A node is there at the start, or not.
-    fn begin(&mut self, index: usize, leaves: Option<Time>) {
-        if leaves == Some(Time(0)) {
-            return;
-        }
-        if let Some(at) = self.absent_until(index) {
-            self.push_own(at, index, Event::Return);
-            return;
-        }
-        self.start_machine(index);
-        if let Some(at) = leaves {
-            self.push_own(at.max(self.now), index, Event::Leave(0));
-        }
-        self.plan_leave(index);
-    }
-
-    /// Has a node register again, under the next identity that nobody has.
-    pub(super) fn rename(&mut self, index: usize) {
-        let identity = number(self.nodes.len() + self.renames.len());
-        let registry = self.chain.view().registry;
-        let range = identity..identity + 1;
-        let (kind, seed) = (self.scenario.signatures, self.scenario.seed);
-        for id in identities(&self.streams, kind, seed, range, registry) {
-            self.renames.insert(id.owner, (index, identity));
-            let sponsor = self.chain.sponsor();
-            self.chain.submit(sponsor, &registration(&id));
-        }
-    }
-
-    /// A node that registered again works for its new account from now on.
-    pub(super) fn adopt(&mut self, owner: EvmAddress, account: AccountId) {
-        let Some((index, identity)) = self.renames.get(&owner).copied() else { return };
-        // The block that registered it was replaced, and comes again.
-        if self.nodes[index].account == account {
-            return;
-        }
-        let node = &mut self.nodes[index];
-        self.former.entry(number(index)).or_default().push(node.account);
-        (node.account, node.identity) = (account, identity);
-        self.by_account.push((account, number(index)));
-        if self.nodes[index].is_online() {
-            self.go(index);
-            self.start_machine(index);
-        }
-        let (sponsor, amount) = (self.chain.sponsor(), self.scenario.stake());
-        if amount > protocol::Amount::ZERO {
-            self.chain.submit(sponsor, &Transaction::StakeFor { account, amount });
-        }
-    }
-}
-
 fn network(
     scenario: &Scenario,
     own: Option<Box<dyn Underlay>>,
@@ -252,16 +193,6 @@ fn setup_blocks(nodes: u32) -> u64 {
     if batches > 1 { 2 * batches + 2 } else { 0 }
 }
 
-fn registration(id: &Identity) -> Transaction {
-    Transaction::Register {
-        owner: id.owner,
-        operator: id.operator,
-        payout: id.payout,
-        node: id.node,
-        binding: id.binding,
-    }
-}
-
 /// The registration of somebody who runs no node.
 const fn without_node(owner: EvmAddress) -> Transaction {
     let (operator, payout) = (owner, owner);
@@ -285,7 +216,7 @@ fn register(
     is_staked: impl Fn(usize) -> bool,
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
-    let nodes = ids.iter().map(registration);
+    let nodes = ids.iter().map(Identity::registration);
     let models = if scenario.training.is_on() { scenario.training.models } else { 0 };
     let owners = data.iter().map(|contributor| contributor.owner);
     let others = owners.chain((0..models).map(developer)).map(without_node);

@@ -1,0 +1,450 @@
+//! Models that are offered, asked and paid for.
+//!
+//! A developer publishes a finished model with a node that serves it, and another one when that is
+//! gone. Consumers ask for the price, sign a receipt and send it with their request, as the daemon's
+//! client does; the machine of the server does the rest. Who is attributed follows from the request
+//! by the protocol's rule over evidence that is drawn, so that every auditor finds the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{
+    AccountId, Amount, Digest, EvmAddress, Hash, ModelId,
+    chain::{ChainEvent, ModelPublication, Transaction},
+    eip712::EvmKey,
+    hash::keccak,
+    node::{Done, Event as NodeEvent, ServeRequest, price},
+    receipt::{Receipt, SignedReceipt},
+    record::{AttributionBody, Body, Verdict, VerifiedRecord},
+};
+
+use super::{
+    Answer, Event,
+    attribution::AdverseData,
+    env::Env,
+    number,
+    training::{Site, Training, developer, slowness},
+};
+use crate::kernel::{Actor, Purpose, Slab, Time, ratio, real, whole};
+
+/// Messages between a consumer's question for the price and its request: there, back, there.
+const WAYS: u64 = 3;
+/// Blocks after which a publication that does not show is sent again.
+const REPUBLISH_BLOCKS: u64 = 10;
+
+/// What there is to ask, and what became of what was asked.
+#[derive(Debug, Default)]
+pub(super) struct Market {
+    data: AdverseData,
+    offers: BTreeMap<ModelId, Offer>,
+    has_opened: bool,
+    /// The draw of the next request of the consumers.
+    drawn: u64,
+    /// Requests that were sent, of consumers and of self-dealers.
+    sent: u64,
+    flying: Slab<Request>,
+    serving: BTreeMap<u64, (Request, SignedReceipt)>,
+    deposited: BTreeMap<(EvmAddress, AccountId), Amount>,
+    counts: Counts,
+    /// From question to answer, in microseconds.
+    latencies: Vec<u64>,
+    /// Attributions of what self-dealers asked.
+    dealt: BTreeSet<Digest>,
+}
+
+/// Requests of consumers, by what became of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) served: u64,
+    pub(super) refused: u64,
+    /// Nobody was there to serve them.
+    pub(super) unserved: u64,
+}
+
+/// A finished model, and who serves it.
+#[derive(Debug, Clone)]
+struct Offer {
+    checkpoint: Hash,
+    sketch_root: Digest,
+    /// Nodes that hold what serving and auditing need.
+    ready: BTreeSet<u32>,
+    server: Option<u32>,
+    /// The block in which it was last published.
+    sent: Option<u64>,
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    id: u64,
+    model: ModelId,
+    consumer: u32,
+    since: Time,
+    is_dealt: bool,
+}
+
+/// The key of a consumer; those of self-dealing adversaries come after the others.
+fn consumer_key(seed: u64, consumer: u32) -> EvmKey {
+    let secret = keccak(&[b"consumer", &seed.to_be_bytes(), &consumer.to_be_bytes()]);
+    EvmKey::from_bytes(&secret.0).expect("all but some 2^-128 of digests are keys")
+}
+
+impl Market {
+    pub(super) fn new(data: AdverseData) -> Self {
+        Self { data, ..Self::default() }
+    }
+
+    pub(super) const fn data(&self) -> &AdverseData {
+        &self.data
+    }
+
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// From question to answer, in microseconds, of all requests that were served.
+    pub(super) fn latencies(&self) -> &[u64] {
+        &self.latencies
+    }
+
+    /// Whether a record attributes what a self-dealer asked.
+    pub(super) fn is_dealt(&self, record: &Digest) -> bool {
+        self.dealt.contains(record)
+    }
+
+    /// How often self-dealers used their own models.
+    pub(super) fn dealings(&self) -> usize {
+        self.dealt.len()
+    }
+
+    /// Offers finished models, and lets demand begin with the first that is published.
+    pub(super) fn offer(&mut self, env: &mut Env, training: &Training, events: &[ChainEvent]) {
+        let has_demand = env.scenario.inference.is_on();
+        for event in events {
+            let ChainEvent::ModelPublished(publication) = event else { continue };
+            let server = env.population.index_of(publication.server).map(number);
+            if let Some(offer) = self.offers.get_mut(&publication.model) {
+                (offer.server, offer.sent) = (server, None);
+            }
+            if !self.has_opened && has_demand {
+                self.has_opened = true;
+                self.plan_demand(env, 0);
+            }
+        }
+        if !has_demand && dealt_run(env).is_none() {
+            return;
+        }
+        for model in training.runs() {
+            self.publish(env, training, *model);
+        }
+    }
+
+    fn publish(&mut self, env: &mut Env, training: &Training, model: ModelId) {
+        let block = env.ledger.chain().head().0;
+        let Some(offer) = self.offers.get(&model) else { return };
+        let is_there = |node: u32| env.population.is_online(node as usize);
+        let is_sent = offer.sent.is_some_and(|at| block < at + REPUBLISH_BLOCKS);
+        if is_sent || offer.server.is_some_and(is_there) {
+            return;
+        }
+        let dealer = dealer_of(env, training, model);
+        let willing = |node: &&u32| match dealer {
+            Some(dealer) => env.population.node(**node as usize).coalition() == Some(dealer),
+            None => {
+                let share = env.draws.share(Purpose::Demand, 1 << 40 | u64::from(**node), 0);
+                share < env.scenario.inference.servers
+            }
+        };
+        // The fastest of them.
+        let slowness = |node: &u32| slowness(env, *node as usize);
+        let ready = offer.ready.iter().filter(|node| is_there(**node)).filter(willing);
+        let best = ready.min_by(|one, other| slowness(one).total_cmp(&slowness(other)));
+        let Some(node) = best.copied() else { return };
+        let publication = ModelPublication {
+            model,
+            checkpoint: offer.checkpoint,
+            sketch_root: offer.sketch_root,
+            server: env.population.node(node as usize).account,
+            price_in: Amount::ZERO,
+            price_out: Amount::ZERO,
+            // Who pays itself asks for as little as there is.
+            price_use: if dealer.is_some() { Amount(1) } else { env.scenario.inference.price() },
+        };
+        let run = training.runs().iter().position(|known| *known == model).map_or(0, number);
+        let publish = Transaction::PublishModel(publication);
+        env.ledger.chain_mut().submit(developer(run), &publish);
+        if let Some(offer) = self.offers.get_mut(&model) {
+            offer.sent = Some(block);
+        }
+    }
+
+    /// What the machine of a node tells of models and requests.
+    pub(super) fn note(&mut self, env: &Env, index: usize, event: &NodeEvent) {
+        match event {
+            NodeEvent::ModelReady { model, checkpoint, sketch_root, .. } => {
+                self.note_ready(index, *model, (*checkpoint, *sketch_root));
+            }
+            NodeEvent::RoundReopened { model, .. } => {
+                if let Some(offer) = self.offers.get_mut(model) {
+                    offer.ready.remove(&number(index));
+                }
+            }
+            NodeEvent::Served { request, record } => {
+                let Some((asked, _)) = self.serving.remove(request) else { return };
+                if asked.is_dealt {
+                    self.dealt.insert(*record);
+                    return;
+                }
+                let back = env.links.network().to_server(number(index), 3 << 41 | request);
+                self.counts.served += 1;
+                self.latencies.push(env.now().after(back).0 - asked.since.0);
+            }
+            NodeEvent::Refused { request, .. } => {
+                let asked = self.serving.remove(request);
+                let is_consumers = asked.is_some_and(|(asked, _)| !asked.is_dealt);
+                self.counts.refused += u64::from(is_consumers);
+            }
+            _ => {}
+        }
+    }
+
+    /// A node has all that serving a model takes.
+    fn note_ready(
+        &mut self,
+        index: usize,
+        model: ModelId,
+        (checkpoint, sketch_root): (Hash, Digest),
+    ) {
+        let fresh = || {
+            let ready = BTreeSet::new();
+            Offer { checkpoint, sketch_root, ready, server: None, sent: None }
+        };
+        let offer = self.offers.entry(model).or_insert_with(fresh);
+        // Nobody has what was offered before, and nobody was asked to publish it.
+        if offer.ready.is_empty() && offer.sent.is_none() {
+            *offer = fresh();
+        }
+        if (offer.checkpoint, offer.sketch_root) == (checkpoint, sketch_root) {
+            offer.ready.insert(number(index));
+        }
+    }
+
+    /// Puts the next request of the consumers on the calendar: a Poisson process whose rate follows
+    /// the time of day and the series, drawn by thinning.
+    fn plan_demand(&mut self, env: &mut Env, from: u64) {
+        let demand = &env.scenario.inference;
+        let greatest = demand.per_hour * demand.greatest_factor() / 3.6e9;
+        let mut at = env.now();
+        for which in from.. {
+            let word = |n| ratio(env.draws.word(Purpose::Demand, 2 << 40 | which, n));
+            let gap = whole(-(1.0 - word(0)).ln() / greatest);
+            at = at.after(gap.max(1));
+            let is_over = at.0 / env.scenario.epoch_span().0 > env.last_epoch().0 + 1;
+            if is_over {
+                return;
+            }
+            let rate = demand.factor_at(at.0) * time_of_day(demand.diurnal, at);
+            if word(1) * demand.greatest_factor() < rate {
+                self.drawn = which + 1;
+                env.schedule.push_global(at, Event::Demand);
+                return;
+            }
+        }
+    }
+
+    /// A consumer asks.
+    pub(super) fn demand(&mut self, env: &mut Env, training: &Training) {
+        let which = self.drawn;
+        self.plan_demand(env, which);
+        let named = &env.scenario.inference.models;
+        let is_named = |place: usize| named.is_empty() || named.contains(&number(place));
+        let runs = training.runs().iter().enumerate();
+        let open = runs.filter(|(place, model)| {
+            is_named(*place)
+                && dealer_of(env, training, **model).is_none()
+                && env.view().publication(**model).is_some()
+        });
+        let open: Vec<_> = open.map(|(_, model)| *model).collect();
+        let pick = |n, bound: usize| {
+            let drawn = env.draws.below(Purpose::Demand, 3 << 40 | which, n, bound as u64);
+            usize::try_from(drawn).expect("below a number in memory")
+        };
+        if open.is_empty() {
+            self.counts.unserved += 1;
+            return;
+        }
+        let model = open[pick(0, open.len())];
+        let consumer = number(pick(1, env.scenario.inference.consumers as usize));
+        self.ask(env, model, consumer, false);
+    }
+
+    /// Sends a request on its way to who serves the model.
+    fn ask(&mut self, env: &mut Env, model: ModelId, consumer: u32, is_dealt: bool) {
+        let server = self.offers.get(&model).and_then(|offer| offer.server);
+        let is_there = |node: &u32| env.population.is_online(*node as usize);
+        let Some(server) = server.filter(is_there) else {
+            self.counts.unserved += u64::from(!is_dealt);
+            return;
+        };
+        self.sent += 1;
+        let id = self.sent;
+        let request = Request { id, model, consumer, since: env.now(), is_dealt };
+        let network = env.links.network();
+        let ways: u64 = (0..WAYS).map(|way| network.to_server(server, way << 42 | id)).sum();
+        let place = self.flying.put(request);
+        let at = env.now().after(ways);
+        env.schedule.push(at, Actor::node(server), Actor::CHAIN, Event::Ask(place));
+    }
+
+    /// Uses a coalition's own model once, as its own customer.
+    pub(super) fn use_own_model(&mut self, env: &mut Env, training: &Training, coalition: usize) {
+        let is_own = |model: &&ModelId| dealer_of(env, training, **model) == Some(coalition);
+        if let Some(model) = training.runs().iter().find(is_own) {
+            let consumer = dealing_consumer(env, coalition);
+            self.ask(env, *model, consumer, true);
+        }
+    }
+
+    /// A request reaches a node, with a receipt over what it has been told is due; what its machine is
+    /// given, and `None` where nobody serves it.
+    pub(super) fn arrive(
+        &mut self,
+        env: &mut Env,
+        index: usize,
+        place: u32,
+    ) -> Option<ServeRequest> {
+        let request = self.flying.take(place)?;
+        let demand = &env.scenario.inference;
+        let (tokens_in, tokens_out) = (demand.tokens_in, demand.tokens_out);
+        let (view, node) = (env.view(), env.population.node(index));
+        let due = view.publication(request.model).and_then(|o| price(o, tokens_in, tokens_out));
+        let (Some(due), Some(machine)) = (due, node.machine.as_ref()) else {
+            self.counts.unserved += u64::from(!request.is_dealt);
+            return None;
+        };
+        let key = consumer_key(env.scenario.seed, request.consumer);
+        let (payer, payee) = (key.address(), node.account);
+        let receipt = Receipt {
+            payer,
+            payee,
+            model: request.model,
+            cumulative: machine.promised_by(view, payer).saturating_add(due),
+            nonce: request.id,
+            request: keccak(&[b"request", &request.id.to_be_bytes()]),
+        };
+        let cumulative = receipt.cumulative;
+        let receipt = receipt.sign(&view.domain, &key).expect("RFC 6979 finds a nonce");
+        self.top_up(env, payer, payee, cumulative);
+        self.serving.insert(request.id, (request, receipt.clone()));
+        Some(ServeRequest { id: request.id, receipt, tokens_in, tokens_out })
+    }
+
+    /// Deposits for a server before what was promised is used up.
+    fn top_up(&mut self, env: &mut Env, payer: EvmAddress, payee: AccountId, needed: Amount) {
+        let step = env.scenario.inference.deposited();
+        let deposited = self.deposited.entry((payer, payee)).or_default();
+        let chain = env.ledger.chain_mut();
+        while *deposited < needed {
+            *deposited = deposited.saturating_add(step);
+            chain.fund(payer, step);
+            chain.submit(payer, &Transaction::Deposit { payee, amount: step });
+        }
+    }
+
+    /// Generates, attributes, and keeps the transcript.
+    pub(super) fn infer(
+        &self,
+        training: &mut Training,
+        site: &mut Site<'_>,
+        request: u64,
+        model: ModelId,
+    ) -> Option<Answer> {
+        let (_, receipt) = self.serving.get(&request)?.clone();
+        let checkpoint = self.offers.get(&model)?.checkpoint;
+        let (shares, lambda) = self.data.shares(site.env, model, &receipt.receipt.request)?;
+        let demand = &site.env.scenario.inference;
+        let (tokens_in, tokens_out) = (demand.tokens_in, demand.tokens_out);
+        let cost = decoding(site.env) * (1.0 + demand.attribution);
+        let length = u32::try_from(demand.transcript.0).ok()?;
+        let transcript = keccak(&[b"transcript", &receipt.receipt.request.0]).0.to_vec();
+        let transcript = site.store.put(site.index, transcript).ok()?;
+        let taken = training.occupy(site.env, site.index, 0, cost);
+        let body = AttributionBody {
+            model,
+            checkpoint,
+            receipt,
+            transcript,
+            length,
+            tokens_in,
+            tokens_out,
+            lambda,
+            shares,
+        };
+        Some(Answer::after(taken, Done::Inferred(body)))
+    }
+
+    /// Attributes once more what another says that it has served.
+    pub(super) fn audit(
+        &self,
+        training: &mut Training,
+        site: &mut Site<'_>,
+        record: &VerifiedRecord,
+    ) -> Option<Answer> {
+        let Body::Attribution(body) = &record.record().body else { return None };
+        let offer = self.offers.get(&body.model)?;
+        if !offer.ready.contains(&number(site.index)) {
+            return None;
+        }
+        let is_current = offer.checkpoint == body.checkpoint;
+        let fetched = site.fetch(&body.transcript, body.length.into())?;
+        let request = &body.receipt.receipt.request;
+        let (shares, lambda) = self.data.shares(site.env, body.model, request)?;
+        let is_right = is_current && shares == body.shares && lambda == body.lambda;
+        let cost = decoding(site.env) * site.env.scenario.inference.attribution;
+        let taken = training.occupy(site.env, site.index, fetched, cost);
+        let verdict = if is_right { Verdict::Pass } else { Verdict::Fail };
+        let answer = Answer::after(taken, Done::Judged(verdict));
+        Some(Answer { gains: Some(body.transcript), ..answer })
+    }
+}
+
+/// The coalition that orders and uses a run for itself, if there is such, and the run: the last.
+pub(super) fn dealt_run(env: &Env) -> Option<(usize, u32)> {
+    let coalition = env.population.coalitions().facts().position(|facts| facts.owns_last_run)?;
+    Some((coalition, env.scenario.training.models - 1))
+}
+
+/// The coalition that uses a model for itself.
+fn dealer_of(env: &Env, training: &Training, model: ModelId) -> Option<usize> {
+    let (coalition, run) = dealt_run(env)?;
+    (training.runs().get(run as usize) == Some(&model)).then_some(coalition)
+}
+
+/// The consumer of a coalition that uses its own model.
+const fn dealing_consumer(env: &Env, coalition: usize) -> u32 {
+    env.scenario.inference.consumers + coalition as u32
+}
+
+/// What the self-dealers' consumers have paid.
+pub(super) fn dealt_fees(env: &Env) -> Amount {
+    let address = |number| consumer_key(env.scenario.seed, dealing_consumer(env, number)).address();
+    let payers: BTreeSet<_> = (0..env.population.coalitions().count()).map(address).collect();
+    let view = env.view();
+    let epochs = (0..=view.epoch().0).map(protocol::Epoch);
+    let redeemed = epochs.flat_map(|epoch| view.redemptions(epoch));
+    redeemed
+        .filter(|item| payers.contains(&item.payer))
+        .fold(Amount::ZERO, |sum, item| sum.saturating_add(item.to.saturating_sub(item.from)))
+}
+
+/// Microseconds that the reference GPU takes to generate an answer.
+fn decoding(env: &Env) -> f64 {
+    let demand = &env.scenario.inference;
+    real(demand.token.0) * f64::from(demand.tokens_out)
+}
+
+/// The demand of an hour over that of the busiest one, when it varies by the share `diurnal`.
+fn time_of_day(diurnal: f64, at: Time) -> f64 {
+    const DAY: u64 = 86_400_000_000;
+    let turn = real(at.0 % DAY) / real(DAY) * std::f64::consts::TAU;
+    1.0 - diurnal * (1.0 + turn.cos()) / 2.0
+}
