@@ -22,9 +22,9 @@ const COVERAGE: f64 = 0.95;
 pub struct Difference {
     /// The parameters, where it is a sweep.
     pub at: String,
-    /// Which figure.
+    /// The key figure, by its name in reports.
     pub kpi: String,
-    /// In what.
+    /// The unit of the values that follow.
     pub unit: String,
     /// Its mean in the first set.
     pub a: f64,

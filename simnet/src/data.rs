@@ -45,7 +45,7 @@ pub struct Set {
     pub name: String,
     /// What the figures are.
     pub what: String,
-    /// In what.
+    /// The unit of its values.
     pub unit: String,
     /// How they came about.
     pub kind: Kind,
@@ -78,9 +78,9 @@ pub enum DataError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// The file or folder, as it was asked for.
         path: String,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// The file is not a list of sets with their sources.
@@ -88,9 +88,9 @@ pub enum DataError {
         "{path} is not a data file (every set needs name, what, unit, kind, source, url, retrieved and values): {reason}"
     )]
     Form {
-        /// Which.
+        /// The file or folder, as it was asked for.
         path: String,
-        /// Why.
+        /// What is wrong with the text, with its place.
         reason: String,
     },
     /// A set is without something that it must say.
@@ -98,9 +98,9 @@ pub enum DataError {
         "the set {set} of {path} does not say its {field}; a figure without a source is not used"
     )]
     Unsourced {
-        /// Which file.
+        /// The file that was read.
         path: String,
-        /// Which set.
+        /// The set of values that was asked for.
         set: String,
         /// What is missing.
         field: &'static str,
@@ -111,7 +111,7 @@ pub enum DataError {
     /// A set lacks a figure.
     #[error("the data set {set} has no value {value}")]
     NoValue {
-        /// Which.
+        /// The set that was asked for.
         set: String,
         /// What is missing.
         value: String,
@@ -121,7 +121,7 @@ pub enum DataError {
     NoRegion {
         /// Which set of delays.
         set: String,
-        /// The region.
+        /// The region that the scenario names.
         region: String,
         /// The regions that there are.
         known: String,
@@ -129,11 +129,11 @@ pub enum DataError {
     /// A trace cannot be used.
     #[error("line {line} of {path}: {reason}")]
     Trace {
-        /// Which file.
+        /// The file that was read.
         path: String,
         /// Which line, from 1.
         line: usize,
-        /// Why.
+        /// What is wrong with the text, with its place.
         reason: String,
     },
 }

@@ -32,7 +32,7 @@ pub struct Found {
     pub seed: u64,
     /// The smallest scenario that still breaks it.
     pub scenario: Scenario,
-    /// What.
+    /// The invariant that it breaks.
     pub broken: Broken,
     /// Runs that making it smaller took.
     pub tries: u32,

@@ -73,7 +73,7 @@ impl Rule {
         Self::CalmSettles,
     ];
 
-    /// In words.
+    /// The rule as a sentence, which reports show as a check.
     pub const fn words(self) -> &'static str {
         match self {
             Self::WithinBudget => "no epoch pays more than its budget and fees",

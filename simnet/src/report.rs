@@ -18,11 +18,11 @@ use crate::{Scenario, chain::Books, kernel::Time, nodes::Kind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Nobody proposed.
+    /// Nobody has proposed a settlement.
     Missing,
     /// Proposed and not final.
     Proposed,
-    /// Final.
+    /// The settlement is final: nobody can object any more.
     Final,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Status {
 /// One epoch: storage at its end, and what its settlement says.
 #[derive(Debug, Clone, Serialize)]
 pub struct EpochRow {
-    /// Which.
+    /// The epoch that the row is about.
     pub epoch: Epoch,
     /// Packs in the network.
     pub packs: u64,
@@ -122,21 +122,21 @@ impl EpochRow {
 /// The contracts' books at the end of an epoch.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct BooksRow {
-    /// Which.
+    /// The epoch that the row is about.
     pub epoch: Epoch,
-    /// The books.
+    /// The sums of the contracts after its last block.
     #[serde(flatten)]
     pub books: Books,
 }
 
-/// One node.
+/// What one node did and was paid, over the whole run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct NodeRow {
-    /// Its number.
+    /// Its number in the run, from zero.
     pub node: u32,
-    /// Its account.
+    /// The account that it works for at the end.
     pub account: AccountId,
-    /// Its kind.
+    /// How it behaves: honest, offline, or as an adversary.
     pub kind: Kind,
     /// Whether it was online at the end.
     pub is_online: bool,
@@ -155,7 +155,7 @@ pub struct NodeRow {
 pub struct PayoutRow {
     /// In which epoch.
     pub epoch: Epoch,
-    /// To whom.
+    /// The account that is paid.
     pub account: AccountId,
     /// Of which kind.
     pub kind: Kind,
@@ -166,9 +166,9 @@ pub struct PayoutRow {
 /// All nodes of a kind.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct KindRow {
-    /// Which.
+    /// The behaviour that these nodes share.
     pub kind: Kind,
-    /// How many.
+    /// Number of nodes that behave so.
     pub nodes: u64,
     /// What they have earned.
     pub earned: Amount,
@@ -201,13 +201,13 @@ impl KindRow {
 /// Counts over the whole run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Totals {
-    /// Events.
+    /// Events that happened.
     pub events: u64,
     /// Outputs of machines.
     pub outputs: u64,
-    /// Records.
+    /// Records that were signed.
     pub records: u64,
-    /// Blocks.
+    /// Blocks that were mined, without those that were replaced.
     pub blocks: u64,
     /// Transactions that were executed.
     pub transactions: u64,
@@ -246,7 +246,7 @@ pub struct Totals {
 /// Something that has to hold.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Check {
-    /// In words.
+    /// What has to hold, as a sentence.
     pub name: &'static str,
     /// Whether it does.
     pub holds: bool,
@@ -283,26 +283,26 @@ pub struct Report {
     pub books: Vec<BooksRow>,
     /// The contracts' books at the end.
     pub final_books: Books,
-    /// Counts.
+    /// Counts over the whole run.
     pub totals: Totals,
     /// What has to hold.
     pub checks: Vec<Check>,
     /// Where a check that does not hold was first broken.
     pub findings: Vec<String>,
-    /// Key figures.
+    /// Key figures, in the order of reports.
     pub kpis: Vec<Kpi>,
     /// What went on over time.
     pub series: Vec<Series>,
-    /// Distributions.
+    /// Distributions of times, in bins.
     pub histograms: Vec<Histogram>,
 }
 
 /// A key figure of a run, under a stable name.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Kpi {
-    /// Which.
+    /// The name in reports and files.
     pub name: &'static str,
-    /// In what.
+    /// The unit of its values.
     pub unit: &'static str,
     /// How much; `None` where nothing occurred that it could be taken from.
     pub value: Option<f64>,
@@ -322,9 +322,9 @@ impl Kpi {
 /// A figure over time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Series {
-    /// Which.
+    /// The name in reports and files.
     pub name: &'static str,
-    /// In what.
+    /// The unit of its values.
     pub unit: &'static str,
     /// (virtual time in microseconds, value), in order of time.
     pub points: Vec<(Time, f64)>,
@@ -333,7 +333,7 @@ pub struct Series {
 /// A distribution, counted in bins.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Histogram {
-    /// Which.
+    /// The name in reports and files.
     pub name: &'static str,
     /// In what the bounds are.
     pub unit: &'static str,

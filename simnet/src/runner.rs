@@ -17,7 +17,7 @@ pub enum Failure {
     /// It could not start.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// It stopped.
+    /// The contracts could not be read, or their books do not add up.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A machine or the simulator broke one of its own rules.

@@ -42,7 +42,7 @@ pub struct Row {
     pub key: String,
     /// The parameters that the sweep set.
     pub settings: Vec<(String, String)>,
-    /// Its seed.
+    /// The seed from which the run draws.
     pub seed: u64,
     /// Whether every invariant and assertion holds.
     pub holds: bool,
@@ -52,7 +52,7 @@ pub struct Row {
     pub crash: Option<String>,
     /// The trace hash.
     pub trace: String,
-    /// Key figures.
+    /// The key figures of its report.
     pub kpis: Vec<Named>,
     /// Figures over epochs and time.
     pub lines: Vec<Line>,

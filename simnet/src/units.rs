@@ -62,7 +62,7 @@ const BYTES: Units = &[
 const BYTES_LIKE: &str = "\"64KiB\", \"10GiB\" or \"500MB\"";
 
 impl Span {
-    /// Nothing.
+    /// A span of no time.
     pub const ZERO: Self = Self(0);
 
     /// Of whole milliseconds.
@@ -80,7 +80,7 @@ impl Span {
         Self::seconds(hours.saturating_mul(3_600))
     }
 
-    /// As microseconds.
+    /// The span in microseconds.
     pub const fn micros(self) -> u64 {
         self.0
     }
@@ -97,7 +97,7 @@ impl Size {
         Self(gib.saturating_mul(1 << 30))
     }
 
-    /// As bytes.
+    /// The size in bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }

@@ -2,7 +2,7 @@
 
 use super::{Adversary, AdversaryKind, Copies, Profile};
 
-/// Contributes copies.
+/// Contributes copies of others' packs.
 pub const DATA_COPYING: AdversaryKind = AdversaryKind(
     &Profile::new(
         "data-copying",

@@ -11,7 +11,7 @@ use protocol::{
 use super::{Adversary, AdversaryKind, Profile};
 use crate::{kernel::Purpose, simulation::World, units::Span};
 
-/// Floods gossip.
+/// Floods gossip with well-formed records.
 pub const GOSSIP_SPAM: AdversaryKind =
     AdversaryKind(&Profile::new("gossip-spam", "Floods records that are worth nothing.", |plan| {
         Box::new(Spam { per_block: plan.strength, sent: 0 })

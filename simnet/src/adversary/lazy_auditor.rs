@@ -9,7 +9,7 @@ use protocol::{
 use super::{Adversary, AdversaryKind, Profile};
 use crate::simulation::{Answer, World};
 
-/// Audits nothing.
+/// Passes all work without looking.
 pub const LAZY_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
     "lazy-auditor",
     "Audits nothing and says that all is well.",

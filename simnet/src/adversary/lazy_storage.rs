@@ -1,4 +1,4 @@
-//! Storing nothing.
+//! Storing nothing, and proving it with made-up bytes.
 
 use protocol::{
     AccountId, BlobRef, Digest, Hash,

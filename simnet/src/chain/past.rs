@@ -10,7 +10,7 @@ use protocol::{
 /// A block as nodes read it.
 #[derive(Debug, Clone)]
 pub struct ReadBlock {
-    /// Its header.
+    /// Its number, hash and time.
     pub header: BlockHeader,
     /// What the contracts said.
     pub events: Vec<ChainEvent>,

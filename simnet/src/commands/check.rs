@@ -1,4 +1,4 @@
-//! `simnet check`.
+//! `simnet check`: whether a scenario file is well formed and possible.
 
 use std::{num::NonZeroUsize, sync::atomic::Ordering};
 

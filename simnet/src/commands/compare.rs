@@ -1,4 +1,4 @@
-//! `simnet compare`.
+//! `simnet compare`: what differs between two runs.
 
 use std::{fmt::Write as _, path::PathBuf};
 

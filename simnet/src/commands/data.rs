@@ -1,4 +1,4 @@
-//! `simnet data`.
+//! `simnet data`: the measurements that come with the program.
 
 use clap::{Args, Subcommand};
 use simnet::data::{Set, set, sets};

@@ -1,4 +1,4 @@
-//! `simnet explain`.
+//! `simnet explain`: what a key, a key figure or a word means.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `simnet fuzz`.
+//! `simnet fuzz`: draws scenarios until one breaks an invariant.
 
 use std::{
     num::NonZeroUsize,

@@ -50,7 +50,7 @@ pub(crate) enum End {
     NotDeterministic,
     /// The simulated network crashed.
     Crashed,
-    /// Ctrl-C.
+    /// Somebody pressed Ctrl-C.
     Interrupted,
 }
 

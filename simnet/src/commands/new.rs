@@ -1,4 +1,4 @@
-//! `simnet new`.
+//! `simnet new`: a scenario file to begin with.
 
 use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
 

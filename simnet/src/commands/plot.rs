@@ -1,4 +1,4 @@
-//! `simnet plot`.
+//! `simnet plot`: draws saved results once more.
 
 use std::path::PathBuf;
 

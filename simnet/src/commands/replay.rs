@@ -1,4 +1,4 @@
-//! `simnet replay`.
+//! `simnet replay`: runs saved results again, and watches a node.
 
 use std::{path::PathBuf, sync::atomic::Ordering};
 

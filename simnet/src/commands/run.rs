@@ -1,4 +1,4 @@
-//! `simnet run`.
+//! `simnet run`: one run from its scenario to its results.
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::Ordering, time::Instant};
 

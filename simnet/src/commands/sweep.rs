@@ -1,4 +1,4 @@
-//! `simnet sweep`.
+//! `simnet sweep`: a run for each value of some keys.
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::atomic::Ordering, thread, time::Instant};
 

@@ -12,9 +12,9 @@ use crate::{
 /// A fault with its time and whom it strikes.
 #[derive(Debug, Clone)]
 pub struct Spell {
-    /// What.
+    /// The fault, of those that scenarios can name.
     pub fault: FaultKind,
-    /// From when.
+    /// When it begins, in virtual time.
     pub start: Time,
     /// Until when; the end of time for a fault without an end.
     pub end: Time,

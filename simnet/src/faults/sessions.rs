@@ -13,7 +13,7 @@ const BUSIEST_HOUR: f64 = 20.0;
 /// How a node comes and goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rhythm {
-    /// It stays.
+    /// It stays online but for faults.
     Steady,
     /// By sessions and pauses.
     Sessions,

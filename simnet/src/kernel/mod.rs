@@ -46,7 +46,7 @@ impl Time {
         Self(self.0.saturating_add(micros))
     }
 
-    /// Whole milliseconds.
+    /// The time in whole milliseconds.
     pub const fn millis(self) -> u64 {
         self.0 / 1_000
     }

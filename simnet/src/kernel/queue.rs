@@ -10,16 +10,16 @@ use super::{Actor, Time};
 /// An event with its place in the total order.
 #[derive(Debug, Clone, Copy)]
 pub struct Scheduled<E> {
-    /// When.
+    /// When it happens.
     pub at: Time,
-    /// To whom.
+    /// To whom it happens.
     pub to: Actor,
-    /// From whom.
+    /// Who caused it.
     pub from: Actor,
     /// How many events were pushed before it, which keeps those of one source in order; it may wrap,
     /// since only events of one moment are compared.
     pub sequence: u32,
-    /// What.
+    /// What happens, in the words of whoever pushed it.
     pub event: E,
 }
 

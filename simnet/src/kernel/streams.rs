@@ -9,7 +9,7 @@ use rand_chacha::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Keys.
+    /// Keys of nodes.
     Identity = 0,
     /// When a node leaves.
     Session = 1,
@@ -72,7 +72,7 @@ impl Stream {
         probability.takes(self.word() >> 32)
     }
 
-    /// Fills bytes.
+    /// Fills a slice with random bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }

@@ -36,7 +36,7 @@ pub struct Kademlia {
 pub struct Lookup {
     /// Steps, each of [`ALPHA`] questions at once.
     pub steps: u32,
-    /// Microseconds.
+    /// How long it took, in microseconds.
     pub took: u64,
 }
 

@@ -26,14 +26,14 @@ pub struct Contributor {
     pub parts: Vec<Part>,
 }
 
-/// One contribution.
+/// What one transaction contributes.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// The manifest's address.
     pub manifest: Hash,
     /// Its packs.
     pub packs: Vec<BlobRef>,
-    /// Units.
+    /// Number of training units in the packs.
     pub units: u32,
 }
 

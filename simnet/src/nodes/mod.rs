@@ -50,7 +50,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// No coalition.
+/// The number of no coalition: there are fewer.
 const HONEST: u8 = u8::MAX;
 
 /// A node and its host. Small: a million of them are in memory.

@@ -15,7 +15,7 @@ use crate::kernel::Time;
 /// A record with its author.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The record.
+    /// The record, signed and verified once for all nodes.
     pub record: Arc<VerifiedRecord>,
     /// The node that made it.
     pub author: u32,

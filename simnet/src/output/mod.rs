@@ -98,9 +98,9 @@ fn memory(line: &str) -> Option<u64> {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}{}", path.display(), advice(source))]
 pub struct WriteError {
-    /// Which file.
+    /// The file that could not be written.
     pub path: PathBuf,
-    /// Why.
+    /// What the system said.
     pub source: io::Error,
 }
 

@@ -18,42 +18,42 @@ use crate::{
 /// A number with its name and unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Named {
-    /// Which.
+    /// The name in reports.
     pub name: String,
-    /// In what.
+    /// The unit of the values.
     pub unit: String,
-    /// How much.
+    /// The value; `None` where there was nothing to take it from.
     pub value: Option<f64>,
 }
 
 /// A figure over epochs or time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// Which.
+    /// The name in reports.
     pub name: String,
-    /// In what.
+    /// The unit of the values.
     pub unit: String,
     /// What x is: `epoch` or `time_h`.
     pub over: String,
-    /// Its points.
+    /// Its points, by the first number.
     pub points: Vec<(f64, f64)>,
 }
 
 /// A distribution: at each value the share up to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
-    /// Which.
+    /// The name in reports.
     pub name: String,
-    /// In what.
+    /// The unit of the values.
     pub unit: String,
-    /// Its points.
+    /// Its points, by the first number.
     pub points: Vec<(f64, f64)>,
 }
 
 /// Something that has to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedCheck {
-    /// In words.
+    /// What has to hold, as a sentence.
     pub name: String,
     /// Whether it does.
     pub holds: bool,
@@ -79,11 +79,11 @@ pub struct Saved {
     pub trace: String,
     /// Whether the run came to its end; otherwise all of this is partial.
     pub is_complete: bool,
-    /// Virtual time.
+    /// Virtual time at the end, in seconds.
     pub time_s: f64,
-    /// Key figures.
+    /// The key figures of the report.
     pub kpis: Vec<Named>,
-    /// Invariants.
+    /// The invariants, and whether they hold.
     pub checks: Vec<SavedCheck>,
     /// Where an invariant that does not hold was first broken.
     pub findings: Vec<String>,
@@ -95,7 +95,7 @@ pub struct Saved {
     pub distributions: Vec<Distribution>,
     /// Mean pay by kind of node.
     pub pay: Vec<Named>,
-    /// Counts.
+    /// Counts over the whole run, by name.
     pub totals: Map<String, Value>,
     /// Epochs, kinds of nodes and the contracts' books, row by row.
     pub rows: Map<String, Value>,
@@ -106,9 +106,9 @@ pub struct Saved {
 /// An assertion and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavedAssertion {
-    /// Which figure.
+    /// The key figure, by its name in reports.
     pub kpi: String,
-    /// The conditions.
+    /// The conditions, as the scenario states them.
     pub wanted: String,
     /// What the run gave.
     pub value: Option<f64>,
@@ -129,17 +129,17 @@ pub enum SavedError {
     /// No such file, or it cannot be opened.
     #[error("cannot read {path}: {source}; it has to be the --out folder of a run")]
     Read {
-        /// Which.
+        /// The file that was read.
         path: String,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// It is not what this version writes.
     #[error("{path} was not written by this version of simnet: {source}")]
     Format {
-        /// Which.
+        /// The file that was read.
         path: String,
-        /// Why.
+        /// What is wrong with the JSON.
         source: serde_json::Error,
     },
 }

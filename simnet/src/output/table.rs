@@ -36,7 +36,7 @@ pub struct Column {
 pub enum Values {
     /// Whole numbers below 2⁶³.
     Int(Vec<Option<i64>>),
-    /// Numbers.
+    /// Numbers with a fraction, some missing.
     Float(Vec<Option<f64>>),
     /// Yes or no.
     Bool(Vec<Option<bool>>),
@@ -79,7 +79,7 @@ impl Table {
         Self { columns: Vec::new() }
     }
 
-    /// The columns.
+    /// The columns, in the order of files.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
@@ -102,7 +102,7 @@ impl Table {
         self.with(name, Values::Int(values))
     }
 
-    /// Adds numbers.
+    /// The table with a column of numbers more.
     #[must_use]
     pub fn float<T: Into<Option<f64>>>(self, name: &str, values: impl Iterator<Item = T>) -> Self {
         self.with(name, Values::Float(values.map(Into::into).collect()))
@@ -114,7 +114,7 @@ impl Table {
         self.with(name, Values::Bool(values.map(Some).collect()))
     }
 
-    /// Adds text.
+    /// The table with a column of text more.
     #[must_use]
     pub fn text<T: ToString>(self, name: &str, values: impl Iterator<Item = T>) -> Self {
         self.with(name, Values::Text(values.map(|value| Some(value.to_string())).collect()))

@@ -24,7 +24,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// A line.
+    /// A series that is drawn as a line through its points.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.into(), points, band: Vec::new() }
     }
@@ -35,7 +35,7 @@ impl Series {
 pub struct Bar {
     /// What it stands for.
     pub name: String,
-    /// Its length.
+    /// Its length, in the unit of the axis.
     pub value: f64,
     /// Lower and upper end of its interval.
     pub interval: Option<(f64, f64)>,
@@ -61,7 +61,7 @@ pub enum Marks {
     },
 }
 
-/// A plot.
+/// Axes, and what is drawn between them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
     /// What it shows.
@@ -75,7 +75,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// A plot.
+    /// A plot of some marks, with the words on it.
     pub fn new(title: &str, x: &str, y: &str, marks: Marks) -> Self {
         Self { title: title.to_owned(), x: x.to_owned(), y: y.to_owned(), marks }
     }

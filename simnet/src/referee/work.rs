@@ -24,7 +24,7 @@ pub struct Claimed {
 /// A verdict on a shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged {
-    /// By whom.
+    /// The account that audited.
     pub auditor: AccountId,
     /// Whether the auditor cheats.
     pub is_adverse: bool,

@@ -1,4 +1,4 @@
-//! Who cheats.
+//! Who cheats: a share of the nodes, and the ways in which they do.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ pub enum ScenarioError {
     /// Not a share.
     #[error("{name} is {value}; it has to be from 0 to 1")]
     NotAShare {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: f64,
@@ -19,7 +19,7 @@ pub enum ScenarioError {
     /// Not above zero.
     #[error("{name} is {value}; it has to be a number above 0")]
     NotPositive {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: f64,
@@ -27,7 +27,7 @@ pub enum ScenarioError {
     /// Not a number from 1 on.
     #[error("{name} is {value}; it has to be at least 1")]
     BelowOne {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: f64,
@@ -37,23 +37,23 @@ pub enum ScenarioError {
     TooLong {
         /// Blocks times epochs.
         lasts: Span,
-        /// The limit.
+        /// The largest span that is taken.
         limit: Span,
     },
     /// A time that no run reaches.
     #[error("{name} is {value}; at most {limit} is possible")]
     TooLate {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: Span,
-        /// The limit.
+        /// The largest span that is taken.
         limit: Span,
     },
     /// Not a number from 0 to a million.
     #[error("{name} is {value}; it has to be a number from 0 to 1000000")]
     OutOfRange {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: f64,
@@ -67,35 +67,35 @@ pub enum ScenarioError {
     /// Every pack needs distinct holders.
     #[error("{replicas} replicas need at least as many nodes; there are {nodes}")]
     TooFewNodes {
-        /// Nodes.
+        /// Number of nodes.
         nodes: u32,
-        /// Replicas.
+        /// Number of replicas of each pack.
         replicas: u32,
     },
     /// Beyond the protocol's own limits or what this version can hold.
     #[error("{name} is {value}; at most {limit} is possible")]
     TooLarge {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: u64,
-        /// The limit.
+        /// The largest value that is taken.
         limit: u64,
     },
     /// The smallest pack is larger than the largest.
     #[error("the smallest pack has {min} bytes and the largest {max}")]
     PackSizes {
-        /// Smallest.
+        /// The smallest pack, in bytes.
         min: u64,
-        /// Largest.
+        /// The largest pack, in bytes.
         max: u64,
     },
     /// A contributor would have nothing.
     #[error("{contributors} contributors cannot share {packs} packs; each needs one")]
     TooManyContributors {
-        /// Contributors.
+        /// Number of contributors.
         contributors: u32,
-        /// Packs.
+        /// Number of packs.
         packs: u32,
     },
     /// An epoch must hold its commitment, its audits and the settlement of the one before.
@@ -123,13 +123,13 @@ pub enum ScenarioError {
     /// Something needs models, and none is trained.
     #[error("{name} needs a model, and none is trained; set training.rounds")]
     NoModel {
-        /// What.
+        /// The key or the adversary that needs it.
         name: &'static str,
     },
     /// Beyond what was measured.
     #[error("{name} is {value}; what follows from it was measured up to {most}")]
     Unmeasured {
-        /// Which.
+        /// The key of the scenario, or the adversary's name.
         name: &'static str,
         /// What it is.
         value: f64,
@@ -139,7 +139,7 @@ pub enum ScenarioError {
     /// Requests to a model that there is not.
     #[error("inference.models names model {number}; {models} are trained, counted from 0")]
     UnknownModel {
-        /// Which.
+        /// The number of the run, from zero.
         number: u32,
         /// How many there are.
         models: u32,

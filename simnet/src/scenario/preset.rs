@@ -22,7 +22,7 @@ pub enum Preset {
 pub struct Given {
     /// The key's path in scenario files.
     pub key: &'static str,
-    /// Its value.
+    /// The value that the preset gives it.
     pub value: Value,
     /// The data set that it comes from.
     pub set: &'static str,

@@ -47,9 +47,9 @@ const SIGNS: [(&str, Comparison); 6] = [
 /// One comparison with a number in the unit of the figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition {
-    /// How.
+    /// How the figure is compared with the limit.
     pub comparison: Comparison,
-    /// With what.
+    /// The limit, in the unit of the figure.
     pub limit: f64,
 }
 
@@ -71,7 +71,7 @@ impl Condition {
 /// What has to hold of one key figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assertion {
-    /// Which figure.
+    /// The key figure, by its name in reports.
     pub kpi: String,
     /// As it was written.
     pub text: String,
@@ -82,7 +82,7 @@ pub struct Assertion {
 /// An assertion against a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judgement {
-    /// Which figure.
+    /// The key figure, by its name in reports.
     pub kpi: String,
     /// The conditions as they were written.
     pub wanted: String,

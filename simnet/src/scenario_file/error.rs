@@ -52,15 +52,15 @@ pub enum FileError {
     /// It could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file, as it was asked for.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// It is no TOML.
     #[error("{place}: {message}")]
     Syntax {
-        /// Where.
+        /// The line and column in the file.
         place: Place,
         /// What the parser says.
         message: String,
@@ -71,7 +71,7 @@ pub enum FileError {
     /// A value of the wrong kind.
     #[error("{place}: {message}")]
     Value {
-        /// Where.
+        /// The line and column in the file.
         place: Place,
         /// What is wrong, and what is right.
         message: String,
@@ -85,9 +85,9 @@ pub enum FileError {
     /// The scenario is impossible.
     #[error("{file}: {source}")]
     Scenario {
-        /// Which file.
+        /// The name of the file.
         file: String,
-        /// Why.
+        /// What makes the scenario impossible.
         source: ScenarioError,
     },
 }

@@ -39,9 +39,9 @@ enum Seeds {
 /// A parameter and its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
-    /// Its path.
+    /// The path of the key in the scenario, with dots.
     pub key: String,
-    /// Its values.
+    /// The values that it takes, one run each.
     pub values: Vec<Value>,
 }
 
@@ -50,7 +50,7 @@ pub struct Axis {
 pub struct Point {
     /// The parameters that differ from the file.
     pub settings: Vec<(String, Value)>,
-    /// The seed.
+    /// The seed of the run, in place of the scenario's.
     pub seed: u64,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Env {
 }
 
 impl Env {
-    /// Virtual time.
+    /// Virtual time: that of the event that happens.
     pub(super) const fn now(&self) -> Time {
         self.schedule.now()
     }

@@ -124,13 +124,13 @@ pub enum RunError {
 /// How far a simulation is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Virtual time.
+    /// Virtual time since the start of the run.
     pub time: Time,
     /// The newest block.
     pub block: BlockNumber,
     /// Blocks that the run takes if every settlement is on time.
     pub blocks: u64,
-    /// Its epoch.
+    /// The epoch of that block.
     pub epoch: Epoch,
     /// Events so far.
     pub events: u64,

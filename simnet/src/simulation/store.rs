@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{kernel::Purpose, network::SEEK_MICROS, nodes::SharedBlobs};
 
-/// All blobs.
+/// All blobs, each once, and who has them.
 pub(super) struct Store {
     blobs: SharedBlobs,
     /// The packs that were contributed.

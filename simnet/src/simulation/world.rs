@@ -24,7 +24,7 @@ use crate::{
 pub struct Answer {
     /// How long it takes, in microseconds.
     pub taken: u64,
-    /// The answer.
+    /// What the machine is told.
     pub done: Done,
     /// A blob that the node has from then on.
     pub gains: Option<Hash>,
@@ -53,12 +53,12 @@ impl Answer {
 pub struct World<'a>(pub(super) &'a mut Simulation);
 
 impl World<'_> {
-    /// Virtual time.
+    /// Virtual time: that of the event that happens.
     pub const fn now(&self) -> Time {
         self.0.env.now()
     }
 
-    /// The chain.
+    /// The chain as nodes see it.
     pub const fn chain(&self) -> &ChainView {
         self.0.env.view()
     }
@@ -93,7 +93,7 @@ impl World<'_> {
         self.0.env.draws
     }
 
-    /// Random streams.
+    /// Random streams of the run's seed.
     pub const fn streams(&self) -> Streams {
         self.0.env.streams
     }
