@@ -76,7 +76,7 @@ pub fn draw(seed: u64) -> Scenario {
 fn give_time(scenario: &mut Scenario) {
     const ASKING_BLOCKS: u64 = 12;
     const ONE_WAYS: f64 = 4.0;
-    if !scenario.adversaries.iter().any(|plan| lies_to_settle(plan)) {
+    if !scenario.adversaries.iter().any(lies_to_settle) {
         return;
     }
     #[expect(clippy::cast_precision_loss, reason = "some seconds")]
