@@ -118,6 +118,7 @@ impl Executor {
 
     /// The next event of all: of the window, or one that was put before the rest of it meanwhile.
     pub(super) fn next(&mut self, schedule: &mut Schedule) -> Option<Item> {
+        // What a turn pushed for its own node may come before the rest of the window.
         let is_of_window = match (self.window.peek(), schedule.peek()) {
             (Some(item), Some(other)) => item.place < other,
             (item, _) => item.is_some(),
@@ -157,6 +158,7 @@ impl Executor {
         };
         let (number, share) = (*number, *share);
         pool.scope(|scope| {
+            // Each part is one range of nodes with their events, so no two threads share a node.
             for (place, (nodes, items)) in nodes.chunks_mut(share).zip(parts).enumerate() {
                 if !items.is_empty() {
                     scope.spawn(move |_| {

@@ -141,6 +141,7 @@ impl Gossip {
     fn sample_delays(&mut self, env: &Env, record: u32, author: u32) {
         let (now, count) = (env.now(), number(env.population.len()));
         for sample in 0..SAMPLED.min(count - 1) {
+            // Fibonacci hashing (Knuth, TAOCP 6.4) spreads the samples of neighbouring records.
             let to = record.wrapping_mul(2_654_435_761).wrapping_add(sample * 40_503) % count;
             if to != author && env.population.is_online(to as usize) {
                 let at = env.links.network().arrival(record, (author, now), to);

@@ -187,7 +187,8 @@ impl Common<'_> {
     /// Lets a node take an event; whether it may go on to the next one.
     fn take_one_ahead(self, node: &mut SimNode, index: usize, item: &mut Item) -> bool {
         let event = Event::from_bits(item.place.event);
-        // A record that is durable goes out first, and other events start or stop the machine.
+        // A record that is durable goes out first, which pushes events; others start or stop the
+        // machine.
         let is_plain = matches!(event, Event::Block | Event::Arrival(_) | Event::Done(_));
         if !is_plain || !node.is_online() {
             return false;
@@ -197,6 +198,7 @@ impl Common<'_> {
             item.stage = Stage::Past;
             return true;
         };
+        // The node has what the job gained only once that is written to the shared blobs.
         let gains = finished.is_some_and(|finished| finished.gains.is_some());
         let Some(turn) = self.take(node, index, input, gains) else { return false };
         let is_seen = turn.input.is_some();
@@ -205,6 +207,7 @@ impl Common<'_> {
             item.stage = Stage::Past;
             return true;
         }
+        // What follows may answer a job at once, and that comes before the node's next event.
         item.stage = Stage::Taken(turn);
         false
     }

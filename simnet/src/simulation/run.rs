@@ -115,6 +115,7 @@ impl Simulation {
             return;
         }
         self.env.restart(index);
+        // As the daemon does: its own log first, then what it hears.
         for record in self.gossip.on_disk(&self.env, index) {
             self.input(index, Input::Record(record));
         }
@@ -159,6 +160,7 @@ impl Simulation {
         let session = self.env.population.node(index).session;
         let finished = finished.filter(|finished| finished.session == session);
         let gained = finished.as_ref().and_then(|finished| finished.gains);
+        // Before the machine asks for rows of it, in a turn that is taken now.
         if let Some(hash) = gained {
             self.store.hold(index, hash);
         }

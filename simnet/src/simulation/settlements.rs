@@ -78,6 +78,7 @@ impl Settlements {
 
     fn keep(&mut self, outcome: Outcome, evidence: Digest, log: Arc<Vec<u8>>) -> Arc<Settled> {
         let id = outcome.settlement.id();
+        // A watcher's has no log to serve: who settles the same after it keeps one that has.
         if let Some(known) = self.computed.get(&id).filter(|known| !known.log.is_empty()) {
             return Arc::clone(known);
         }
@@ -109,6 +110,7 @@ impl Settlements {
         let (evidence, fetching) = evidence(env, (gossip, store), (index, epoch), takes);
         let from = digest_of(&evidence);
         let mut known = self.computed.values();
+        // Equal records and openings settle equally, whoever does it.
         let known = known.find(|known| known.epoch() == epoch && known.evidence == from);
         let settled = match known.cloned() {
             Some(settled) => settled,

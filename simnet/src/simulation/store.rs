@@ -93,6 +93,7 @@ impl Store {
         if self.blobs.has(to, hash) {
             return Some(0);
         }
+        // Counted only where something is asked, so that what is at hand shifts no draws.
         let which = env.population.node_mut(index).ask();
         let draw = env.draws.word(Purpose::Request, to.into(), which);
         let from = self.source(env, index, hash, draw)?;

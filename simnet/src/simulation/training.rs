@@ -161,6 +161,7 @@ impl Training {
         let micros = device_time(env, index, reference);
         let (me, session) = (number(index), env.population.node(index).session);
         let ready = env.now().after(fetched).0;
+        // A process that restarted has dropped what its device did.
         let busy = self.busy.get(&me).filter(|(of, _)| *of == session);
         let start = busy.map_or(ready, |(_, until)| ready.max(*until));
         let end = start.saturating_add(micros);
@@ -204,6 +205,7 @@ impl Training {
         let snapshot = view.snapshot(order.datanet, *ordered);
         let packs: Vec<_> = snapshot.iter().flat_map(|part| part.packs.iter().copied()).collect();
         let (order, mut taken) = (order.config.clone(), 0);
+        // The data of a run is fetched once, and again where that failed.
         if self.prepared.insert((me, model)) {
             for BlobRef { hash: pack, length } in packs {
                 match site.fetch(&pack, length) {
