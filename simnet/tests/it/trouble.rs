@@ -1,8 +1,9 @@
 //! Faults, adversaries and operators in whole runs.
 
+use protocol::record::Record;
 use simnet::{
-    Scenario,
-    adversary::{self, AdversaryKind},
+    Scenario, World,
+    adversary::{self, Adversary, AdversaryKind, Profile},
     report::Report,
     scenario::{AdversaryPlan, ChurnModel, FaultEvent, FaultKind, PricePoint},
     units::Span,
@@ -38,6 +39,29 @@ fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
         assert!(broken.is_empty(), "{kind}: {broken:?} {:?}", report.findings);
         assert!(kpi(&report, "honest_unpaid") < 0.2, "{kind}");
     }
+}
+
+/// Signs nothing at all.
+struct Silent;
+
+impl Adversary for Silent {
+    fn sign(&mut self, _: &mut World<'_>, _: usize, _: Record) -> Vec<(Span, Record)> {
+        Vec::new()
+    }
+}
+
+static SILENT: Profile = Profile::new("silent", "Signs nothing.", |_| Box::new(Silent));
+
+#[test]
+fn an_adversary_of_ones_own_acts_together_with_those_that_files_name() {
+    let report = run(with(calm(), |s| {
+        let mut plan = AdversaryPlan::new(AdversaryKind(&SILENT), 0.2);
+        plan.also = vec![adversary::LAZY_AUDITOR, adversary::LATE_REVEAL];
+        s.adversaries = vec![plan];
+    }));
+    assert!(failed(&report).is_empty(), "{:?}", report.findings);
+    assert!(report.kinds.iter().any(|row| row.kind.to_string() == "silent"));
+    assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0, "whatever the others of its kind would do");
 }
 
 /// It is believed, which is not mended yet; but it takes the epochs of its own turns and no others.
