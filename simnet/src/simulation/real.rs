@@ -151,7 +151,7 @@ impl Backend for Real {
             disk.blobs.hold(disk.node, run.first);
             return Ok(run.first);
         }
-        let tokenizer = bytes(disk.blobs, self.tokenizer.0)?;
+        let tokenizer = bytes(disk.blobs, self.tokenizer.hash)?;
         let data = RunData::read(order, tokenizer.as_ref(), self.texts.clone()).map_err(failure)?;
         let first = disk.put(data.initial().map_err(failure)?.to_bytes())?;
         self.runs.insert(model, Run { data, first });
