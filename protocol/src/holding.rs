@@ -13,18 +13,13 @@ use crate::{
     blob::BlobRef,
     codec::{DecodeError, Reader, Wire, encode_list},
     hash::{keccak, leading_u64},
-    ids::{AccountId, Digest, Epoch, Hash},
+    ids::{AccountId, Digest, Hash},
     limits::MAX_OPENINGS,
     merkle::{self, Path, SumTree, Tree},
     params::Holding,
     record::StorageCommitBody,
     slice::{self, CHUNK_BYTES, Slice},
 };
-
-/// The subject of an account's storage records in an epoch.
-pub fn subject(epoch: Epoch, account: AccountId) -> Digest {
-    keccak(&[b"openledger/subject/storage", &epoch.0.to_be_bytes(), &account.0.to_be_bytes()])
-}
 
 /// The key that makes a node's rows its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,20 +27,17 @@ use alloc::{
     vec::Vec,
 };
 
-pub use audit::judge_storage;
 pub use enrol::{Enrol, Enrolment};
 pub use io::{Done, Event, Failure, Input, Job, OpId, Output, Refusal, ServeRequest, Waiting};
 pub use rest::{Audience, audience};
-pub(crate) use serve::attribution_auditors;
-pub use serve::{price, shares_are_whole};
 pub use train::{Progress, closing_root};
 
 use crate::{
     blob::BlobRef,
     chain::{ChainView, Transaction},
     ids::{AccountId, BlockNumber, Blocks, Digest, Epoch, NodeId},
-    merkle,
     record::{Body, Finding, Kind, Record, VerifiedRecord},
+    rules::has_authority,
 };
 
 /// Blocks after which packs that could not be fetched are asked for again.
@@ -173,7 +170,8 @@ impl Node {
     }
 
     fn on_record(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
-        if self.is_others(record) || !is_authentic(chain, record) {
+        let Some(head) = chain.head() else { return };
+        if self.is_others(record) || !has_authority(chain, record, head.number) {
             return;
         }
         match &record.record().body {
@@ -274,44 +272,6 @@ impl Node {
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
-}
-
-/// Whether the record's signer is its account's operator, as the chain has it now, and its subject
-/// the one that its body determines.
-fn is_authentic(chain: &ChainView, record: &VerifiedRecord) -> bool {
-    let Some(head) = chain.head() else { return false };
-    if !record.is_well_formed() {
-        return false;
-    }
-    let account = chain.account(record.record().account);
-    account.and_then(|account| account.operator_at(head.number)) == Some(record.signer())
-}
-
-/// The root that anchors a single record.
-pub fn anchor_root(id: &Digest) -> Digest {
-    merkle::root(&[id.0])
-}
-
-/// The block in which a record was anchored, by itself or under the path that it carries.
-pub fn anchored_in(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNumber> {
-    let epoch = record.record().epoch;
-    let id = record.id();
-    let own = chain.anchored(epoch, &anchor_root(&id));
-    own.or_else(|| {
-        let root = record.signed().anchor.as_ref()?.root_above(&id.0)?;
-        chain.anchored(epoch, &root)
-    })
-}
-
-/// The block in which a record was anchored by itself. Randomness is drawn from this block, so it
-/// must not depend on a path that is not signed and that some have seen and others have not.
-pub fn anchored_alone(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNumber> {
-    chain.anchored(record.record().epoch, &anchor_root(&record.id()))
-}
-
-/// The epoch with which work that finishes now is labelled: the one whose audits still have time.
-pub fn work_epoch(chain: &ChainView) -> Epoch {
-    chain.schedule.epoch_of(chain.now().after(chain.params().work_margin_blocks))
 }
 
 /// The nodes of accounts, for asking them first.

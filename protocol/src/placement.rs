@@ -194,44 +194,6 @@ fn score(pack: &PackSeed, node: &NodeSeed) -> u128 {
     (u128::from(neg_log2(leading_u64(&draw))) << 80).checked_div(weight).unwrap_or(u128::MAX)
 }
 
-/// Ranks accounts by a seeded draw, lowest first: leaders, proposers, auditors.
-pub fn rank(seed: &Digest, purpose: &[u8], accounts: &[AccountId]) -> Vec<AccountId> {
-    let mut ranked: Vec<_> = accounts
-        .iter()
-        .map(|account| (keccak(&[&seed.0, purpose, &account.0.to_be_bytes()]), *account))
-        .collect();
-    ranked.sort_unstable();
-    ranked.into_iter().map(|(_, account)| account).collect()
-}
-
-/// Draws `count` distinct accounts from a list sorted by id, one of them left out: the first steps
-/// of a Fisher–Yates shuffle, so the cost does not depend on the length of the list.
-pub fn sample(
-    seed: &Digest,
-    purpose: &[u8],
-    accounts: &[AccountId],
-    without: Option<AccountId>,
-    count: u32,
-) -> Vec<AccountId> {
-    let left_out = without.and_then(|id| accounts.binary_search(&id).ok());
-    let total = accounts.len().saturating_sub(usize::from(left_out.is_some()));
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(total);
-    let mut moved = BTreeMap::<usize, usize>::new();
-    let mut drawn = Vec::new();
-    for step in 0..count {
-        let word = leading_u64(&keccak(&[&seed.0, purpose, &(step as u64).to_be_bytes()]));
-        let rest = total.saturating_sub(step) as u64;
-        // A 64-bit draw over fewer than 2^32 accounts: the bias is below 2^-32.
-        let offset = usize::try_from(word.checked_rem(rest).unwrap_or(0)).unwrap_or(0);
-        let at = step.saturating_add(offset);
-        let here = moved.get(&step).copied().unwrap_or(step);
-        let taken = moved.insert(at, here).unwrap_or(at);
-        let skip = usize::from(left_out.is_some_and(|place| taken >= place));
-        drawn.extend(accounts.get(taken.saturating_add(skip)));
-    }
-    drawn
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -257,34 +219,6 @@ mod tests {
             }
         }
 
-        #[test]
-        fn a_sample_is_distinct_complete_and_leaves_one_out(
-            total in 1u64..40, without in 1u64..40, count in 0u32..50, seed: u8,
-        ) {
-            let accounts: Vec<_> = (1..=total).map(AccountId).collect();
-            let without = AccountId(without);
-            let mut drawn = sample(&Digest([seed; 32]), b"test", &accounts, Some(without), count);
-            let others = accounts.iter().filter(|id| **id != without).count();
-            prop_assert_eq!(drawn.len(), others.min(count as usize));
-            drawn.sort_unstable();
-            drawn.dedup();
-            prop_assert_eq!(drawn.len(), others.min(count as usize));
-            prop_assert!(drawn.iter().all(|id| *id != without && accounts.contains(id)));
-        }
-    }
-
-    #[test]
-    fn every_account_is_drawn_as_often_as_any_other() {
-        let accounts: Vec<_> = (1..=20).map(AccountId).collect();
-        let mut hits = [0u32; 21];
-        for round in 0..4_000u32 {
-            let seed = keccak(&[&round.to_be_bytes()]);
-            for id in sample(&seed, b"test", &accounts, None, 3) {
-                hits[id.0 as usize] += 1;
-            }
-        }
-        // Expected 600 each; five standard deviations are 113.
-        assert!(hits[1..].iter().all(|hits| (487..=713).contains(hits)), "{hits:?}");
     }
 
     fn node(id: u64, stake: u128) -> NodeSeed {

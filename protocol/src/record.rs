@@ -5,6 +5,7 @@
 //! is provable from two headers alone. No record, no pay: presence earns nothing.
 
 mod body;
+mod subject;
 
 use alloc::vec::Vec;
 
@@ -12,16 +13,15 @@ pub use body::{
     AttributionBody, AuditBody, Body, Finding, RoundCloseBody, ShardBody, StorageCommitBody,
     StorageProofBody, Verdict,
 };
+pub use subject::{audit_subject, round_subject, shard_subject, storage_subject};
 
 use crate::{
     codec::{DecodeError, Reader, Wire, encode_bytes},
     eip712::{BadSignature, Domain, Ecrecover, EvmKey, Recover, Signature, word},
     hash::keccak,
-    holding,
     ids::{AccountId, Digest, Epoch, EvmAddress},
     limits::MAX_RECORD_BODY_BYTES,
     merkle::Path,
-    training,
 };
 
 /// What a record is about.
@@ -114,15 +114,11 @@ impl Record {
     pub fn is_well_formed(&self, domain: &Domain) -> bool {
         let expected = match &self.body {
             Body::StorageCommit(_) | Body::StorageProof(_) => {
-                holding::subject(self.epoch, self.account)
+                storage_subject(self.epoch, self.account)
             }
-            Body::Shard(shard) => {
-                training::shard_subject(shard.model, shard.round, shard.slot, &shard.base)
-            }
-            Body::RoundClose(close) => {
-                training::round_subject(close.model, close.round, &close.base)
-            }
-            Body::Audit(audit) => training::audit_subject(audit.of, &audit.work),
+            Body::Shard(shard) => shard_subject(shard.model, shard.round, shard.slot, &shard.base),
+            Body::RoundClose(close) => round_subject(close.model, close.round, &close.base),
+            Body::Audit(audit) => audit_subject(audit.of, &audit.work),
             Body::Attribution(output) => {
                 let receipt = &output.receipt.receipt;
                 if receipt.payee != self.account || receipt.model != output.model {

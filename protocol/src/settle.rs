@@ -17,8 +17,8 @@ use crate::{
     codec::Wire as _,
     ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, Hash},
     merkle::{SumNode, SumTree, Tree},
-    node::anchored_alone,
     record::{Body, Kind, Verdict, VerifiedRecord},
+    rules::{anchored_alone, cutoff, has_authority},
 };
 
 /// What an account earned by.
@@ -194,12 +194,6 @@ fn check_parent(
     if payout_tree(parent).root() == root { Ok(id) } else { Err(SettleError::WrongParent(epoch)) }
 }
 
-/// The first block whose anchors come too late for the settlement of an epoch. What is anchored
-/// later may not change a result that was proposed before.
-fn cutoff(chain: &ChainView, epoch: Epoch) -> BlockNumber {
-    chain.schedule.start(epoch.next()).after(chain.params().settle_delay_blocks)
-}
-
 /// The state of one settlement while its rules run.
 struct Ledger<'a> {
     chain: &'a ChainView,
@@ -319,16 +313,10 @@ impl<'a> Ledger<'a> {
         anchored_alone(self.chain, record).filter(|block| *block < cutoff)
     }
 
-    /// Whether the record is well formed and its signer was the account's operator at the end of
-    /// the record's epoch.
+    /// Whether a record counts, judged by who was its account's operator when its epoch ended.
     fn has_authority(&self, record: &VerifiedRecord) -> bool {
-        let made = record.record();
-        if !record.is_well_formed() {
-            return false;
-        }
-        let until = self.chain.schedule.start(made.epoch.next());
-        let account = self.chain.account(made.account);
-        account.and_then(|account| account.operator_at(until)) == Some(record.signer())
+        let until = self.chain.schedule.start(record.record().epoch.next());
+        has_authority(self.chain, record, until)
     }
 
     fn of_kind(&self, kind: Kind) -> Vec<Arc<VerifiedRecord>> {

@@ -12,7 +12,7 @@ use crate::{
     chain::ChainView,
     codec::{DecodeError, Reader, Wire},
     ids::{Digest, Epoch},
-    node::work_epoch,
+    rules::work_epoch,
 };
 
 /// Parts of a part: one for each next digit.

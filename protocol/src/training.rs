@@ -8,9 +8,8 @@ use alloc::vec::Vec;
 use crate::{
     codec::{DecodeError, Reader, Wire},
     hash::{keccak, leading_u64},
-    ids::{AccountId, Digest, Hash, ModelId, Round},
+    ids::{Digest, Hash, Round},
     params::Training,
-    placement::rank,
 };
 
 /// The configuration of a training run, as the chain carries it. All numbers are integers, so that
@@ -119,51 +118,15 @@ impl Wire for RunConfig {
     }
 }
 
-/// The subject of a shard record. Work for another checkpoint is other work.
-pub fn shard_subject(model: ModelId, round: Round, slot: u32, base: &Hash) -> Digest {
-    keccak(&[
-        b"openledger/subject/shard",
-        &model.0.to_be_bytes(),
-        &round.0.to_be_bytes(),
-        &slot.to_be_bytes(),
-        &base.0,
-    ])
-}
-
-/// The subject of a round's close.
-pub fn round_subject(model: ModelId, round: Round, base: &Hash) -> Digest {
-    let (model, round) = (model.0.to_be_bytes(), round.0.to_be_bytes());
-    keccak(&[b"openledger/subject/round", &model, &round, &base.0])
-}
-
-/// The subject of an audit of some work of an account.
-pub fn audit_subject(of: AccountId, work: &Digest) -> Digest {
-    keccak(&[b"openledger/subject/audit", &of.0.to_be_bytes(), &work.0])
-}
-
 /// The seed of a shard: all that is random in it.
 pub fn shard_seed(round_seed: &Digest, slot: u32) -> u64 {
     leading_u64(&keccak(&[&round_seed.0, b"shard", &slot.to_be_bytes()]))
 }
 
-/// The leaders of a round, by rank.
-pub fn leaders(round_seed: &Digest, members: &[AccountId]) -> Vec<AccountId> {
-    rank(round_seed, b"leader", members)
-}
-
-/// The auditors of a shard, drawn from randomness that did not exist when the shard was anchored.
-pub fn shard_auditors(
-    after_anchor: &Digest,
-    record: &Digest,
-    worker: AccountId,
-    members: &[AccountId],
-    count: u32,
-) -> Vec<AccountId> {
-    let others: Vec<_> = members.iter().copied().filter(|member| *member != worker).collect();
-    let seed = keccak(&[&after_anchor.0, &record.0]);
-    let mut ranked = rank(&seed, b"shard auditor", &others);
-    ranked.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    ranked
+/// The seed of a round, from the hash of the block after the one in which it opened: nobody knew it
+/// when the round before was closed.
+pub fn round_seed(after_opening: &Digest, round: Round) -> Digest {
+    keccak(&[&after_opening.0, b"round", &round.0.to_be_bytes()])
 }
 
 /// The units that a slot reads in a training round: a slice of the round's permutation of the

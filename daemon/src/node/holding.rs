@@ -8,8 +8,9 @@ use protocol::chain::ChainView;
 use protocol::codec::Wire;
 use protocol::holding::{Cell, Inventory, Openings, RowKey, sample};
 use protocol::limits::MAX_OPENINGS_BYTES;
-use protocol::node::{Done, Failure, judge_storage};
+use protocol::node::{Done, Failure};
 use protocol::record::{Body, StorageCommitBody, VerifiedRecord};
+use protocol::rules::judge_storage;
 use protocol::slice::{self, Slice};
 use protocol::{AccountId, BlobRef, Digest, Hash};
 

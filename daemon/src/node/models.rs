@@ -8,8 +8,9 @@ use compute::train::eval;
 use protocol::chain::{Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
-use protocol::node::{Failure, Refusal, price};
+use protocol::node::{Failure, Refusal};
 use protocol::receipt::SignedReceipt;
+use protocol::rules::price;
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 

@@ -16,6 +16,7 @@ use protocol::node::{
     Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal,
 };
 use protocol::record::VerifiedRecord;
+use protocol::rules::is_by_operator;
 use protocol::{BlobRef, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -206,10 +207,8 @@ impl Loop {
     }
 
     fn is_operator(&self, record: &VerifiedRecord) -> bool {
-        let head = self.chain.head().map(|head| head.number);
-        let account = self.chain.account(record.record().account);
-        account.zip(head).and_then(|(account, head)| account.operator_at(head))
-            == Some(record.signer())
+        let head = self.chain.head();
+        head.is_some_and(|head| is_by_operator(&self.chain, record, head.number))
     }
 
     /// Keeps a record durably, then shows it to the machine. A record that cannot be kept was never

@@ -5,10 +5,11 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{BlockHeader, ChainEvent, ChainView, Purpose};
 use crate::{
+    draw,
     eip712::{address_word, word},
     hash::keccak,
     ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
-    placement::{NodeSeed, PackSeed, Placement, Placer, rank, sample},
+    placement::{NodeSeed, PackSeed, Placement, Placer},
 };
 
 /// For each auditor, whose storage it audits.
@@ -149,7 +150,7 @@ impl ChainView {
             |id: &AccountId| self.account(*id).is_some_and(|account| account.stake_at(end).0 > 0);
         let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
         let candidates = if staked.is_empty() { members } else { staked };
-        let order = rank(seed, b"proposer", &candidates);
+        let order = draw::proposers(seed, &candidates);
         order.into_iter().zip(0usize..).collect()
     }
 
@@ -184,9 +185,7 @@ impl ChainView {
         else {
             return Vec::new();
         };
-        let own_seed = keccak(&[&seed.0, &holder.0.to_be_bytes()]);
-        let count = self.params.holding.auditors;
-        sample(&own_seed, b"storage auditor", members, Some(holder), count)
+        draw::storage_auditors(&seed, holder, members, self.params.holding.auditors)
     }
 
     /// An account's turn to propose the settlement of an epoch, from 0; `None` when it has none, or

@@ -6,6 +6,7 @@ use super::{
     BlockHeader, ChainEvent, Contribution, Model, ModelPublication, Settlement, draws::Drawn,
 };
 use crate::{
+    draw,
     eip712::Domain,
     identity::Binding,
     ids::{
@@ -13,7 +14,6 @@ use crate::{
     },
     limits::MAX_SHARDS_PER_ROUND,
     params::{Params, Schedule},
-    placement::rank,
 };
 
 /// What a beacon is drawn for.
@@ -387,10 +387,7 @@ impl ChainView {
         if members.len() <= MAX_SHARDS_PER_ROUND {
             return Some(members);
         }
-        let mut drawn = rank(&self.hash_after(*ordered)?, b"run member", &members);
-        drawn.truncate(MAX_SHARDS_PER_ROUND);
-        drawn.sort_unstable();
-        Some(drawn)
+        Some(draw::run_members(&self.hash_after(*ordered)?, &members))
     }
 
     /// Sum of all stakes as of a block, with each staker.

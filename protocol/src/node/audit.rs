@@ -2,15 +2,11 @@
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
-use super::{Done, Event, Failure, Job, Node, Pending, anchored_in};
+use super::{Done, Event, Failure, Job, Node, Pending};
 use crate::{
     chain::{ChainView, Purpose},
-    codec::Wire as _,
-    hash::blake3,
-    holding::{self, Claim, Openings},
     ids::{AccountId, BlockNumber, Digest, Epoch},
-    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord},
-    training::audit_subject,
+    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject, storage_subject},
 };
 
 /// Proofs that are kept until it is known who audits them: the chain view may lag behind gossip.
@@ -46,43 +42,6 @@ impl Auditing {
             self.early.retain(|(of, _), _| *of >= epoch);
         }
     }
-}
-
-/// Judges a storage proof against its commitment, the chain and the openings: a pure function that
-/// auditors, settlement and verifiers share.
-pub fn judge_storage(
-    chain: &ChainView,
-    commit: &VerifiedRecord,
-    proof: &VerifiedRecord,
-    openings: &[u8],
-) -> Verdict {
-    let (holder, epoch) = (commit.record().account, commit.record().epoch);
-    let (Body::StorageCommit(committed), Body::StorageProof(shown)) =
-        (&commit.record().body, &proof.record().body)
-    else {
-        return Verdict::Fail;
-    };
-    let is_same_work = proof.record().account == holder
-        && proof.record().epoch == epoch
-        && shown.commit == commit.id()
-        && shown.openings == blake3(openings);
-    let in_time =
-        anchored_in(chain, commit).is_some_and(|at| at <= chain.schedule.commit_deadline(epoch));
-    let seeds = (chain.seed(epoch, Purpose::Commit), chain.seed(epoch, Purpose::Open));
-    let ((Some(s1), Some(s2)), true, true) = (seeds, is_same_work, in_time) else {
-        return Verdict::Fail;
-    };
-    let Ok(openings) = Openings::from_bytes(openings) else { return Verdict::Fail };
-    let placement = chain.placement(epoch);
-    let claim = Claim {
-        account: holder,
-        commit: committed,
-        assigned: placement.packs_of(holder),
-        s1,
-        s2,
-        params: chain.params().holding,
-    };
-    if claim.verify(&openings).is_ok() { Verdict::Pass } else { Verdict::Fail }
 }
 
 /// The block in which an auditor reports the proofs that have not come by then.
@@ -215,7 +174,7 @@ impl Node {
         if matches!(finding, Finding::Storage { verdict: Verdict::Fail, .. }) {
             self.tell(Event::StorageFault { account: of, epoch });
         }
-        let work = holding::subject(epoch, of);
+        let work = storage_subject(epoch, of);
         let body = AuditBody { of, work, finding };
         self.sign(epoch, audit_subject(of, &work), Body::Audit(body));
     }

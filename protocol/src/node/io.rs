@@ -84,7 +84,7 @@ pub enum Job {
         s2: Digest,
     },
     /// Fetch the openings that a storage proof names and judge them
-    /// ([`crate::node::judge_storage`]).
+    /// ([`crate::rules::judge_storage`]).
     AuditStorage {
         /// The proof.
         proof: Arc<VerifiedRecord>,

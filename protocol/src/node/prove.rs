@@ -2,12 +2,12 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{Done, Job, Node, Pending, Waiting, anchor_root, anchored_in, outbox::Outgoing};
+use super::{Done, Job, Node, Pending, Waiting, outbox::Outgoing};
 use crate::{
     chain::{ChainView, Purpose, Transaction},
-    holding,
     ids::{AccountId, BlockNumber, Epoch},
-    record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord},
+    record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord, storage_subject},
+    rules::{anchor_root, anchored_in},
 };
 
 /// Where the proof of one epoch stands.
@@ -129,7 +129,7 @@ impl Node {
         }
         match done {
             Done::Committed(commit) if is_worth_proving(&commit) => {
-                let subject = holding::subject(epoch, self.account);
+                let subject = storage_subject(epoch, self.account);
                 self.sign(epoch, subject, Body::StorageCommit(commit));
             }
             // Nothing to prove, or the disk failed: an epoch without pay, and no fault.
@@ -159,7 +159,7 @@ impl Node {
             && let Ok(length) = u32::try_from(openings.length)
         {
             let body = StorageProofBody { commit: commit.id(), openings: openings.hash, length };
-            let subject = holding::subject(epoch, self.account);
+            let subject = storage_subject(epoch, self.account);
             self.sign(epoch, subject, Body::StorageProof(body));
         }
         self.proving.stage = Stage::Proven;

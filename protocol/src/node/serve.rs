@@ -2,17 +2,13 @@
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    Done, Event, Job, Node, Pending, Refusal, ServeRequest, anchor_root, anchored_alone,
-    outbox::Outgoing, work_epoch,
-};
+use super::{Done, Event, Job, Node, Pending, Refusal, ServeRequest, outbox::Outgoing};
 use crate::{
-    chain::{ChainView, ModelPublication, Transaction},
+    chain::{ChainView, Transaction},
     ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
-    math::mul_div,
-    record::{AttributionBody, AuditBody, Body, Finding, Verdict, VerifiedRecord},
-    training::{audit_subject, shard_auditors},
+    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
+    rules::{anchor_root, anchored_alone, attribution_auditors, price, work_epoch},
 };
 
 /// Attributions of others that are kept until they can be audited.
@@ -73,13 +69,6 @@ impl Serving {
         let by_same = self.waiting.values().filter(|r| r.record().account == account).count();
         self.waiting.len() < MAX_WAITING && by_same < MAX_WAITING_PER_SERVER
     }
-}
-
-/// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.
-pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Option<Amount> {
-    let prompt = mul_div(u128::from(tokens_in), offer.price_in.0, 1000)?;
-    let output = mul_div(u128::from(tokens_out), offer.price_out.0, 1000)?;
-    Amount(prompt).checked_add(Amount(output))?.checked_add(offer.price_use)
 }
 
 impl Node {
@@ -219,23 +208,4 @@ impl Node {
         };
         self.sign(made.epoch, audit_subject(made.account, &made.subject), Body::Audit(body));
     }
-}
-
-/// Who audits an attribution; `None` until the block after its anchor exists.
-pub(crate) fn attribution_auditors(
-    chain: &ChainView,
-    record: &VerifiedRecord,
-) -> Option<alloc::vec::Vec<AccountId>> {
-    let block = anchored_alone(chain, record)?;
-    let hash = chain.hash_after(block)?;
-    let members = chain.members_at(block);
-    let count = chain.params().training.auditors;
-    Some(shard_auditors(&hash, &record.id(), record.record().account, &members, count))
-}
-
-/// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
-pub fn shares_are_whole(body: &AttributionBody) -> bool {
-    let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
-    let is_sorted = body.shares.is_sorted_by(|(a, _), (b, _)| a < b);
-    is_sorted && sum == u64::from(crate::math::PPM)
 }

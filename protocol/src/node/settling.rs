@@ -10,6 +10,7 @@ use crate::{
     chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
+    rules::cutoff,
 };
 
 /// How many nodes, by rank, recompute a proposal that is not their own.
@@ -247,8 +248,7 @@ impl Node {
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
     /// begin anew, or all who had theirs would propose at once.
     fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> BlockNumber {
-        let end = chain.schedule.start(epoch.next());
-        let first = end.after(chain.params().settle_delay_blocks);
+        let first = cutoff(chain, epoch);
         let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
         let turn = fell.unwrap_or_default().max(first).after(rank_wait(chain, rank));
         self.once_admitted(chain, epoch, turn)

@@ -13,20 +13,18 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use round::{RoundState, Seen, fallback_wait};
 
-use super::{
-    Done, Event, Failure, Job, Node, Pending as NodePending, anchor_root, anchored_alone, nodes_of,
-    outbox::Outgoing, work_epoch,
-};
+use super::{Done, Event, Failure, Job, Node, Pending as NodePending, nodes_of, outbox::Outgoing};
 use crate::{
     blob::BlobRef,
     chain::{ChainView, Transaction},
-    hash::keccak,
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, ModelId, Round},
     merkle,
-    record::{AuditBody, Body, Finding, RoundCloseBody, ShardBody, Verdict, VerifiedRecord},
-    training::{
-        ReplayReport, RunConfig, ShardTask, audit_subject, round_subject, shard_seed, shard_subject,
+    record::{
+        AuditBody, Body, Finding, RoundCloseBody, ShardBody, Verdict, VerifiedRecord,
+        audit_subject, round_subject, shard_subject,
     },
+    rules::{anchor_root, anchored_alone, work_epoch},
+    training::{ReplayReport, RunConfig, ShardTask, round_seed, shard_seed},
 };
 
 /// Blocks after which a job that failed for want of bytes is tried again.
@@ -488,7 +486,7 @@ impl Node {
             self.tell(Event::ModelReady { model, checkpoint, sketches, sketch_root });
             return;
         }
-        let seed = keccak(&[&hash.0, b"round", &round.next().0.to_be_bytes()]);
+        let seed = round_seed(&hash, round.next());
         run.enter(round.next(), block, seed, body.next);
         self.tell(Event::RoundClosed { model, round, checkpoint: body.next, shards });
     }

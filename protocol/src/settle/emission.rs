@@ -13,13 +13,14 @@ use super::{Ledger, Source, Unpaid, fees::Redeemed};
 use crate::{
     blob::BlobRef,
     codec::Wire as _,
+    draw,
     hash::blake3,
     holding,
     ids::{AccountId, BlockNumber, Digest, Epoch},
     math::{BPS, mul_div},
-    node::{anchored_in, attribution_auditors, judge_storage},
-    record::{Body, Kind, Verdict, VerifiedRecord},
-    training::{RunConfig, ShardTask, shard_auditors},
+    record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
+    rules::{attribution_auditors, committed_in_time, judge_storage, verdict},
+    training::{RunConfig, ShardTask},
 };
 
 /// What became of one holder's proof.
@@ -61,13 +62,9 @@ impl Ledger<'_> {
         packs: &[BlobRef],
         auditors: &[AccountId],
     ) -> Shown {
-        let subject = holding::subject(self.epoch, holder);
-        let deadline = self.chain.schedule.commit_deadline(self.epoch);
+        let subject = storage_subject(self.epoch, holder);
         let commit = self.records.get(&(Kind::StorageCommit, holder, subject)).cloned();
-        let in_time = |commit: &Arc<VerifiedRecord>| {
-            anchored_in(self.chain, commit).is_some_and(|block| block <= deadline)
-        };
-        let Some(commit) = commit.filter(in_time) else {
+        let Some(commit) = commit.filter(|commit| committed_in_time(self.chain, commit)) else {
             return Shown::Unpaid(Unpaid::NotCommitted, Digest::ZERO);
         };
         self.audits_due = self.audits_due.saturating_add(auditors.len() as u64);
@@ -82,9 +79,9 @@ impl Ledger<'_> {
         let agreeing = self.credit_audits(&proof, verdict, auditors);
         match verdict {
             Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
-            // The openings speak for themselves; auditors attest only that they came in time. One
-            // who is silent must not cost an honest holder its pay, so silence counts for nobody.
-            Verdict::Pass if agreeing <= self.count_missing(&subject, auditors) => {
+            Verdict::Pass
+                if !verdict::is_seen(agreeing, self.count_missing(&subject, auditors)) =>
+            {
                 Shown::Unpaid(Unpaid::NoQuorum, proof.id())
             }
             Verdict::Pass => {
@@ -199,7 +196,7 @@ impl Ledger<'_> {
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
         let worker = shard.record().account;
-        let drawn = shard_auditors(&hash, &shard.id(), worker, &members, count);
+        let drawn = draw::shard_auditors(&hash, &shard.id(), worker, &members, count);
         self.verdict_of_drawn(shard, &drawn)
     }
 
@@ -324,18 +321,10 @@ impl Ledger<'_> {
     }
 }
 
-/// What several auditors say. It passes when more than half of those that were drawn pass it, heard or
-/// not: of those heard, whoever shows its work to a friend alone would have a majority. It fails when
-/// no fewer of those heard fail it than pass it; what is neither was not audited.
+/// What the drawn auditors that were heard say together.
 fn majority(
-    verdicts: &[(AccountId, Verdict, Arc<VerifiedRecord>)],
+    heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)],
     drawn: &[AccountId],
 ) -> Option<Verdict> {
-    let passes = verdicts.iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).count();
-    let fails = verdicts.len().saturating_sub(passes);
-    if passes > drawn.len().saturating_sub(passes) {
-        Some(Verdict::Pass)
-    } else {
-        (fails > 0 && fails >= passes).then_some(Verdict::Fail)
-    }
+    verdict::majority(heard.iter().map(|(_, verdict, _)| *verdict), drawn.len())
 }

@@ -11,8 +11,8 @@ use crate::{
     chain::Redemption,
     ids::{AccountId, Digest, Epoch, ModelId},
     math::{BPS, mul_div, split},
-    node::shares_are_whole,
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
+    rules::shares_are_whole,
 };
 
 /// A redemption, divided among the outputs that it pays for.

@@ -14,11 +14,12 @@ use protocol::{
     receipt::SignedReceipt,
     record::{
         AttributionBody, AuditBody, Body, Finding, Kind, Record, RoundCloseBody, ShardBody,
-        SignedRecord, StorageCommitBody, StorageProofBody, Verdict,
+        SignedRecord, StorageCommitBody, StorageProofBody, Verdict, audit_subject, round_subject,
+        shard_subject, storage_subject,
     },
     settle::EpochLog,
     slice::Slice,
-    training::{ReplayReport, RunConfig, audit_subject, round_subject, shard_subject},
+    training::{ReplayReport, RunConfig},
 };
 
 use crate::{
@@ -144,7 +145,7 @@ fn subject_of(body: &Body, epoch: Epoch, account: AccountId) -> Digest {
         Body::Shard(shard) => shard_subject(shard.model, shard.round, shard.slot, &shard.base),
         Body::RoundClose(close) => round_subject(close.model, close.round, &close.base),
         Body::Audit(audit) => audit_subject(audit.of, &audit.work),
-        _ => protocol::holding::subject(epoch, account),
+        _ => storage_subject(epoch, account),
     }
 }
 

@@ -239,7 +239,7 @@ fn leader_of_first_round(net: &Net) -> u64 {
     let hash = net.chain.view.hash_after(*ordered).unwrap();
     let seed = protocol::hash::keccak(&[&hash.0, b"round", &0u32.to_be_bytes()]);
     let members = net.chain.view.members_at(*ordered);
-    protocol::training::leaders(&seed, &members)[0].0
+    protocol::draw::round_leaders(&seed, &members)[0].0
 }
 
 #[test]

@@ -6,9 +6,12 @@ use protocol::{
     AccountId, Amount, Digest, Epoch,
     codec::Wire,
     eip712::Signature,
-    record::{AuditBody, Body, Finding, Record, SignedRecord, Verdict, VerifiedRecord},
+    record::{
+        AuditBody, Body, Finding, Record, SignedRecord, Verdict, VerifiedRecord, audit_subject,
+        shard_subject,
+    },
     settle::{EpochLog, Outcome, VerifyError, settle, verify},
-    training::{ReplayReport, audit_subject, shard_subject},
+    training::ReplayReport,
 };
 
 use crate::{
@@ -148,7 +151,7 @@ fn anchors_after_the_cutoff_change_nothing() {
     let before = net.outcome(2).clone();
     let ids: Vec<_> = net.peers[0].pool.values().map(|r| (r.record().epoch, r.id())).collect();
     for (epoch, id) in ids {
-        let root = protocol::node::anchor_root(&id);
+        let root = protocol::rules::anchor_root(&id);
         net.chain.waiting.push(protocol::chain::Transaction::Anchor { epoch, root });
     }
     net.chain.mine();

@@ -3,9 +3,7 @@
 use protocol::{
     BlockNumber,
     hash::keccak,
-    holding,
-    record::{AuditBody, Body, Finding, Record, Verdict},
-    training::audit_subject,
+    record::{AuditBody, Body, Finding, Record, Verdict, audit_subject, storage_subject},
 };
 
 use super::{Adversary, AdversaryKind, Profile};
@@ -35,7 +33,7 @@ impl Adversary for Spam {
             }
             self.sent += 1;
             let of = world.account(usize::try_from(self.sent).unwrap_or(0) % world.nodes());
-            let work = holding::subject(epoch, of);
+            let work = storage_subject(epoch, of);
             let judged = keccak(&[b"spam", &self.sent.to_be_bytes()]);
             let finding = Finding::Storage { record: judged, verdict: Verdict::Pass };
             let body = AuditBody { of, work, finding };

@@ -6,8 +6,8 @@ use protocol::{
     codec::Wire as _,
     holding::{self, Cell, Inventory, Openings, RowKey},
     limits::MAX_ABSENT_PACKS,
-    node::judge_storage,
     record::{Body, StorageCommitBody, Verdict, VerifiedRecord},
+    rules::judge_storage,
     slice::{self, CHUNK_BYTES},
 };
 

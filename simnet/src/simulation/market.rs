@@ -12,9 +12,10 @@ use protocol::{
     chain::{ChainEvent, ModelPublication, Transaction},
     eip712::EvmKey,
     hash::keccak,
-    node::{Done, Event as NodeEvent, ServeRequest, price},
+    node::{Done, Event as NodeEvent, ServeRequest},
     receipt::{Receipt, SignedReceipt},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
+    rules::price,
 };
 
 use super::{

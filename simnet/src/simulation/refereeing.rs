@@ -3,8 +3,8 @@
 use protocol::{
     BlockNumber, Epoch, Hash,
     chain::ChainEvent,
-    node::anchor_root,
     record::{Body, Finding, VerifiedRecord},
+    rules::anchor_root,
 };
 
 use super::{env::Env, settlements::Settled, store::Store, training::Training};

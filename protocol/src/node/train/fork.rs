@@ -18,10 +18,12 @@ use core::cmp::Reverse;
 use super::{Open, Own, Run, Stage, fallback_wait};
 use crate::{
     chain::ChainView,
+    draw,
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
-    node::{anchored_alone, outbox::Outgoing},
+    node::outbox::Outgoing,
     record::{Body, VerifiedRecord},
-    training::{ShardTask, leaders},
+    rules::anchored_alone,
+    training::ShardTask,
 };
 
 /// Most rounds that a run goes back.
@@ -45,7 +47,7 @@ impl Run {
     /// The close to follow: of those anchored, by a leader whose turn it was, over shards that
     /// passed, the one from whose checkpoint most members went on, and of these the first.
     pub(super) fn best_close(&self, chain: &ChainView, open: &Open) -> Option<Arc<VerifiedRecord>> {
-        let order = leaders(&open.seed, &self.members);
+        let order = draw::round_leaders(&open.seed, &self.members);
         let valid: Vec<_> = self
             .closes(open.round)
             .filter_map(|close| {

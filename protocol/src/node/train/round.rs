@@ -9,11 +9,12 @@ use alloc::{
 use super::{Open, Run, Stage};
 use crate::{
     chain::ChainView,
-    hash::keccak,
+    draw,
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
-    node::{Done, anchor_root},
+    node::Done,
     record::{Body, Finding, Verdict, VerifiedRecord},
-    training::{ShardTask, leaders, shard_auditors},
+    rules::{anchor_root, verdict},
+    training::{ShardTask, round_seed},
 };
 
 /// Most rounds ahead of the open one whose records are kept, so that a node that joins late or
@@ -56,7 +57,7 @@ impl Seen {
             return;
         }
         let (id, count) = (self.record.id(), chain.params().training.auditors);
-        let auditors = |hash| shard_auditors(&hash, &id, made.account, members, count);
+        let auditors = |hash| draw::shard_auditors(&hash, &id, made.account, members, count);
         self.drawn = hash.map(|hash| (hash, auditors(hash)));
     }
 
@@ -99,16 +100,14 @@ impl Seen {
         chain.anchored(self.record.record().epoch, &self.root)
     }
 
-    /// The verdict of the drawn auditors: a pass only if none says otherwise.
+    /// The verdict of the drawn auditors that were heard.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         if self.verdicts.is_empty() {
             return None;
         }
         let auditors = self.auditors();
-        let mut drawn = self.verdicts.iter().filter(|(by, _)| auditors.contains(by)).peekable();
-        drawn.peek()?;
-        let is_good = drawn.all(|(_, verdict)| *verdict == Verdict::Pass);
-        Some(if is_good { Verdict::Pass } else { Verdict::Fail })
+        let drawn = self.verdicts.iter().filter(|(by, _)| auditors.contains(by));
+        verdict::veto(drawn.map(|(_, verdict)| *verdict))
     }
 
     /// Whether a drawn auditor passed it, whatever else was said: enough to follow a leader who had
@@ -335,7 +334,7 @@ impl Run {
         if passed < self.least_shards(chain) || !(is_complete || is_late) {
             return false;
         }
-        let order = leaders(&open.seed, &self.members);
+        let order = draw::round_leaders(&open.seed, &self.members);
         match order.iter().position(|leader| *leader == account) {
             Some(0) => true,
             Some(rank) => waited >= fallback_wait(limits, rank),
@@ -349,8 +348,7 @@ impl Run {
         let start = opened.and_then(|block| Some((block, chain.hash_after(block)?)));
         match (done, start) {
             (Done::Prepared(base), Some((block, hash))) => {
-                let seed = keccak(&[&hash.0, b"round", &0u32.to_be_bytes()]);
-                self.enter(Round(0), block, seed, *base);
+                self.enter(Round(0), block, round_seed(&hash, Round(0)), *base);
             }
             _ => {
                 self.stage = Stage::New;

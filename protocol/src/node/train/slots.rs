@@ -6,8 +6,8 @@ use super::{Open, Run, round::Seen};
 use crate::{
     chain::ChainView,
     ids::{AccountId, BlockNumber},
-    node::anchored_alone,
     record::Verdict,
+    rules::anchored_alone,
     training::ShardTask,
 };
 

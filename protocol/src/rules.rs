@@ -1,0 +1,17 @@
+//! The rules that more than one part must apply alike: what the machine does, what `settle()` pays and
+//! what a node asks of its peers all follow from them, so each is written once and lies below all three.
+//!
+//! A rule is a pure function of the chain and of signed records. It never asks who asks.
+
+mod anchor;
+mod authority;
+mod label;
+mod output;
+mod storage;
+pub mod verdict;
+
+pub use anchor::{after_anchor, anchor_root, anchored_alone, anchored_in};
+pub use authority::{has_authority, is_by_operator};
+pub use label::{cutoff, work_epoch};
+pub use output::{attribution_auditors, price, shares_are_whole};
+pub use storage::{committed_in_time, judge_storage};

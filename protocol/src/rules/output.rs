@@ -1,0 +1,34 @@
+//! A paid output: its price, who checks its attribution, and which attributions divide a fee.
+
+use alloc::vec::Vec;
+
+use super::{after_anchor, anchored_alone};
+use crate::{
+    chain::{ChainView, ModelPublication},
+    draw,
+    ids::{AccountId, Amount},
+    math::{PPM, mul_div},
+    record::{AttributionBody, VerifiedRecord},
+};
+
+/// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.
+pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Option<Amount> {
+    let prompt = mul_div(u128::from(tokens_in), offer.price_in.0, 1000)?;
+    let output = mul_div(u128::from(tokens_out), offer.price_out.0, 1000)?;
+    Amount(prompt).checked_add(Amount(output))?.checked_add(offer.price_use)
+}
+
+/// Who audits an attribution; `None` until the block after its anchor exists.
+pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Vec<AccountId>> {
+    let seed = after_anchor(chain, record)?;
+    let members = chain.members_at(anchored_alone(chain, record)?);
+    let (server, count) = (record.record().account, chain.params().training.auditors);
+    Some(draw::attribution_auditors(&seed, &record.id(), server, &members, count))
+}
+
+/// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
+pub fn shares_are_whole(body: &AttributionBody) -> bool {
+    let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
+    let is_sorted = body.shares.is_sorted_by(|(a, _), (b, _)| a < b);
+    is_sorted && sum == u64::from(PPM)
+}
