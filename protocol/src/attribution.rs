@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 
 use crate::ids::{AccountId, Hash};
 use crate::limits::MAX_SHARES;
-use crate::math::{PPM, split};
+use crate::math::{PPM, SplitError, split};
 use crate::params::Attribution;
 
 pub use units::{UnitShare, unit_shares};
@@ -182,6 +182,13 @@ pub fn weigh(
         true => shares.iter().map(|_| 0).collect(),
         false => confidences(&shares, &clusters, &tallies, params.floor_per_token),
     };
+    for list in [&shares, &gradient, &spans] {
+        let sum = list.iter().fold(0u64, |sum, share| sum.saturating_add(share.ppm.into()));
+        assert!(list.is_empty() || sum == u64::from(PPM), "shares of an output are a whole");
+    }
+    assert!(!shares.is_empty(), "an output with evidence or a pool pays somebody");
+    assert!(confidence.len() == shares.len(), "every share has its confidence");
+    assert!(lambda_ppm <= PPM, "spans decide at most all");
     Ok(Weights { shares, confidence, gradient, spans, lambda_ppm, pool })
 }
 
@@ -279,8 +286,15 @@ fn shares_of(tallies: &BTreeMap<AccountId, Tally>, weight: impl Fn(&Tally) -> u1
     apportion(tallies, &weights)
 }
 
+/// A total divided by weights that are sums over units; `None` where nobody has any.
+fn divide(total: u128, weights: &[u128]) -> Option<Vec<u128>> {
+    let parts = split(total, weights);
+    assert!(parts != Err(SplitError::Sum), "evidence of 64 bits a unit adds up within 128 bits");
+    parts.ok()
+}
+
 fn apportion(tallies: &BTreeMap<AccountId, Tally>, weights: &[u128]) -> Vec<Share> {
-    let Some(parts) = split(u128::from(PPM), weights) else { return Vec::new() };
+    let Some(parts) = divide(u128::from(PPM), weights) else { return Vec::new() };
     let parts = parts.into_iter().map(|part| u32::try_from(part).unwrap_or(PPM));
     tallies
         .keys()

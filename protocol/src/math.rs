@@ -51,26 +51,40 @@ const fn widening_mul(a: u128, b: u128) -> (u128, u128) {
     (high, (mid2 << 64) | (low & MASK))
 }
 
+/// Why a total was not divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// Nobody has any weight: who is paid instead is the caller's rule.
+    #[error("all weights are zero")]
+    NoWeight,
+    /// The weights are more than can be added up, or the parts are not the whole.
+    #[error("the weights or the parts do not add up")]
+    Sum,
+}
+
 /// Splits `total` in proportion to `weights` without losing or inventing a unit.
 ///
 /// Shares are differences of rounded-down running totals, so they sum to `total` exactly whenever
 /// any weight is positive; the result depends on the order of `weights`, which callers fix.
-/// Returns `None` when all weights are zero or their sum overflows.
-pub fn split(total: u128, weights: &[u128]) -> Option<Vec<u128>> {
-    let sum = weights.iter().try_fold(0u128, |sum, w| sum.checked_add(*w))?;
+///
+/// # Errors
+/// [`SplitError`] when there is no weight, or too much of it.
+pub fn split(total: u128, weights: &[u128]) -> Result<Vec<u128>, SplitError> {
+    let sum =
+        weights.iter().try_fold(0u128, |sum, w| sum.checked_add(*w)).ok_or(SplitError::Sum)?;
     if sum == 0 {
-        return None;
+        return Err(SplitError::NoWeight);
     }
     let mut running = 0u128;
     let mut paid = 0u128;
     let mut shares = Vec::with_capacity(weights.len());
     for weight in weights {
-        running = running.checked_add(*weight)?;
-        let until_here = mul_div(total, running, sum)?;
-        shares.push(until_here.checked_sub(paid)?);
+        running = running.checked_add(*weight).ok_or(SplitError::Sum)?;
+        let until_here = mul_div(total, running, sum).ok_or(SplitError::Sum)?;
+        shares.push(until_here.checked_sub(paid).ok_or(SplitError::Sum)?);
         paid = until_here;
     }
-    Some(shares)
+    if paid == total { Ok(shares) } else { Err(SplitError::Sum) }
 }
 
 /// `-log2((x + 1) / 2^64)` in Q32 fixed point: 0 for `u64::MAX`, 64 · 2³² for 0.
@@ -109,6 +123,13 @@ mod tests {
         assert_eq!(neg_log2((3 << 62) - 1), 1_782_572_487);
     }
 
+    #[test]
+    fn weights_that_cannot_be_added_are_no_weights_of_zero() {
+        assert_eq!(split(5, &[]), Err(SplitError::NoWeight));
+        assert_eq!(split(5, &[u128::MAX, 1]), Err(SplitError::Sum));
+        assert_eq!(split(u128::MAX, &[u128::MAX]), Ok(alloc::vec![u128::MAX]));
+    }
+
     proptest! {
         #[test]
         fn mul_div_agrees_with_a_small_oracle(a: u64, b: u64, d in 1u64..) {
@@ -141,11 +162,14 @@ mod tests {
             weights in proptest::collection::vec(0u128..1 << 100, 1..40),
         ) {
             match split(total, &weights) {
-                Some(shares) => {
+                Ok(shares) => {
                     prop_assert_eq!(shares.iter().sum::<u128>(), total);
                     prop_assert!(shares.iter().zip(&weights).all(|(s, w)| *w > 0 || *s == 0));
                 }
-                None => prop_assert!(weights.iter().all(|w| *w == 0)),
+                Err(error) => {
+                    prop_assert_eq!(error, SplitError::NoWeight);
+                    prop_assert!(weights.iter().all(|w| *w == 0));
+                }
             }
         }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Share, UnitEvidence, WeighParams, Weights, gain, part};
 use crate::ids::AccountId;
-use crate::math::{PPM, split};
+use crate::math::PPM;
 
 /// A unit's part of the contributors' share of one output, in ppm, by what speaks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn unit_shares(
         let total = part(&weights.shares, owner);
         let divide = |total: u128, weight: &dyn Fn(&UnitEvidence) -> u128| {
             let weights: Vec<u128> = clusters.iter().map(|(_, cluster)| weight(cluster)).collect();
-            split(total, &weights).unwrap_or_else(|| vec![0; clusters.len()])
+            super::divide(total, &weights).unwrap_or_else(|| vec![0; clusters.len()])
         };
         if weights.pool {
             let parts = divide(total, &|cluster| cluster.tokens.into());
@@ -52,8 +52,11 @@ pub fn unit_shares(
         let of = |list: &[Share], weight: u32| part(list, owner).saturating_mul(u128::from(weight));
         let spans = of(&weights.spans, weights.lambda_ppm);
         let gradient = of(&weights.gradient, PPM.saturating_sub(weights.lambda_ppm));
-        let mut halves = split(total, &[gradient, spans]).unwrap_or_default().into_iter();
-        let (gradient, spans) = (halves.next().unwrap_or(0), halves.next().unwrap_or(0));
+        let halves = super::divide(total, &[gradient, spans]);
+        let (gradient, spans) = match halves.as_deref() {
+            Some([gradient, spans]) => (*gradient, *spans),
+            _ => (0, 0),
+        };
         let gains = divide(gradient, &|cluster| gain(cluster, params.floor_per_token));
         let bits = divide(spans, &|cluster| cluster.span_millibits.into());
         for ((rank, _), (gain, bits)) in clusters.iter().zip(gains.into_iter().zip(bits)) {

@@ -78,6 +78,8 @@ pub struct Redemption {
     pub from: Amount,
     /// Paid now.
     pub to: Amount,
+    /// What the escrow moved: the difference of the two, unless the chain contradicts itself.
+    pub amount: Amount,
     /// In which block.
     pub block: BlockNumber,
 }
@@ -238,6 +240,7 @@ impl ChainView {
                     payee: *payee,
                     from: cumulative.saturating_sub(*amount),
                     to: *cumulative,
+                    amount: *amount,
                     block,
                 });
             }

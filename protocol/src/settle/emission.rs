@@ -9,7 +9,12 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Ledger, Source, Unpaid, fees::Redeemed};
+use super::{
+    Invariant, Source, Unpaid,
+    fees::Redeemed,
+    invariant,
+    ledger::{Ledger, count_one},
+};
 use crate::{
     blob::BlobRef,
     codec::Wire as _,
@@ -30,30 +35,57 @@ enum Shown {
 }
 
 impl Ledger<'_> {
-    fn pot(&self, bps: u32) -> u128 {
-        mul_div(self.chain.budget.0, u128::from(bps), BPS).unwrap_or(0)
+    /// What the vault pays at most for one kind of work in an epoch.
+    fn pot(&self, bps: u32) -> Result<u128, Invariant> {
+        let pot = mul_div(self.chain.budget.0, u128::from(bps), BPS).ok_or(Invariant::Pot(bps))?;
+        if pot <= self.chain.budget.0 { Ok(pot) } else { Err(Invariant::Pot(bps)) }
     }
 
-    pub(super) fn pay_storage(&mut self) {
+    /// Pays every holder for the bytes that it proved, as a part of all bytes that were assigned.
+    pub(super) fn pay_storage(&mut self) -> Result<(), Invariant> {
         let placement = self.chain.placement(self.epoch);
-        let pot = self.pot(self.chain.params().economics.emission_storage_bps);
+        let pot = self.pot(self.chain.params().economics.emission_storage_bps)?;
+        let (paid_before, mut holders, mut refused) = (self.lines.len(), 0usize, 0usize);
         for (holder, packs) in placement.holders() {
+            holders = holders.saturating_add(1);
             let auditors = self.chain.storage_auditors(self.epoch, holder);
-            match self.judge_holder(holder, packs, &auditors) {
+            invariant::are_others(storage_subject(self.epoch, holder), holder, &auditors)?;
+            match self.judge_holder(holder, packs, &auditors)? {
                 Shown::Proven { replicas, bytes, record } => {
-                    self.replicas_proven = self.replicas_proven.saturating_add(replicas);
+                    let count = self.replicas_proven.checked_add(replicas);
+                    self.replicas_proven = count.ok_or(Invariant::Count("proven replicas"))?;
                     self.proven.insert(holder, bytes);
-                    let amount = mul_div(pot, u128::from(bytes), placement.bytes()).unwrap_or(0);
-                    self.pay(holder, Source::Storage, amount, record);
+                    // Packs of no bytes are nothing to be paid for, and leave nothing to divide by.
+                    if bytes > 0 {
+                        let amount = mul_div(pot, u128::from(bytes), placement.bytes());
+                        let amount = amount.ok_or(Invariant::Part(Source::Storage))?;
+                        self.pay(holder, Source::Storage, amount, record);
+                    }
                 }
                 Shown::Unpaid(reason, record) => {
+                    refused = refused.saturating_add(1);
                     if reason == Unpaid::WrongProof {
-                        self.storage_faults = self.storage_faults.saturating_add(1);
+                        count_one(&mut self.storage_faults, "storage faults")?;
                     }
                     self.refuse(holder, Source::Storage, record, reason);
                 }
             }
         }
+        let judged = self.proven.len().saturating_add(refused);
+        if judged != holders {
+            return Err(Invariant::Holders { holders, judged });
+        }
+        if u64::from(self.replicas_proven) > placement.replicas() {
+            return Err(Invariant::Count("proven replicas"));
+        }
+        invariant::within_pot(Source::Storage, pot, self.lines_since(paid_before))
+    }
+
+    /// Notes that so many audits of a piece of work were due, done or not.
+    fn owe_audits(&mut self, count: usize) -> Result<(), Invariant> {
+        let due = u64::try_from(count).ok().and_then(|count| self.audits_due.checked_add(count));
+        self.audits_due = due.ok_or(Invariant::Count("audits due"))?;
+        Ok(())
     }
 
     fn judge_holder(
@@ -61,23 +93,23 @@ impl Ledger<'_> {
         holder: AccountId,
         packs: &[BlobRef],
         auditors: &[AccountId],
-    ) -> Shown {
+    ) -> Result<Shown, Invariant> {
         let subject = storage_subject(self.epoch, holder);
         let commit = self.records.get(&(Kind::StorageCommit, holder, subject)).cloned();
         let Some(commit) = commit.filter(|commit| committed_in_time(self.chain, commit)) else {
-            return Shown::Unpaid(Unpaid::NotCommitted, Digest::ZERO);
+            return Ok(Shown::Unpaid(Unpaid::NotCommitted, Digest::ZERO));
         };
-        self.audits_due = self.audits_due.saturating_add(auditors.len() as u64);
+        self.owe_audits(auditors.len())?;
         let Some(proof) = self.records.get(&(Kind::StorageProof, holder, subject)).cloned() else {
             self.credit_missing(&subject, auditors);
-            return Shown::Unpaid(Unpaid::NotOpened, commit.id());
+            return Ok(Shown::Unpaid(Unpaid::NotOpened, commit.id()));
         };
         let Some(verdict) = self.judge_proof(&commit, &proof) else {
             self.credit_missing(&subject, auditors);
-            return Shown::Unpaid(Unpaid::NotOpened, proof.id());
+            return Ok(Shown::Unpaid(Unpaid::NotOpened, proof.id()));
         };
         let agreeing = self.credit_audits(&proof, verdict, auditors);
-        match verdict {
+        Ok(match verdict {
             Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
             Verdict::Pass
                 if !verdict::is_seen(agreeing, self.count_missing(&subject, auditors)) =>
@@ -91,10 +123,11 @@ impl Ledger<'_> {
                 };
                 let cell_bytes = self.chain.params().holding.cell_bytes;
                 let inventory = holding::Inventory::owed(packs, absent, cell_bytes);
-                let replicas = u32::try_from(inventory.packs().len()).unwrap_or(u32::MAX);
+                let replicas = u32::try_from(inventory.packs().len());
+                let replicas = replicas.map_err(|_| Invariant::Count("proven replicas"))?;
                 Shown::Proven { replicas, bytes: inventory.bytes(), record: proof.id() }
             }
-        }
+        })
     }
 
     /// The verdict on a proof; `None` where the openings that it names are not at hand.
@@ -138,39 +171,37 @@ impl Ledger<'_> {
         }
     }
 
-    pub(super) fn pay_shards(&mut self) {
-        let pot = self.pot(self.chain.params().economics.emission_shards_bps);
-        let mut judged: Vec<_> = self
-            .of_kind(Kind::ShardResult)
-            .into_iter()
-            .map(|shard| {
-                let verdict = self.judge_shard(&shard);
-                (shard, verdict)
-            })
-            .collect();
+    /// Pays each verified shard the same part of the pot, of two that did the same work the first.
+    pub(super) fn pay_shards(&mut self) -> Result<(), Invariant> {
+        let pot = self.pot(self.chain.params().economics.emission_shards_bps)?;
+        let mut judged = Vec::new();
+        for shard in self.of_kind(Kind::ShardResult) {
+            let verdict = self.judge_shard(&shard)?;
+            judged.push((shard, verdict));
+        }
         // Of two who did the same, the first in a block is paid: the other may have copied it.
         judged.sort_by_key(|(shard, _)| (self.anchored_alone(shard), shard.id()));
         let due = judged.iter().filter(|(_, verdict)| verdict.is_some()).count();
-        let share = pot.checked_div(due as u128).unwrap_or(0);
-        let mut paid = BTreeSet::new();
+        let share = pot.checked_div(due as u128);
+        let (paid_before, mut paid) = (self.lines.len(), BTreeSet::new());
         for (shard, verdict) in judged {
             let made = shard.record();
             match verdict {
                 Some(Verdict::Pass) => {
-                    self.shards_verified = self.shards_verified.saturating_add(1);
+                    count_one(&mut self.shards_verified, "verified shards")?;
                     if paid.insert(made.subject) {
+                        let share = share.ok_or(Invariant::Part(Source::Shards))?;
                         self.pay(made.account, Source::Shards, share, shard.id());
                     } else {
                         let reason = Unpaid::DoneBefore;
                         self.refuse(made.account, Source::Shards, shard.id(), reason);
                     }
                     if let Some(datanet) = self.datanet_of(&shard) {
-                        let used = self.use_mut(datanet);
-                        used.shards = used.shards.saturating_add(1);
+                        self.count_use(datanet, |used| &mut used.shards)?;
                     }
                 }
                 Some(_) => {
-                    self.shards_rejected = self.shards_rejected.saturating_add(1);
+                    count_one(&mut self.shards_rejected, "rejected shards")?;
                     let reason = Unpaid::ShardRejected;
                     self.refuse(made.account, Source::Shards, shard.id(), reason);
                 }
@@ -179,10 +210,20 @@ impl Ledger<'_> {
                 }
             }
         }
+        invariant::shards_once(&self.lines, &self.zeros)?;
+        invariant::within_pot(Source::Shards, pot, self.lines_since(paid_before))
     }
 
-    /// The verdict of the drawn auditor on a shard, which is credited for it.
-    fn judge_shard(&mut self, shard: &VerifiedRecord) -> Option<Verdict> {
+    /// The verdict of the drawn auditors on a shard, who are credited for it.
+    fn judge_shard(&mut self, shard: &VerifiedRecord) -> Result<Option<Verdict>, Invariant> {
+        match self.shard_auditors(shard) {
+            Some(drawn) => self.verdict_of_drawn(shard, &drawn),
+            None => Ok(None),
+        }
+    }
+
+    /// Who audits a shard; nobody while it is not anchored, or where it is not its worker's to do.
+    fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Vec<AccountId>> {
         let Body::Shard(body) = &shard.record().body else { return None };
         let (_, model) = self.chain.model(body.model)?;
         let config = RunConfig::from_bytes(&model.config).ok()?;
@@ -196,19 +237,21 @@ impl Ledger<'_> {
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
         let worker = shard.record().account;
-        let drawn = draw::shard_auditors(&hash, &shard.id(), worker, &members, count);
-        self.verdict_of_drawn(shard, &drawn)
+        Some(draw::shard_auditors(&hash, &shard.id(), worker, &members, count))
     }
 
     fn verdict_of_drawn(
         &mut self,
         record: &VerifiedRecord,
         drawn: &[AccountId],
-    ) -> Option<Verdict> {
-        self.audits_due = self.audits_due.saturating_add(drawn.len() as u64);
-        let verdict = majority(&self.verdicts_by(record, drawn), drawn)?;
-        self.credit_audits(record, verdict, drawn);
-        Some(verdict)
+    ) -> Result<Option<Verdict>, Invariant> {
+        invariant::are_others(record.id(), record.record().account, drawn)?;
+        self.owe_audits(drawn.len())?;
+        let verdict = majority(&self.verdicts_by(record, drawn), drawn);
+        if let Some(verdict) = verdict {
+            self.credit_audits(record, verdict, drawn);
+        }
+        Ok(verdict)
     }
 
     /// The verdicts of the drawn auditors on a record.
@@ -234,53 +277,60 @@ impl Ledger<'_> {
     /// Whoever attributed an output that was paid for gets the platform's part of its fee, and less of
     /// it where the pot is too small for all. One who is customer, server, developer and contributor
     /// at once so gets back at most what it paid, whatever others pay.
-    pub(super) fn pay_attribution_work(&mut self, fees: &[Redeemed]) {
-        let pot = self.pot(self.chain.params().economics.emission_attribution_bps);
-        let parts = self.platform_parts(fees);
+    pub(super) fn pay_attribution_work(&mut self, fees: &[Redeemed]) -> Result<(), Invariant> {
+        let pot = self.pot(self.chain.params().economics.emission_attribution_bps)?;
+        let parts = self.platform_parts(fees)?;
         let (mut due, mut sum) = (Vec::new(), 0u128);
         for output in self.of_kind(Kind::Attribution) {
             let part = parts.get(&output.id()).filter(|_| self.is_servers(&output));
             if let Some(part) = part {
-                sum = sum.saturating_add(*part);
+                sum = sum.checked_add(*part).ok_or(Invariant::Part(Source::Serving))?;
                 due.push((output, *part));
             } else {
                 let account = output.record().account;
                 self.refuse(account, Source::Serving, output.id(), Unpaid::NotRedeemed);
             }
         }
+        let paid_before = self.lines.len();
         for (output, part) in due {
             let account = output.record().account;
-            if self.judge_attribution(&output) != Some(Verdict::Pass) {
+            if self.judge_attribution(&output)? != Some(Verdict::Pass) {
                 self.refuse(account, Source::Serving, output.id(), Unpaid::NotAudited);
                 continue;
             }
-            let amount = mul_div(pot, part, sum.max(pot)).unwrap_or(0);
-            self.pay(account, Source::Serving, amount, output.id());
+            // What earns nothing is no part of a sum, which may be nothing too.
+            if part > 0 {
+                let amount = mul_div(pot, part, sum.max(pot));
+                let amount = amount.ok_or(Invariant::Part(Source::Serving))?;
+                self.pay(account, Source::Serving, amount, output.id());
+            }
             if let Some(datanet) = self.datanet_of(&output) {
-                let used = self.use_mut(datanet);
-                used.outputs = used.outputs.saturating_add(1);
+                self.count_use(datanet, |used| &mut used.outputs)?;
             }
         }
+        invariant::within_pot(Source::Serving, pot, self.lines_since(paid_before))
     }
 
     /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
     /// for the next one, so the fee may have been redeemed an epoch earlier.
-    fn platform_parts(&mut self, fees: &[Redeemed]) -> BTreeMap<Digest, u128> {
+    fn platform_parts(&mut self, fees: &[Redeemed]) -> Result<BTreeMap<Digest, u128>, Invariant> {
         let rate = u128::from(self.chain.params().economics.fee_platform_bps);
         let mut parts = BTreeMap::new();
         let before = self.epoch.0.checked_sub(1).map(|before| self.redeemed(Epoch(before)));
+        let before = before.transpose()?;
         for redeemed in before.iter().flatten().chain(fees) {
             let is_of_epoch = |record: &VerifiedRecord| record.record().epoch == self.epoch;
             if !redeemed.outputs.iter().any(|(output, _)| is_of_epoch(output)) {
                 continue;
             }
             for (output, fee) in &redeemed.outputs {
-                parts.insert(output.id(), mul_div(*fee, rate, BPS).unwrap_or(0));
+                let part = mul_div(*fee, rate, BPS).filter(|part| part <= fee);
+                parts.insert(output.id(), part.ok_or(Invariant::Part(Source::Serving))?);
                 // The fee of one output follows from those before it.
                 self.extra.insert(output.id(), Arc::clone(output));
             }
         }
-        parts
+        Ok(parts)
     }
 
     /// Whether an output was served by who offered the model in the epoch.
@@ -290,10 +340,10 @@ impl Ledger<'_> {
         self.chain.was_server(body.model, output.record().account, (self.start_block(), end))
     }
 
-    fn judge_attribution(&mut self, output: &VerifiedRecord) -> Option<Verdict> {
-        self.anchored_alone(output)?;
-        let drawn = attribution_auditors(self.chain, output)?;
-        self.verdict_of_drawn(output, &drawn)
+    /// The verdict of the drawn auditors on an output of the epoch, who are credited for it.
+    fn judge_attribution(&mut self, output: &VerifiedRecord) -> Result<Option<Verdict>, Invariant> {
+        let drawn = self.anchored_alone(output).and(attribution_auditors(self.chain, output));
+        drawn.map_or(Ok(None), |drawn| self.verdict_of_drawn(output, &drawn))
     }
 
     /// The verdict on an attribution of any epoch with the audits behind it, without crediting anybody.
@@ -308,12 +358,18 @@ impl Ledger<'_> {
         Some((verdict, verdicts.into_iter().map(|(_, _, audit)| audit).collect()))
     }
 
-    pub(super) fn pay_audits(&mut self) {
-        let pot = self.pot(self.chain.params().economics.emission_audits_bps);
-        let share = pot.checked_div(u128::from(self.audits_due)).unwrap_or(0);
-        for (account, record) in core::mem::take(&mut self.good_audits) {
+    /// Pays each audit whose verdict was the right one an equal part of the pot of all that were due.
+    pub(super) fn pay_audits(&mut self) -> Result<(), Invariant> {
+        let pot = self.pot(self.chain.params().economics.emission_audits_bps)?;
+        let credited = core::mem::take(&mut self.good_audits);
+        invariant::audits_are_due(&credited, self.audits_due)?;
+        let share = pot.checked_div(u128::from(self.audits_due));
+        let paid_before = self.lines.len();
+        for (account, record) in credited {
+            let share = share.ok_or(Invariant::Part(Source::Audits))?;
             self.pay(account, Source::Audits, share, record);
         }
+        invariant::within_pot(Source::Audits, pot, self.lines_since(paid_before))
     }
 
     pub(super) const fn start_block(&self) -> BlockNumber {

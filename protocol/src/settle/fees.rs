@@ -6,11 +6,11 @@
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use super::{Ledger, Source};
+use super::{Invariant, Source, invariant, ledger::Ledger};
 use crate::{
     chain::Redemption,
     ids::{AccountId, Digest, Epoch, ModelId},
-    math::{BPS, mul_div, split},
+    math::{BPS, SplitError, mul_div, split},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
     rules::shares_are_whole,
 };
@@ -22,46 +22,60 @@ pub(super) struct Redeemed {
     pub(super) outputs: Vec<(Arc<VerifiedRecord>, u128)>,
     /// What no known attribution accounts for.
     rest: u128,
+    /// What moved on chain: the fees of all outputs and the rest.
+    moved: u128,
 }
 
 impl Ledger<'_> {
     /// What was redeemed in an epoch.
-    pub(super) fn redeemed(&self, epoch: Epoch) -> Vec<Redeemed> {
-        let divide = |redemption: &Redemption| {
-            let mut paid = redemption.from.0;
-            let output = |record: Arc<VerifiedRecord>| {
-                let Body::Attribution(body) = &record.record().body else { return None };
-                let until = body.receipt.receipt.cumulative.0;
-                let fee = until.saturating_sub(paid);
-                paid = until;
-                Some((record, fee))
+    pub(super) fn redeemed(&self, epoch: Epoch) -> Result<Vec<Redeemed>, Invariant> {
+        self.chain.redemptions(epoch).map(|redemption| self.divide(redemption)).collect()
+    }
+
+    /// Cuts a redeemed range at the receipts of the outputs that lie in it. An output's fee is what its
+    /// receipt adds to the one before, so the pieces fill the range without gap or overlap.
+    fn divide(&self, redemption: &Redemption) -> Result<Redeemed, Invariant> {
+        let mut paid = redemption.from.0;
+        let mut outputs = Vec::new();
+        for record in self.covered_by(redemption) {
+            let Body::Attribution(body) = &record.record().body else {
+                return Err(Invariant::NoOutput(record.id()));
             };
-            let outputs = self.covered_by(redemption).into_iter().filter_map(output).collect();
-            Redeemed {
-                payee: redemption.payee,
-                outputs,
-                rest: redemption.to.0.saturating_sub(paid),
-            }
-        };
-        self.chain.redemptions(epoch).map(divide).collect()
+            let until = body.receipt.receipt.cumulative.0;
+            let fee = until.checked_sub(paid).ok_or(Invariant::Range)?;
+            paid = until;
+            outputs.push((record, fee));
+        }
+        let rest = redemption.to.0.checked_sub(paid).ok_or(Invariant::Range)?;
+        let covered = redemption.to.0.saturating_sub(redemption.from.0);
+        let moved = redemption.amount.0;
+        if covered != moved {
+            return Err(Invariant::Moved { covered, moved });
+        }
+        Ok(Redeemed { payee: redemption.payee, outputs, rest, moved })
     }
 
     /// Splits what was redeemed in the epoch.
-    pub(super) fn pay_fees(&mut self, fees: Vec<Redeemed>) {
-        for Redeemed { payee, outputs, rest } in fees {
+    pub(super) fn pay_fees(&mut self, fees: Vec<Redeemed>) -> Result<(), Invariant> {
+        let (paid_before, mut all) = (self.lines.len(), 0u128);
+        for Redeemed { payee, outputs, rest, moved } in fees {
+            all = all.checked_add(moved).ok_or(Invariant::Count("what was redeemed"))?;
             for (record, fee) in outputs {
-                let Body::Attribution(body) = &record.record().body else { continue };
+                let Body::Attribution(body) = &record.record().body else {
+                    return Err(Invariant::NoOutput(record.id()));
+                };
                 let verdict = self.attribution_verdict(&record);
                 let is_good = shares_are_whole(body) && matches!(verdict, Some((Verdict::Pass, _)));
                 for audit in verdict.into_iter().flat_map(|(_, audits)| audits) {
                     self.extra.insert(audit.id(), audit);
                 }
                 let shares = is_good.then_some(body.shares.as_slice());
-                self.split_fee(fee, payee, Some(body), shares, record.id());
+                self.split_fee(fee, payee, Some(body), shares, record.id())?;
                 self.extra.insert(record.id(), Arc::clone(&record));
             }
-            self.split_fee(rest, payee, None, None, Digest::ZERO);
+            self.split_fee(rest, payee, None, None, Digest::ZERO)?;
         }
+        invariant::fees_are_whole(all, self.lines_since(paid_before))
     }
 
     /// The attributions whose receipts lie in the redeemed range, in order; of two for the same
@@ -94,13 +108,15 @@ impl Ledger<'_> {
         output: Option<&AttributionBody>,
         shares: Option<&[(AccountId, u32)]>,
         record: Digest,
-    ) {
+    ) -> Result<(), Invariant> {
         if gross == 0 {
-            return;
+            return Ok(());
         }
+        let paid_before = self.lines.len();
         let rules = self.chain.params().economics;
         let treasury = self.chain.treasury;
-        let platform = mul_div(gross, u128::from(rules.fee_platform_bps), BPS).unwrap_or(0);
+        let platform = mul_div(gross, u128::from(rules.fee_platform_bps), BPS);
+        let platform = platform.ok_or(Invariant::Part(Source::Treasury))?;
         self.pay(treasury, Source::Treasury, platform, record);
         let weights = [
             rules.fee_contributors_bps,
@@ -109,22 +125,26 @@ impl Ledger<'_> {
             rules.fee_nodes_bps,
         ]
         .map(u128::from);
-        let parts = split(gross.saturating_sub(platform), &weights).unwrap_or_default();
-        let [contributors, developer, stakers, nodes] = parts[..] else { return };
+        let net = gross.checked_sub(platform).ok_or(Invariant::Part(Source::Treasury))?;
+        let parts = split(net, &weights).map_err(|_| Invariant::Division(net))?;
+        let [contributors, developer, stakers, nodes] = parts[..] else {
+            return Err(Invariant::Division(net));
+        };
         let model = output.map(|body| body.model);
-        self.pay_contributors(contributors, model, shares, record);
+        self.pay_contributors(contributors, model, shares, record)?;
         let developer_account =
             model.and_then(|id| self.chain.model(id)).map(|(_, model)| model.developer);
         self.pay(developer_account.unwrap_or(treasury), Source::Model, developer, record);
         let stakes = self.chain.stakes_at(self.start_block());
         let stakes: Vec<_> = stakes.into_iter().map(|(id, stake)| (id, stake.0)).collect();
-        self.pay_by_weight(stakers, Source::Stake, &stakes, treasury, record);
+        self.pay_by_weight(stakers, Source::Stake, &stakes, treasury, record)?;
         let serving = nodes.div_ceil(2);
         self.pay(server, Source::Serving, serving, record);
         let proven: Vec<_> =
             self.proven.iter().map(|(id, bytes)| (*id, u128::from(*bytes))).collect();
-        let storing = nodes.saturating_sub(serving);
-        self.pay_by_weight(storing, Source::Storage, &proven, server, record);
+        let storing = nodes.checked_sub(serving).ok_or(Invariant::Part(Source::Serving))?;
+        self.pay_by_weight(storing, Source::Storage, &proven, server, record)?;
+        invariant::fees_are_whole(gross, self.lines_since(paid_before))
     }
 
     /// By attribution where it holds; otherwise to the declared pool: everyone whose data the model
@@ -135,27 +155,30 @@ impl Ledger<'_> {
         model: Option<ModelId>,
         shares: Option<&[(AccountId, u32)]>,
         record: Digest,
-    ) {
+    ) -> Result<(), Invariant> {
         let weights: Vec<_> = match shares {
             Some(shares) => shares.iter().map(|(id, ppm)| (*id, u128::from(*ppm))).collect(),
-            None => self.pool_of(model),
+            None => self.pool_of(model)?,
         };
         let treasury = self.chain.treasury;
-        self.pay_by_weight(amount, Source::Attribution, &weights, treasury, record);
+        self.pay_by_weight(amount, Source::Attribution, &weights, treasury, record)
     }
 
-    fn pool_of(&self, model: Option<ModelId>) -> Vec<(AccountId, u128)> {
+    /// Everyone whose data a model was trained on, by units; nobody for a model that there is not.
+    fn pool_of(&self, model: Option<ModelId>) -> Result<Vec<(AccountId, u128)>, Invariant> {
         let Some((ordered, model)) = model.and_then(|id| self.chain.model(id)) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let mut units = BTreeMap::<AccountId, u128>::new();
         for contribution in self.chain.snapshot(model.datanet, *ordered) {
             let sum = units.entry(contribution.account).or_default();
-            *sum = sum.saturating_add(u128::from(contribution.units));
+            let more = sum.checked_add(u128::from(contribution.units));
+            *sum = more.ok_or(Invariant::Count("units of a contributor"))?;
         }
-        units.into_iter().collect()
+        Ok(units.into_iter().collect())
     }
 
+    /// Divides an amount by weight; where nobody has any, all of it goes to one account.
     fn pay_by_weight(
         &mut self,
         amount: u128,
@@ -163,15 +186,17 @@ impl Ledger<'_> {
         weights: &[(AccountId, u128)],
         otherwise: AccountId,
         record: Digest,
-    ) {
+    ) -> Result<(), Invariant> {
         let values: Vec<_> = weights.iter().map(|(_, weight)| *weight).collect();
         match split(amount, &values) {
-            Some(parts) => {
+            Ok(parts) => {
                 for ((account, _), part) in weights.iter().zip(parts) {
                     self.pay(*account, source, part, record);
                 }
             }
-            None => self.pay(otherwise, source, amount, record),
+            Err(SplitError::NoWeight) => self.pay(otherwise, source, amount, record),
+            Err(SplitError::Sum) => return Err(Invariant::Division(amount)),
         }
+        Ok(())
     }
 }

@@ -1,0 +1,380 @@
+//! What must hold of every settlement, whatever records and logs it was computed from.
+//!
+//! Nothing that anybody sends can break these: where one breaks, this program is wrong. Then no result
+//! is better than a wrong one, so [`super::settle`] returns the invariant as an error and pays nobody.
+//! Each is stated here once, checked at the end of the part of the ledger that it is about.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Line, Source, Zero};
+use crate::{
+    chain::DatanetUse,
+    ids::{AccountId, Amount, DatanetId, Digest},
+    record::VerifiedRecord,
+};
+
+/// Something that cannot happen, and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invariant {
+    /// A record lies under another id than its own among the evidence.
+    #[error("record {0} lies under another id than its own")]
+    Evidence(Digest),
+    /// The parameters divide more than the emission of an epoch, or a pot is beyond what an amount can
+    /// hold.
+    #[error("a pot of {0} basis points is no part of the emission")]
+    Pot(u32),
+    /// A part of a pot or of a fee is beyond what an amount can hold.
+    #[error("a part for {0} is larger than the whole that it is taken from")]
+    Part(Source),
+    /// A pot paid more than it holds.
+    #[error("the pot for {of} holds {pot} and paid {paid}")]
+    Pots {
+        /// What the pot is for.
+        of: Source,
+        /// What it holds.
+        pot: u128,
+        /// What it paid.
+        paid: u128,
+    },
+    /// A count is beyond its type, or contradicts the work that was counted.
+    #[error("the count of {0} is wrong")]
+    Count(&'static str),
+    /// A holder was neither proven nor refused, or both.
+    #[error("{judged} of {holders} holders were judged")]
+    Holders {
+        /// Holders that the placement names.
+        holders: usize,
+        /// Holders that were proven or refused.
+        judged: usize,
+    },
+    /// An auditor was drawn for its own work, or twice, or was not drawn at all.
+    #[error("the auditors of record {0} are not distinct others")]
+    Auditors(Digest),
+    /// An audit was credited twice.
+    #[error("audit {0} is paid twice")]
+    AuditTwice(Digest),
+    /// More audits were credited than were due.
+    #[error("{credited} audits are paid where {due} were due")]
+    AuditsDue {
+        /// Audits that are paid.
+        credited: u64,
+        /// Audits that were due.
+        due: u64,
+    },
+    /// A shard was paid twice, or both paid and refused.
+    #[error("shard {0} is paid twice, or paid and refused")]
+    ShardTwice(Digest),
+    /// What divides a fee is no attribution.
+    #[error("record {0} divides a fee and is no attribution")]
+    NoOutput(Digest),
+    /// The outputs of a redemption do not lie in it one after the other.
+    #[error("an output lies outside the range that was redeemed")]
+    Range,
+    /// A redemption covers another sum than moved on chain.
+    #[error("a redemption covers {covered} where {moved} moved on chain")]
+    Moved {
+        /// Length of the range of receipts.
+        covered: u128,
+        /// What the escrow paid to the vault.
+        moved: u128,
+    },
+    /// The weights of a division are beyond what can be added, or it lost or invented something.
+    #[error("the division of {0} among its payees does not add up")]
+    Division(u128),
+    /// Fees were lost or invented.
+    #[error("{moved} were redeemed and {paid} paid out")]
+    Fees {
+        /// What was redeemed in the epoch.
+        moved: u128,
+        /// What was paid out of it.
+        paid: u128,
+    },
+    /// A line pays nothing.
+    #[error("a line for account {account} pays nothing")]
+    EmptyLine {
+        /// Whom the line names.
+        account: AccountId,
+    },
+    /// A line names a record that is not in the log.
+    #[error("record {0} is paid or refused and not in the log")]
+    Unlisted(Digest),
+    /// The balances are not sorted by account, or name one twice.
+    #[error("the balances name account {0} twice or out of order")]
+    Unsorted(AccountId),
+    /// An account that had earned something has less now.
+    #[error("account {0} has less than before")]
+    Fell(AccountId),
+    /// The balances are not the ones before plus what was paid.
+    #[error("the balances add up to {found}, and the ones before with all payouts to {expected}")]
+    Balances {
+        /// The ones before and all lines.
+        expected: u128,
+        /// The new ones.
+        found: u128,
+    },
+    /// A Datanet is listed as used, out of order or without any use.
+    #[error("the uses of Datanet {0} are none, or out of order")]
+    Use(DatanetId),
+}
+
+/// The sum of some lines.
+pub(super) fn sum(lines: &[Line]) -> Result<u128, Invariant> {
+    let add = |sum: u128, line: &Line| sum.checked_add(line.amount.0);
+    lines.iter().try_fold(0, add).ok_or(Invariant::Count("what is paid"))
+}
+
+/// A pot pays at most what it holds; the rest stays in the vault.
+pub(super) fn within_pot(of: Source, pot: u128, lines: &[Line]) -> Result<(), Invariant> {
+    let paid = sum(lines)?;
+    if paid <= pot { Ok(()) } else { Err(Invariant::Pots { of, pot, paid }) }
+}
+
+/// Every redeemed unit goes to somebody, and nothing else does.
+pub(super) fn fees_are_whole(moved: u128, lines: &[Line]) -> Result<(), Invariant> {
+    let paid = sum(lines)?;
+    if paid == moved { Ok(()) } else { Err(Invariant::Fees { moved, paid }) }
+}
+
+/// Auditors are distinct, and nobody audits its own work.
+pub(super) fn are_others(
+    record: Digest,
+    worker: AccountId,
+    drawn: &[AccountId],
+) -> Result<(), Invariant> {
+    let distinct: BTreeSet<_> = drawn.iter().collect();
+    let is_good = distinct.len() == drawn.len() && !distinct.contains(&worker);
+    if is_good { Ok(()) } else { Err(Invariant::Auditors(record)) }
+}
+
+/// No audit is credited twice, and no more of them than were due.
+pub(super) fn audits_are_due(credited: &[(AccountId, Digest)], due: u64) -> Result<(), Invariant> {
+    let mut seen = BTreeSet::new();
+    if let Some((_, twice)) = credited.iter().find(|(_, audit)| !seen.insert(*audit)) {
+        return Err(Invariant::AuditTwice(*twice));
+    }
+    let credited = credited.len() as u64;
+    if credited <= due { Ok(()) } else { Err(Invariant::AuditsDue { credited, due }) }
+}
+
+/// Of the shards that were looked at, each is paid once, refused once, or earned nothing.
+pub(super) fn shards_once(lines: &[Line], zeros: &[Zero]) -> Result<(), Invariant> {
+    let paid = lines.iter().filter(|line| line.source == Source::Shards).map(|line| line.record);
+    let refused = zeros.iter().filter(|zero| zero.source == Source::Shards).map(|zero| zero.record);
+    let mut seen = BTreeSet::new();
+    match paid.chain(refused).find(|record| !seen.insert(*record)) {
+        Some(twice) => Err(Invariant::ShardTwice(twice)),
+        None => Ok(()),
+    }
+}
+
+/// Every line pays something, and whatever is paid or refused can be looked up in the log.
+pub(super) fn lines_are_backed(
+    lines: &[Line],
+    zeros: &[Zero],
+    listed: &BTreeMap<Digest, Arc<VerifiedRecord>>,
+) -> Result<(), Invariant> {
+    if let Some(line) = lines.iter().find(|line| line.amount == Amount::ZERO) {
+        return Err(Invariant::EmptyLine { account: line.account });
+    }
+    let named = lines.iter().map(|line| line.record).chain(zeros.iter().map(|zero| zero.record));
+    let mut named = named.filter(|record| *record != Digest::ZERO);
+    match named.find(|record| !listed.contains_key(record)) {
+        Some(record) => Err(Invariant::Unlisted(record)),
+        None => Ok(()),
+    }
+}
+
+/// The new balances are the ones before plus what was paid: sorted, nobody lost or twice, nobody with
+/// less than before, and all together exactly what the lines add.
+pub(super) fn balances_follow(
+    before: &[(AccountId, Amount)],
+    lines: &[Line],
+    after: &[(AccountId, Amount)],
+) -> Result<Amount, Invariant> {
+    let total = |balances: &[(AccountId, Amount)]| {
+        let add = |sum: u128, (_, balance): &(AccountId, Amount)| sum.checked_add(balance.0);
+        balances.iter().try_fold(0, add).ok_or(Invariant::Count("what is owed"))
+    };
+    for balances in [before, after] {
+        let mut pairs = balances.iter().zip(balances.iter().skip(1));
+        if let Some((_, (account, _))) = pairs.find(|((a, _), (b, _))| a >= b) {
+            return Err(Invariant::Unsorted(*account));
+        }
+    }
+    let now: BTreeMap<_, _> = after.iter().copied().collect();
+    let has_less = |(account, had): &&(AccountId, Amount)| now.get(account).is_none_or(|a| a < had);
+    if let Some((account, _)) = before.iter().find(has_less) {
+        return Err(Invariant::Fell(*account));
+    }
+    let found = total(after)?;
+    let expected =
+        total(before)?.checked_add(sum(lines)?).ok_or(Invariant::Count("what is owed"))?;
+    if found == expected { Ok(Amount(found)) } else { Err(Invariant::Balances { expected, found }) }
+}
+
+/// Each Datanet that is listed was used, and is listed once, in order.
+pub(super) fn uses_are_real(uses: &[DatanetUse]) -> Result<(), Invariant> {
+    if let Some(unused) = uses.iter().find(|used| used.shards == 0 && used.outputs == 0) {
+        return Err(Invariant::Use(unused.datanet));
+    }
+    match uses.iter().zip(uses.iter().skip(1)).find(|(a, b)| a.datanet >= b.datanet) {
+        Some((_, twice)) => Err(Invariant::Use(twice.datanet)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::settle::Unpaid;
+
+    const A: AccountId = AccountId(1);
+    const B: AccountId = AccountId(2);
+    const WORK: Digest = Digest([7; 32]);
+
+    fn line(source: Source, amount: u128, record: Digest) -> Line {
+        Line { account: A, source, amount: Amount(amount), record }
+    }
+
+    fn zero(source: Source, record: Digest) -> Zero {
+        Zero { account: A, source, record, reason: Unpaid::NotAudited }
+    }
+
+    #[test]
+    fn a_pot_that_pays_more_than_it_holds_is_seen() {
+        let lines = [line(Source::Shards, 6, WORK), line(Source::Shards, 5, WORK)];
+        assert_eq!(within_pot(Source::Shards, 11, &lines), Ok(()));
+        let broken = Invariant::Pots { of: Source::Shards, pot: 10, paid: 11 };
+        assert_eq!(within_pot(Source::Shards, 10, &lines), Err(broken));
+        let lines = [line(Source::Shards, u128::MAX, WORK), line(Source::Shards, 1, WORK)];
+        assert_eq!(sum(&lines), Err(Invariant::Count("what is paid")));
+    }
+
+    #[test]
+    fn a_fee_of_which_a_unit_is_lost_or_invented_is_seen() {
+        let lines = [line(Source::Model, 6, WORK), line(Source::Stake, 4, WORK)];
+        assert_eq!(fees_are_whole(10, &lines), Ok(()));
+        for moved in [9, 11] {
+            let broken = Invariant::Fees { moved, paid: 10 };
+            assert_eq!(fees_are_whole(moved, &lines), Err(broken));
+        }
+    }
+
+    #[test]
+    fn who_is_drawn_twice_or_for_its_own_work_is_seen() {
+        assert_eq!(are_others(WORK, A, &[B, AccountId(3)]), Ok(()));
+        assert_eq!(are_others(WORK, A, &[B, A]), Err(Invariant::Auditors(WORK)));
+        assert_eq!(are_others(WORK, A, &[B, B]), Err(Invariant::Auditors(WORK)));
+    }
+
+    #[test]
+    fn audits_that_are_paid_twice_or_were_not_due_are_seen() {
+        let audits = [(A, WORK), (B, Digest([8; 32]))];
+        assert_eq!(audits_are_due(&audits, 2), Ok(()));
+        let broken = Invariant::AuditsDue { credited: 2, due: 1 };
+        assert_eq!(audits_are_due(&audits, 1), Err(broken));
+        assert_eq!(audits_are_due(&[(A, WORK), (B, WORK)], 9), Err(Invariant::AuditTwice(WORK)));
+    }
+
+    #[test]
+    fn a_shard_that_is_paid_and_refused_is_seen() {
+        let (lines, zeros) = ([line(Source::Shards, 1, WORK)], [zero(Source::Shards, WORK)]);
+        assert_eq!(shards_once(&lines, &[]), Ok(()));
+        assert_eq!(shards_once(&lines, &zeros), Err(Invariant::ShardTwice(WORK)));
+        let twice = [lines[0], lines[0]];
+        assert_eq!(shards_once(&twice, &[]), Err(Invariant::ShardTwice(WORK)));
+    }
+
+    #[test]
+    fn lines_of_nothing_and_of_work_that_is_not_in_the_log_are_seen() {
+        let none = BTreeMap::new();
+        assert_eq!(lines_are_backed(&[line(Source::Stake, 1, Digest::ZERO)], &[], &none), Ok(()));
+        let empty = Invariant::EmptyLine { account: A };
+        assert_eq!(lines_are_backed(&[line(Source::Stake, 0, WORK)], &[], &none), Err(empty));
+        let unlisted = Err(Invariant::Unlisted(WORK));
+        assert_eq!(lines_are_backed(&[line(Source::Stake, 1, WORK)], &[], &none), unlisted);
+        assert_eq!(lines_are_backed(&[], &[zero(Source::Storage, WORK)], &none), unlisted);
+    }
+
+    #[test]
+    fn balances_that_do_not_follow_are_seen() {
+        let lines = [line(Source::Stake, 5, WORK)];
+        let follow = |before: &[(AccountId, Amount)], after: &[(AccountId, Amount)]| {
+            balances_follow(before, &lines, after)
+        };
+        let before = [(A, Amount(10)), (B, Amount(1))];
+        let after = [(A, Amount(15)), (B, Amount(1))];
+        assert_eq!(follow(&before, &after), Ok(Amount(16)));
+        assert_eq!(follow(&before, &after[..1]), Err(Invariant::Fell(B)), "an account is gone");
+        let less = [(A, Amount(9)), (B, Amount(7))];
+        assert_eq!(follow(&before, &less), Err(Invariant::Fell(A)));
+        let more = [(A, Amount(15)), (B, Amount(2))];
+        let broken = Invariant::Balances { expected: 16, found: 17 };
+        assert_eq!(follow(&before, &more), Err(broken));
+        let unsorted = [after[1], after[0]];
+        assert_eq!(follow(&before, &unsorted), Err(Invariant::Unsorted(A)));
+        let twice = [before[0], before[0]];
+        assert_eq!(follow(&twice, &after), Err(Invariant::Unsorted(A)));
+        let all = [(A, Amount(u128::MAX)), (B, Amount(1))];
+        assert_eq!(follow(&[], &all), Err(Invariant::Count("what is owed")));
+    }
+
+    #[test]
+    fn uses_that_are_none_or_listed_twice_are_seen() {
+        let used = |id, shards| DatanetUse { datanet: DatanetId(id), shards, outputs: 0 };
+        assert_eq!(uses_are_real(&[used(1, 1), used(2, 3)]), Ok(()));
+        assert_eq!(uses_are_real(&[used(1, 1), used(2, 0)]), Err(Invariant::Use(DatanetId(2))));
+        assert_eq!(uses_are_real(&[used(1, 1), used(1, 1)]), Err(Invariant::Use(DatanetId(1))));
+    }
+
+    proptest! {
+        /// Moving a single unit anywhere breaks an equation somewhere.
+        #[test]
+        fn no_unit_is_moved_unseen(
+            before in proptest::collection::btree_map(1u64..9, 0u128..1 << 100, 1..6),
+            paid in proptest::collection::vec((1u64..9, 1u128..1 << 100), 1..9),
+            at: prop::sample::Index,
+            is_more: bool,
+        ) {
+            let before: Vec<_> =
+                before.into_iter().map(|(id, had)| (AccountId(id), Amount(had))).collect();
+            let lines: Vec<_> = paid
+                .iter()
+                .map(|(id, sum)| Line { account: AccountId(*id), ..line(Source::Stake, *sum, WORK) })
+                .collect();
+            let mut after: BTreeMap<_, _> = before.iter().copied().collect();
+            for line in &lines {
+                after.entry(line.account).or_default().0 += line.amount.0;
+            }
+            let mut after: Vec<_> = after.into_iter().collect();
+            let total = after.iter().map(|(_, has)| has.0).sum();
+            prop_assert_eq!(balances_follow(&before, &lines, &after), Ok(Amount(total)));
+            let place = at.index(after.len());
+            let moved = if is_more { after[place].1.0 + 1 } else { after[place].1.0.wrapping_sub(1) };
+            after[place].1 = Amount(moved);
+            prop_assert!(balances_follow(&before, &lines, &after).is_err());
+        }
+    }
+
+    #[test]
+    fn an_invariant_says_what_should_have_held() {
+        let broken = vec![
+            (Invariant::Fees { moved: 10, paid: 9 }, "10 were redeemed and 9 paid out"),
+            (Invariant::Part(Source::Storage), "a part for storage is larger than the whole"),
+            (
+                Invariant::Pots { of: Source::Audits, pot: 1, paid: 2 },
+                "the pot for audits holds 1 and paid 2",
+            ),
+        ];
+        for (invariant, text) in broken {
+            assert!(alloc::format!("{invariant}").starts_with(text), "{invariant}");
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! The books of one settlement: what counts, what was found, who is paid and why.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+
+use super::{
+    EpochLog, Evidence, Invariant, Line, Outcome, Source, Unpaid, Zero, invariant, payout_tree,
+    records_tree,
+};
+use crate::{
+    chain::{ChainView, DatanetUse, Settlement},
+    codec::Wire as _,
+    ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, Hash},
+    record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
+    rules::{anchored_alone, cutoff, has_authority},
+};
+
+/// The state of one settlement while its rules run.
+pub(super) struct Ledger<'a> {
+    pub(super) chain: &'a ChainView,
+    pub(super) epoch: Epoch,
+    pub(super) evidence: &'a Evidence,
+    /// Records of this epoch by signers with authority, one per (kind, account, subject).
+    pub(super) records: BTreeMap<(Kind, AccountId, Digest), Arc<VerifiedRecord>>,
+    /// Verdicts by the judged record: (auditor, verdict, audit).
+    pub(super) audits: BTreeMap<Digest, Vec<(AccountId, Verdict, Arc<VerifiedRecord>)>>,
+    /// Audits of work that was never shown, by (auditor, subject of the work).
+    pub(super) missing: BTreeMap<(AccountId, Digest), Arc<VerifiedRecord>>,
+    /// Records of other epochs on which a fee of this epoch depends.
+    pub(super) extra: BTreeMap<Digest, Arc<VerifiedRecord>>,
+    pub(super) used_openings: BTreeMap<Hash, Vec<u8>>,
+    pub(super) lines: Vec<Line>,
+    pub(super) zeros: Vec<Zero>,
+    pub(super) uses: BTreeMap<DatanetId, DatanetUse>,
+    /// Bytes proven by each holder.
+    pub(super) proven: BTreeMap<AccountId, u64>,
+    /// Audits that hold, and how many were due.
+    pub(super) good_audits: Vec<(AccountId, Digest)>,
+    pub(super) audits_due: u64,
+    pub(super) replicas_proven: u32,
+    pub(super) storage_faults: u32,
+    pub(super) shards_verified: u32,
+    pub(super) shards_rejected: u32,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(
+        chain: &'a ChainView,
+        epoch: Epoch,
+        evidence: &'a Evidence,
+    ) -> Result<Self, Invariant> {
+        if let Some((id, _)) = evidence.records.iter().find(|(id, record)| **id != record.id()) {
+            return Err(Invariant::Evidence(*id));
+        }
+        let mut ledger = Self {
+            chain,
+            epoch,
+            evidence,
+            records: BTreeMap::new(),
+            audits: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            extra: BTreeMap::new(),
+            used_openings: BTreeMap::new(),
+            lines: Vec::new(),
+            zeros: Vec::new(),
+            uses: BTreeMap::new(),
+            proven: BTreeMap::new(),
+            good_audits: Vec::new(),
+            audits_due: 0,
+            replicas_proven: 0,
+            storage_faults: 0,
+            shards_verified: 0,
+            shards_rejected: 0,
+        };
+        ledger.sort_records();
+        Ok(ledger)
+    }
+
+    /// Pays everything that the epoch owes: first what the vault pays for work, then what consumers
+    /// paid. Each part leaves the ledger so that its own invariants hold.
+    pub(super) fn pay_all(&mut self) -> Result<(), Invariant> {
+        self.pay_storage()?;
+        self.pay_shards()?;
+        let fees = self.redeemed(self.epoch)?;
+        self.pay_attribution_work(&fees)?;
+        self.pay_audits()?;
+        self.pay_fees(fees)
+    }
+
+    /// Of two records with the same key in an epoch, the one of the lowest id counts, and the other
+    /// for nothing at all: it is not in the log, so nobody could recompute what it did.
+    fn sort_records(&mut self) {
+        let mut counted = BTreeMap::new();
+        for record in self.evidence.records.values() {
+            let made = record.record();
+            if !self.has_authority(record) {
+                continue;
+            }
+            let first: &mut Digest = counted.entry((made.epoch, made.key())).or_insert(record.id());
+            if *first != record.id() {
+                continue;
+            }
+            if made.epoch == self.epoch {
+                self.records.insert(made.key(), Arc::clone(record));
+            }
+            if let Body::Audit(body) = &made.body {
+                // Of this holder's storage and no other: one auditor has one finding on it.
+                let is_about = body.work == storage_subject(made.epoch, body.of);
+                match body.finding.verdict() {
+                    Some((judged, verdict)) => {
+                        let verdicts = self.audits.entry(judged).or_default();
+                        verdicts.push((made.account, verdict, Arc::clone(record)));
+                    }
+                    None if made.epoch == self.epoch && is_about => {
+                        let work = (made.account, body.work);
+                        self.missing.insert(work, Arc::clone(record));
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// The verdicts on a record, in order of the audits' ids. Only an audit of the same epoch and
+    /// of exactly this work counts, so that the log of the epoch has all of them.
+    pub(super) fn verdicts_on(
+        &self,
+        record: &VerifiedRecord,
+    ) -> Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> {
+        let made = record.record();
+        let all = self.audits.get(&record.id()).map_or(&[][..], Vec::as_slice);
+        let mut found: Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> = Vec::new();
+        for (by, verdict, audit) in all {
+            let is_about = matches!(&audit.record().body, Body::Audit(body) if body.is_about(made));
+            let is_first = found.iter().all(|(other, ..)| other != by);
+            if is_about && is_first && audit.record().epoch == made.epoch {
+                found.push((*by, *verdict, Arc::clone(audit)));
+            }
+        }
+        found
+    }
+
+    /// The block in which a record was anchored by itself, if that was before the cutoff.
+    pub(super) fn anchored_alone(&self, record: &VerifiedRecord) -> Option<BlockNumber> {
+        let cutoff = cutoff(self.chain, self.epoch);
+        anchored_alone(self.chain, record).filter(|block| *block < cutoff)
+    }
+
+    /// Whether a record counts, judged by who was its account's operator when its epoch ended.
+    pub(super) fn has_authority(&self, record: &VerifiedRecord) -> bool {
+        let until = self.chain.schedule.start(record.record().epoch.next());
+        has_authority(self.chain, record, until)
+    }
+
+    pub(super) fn of_kind(&self, kind: Kind) -> Vec<Arc<VerifiedRecord>> {
+        self.records.iter().filter(|((k, ..), _)| *k == kind).map(|(_, r)| Arc::clone(r)).collect()
+    }
+
+    pub(super) fn pay(&mut self, account: AccountId, source: Source, amount: u128, record: Digest) {
+        if amount > 0 {
+            self.lines.push(Line { account, source, amount: Amount(amount), record });
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        account: AccountId,
+        source: Source,
+        record: Digest,
+        reason: Unpaid,
+    ) {
+        self.zeros.push(Zero { account, source, record, reason });
+    }
+
+    /// Counts one more use of a Datanet.
+    pub(super) fn count_use(
+        &mut self,
+        datanet: DatanetId,
+        count: impl FnOnce(&mut DatanetUse) -> &mut u32,
+    ) -> Result<(), Invariant> {
+        let unused = DatanetUse { datanet, shards: 0, outputs: 0 };
+        count_one(count(self.uses.entry(datanet).or_insert(unused)), "uses of a Datanet")
+    }
+
+    /// The lines that were written since there were `before` of them.
+    pub(super) fn lines_since(&self, before: usize) -> &[Line] {
+        self.lines.get(before..).unwrap_or(&[])
+    }
+
+    pub(super) fn finish(
+        self,
+        parent: Digest,
+        before: &[(AccountId, Amount)],
+    ) -> Result<(Outcome, Vec<u8>), Invariant> {
+        let mut balances: BTreeMap<AccountId, Amount> = before.iter().copied().collect();
+        for line in &self.lines {
+            let balance = balances.entry(line.account).or_default();
+            let sum = balance.checked_add(line.amount);
+            *balance = sum.ok_or(Invariant::Count("what is owed"))?;
+        }
+        let leaves: Vec<_> = balances.into_iter().collect();
+        let total = invariant::balances_follow(before, &self.lines, &leaves)?;
+        let uses: Vec<_> = self.uses.into_values().collect();
+        invariant::uses_are_real(&uses)?;
+        let mut records = self.extra;
+        records.extend(self.records.into_values().map(|record| (record.id(), record)));
+        invariant::lines_are_backed(&self.lines, &self.zeros, &records)?;
+        let records: Vec<_> = records.into_values().collect();
+        let log = EpochLog {
+            epoch: self.epoch,
+            parent,
+            balances: before.to_vec(),
+            records: records.iter().map(|record| record.signed().clone()).collect(),
+            openings: self.used_openings.into_values().collect(),
+        };
+        let bytes = log.to_bytes();
+        let settlement = Settlement {
+            epoch: self.epoch,
+            parent,
+            records_root: records_tree(&records).root(),
+            payout_root: payout_tree(&leaves).root(),
+            total,
+            log: crate::hash::blake3(&bytes),
+            log_length: bytes.len() as u64,
+            uses: Settlement::hash_uses(&uses),
+            replicas_proven: self.replicas_proven,
+            storage_faults: self.storage_faults,
+            shards_verified: self.shards_verified,
+            shards_rejected: self.shards_rejected,
+        };
+        let outcome = Outcome { settlement, leaves, lines: self.lines, zeros: self.zeros, uses };
+        Ok((outcome, bytes))
+    }
+}
+
+/// Adds one to a count of work.
+pub(super) fn count_one(count: &mut u32, of: &'static str) -> Result<(), Invariant> {
+    *count = count.checked_add(1).ok_or(Invariant::Count(of))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        chain::{BlockHeader, ChainEvent},
+        eip712::{Domain, EvmKey},
+        ids::{Blocks, EvmAddress, NodeId, Timestamp},
+        params::{Params, Schedule},
+        record::{Record, StorageCommitBody},
+        settle::{SettleError, settle},
+    };
+
+    const PAYER: EvmAddress = EvmAddress([9; 20]);
+    const SERVER: AccountId = AccountId(1);
+
+    /// The first epoch of a chain, over and ready to be settled.
+    fn chain(params: Params, budget: Amount, events: &[ChainEvent]) -> ChainView {
+        let schedule = Schedule {
+            genesis_block: BlockNumber(1),
+            epoch_blocks: Blocks(40),
+            commit_blocks: Blocks(10),
+            challenge_blocks: Blocks(4),
+        };
+        let domain = Domain::new(1, EvmAddress([2; 20]));
+        let registry = EvmAddress([1; 20]);
+        let treasury = AccountId(100);
+        let mut chain = ChainView::new(domain, registry, schedule, budget, treasury, params);
+        let block = |number| BlockHeader {
+            number: BlockNumber(number),
+            hash: Digest([number as u8; 32]),
+            timestamp: Timestamp(number),
+        };
+        chain.apply(block(1), events);
+        chain.apply(block(41 + params.settle_delay_blocks.0), &[]);
+        chain
+    }
+
+    fn register(account: u64, stake: u128) -> [ChainEvent; 2] {
+        let (account, key) = (AccountId(account), EvmAddress([account as u8; 20]));
+        let registered = ChainEvent::AccountRegistered {
+            account,
+            owner: key,
+            operator: key,
+            payout: key,
+            node: NodeId::ZERO,
+            binding: [0; 64],
+        };
+        [registered, ChainEvent::StakeChanged { account, stake: Amount(stake) }]
+    }
+
+    fn redeemed(cumulative: u128, amount: u128) -> ChainEvent {
+        let (cumulative, amount) = (Amount(cumulative), Amount(amount));
+        ChainEvent::Redeemed { payer: PAYER, payee: SERVER, cumulative, amount }
+    }
+
+    fn settled(chain: &ChainView) -> Result<Outcome, Invariant> {
+        match settle(chain, Epoch(0), &[], &Evidence::default()) {
+            Ok((outcome, _)) => Ok(outcome),
+            Err(SettleError::Invariant { epoch: Epoch(0), invariant }) => Err(invariant),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// What becomes of a ledger that is broken on purpose and then closed.
+    fn broken(breaks: impl FnOnce(&mut Ledger<'_>)) -> Result<(), Invariant> {
+        let chain = chain(Params::minimal(), Amount(1000), &[redeemed(10, 10)]);
+        let evidence = Evidence::default();
+        let mut ledger = Ledger::new(&chain, Epoch(0), &evidence)?;
+        ledger.pay_all()?;
+        breaks(&mut ledger);
+        ledger.finish(Digest::ZERO, &[]).map(|_| ())
+    }
+
+    #[test]
+    fn a_broken_ledger_is_not_closed() {
+        let line = |amount, record| Line {
+            account: SERVER,
+            source: Source::Shards,
+            amount: Amount(amount),
+            record,
+        };
+        assert_eq!(broken(|_| {}), Ok(()));
+        let empty = broken(|ledger| ledger.lines.push(line(0, Digest::ZERO)));
+        assert_eq!(empty, Err(Invariant::EmptyLine { account: SERVER }));
+        let work = Digest([5; 32]);
+        let unlisted = broken(|ledger| ledger.lines.push(line(1, work)));
+        assert_eq!(unlisted, Err(Invariant::Unlisted(work)));
+        let refused = broken(|l| l.refuse(SERVER, Source::Shards, work, Unpaid::NotAudited));
+        assert_eq!(refused, Err(Invariant::Unlisted(work)));
+        let too_much = broken(|ledger| ledger.lines.push(line(u128::MAX, Digest::ZERO)));
+        assert_eq!(too_much, Err(Invariant::Count("what is owed")));
+        let unused = DatanetUse { datanet: DatanetId(3), shards: 0, outputs: 0 };
+        let unused = broken(|ledger| drop(ledger.uses.insert(DatanetId(3), unused)));
+        assert_eq!(unused, Err(Invariant::Use(DatanetId(3))));
+        let not_due = broken(|ledger| {
+            ledger.good_audits.push((SERVER, work));
+            assert_eq!(ledger.pay_audits(), Err(Invariant::AuditsDue { credited: 1, due: 0 }));
+        });
+        assert_eq!(not_due, Ok(()), "what was not due was not paid");
+    }
+
+    #[test]
+    fn balances_that_come_unsorted_are_not_settled_on() {
+        let chain = chain(Params::minimal(), Amount(1000), &[]);
+        let evidence = Evidence::default();
+        let ledger = Ledger::new(&chain, Epoch(0), &evidence).unwrap();
+        let parent = [(AccountId(2), Amount(1)), (AccountId(1), Amount(1))];
+        let closed = ledger.finish(Digest::ZERO, &parent).map(|_| ());
+        assert_eq!(closed, Err(Invariant::Unsorted(AccountId(1))));
+    }
+
+    #[test]
+    fn evidence_under_a_wrong_id_is_not_settled_on() {
+        let chain = chain(Params::minimal(), Amount(1000), &[]);
+        let body = StorageCommitBody {
+            inventory: Digest::ZERO,
+            rows: Digest::ZERO,
+            bytes: 1,
+            cells: 1,
+            absent: vec![],
+        };
+        let (epoch, account) = (Epoch(0), SERVER);
+        let subject = storage_subject(epoch, account);
+        let record = Record { epoch, account, subject, body: Body::StorageCommit(body) };
+        let key = EvmKey::from_bytes(&[3; 32]).unwrap();
+        let signed = record.sign(&chain.domain, &key).unwrap();
+        let record = Arc::new(signed.verify(&chain.domain).unwrap());
+        let mut evidence = Evidence::default();
+        evidence.records.insert(Digest([8; 32]), record);
+        let invariant = Invariant::Evidence(Digest([8; 32]));
+        let error = SettleError::Invariant { epoch, invariant };
+        assert_eq!(settle(&chain, epoch, &[], &evidence).unwrap_err(), error);
+    }
+
+    #[test]
+    fn parameters_that_cannot_divide_a_fee_or_the_emission_stop_it() {
+        let mut params = Params::minimal();
+        params.economics.emission_shards_bps = 10_001;
+        let of = |params, budget| settled(&chain(params, Amount(budget), &[redeemed(7, 7)]));
+        assert_eq!(of(params, 10_000).unwrap_err(), Invariant::Pot(10_001));
+        params.economics.emission_shards_bps = 10_000;
+        assert!(of(params, u128::MAX).is_ok());
+        let mut greedy = params;
+        greedy.economics.fee_platform_bps = 20_000;
+        assert_eq!(of(greedy, 1000).unwrap_err(), Invariant::Part(Source::Treasury));
+        params.economics.fee_contributors_bps = 0;
+        params.economics.fee_developer_bps = 0;
+        params.economics.fee_stakers_bps = 0;
+        params.economics.fee_nodes_bps = 0;
+        assert_eq!(of(params, 1000).unwrap_err(), Invariant::Division(7));
+    }
+
+    #[test]
+    fn a_chain_that_contradicts_itself_is_not_settled_on() {
+        let chain = chain(Params::minimal(), Amount(1000), &[redeemed(5, 7)]);
+        assert_eq!(settled(&chain).unwrap_err(), Invariant::Moved { covered: 5, moved: 7 });
+    }
+
+    proptest! {
+        /// Whatever was staked and redeemed, and however fees are divided, every unit goes to somebody.
+        #[test]
+        fn every_redeemed_unit_is_paid_out(
+            stakes in proptest::collection::vec(0u128..1 << 90, 0..6),
+            amounts in proptest::collection::vec(0u128..1 << 90, 0..6),
+            platform in 0u32..=10_000,
+            weights: [u16; 4],
+        ) {
+            prop_assume!(weights.iter().any(|weight| *weight > 0));
+            let mut params = Params::minimal();
+            let rules = &mut params.economics;
+            rules.fee_platform_bps = platform;
+            rules.fee_contributors_bps = weights[0].into();
+            rules.fee_developer_bps = weights[1].into();
+            rules.fee_stakers_bps = weights[2].into();
+            rules.fee_nodes_bps = weights[3].into();
+            let mut events: Vec<_> =
+                stakes.iter().zip(1..).flat_map(|(stake, id)| register(id, *stake)).collect();
+            let mut sum = 0;
+            for amount in &amounts {
+                sum += amount;
+                events.push(redeemed(sum, *amount));
+            }
+            let outcome = settled(&chain(params, Amount(1 << 90), &events)).unwrap();
+            prop_assert_eq!(outcome.settlement.total, Amount(sum));
+            prop_assert_eq!(outcome.lines.iter().map(|line| line.amount.0).sum::<u128>(), sum);
+            prop_assert!(outcome.lines.iter().all(|line| line.amount > Amount::ZERO));
+        }
+    }
+}
