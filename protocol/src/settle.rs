@@ -185,6 +185,21 @@ pub struct Evidence {
     pub openings: BTreeMap<Hash, Vec<u8>>,
 }
 
+impl Evidence {
+    /// All of it in the form of a log, for a bug report: who has the chain can settle again from it,
+    /// and from the balances that were settled on. It names no settlement before, being of none.
+    pub fn to_log(&self, epoch: Epoch, balances: &[(AccountId, Amount)]) -> Vec<u8> {
+        let log = EpochLog {
+            epoch,
+            parent: Digest::ZERO,
+            balances: balances.to_vec(),
+            records: self.records.values().map(|record| record.signed().clone()).collect(),
+            openings: self.openings.values().cloned().collect(),
+        };
+        log.to_bytes()
+    }
+}
+
 /// Settles an epoch and writes its log.
 ///
 /// # Errors

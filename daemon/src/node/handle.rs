@@ -97,7 +97,8 @@ impl NodeHandle {
         };
         let chain = &snapshot.chain;
         let placement = chain.placement(chain.epoch().next());
-        let mut lines = self.inner.worker.blobs.no_room(placement.packs_of(account));
+        let mut lines = self.inner.worker.settler.stopped();
+        lines.extend(self.inner.worker.blobs.no_room(placement.packs_of(account)));
         lines.extend(snapshot.waiting.iter().map(ToString::to_string));
         lines
     }

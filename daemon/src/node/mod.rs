@@ -23,6 +23,7 @@ mod run_data;
 mod settlement;
 mod start;
 mod status;
+mod stopped;
 mod sync;
 mod worker;
 

@@ -8,11 +8,12 @@ use protocol::chain::{ChainView, Settlement, Transaction};
 use protocol::limits::MAX_OPENINGS_BYTES;
 use protocol::node::{Done, Failure};
 use protocol::record::Body;
-use protocol::settle::{Evidence, Outcome, settle, verify};
+use protocol::settle::{Evidence, Outcome, SettleError, VerifyError, settle, verify};
 use protocol::{AccountId, Amount, Epoch, NodeId};
 
 use super::blobs::Blobs;
 use super::pool::Pool;
+use super::stopped::Stopped;
 
 /// Openings that a settlement fetches at once.
 const FETCHES: usize = 16;
@@ -23,16 +24,23 @@ pub(crate) struct Settler {
     blobs: Blobs,
     pool: Pool,
     outcomes: Arc<Mutex<BTreeMap<Epoch, Arc<Outcome>>>>,
+    stopped: Stopped,
 }
 
 impl Settler {
     pub(crate) fn new(blobs: Blobs, pool: Pool) -> Self {
-        Self { blobs, pool, outcomes: Arc::default() }
+        let stopped = Stopped::new(blobs.store().dir().join("bug-reports"));
+        Self { blobs, pool, outcomes: Arc::default(), stopped }
     }
 
     /// The outcome of an epoch that this node settled or verified.
     pub(crate) fn outcome(&self, epoch: Epoch) -> Option<Arc<Outcome>> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get(&epoch).cloned()
+    }
+
+    /// Why this node does not settle some epochs: its program is wrong.
+    pub(crate) fn stopped(&self) -> Vec<String> {
+        self.stopped.lines()
     }
 
     fn remember(&self, outcome: Outcome) -> Arc<Outcome> {
@@ -45,6 +53,9 @@ impl Settler {
 
     /// Settles an epoch from the records at hand and publishes the log.
     pub(crate) async fn settle(&self, chain: &Arc<ChainView>, epoch: Epoch) -> Done {
+        if self.stopped.contains(epoch) {
+            return Done::Failed(Failure::Local);
+        }
         let parent = match self.balances_before(chain, epoch).await {
             Ok(parent) => parent,
             Err(failure) => return Done::Failed(failure),
@@ -53,6 +64,10 @@ impl Settler {
         let settled = settle(chain, epoch, &parent, &evidence);
         let (outcome, log) = match settled {
             Ok(settled) => settled,
+            Err(error @ SettleError::Invariant { .. }) => {
+                self.stopped.stop(epoch, error, &evidence.to_log(epoch, &parent)).await;
+                return Done::Failed(Failure::Local);
+            }
             Err(error) => {
                 tracing::error!(%epoch, %error, "the epoch cannot be settled");
                 return Done::Failed(Failure::Invalid);
@@ -112,6 +127,9 @@ impl Settler {
         {
             return Ok(outcome);
         }
+        if self.stopped.contains(settlement.epoch) {
+            return Err(Failure::Local);
+        }
         let proposer = chain.settlement(settlement.epoch).map(|state| state.proposer);
         let from: Vec<NodeId> = proposer
             .and_then(|account| chain.account(account))
@@ -121,6 +139,11 @@ impl Settler {
         let log = self.blobs.obtain(settlement.log, settlement.log_length, &from).await?;
         match verify(chain, settlement, &log) {
             Ok(outcome) => Ok(self.remember(outcome)),
+            // Whoever proposed it may be right: it is this program that is wrong.
+            Err(VerifyError::Settle(error @ SettleError::Invariant { epoch, .. })) => {
+                self.stopped.stop(epoch, error, &log).await;
+                Err(Failure::Local)
+            }
             Err(error) => {
                 tracing::error!(epoch = %settlement.epoch, %error, "a settlement is wrong");
                 Err(Failure::Invalid)

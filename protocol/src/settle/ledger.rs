@@ -334,7 +334,9 @@ mod tests {
         let too_much = broken(|ledger| ledger.lines.push(line(u128::MAX, Digest::ZERO)));
         assert_eq!(too_much, Err(Invariant::Count("what is owed")));
         let unused = DatanetUse { datanet: DatanetId(3), shards: 0, outputs: 0 };
-        let unused = broken(|ledger| drop(ledger.uses.insert(DatanetId(3), unused)));
+        let unused = broken(|ledger| {
+            ledger.uses.insert(DatanetId(3), unused);
+        });
         assert_eq!(unused, Err(Invariant::Use(DatanetId(3))));
         let not_due = broken(|ledger| {
             ledger.good_audits.push((SERVER, work));

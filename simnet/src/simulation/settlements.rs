@@ -13,7 +13,7 @@ use protocol::{
     merkle::SumTree,
     node::{Done, Failure},
     record::{Body, SignedRecord, VerifiedRecord},
-    settle::{self, EpochLog, Evidence, Outcome, payout_tree},
+    settle::{self, EpochLog, Evidence, Outcome, SettleError, VerifyError, payout_tree},
 };
 
 use super::{Answer, env::Env, executor::Executor, gossip::Gossip, store::Store};
@@ -116,6 +116,8 @@ impl Settlements {
             Some(settled) => settled,
             None => match settle::settle(env.view(), epoch, &parent, &evidence) {
                 Ok((outcome, log)) => self.keep(outcome, from, Arc::new(log)),
+                // A bug of the program under test: the run ends as a crash, with its seed.
+                Err(error @ SettleError::Invariant { .. }) => panic!("{error}"),
                 Err(_) => return Answer::after(fetching, Done::Failed(Failure::Local)),
             },
         };
@@ -158,6 +160,9 @@ impl Settlements {
         }
         let signers = Recovered::new(signer, &view.domain, log, executor);
         let checked = settle::verify_with(view, settlement, log, &signers);
+        if let Err(VerifyError::Settle(error @ SettleError::Invariant { .. })) = checked {
+            panic!("{error}");
+        }
         let verified = checked.ok().map(|outcome| {
             let uses = outcome.uses.clone();
             self.keep(outcome, Digest::ZERO, Arc::new(Vec::new()));
