@@ -43,9 +43,11 @@ impl OutputLosses {
         if gain >= explained {
             return if explained > 0 { PPM } else { 0 };
         }
-        mul_div(gain.into(), PPM.into(), explained.into())
-            .and_then(|ppm| u32::try_from(ppm).ok())
-            .unwrap_or(0)
+        // The gain is below what is explained, so the quotient lies below one million.
+        let ppm = mul_div(gain.into(), PPM.into(), explained.into());
+        let ppm = ppm.and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0);
+        assert!(ppm < PPM, "a part of what is explained is not all of it");
+        ppm
     }
 }
 

@@ -93,6 +93,7 @@ pub fn split(total: u128, weights: &[u128]) -> Result<Vec<u128>, SplitError> {
 pub fn neg_log2(x: u64) -> u64 {
     let value = u128::from(x).saturating_add(1);
     let exponent = 127u32.saturating_sub(value.leading_zeros());
+    assert!(exponent <= 64, "a number of 64 bits and one more is at most 2^64");
     // Mantissa in [1, 2) as Q63.
     let mut mantissa = (value << 63) >> exponent;
     let mut fraction = 0u64;
@@ -105,6 +106,7 @@ pub fn neg_log2(x: u64) -> u64 {
         }
     }
     let log2 = (u64::from(exponent) << 32).saturating_add(fraction);
+    assert!(log2 <= 64 << 32, "the logarithm of at most 2^64 is at most 64");
     (64u64 << 32).saturating_sub(log2)
 }
 

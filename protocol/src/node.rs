@@ -157,6 +157,10 @@ impl Node {
 
     fn on_block(&mut self, chain: &ChainView) {
         let epoch = chain.epoch();
+        assert!(
+            self.epoch.is_none_or(|last| last <= epoch),
+            "a machine sees time go on: after a reorganisation its driver makes a new one"
+        );
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
             self.replicate(chain, epoch.next());
@@ -251,12 +255,15 @@ impl Node {
         for blob in core::mem::take(&mut self.wanted) {
             self.fetch(blob);
         }
+        assert!(self.wanted.is_empty(), "what is asked for again waits for its answer");
     }
 
     fn start(&mut self, pending: Pending, job: Job) {
         let op = OpId(self.next_op);
-        self.next_op = self.next_op.wrapping_add(1);
-        self.pending.insert(op, pending);
+        assert!(self.next_op < u64::MAX, "numbers of jobs do not run out");
+        self.next_op = self.next_op.saturating_add(1);
+        let before = self.pending.insert(op, pending);
+        assert!(before.is_none(), "the number of a job is its own");
         self.outputs.push_back(Output::Job(op, job));
     }
 

@@ -103,6 +103,7 @@ fn lowest(
         ranked.select_nth_unstable(last);
     }
     ranked.truncate(replicas);
+    assert!(ranked.len() <= replicas, "a pack has no more holders than paid replicas");
     ranked
 }
 
@@ -146,6 +147,10 @@ impl Placer {
         if self.replicas != replicas {
             self.holders.clear();
         }
+        let is_sorted = packs.is_sorted_by(|a, b| a.hash < b.hash);
+        assert!(is_sorted, "packs are distinct and sorted by hash, or some would be placed anew");
+        let is_sorted = nodes.is_sorted_by(|a, b| a.account < b.account);
+        assert!(is_sorted, "nodes are distinct and sorted by account, or changes would be missed");
         let count = usize::try_from(replicas).unwrap_or(usize::MAX);
         let new = missing_from(&nodes, &self.nodes);
         let gone = missing_from(&self.nodes, &nodes);
@@ -167,6 +172,7 @@ impl Placer {
             holders.insert(pack.hash, chosen);
         }
         placement.sort();
+        assert!(holders.len() == packs.len(), "every pack is placed once");
         *self = Self { nodes, packs, replicas, holders, placement: Some(Arc::new(placement)) };
         self.placement.clone().unwrap_or_default()
     }
@@ -190,6 +196,7 @@ fn missing_from(nodes: &[NodeSeed], other: &[NodeSeed]) -> Vec<NodeSeed> {
 fn score(pack: &PackSeed, node: &NodeSeed) -> u128 {
     let draw = keccak(&[&pack.seed.0, &node.seed.0, &pack.hash.0, &node.account.0.to_be_bytes()]);
     let weight = node.stake.0.max(Amount::ONE_OPEN.0) >> 40;
+    assert!(weight > 0, "a node weighs at least as much as one OPEN");
     // 2^38 · 2^80 fits; the shift keeps the quotient fine for the largest stakes.
     (u128::from(neg_log2(leading_u64(&draw))) << 80).checked_div(weight).unwrap_or(u128::MAX)
 }

@@ -83,6 +83,7 @@ impl Part {
 
     /// The bits below the digits.
     fn rest(self) -> u32 {
+        assert!(self.digits <= MAX_DIGITS, "a part has no more digits than the smallest");
         let taken = DIGIT_BITS.saturating_mul(self.digits.into());
         u32::MAX.checked_shr(taken).unwrap_or_default()
     }
@@ -96,6 +97,7 @@ impl Part {
             }
             Digest(id)
         };
+        assert!(self.bits & self.rest() == 0, "a part has no bits below its digits");
         filled(self.bits, 0)..=filled(self.bits | self.rest(), u8::MAX)
     }
 

@@ -166,7 +166,9 @@ pub fn sketch_units(slot: u32, slots: u32, total: u32) -> core::ops::Range<u32> 
         let product = u64::from(total).saturating_mul(u64::from(s));
         u32::try_from(product.checked_div(u64::from(slots)).unwrap_or(0)).unwrap_or(total)
     };
-    bound(slot)..bound(slot.saturating_add(1))
+    let units = bound(slot)..bound(slot.saturating_add(1));
+    assert!(units.start <= units.end, "a slot captures a range of the snapshot");
+    units
 }
 
 /// A seeded permutation of `0..size` that computes single positions: a four-round Feistel network
@@ -187,6 +189,7 @@ impl Permutation {
         }
         let bits = 32u32.saturating_sub(self.size.saturating_sub(1).leading_zeros());
         let half = bits.div_ceil(2).max(1);
+        assert!(half <= 16, "a position has 32 bits, so each half of it 16");
         let mask = 1u32.checked_shl(half).map_or(u32::MAX, |power| power.wrapping_sub(1));
         let mut value = position;
         loop {

@@ -123,6 +123,7 @@ pub(super) fn of_spans(millibits: u128) -> u32 {
 pub(super) fn either(a: u32, b: u32) -> u32 {
     let (not_a, not_b) = (u64::from(PPM.saturating_sub(a)), u64::from(PPM.saturating_sub(b)));
     let neither = not_a.saturating_mul(not_b).checked_div(u64::from(PPM)).unwrap_or(0);
+    assert!(neither <= u64::from(PPM), "two doubts together are at most certain");
     PPM.saturating_sub(u32::try_from(neither).unwrap_or(PPM))
 }
 

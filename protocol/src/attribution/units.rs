@@ -66,6 +66,9 @@ pub fn unit_shares(
             });
         }
     }
+    let sum = shares.iter().fold(0u64, |sum, share| sum.saturating_add(share.ppm().into()));
+    assert!(sum <= u64::from(PPM), "units divide one whole at most");
+    assert!(shares.len() == units.len(), "every unit has its share");
     shares
 }
 

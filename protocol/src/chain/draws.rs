@@ -45,12 +45,10 @@ impl ChainView {
     pub(super) fn draw_seeds(&mut self, header: BlockHeader) {
         let epoch = self.schedule.epoch_of(header.number);
         if header.number == self.schedule.start(epoch) {
-            self.seeds
-                .insert((epoch, Purpose::Commit), self.seed_from(epoch, Purpose::Commit, header));
+            self.draw_seed(epoch, Purpose::Commit, header);
             self.take_members(epoch, header.number);
             if let Some(previous) = epoch.0.checked_sub(1).map(Epoch) {
-                let seed = self.seed_from(previous, Purpose::Settle, header);
-                self.seeds.insert((previous, Purpose::Settle), seed);
+                let seed = self.draw_seed(previous, Purpose::Settle, header);
                 let unsettled = self.next_to_settle();
                 self.drawn.proposers.retain(|of, _| *of >= unsettled);
                 let proposers = self.draw_proposers(header.number, &seed);
@@ -59,8 +57,7 @@ impl ChainView {
             self.place(epoch.next());
         }
         if header.number == self.schedule.commit_deadline(epoch) {
-            let seed = self.seed_from(epoch, Purpose::Open, header);
-            self.seeds.insert((epoch, Purpose::Open), seed);
+            self.draw_seed(epoch, Purpose::Open, header);
             self.draw_duties(epoch);
         }
     }
@@ -88,6 +85,14 @@ impl ChainView {
             })
     }
 
+    /// Fixes a beacon from the block that is its own.
+    fn draw_seed(&mut self, epoch: Epoch, purpose: Purpose, header: BlockHeader) -> Digest {
+        let seed = self.seed_from(epoch, purpose, header);
+        let before = self.seeds.insert((epoch, purpose), seed);
+        assert!(before.is_none(), "a beacon is drawn once: blocks are folded in once and in order");
+        seed
+    }
+
     fn seed_from(&self, epoch: Epoch, purpose: Purpose, header: BlockHeader) -> Digest {
         keccak(&[
             &word(u128::from(self.domain.chain_id())),
@@ -110,7 +115,9 @@ impl ChainView {
             Some(last) if last.len() == count => last,
             _ => Arc::new(self.members_at(start)),
         };
-        self.drawn.members.insert(epoch, members);
+        assert!(members.is_sorted(), "members are drawn from a list sorted by id");
+        let before = self.drawn.members.insert(epoch, members);
+        assert!(before.is_none(), "the members of an epoch are taken once, when it begins");
     }
 
     /// The placement of an epoch: packs and nodes registered at least two epochs before it, so that
@@ -139,7 +146,8 @@ impl ChainView {
             })
             .collect();
         let placement = self.drawn.placer.place(packs, nodes, self.params.holding.replicas);
-        self.drawn.placements.insert(epoch, placement);
+        let before = self.drawn.placements.insert(epoch, placement);
+        assert!(before.is_none(), "who holds what in an epoch is decided once");
     }
 
     /// The proposers of a settlement by rank, as of the first block after its epoch: members with
@@ -151,6 +159,7 @@ impl ChainView {
         let staked: Vec<_> = members.iter().copied().filter(has_stake).collect();
         let candidates = if staked.is_empty() { members } else { staked };
         let order = draw::proposers(seed, &candidates);
+        assert!(order.len() == candidates.len(), "every candidate has one turn to propose");
         order.into_iter().zip(0usize..).collect()
     }
 
@@ -158,12 +167,14 @@ impl ChainView {
         let mut duties = Duties::new();
         for (holder, _) in self.placement(epoch).holders() {
             for auditor in self.storage_auditors(epoch, holder) {
+                assert!(auditor != holder, "nobody audits its own storage");
                 duties.entry(auditor).or_default().push(holder);
             }
         }
         // A node audits in the current epoch only.
         self.drawn.duties.retain(|of, _| of.next() >= epoch);
         self.drawn.duties.insert(epoch, Arc::new(duties));
+        assert!(self.drawn.duties.len() <= 2, "duties are kept of this epoch and the one before");
     }
 
     /// Who holds what in an epoch. Known one epoch ahead; empty before.
@@ -213,6 +224,11 @@ impl ChainView {
         if fell.contains(&&rank) {
             return Some(drawn.len().saturating_add(rank));
         }
-        Some(rank.saturating_sub(fell.into_iter().filter(|other| **other < rank).count()))
+        let before = fell.into_iter().filter(|other| **other < rank).count();
+        assert!(
+            before <= rank,
+            "no more can have fallen before a turn than there are turns before it"
+        );
+        Some(rank.saturating_sub(before))
     }
 }

@@ -41,6 +41,7 @@ impl Auditing {
             self.of.clear();
             self.early.retain(|(of, _), _| *of >= epoch);
         }
+        assert!(self.epoch >= epoch, "audits of an epoch that is over are not taken up again");
     }
 }
 
@@ -57,6 +58,7 @@ impl Node {
             self.auditing.is_drawn = true;
             let duties = chain.audit_duties(epoch);
             for holder in duties.get(&self.account).into_iter().flatten() {
+                assert!(*holder != self.account, "nobody audits its own storage");
                 let early = self.auditing.early.remove(&(epoch, *holder));
                 let state = early
                     .map_or(State::Expected, |proof| State::Shown { proof, is_running: false });
@@ -123,10 +125,17 @@ impl Node {
                 .early
                 .entry((made.epoch, made.account))
                 .or_insert_with(|| Arc::clone(record));
+            let kept = self.auditing.early.len();
+            assert!(kept <= MAX_EARLY, "proofs that came early are bounded");
         }
     }
 
     fn judge(&mut self, holder: AccountId, proof: Arc<VerifiedRecord>) {
+        let state = self.auditing.of.get(&holder);
+        assert!(
+            matches!(state, Some(State::Expected | State::Shown { is_running: false, .. })),
+            "a proof is judged once at a time, and not after its verdict"
+        );
         let job = Job::AuditStorage { proof: Arc::clone(&proof) };
         let pending = Pending::AuditStorage(self.auditing.epoch, holder, proof.id());
         self.auditing.of.insert(holder, State::Shown { proof, is_running: true });
@@ -170,7 +179,11 @@ impl Node {
     }
 
     fn report(&mut self, epoch: Epoch, of: AccountId, finding: Finding) {
-        self.auditing.of.insert(of, State::Reported);
+        let before = self.auditing.of.insert(of, State::Reported);
+        assert!(
+            matches!(before, Some(State::Expected | State::Shown { .. })),
+            "an auditor says one thing about a holder in an epoch, and only if it was drawn"
+        );
         if matches!(finding, Finding::Storage { verdict: Verdict::Fail, .. }) {
             self.tell(Event::StorageFault { account: of, epoch });
         }

@@ -35,6 +35,7 @@ impl Proving {
         if self.epoch < epoch {
             *self = Self { epoch, stage: Stage::Idle };
         }
+        assert!(self.epoch >= epoch, "a proof of an epoch that is over is not taken up again");
     }
 
     pub(super) fn waiting(&self, account: AccountId, chain: &ChainView) -> Vec<Waiting> {
@@ -108,6 +109,8 @@ impl Node {
         if packs.is_empty() || now >= chain.schedule.commit_deadline(epoch) {
             return;
         }
+        let is_first = matches!(self.proving.stage, Stage::Idle);
+        assert!(is_first, "a node commits once in an epoch: a second commitment would be a fault");
         self.proving.stage = Stage::Committing;
         let job = Job::Commit { account: self.account, packs, s1 };
         self.start(Pending::Commit(epoch), job);
@@ -119,6 +122,8 @@ impl Node {
         let Body::StorageCommit(commit) = &record.record().body else { return };
         let packs = chain.placement(epoch).packs_of(self.account).to_vec();
         let job = Job::Open { account: self.account, packs, commit: commit.clone(), s1, s2 };
+        let is_committed = matches!(self.proving.stage, Stage::Committed { .. });
+        assert!(is_committed, "cells are opened after the commitment, and once");
         self.proving.stage = Stage::Opening(record);
         self.start(Pending::Open(epoch), job);
     }
@@ -144,6 +149,7 @@ impl Node {
             return;
         }
         self.proving.enter(made.epoch);
+        assert!(self.proving.epoch == made.epoch, "the commitment is of the epoch that is proven");
         if matches!(self.proving.stage, Stage::Idle | Stage::Committing) {
             self.proving.stage =
                 Stage::Committed { record: Arc::clone(record), anchor: Outgoing::new() };

@@ -79,7 +79,13 @@ impl Node {
                 let before = self.promised_by(chain, receipt.payer);
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
-                self.serving.requests.insert(id, (request, before));
+                let known = self.serving.requests.insert(id, (request, before));
+                assert!(known.is_none(), "a request is taken once");
+                let running = self.serving.requests.len();
+                assert!(
+                    running <= MAX_REQUESTS,
+                    "requests that are computed at a time are bounded"
+                );
                 self.start(Pending::Infer(id), Job::Infer { request: id, model });
             }
             Err(reason) => self.tell(Event::Refused { request: request.id, reason }),
@@ -156,6 +162,11 @@ impl Node {
             && !self.serving.audited.contains_key(&id)
         {
             self.serving.waiting.insert(id, Arc::clone(record));
+            let waiting = self.serving.waiting.len();
+            assert!(
+                waiting <= MAX_WAITING,
+                "attributions that wait for their auditors are bounded"
+            );
         }
     }
 
@@ -168,6 +179,8 @@ impl Node {
             let Some(auditors) = attribution_auditors(chain, &record) else { continue };
             self.serving.waiting.remove(&id);
             if auditors.contains(&self.account) && self.config.computes {
+                let server = record.record().account;
+                assert!(server != self.account, "nobody audits its own attribution");
                 self.serving.audited.insert(id, record.record().epoch);
                 let job = Job::AuditAttribution { record: Arc::clone(&record) };
                 self.start(Pending::AuditAttribution(record), job);

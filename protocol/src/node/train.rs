@@ -195,6 +195,7 @@ impl Node {
             }
             (Own::Done(of, _), None) if *of == slot => {}
             (_, None) if self.config.computes && !run.slot_passed(open, slot) => {
+                assert!(run.has_slot(slot), "a member computes a slot that the round has");
                 let job = Job::Compute {
                     model: run.model,
                     round: open.round,
@@ -414,6 +415,7 @@ impl Node {
 
     fn report_shard(&mut self, shard: &VerifiedRecord, report: Option<(ReplayReport, bool)>) {
         let made = shard.record();
+        assert!(made.account != self.account, "nobody audits its own shard");
         let (report, is_good) = report.unwrap_or((ReplayReport::NOTHING, false));
         let verdict = if is_good { Verdict::Pass } else { Verdict::Fail };
         let body = AuditBody {
@@ -471,6 +473,7 @@ impl Node {
         let Some(hash) = chain.hash_after(block) else { return };
         let Some(open) = run.open_mut().map(|open| open.clone()) else { return };
         run.leave(&open, close, block);
+        assert!(!body.shards.is_empty(), "a round never closes over nothing");
         let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
         let (model, round) = (run.model, body.round);
         if run.config.task(round) == ShardTask::Sketch {
@@ -539,6 +542,8 @@ fn canonical_payloads(shards: &[Seen]) -> Vec<BlobRef> {
         })
         .collect();
     bodies.sort_unstable_by_key(|body| body.slot);
+    let is_one_each = bodies.is_sorted_by(|a, b| a.slot < b.slot);
+    assert!(is_one_each, "a checkpoint takes one update of each slot");
     bodies.into_iter().map(ShardBody::payload_blob).collect()
 }
 

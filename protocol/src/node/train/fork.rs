@@ -110,10 +110,13 @@ impl Run {
             close_anchor: Outgoing::new(),
             ..open.clone()
         };
+        let before = self.last_left().map(Round::next);
+        assert!(before.is_none_or(|next| next == open.round), "rounds close one after the other");
         self.left.push_back(Left { open, close: close.id(), block });
         if self.left.len() > MAX_LEFT {
             self.left.pop_front();
         }
+        assert!(self.left.len() <= MAX_LEFT, "a run goes back a bounded number of rounds");
         let oldest = self.left.front().map_or(Round(0), |left| left.open.round);
         self.records.retain(|kept, _| *kept >= oldest);
     }
@@ -128,13 +131,21 @@ impl Run {
         let at = self.left.iter().position(is_other)?;
         let open = self.left.drain(at..).next()?.open;
         let round = open.round;
+        let before = self.last_left().map(Round::next);
+        assert!(before.is_none_or(|next| next == round), "what is left leads to the open round");
         self.stage = Stage::Open(open);
         Some(round)
+    }
+
+    /// The last round that was left.
+    pub(super) fn last_left(&self) -> Option<Round> {
+        self.left.back().map(|left| left.open.round)
     }
 
     /// Forgets the way of a run that has been ready for as long as a round may take: nothing that
     /// comes later changes it.
     pub(super) fn settle(&mut self, chain: &ChainView, now: BlockNumber) {
+        assert!(matches!(self.stage, Stage::Ready(_)), "only a finished run forgets its way");
         let last = self.left.back().map_or(BlockNumber(0), |left| left.block);
         if now.since(last) > chain.params().training.round_blocks {
             self.left.clear();

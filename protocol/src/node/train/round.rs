@@ -59,6 +59,7 @@ impl Seen {
         let (id, count) = (self.record.id(), chain.params().training.auditors);
         let auditors = |hash| draw::shard_auditors(&hash, &id, made.account, members, count);
         self.drawn = hash.map(|hash| (hash, auditors(hash)));
+        assert!(!self.auditors().contains(&made.account), "nobody audits its own shard");
     }
 
     /// Who audits it; empty until it is known.
@@ -144,6 +145,9 @@ impl Run {
                 if !is_known && by_same.count() < MAX_CLOSES_PER_MEMBER {
                     state.closes.push(Arc::clone(record));
                 }
+                let most = self.members.len().saturating_mul(MAX_CLOSES_PER_MEMBER);
+                let kept = self.closes(close.round).count();
+                assert!(kept <= most, "closes of a round are bounded by its members");
             }
             Body::Audit(audit) => {
                 if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
@@ -193,6 +197,7 @@ impl Run {
             waiting.pop_front();
         }
         waiting.push_back((Arc::clone(audit), verdict));
+        assert!(waiting.len() <= MAX_ORPHANS, "audits that wait for their shard are bounded");
     }
 
     fn round_mut(&mut self, current: Round, round: Round) -> Option<&mut RoundState> {
@@ -311,7 +316,9 @@ impl Run {
     /// Shards below which no round closes.
     pub(super) fn least_shards(&self, chain: &ChainView) -> usize {
         let min = usize::try_from(chain.params().training.min_shards).unwrap_or(usize::MAX);
-        min.min(self.members.len()).max(1)
+        let least = min.min(self.members.len()).max(1);
+        assert!(least > 0, "a round never closes over nothing");
+        least
     }
 
     /// Whether the round can close and it is this account's turn to do so.

@@ -86,7 +86,11 @@ impl Run {
         self.open_mut().filter(|open| (open.round, open.base) == (round, base))
     }
 
+    /// Opens a round from a checkpoint.
     pub(super) fn enter(&mut self, round: Round, since: BlockNumber, seed: Digest, base: Hash) {
+        assert!(round.0 <= self.config.rounds, "after the round of sketches comes none");
+        let before = self.last_left().map_or(Round(0), Round::next);
+        assert!(round == before, "a round opens when the one before it was left");
         self.stage = Stage::Open(Open {
             round,
             since,

@@ -24,6 +24,11 @@ impl Run {
         u32::try_from(index).ok()
     }
 
+    /// Whether the rounds have such a slot: one for each member.
+    pub(super) fn has_slot(&self, slot: u32) -> bool {
+        usize::try_from(slot).is_ok_and(|slot| slot < self.members.len())
+    }
+
     /// The slot for a member to work on. Training slots are the members' own. A sketch slot passes on
     /// to the next member with every shard of it that failed and with every deadline, until one
     /// passes; the member does its own first.
@@ -94,21 +99,23 @@ impl Run {
     /// node has heard why: a slot that is not yet its worker's is judged later.
     pub(super) fn is_due(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
         let Some(slot) = seen.slot() else { return false };
-        let is_slot = usize::try_from(slot).is_ok_and(|slot| slot < self.members.len());
         let worker = seen.record.record().account;
         self.config.task(open.round) == ShardTask::Train
-            || !is_slot
+            || !self.has_slot(slot)
             || self.is_own_work(chain, open, worker, slot)
     }
 }
 
 /// So many places before one, in a circle.
 const fn back_from(place: u32, back: u32, count: u32) -> u32 {
-    if back <= place {
+    assert!(place < count && back < count, "both lie in the circle");
+    let found = if back <= place {
         place.saturating_sub(back)
     } else {
         place.saturating_add(count).saturating_sub(back)
-    }
+    };
+    assert!(found < count, "so many places before one in a circle is in it");
+    found
 }
 
 /// Deadlines of the round that are over.
