@@ -94,7 +94,7 @@ impl WeighParams {
 /// One account's part of a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The account.
+    /// The account whose data it stands for.
     pub account: AccountId,
     /// Its part in parts per million.
     pub ppm: u32,
@@ -120,6 +120,7 @@ pub struct Weights {
 }
 
 /// Why evidence could not be weighed.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeighError {
     /// There is no unit to pay.
@@ -133,12 +134,7 @@ pub enum WeighError {
     DuplicateUnit(Hash),
     /// More owners than one record can carry.
     #[error("{found} owners, and one record carries at most {limit}")]
-    TooManyOwners {
-        /// Owners found.
-        found: usize,
-        /// Owners allowed.
-        limit: usize,
-    },
+    TooManyOwners { found: usize, limit: usize },
     /// A parameter lies outside its range.
     #[error("lambda_max_ppm is {0}, above one million")]
     Lambda(u32),

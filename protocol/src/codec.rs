@@ -13,6 +13,7 @@ use crate::ids::{
 };
 
 /// Why bytes are not a value.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The input ends inside a value.
@@ -27,7 +28,6 @@ pub enum DecodeError {
     /// A list is longer than its bound.
     #[error("a list of {found} items, at most {limit} are allowed")]
     TooLong {
-        /// The bound.
         limit: usize,
         /// What the input claims.
         found: usize,

@@ -155,7 +155,7 @@ impl EvmKey {
         SigningKey::from_slice(secret).ok().map(Self)
     }
 
-    /// The secret.
+    /// The 32 bytes of the secret, for a keystore to encrypt.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes().into()
     }

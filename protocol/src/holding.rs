@@ -45,7 +45,7 @@ impl RowKey {
 /// One cell of an inventory and the chunk of it that is committed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// Its number.
+    /// Its place among all cells of the inventory, from 0.
     pub number: u32,
     /// The pack it lies in.
     pub pack: Hash,
@@ -233,15 +233,15 @@ impl Wire for Openings {
 /// Everything an opening is judged by; all of it public.
 #[derive(Debug, Clone)]
 pub struct Claim<'a> {
-    /// The holder.
+    /// The holder whose proof is judged.
     pub account: AccountId,
-    /// Its commitment.
+    /// What it committed to before the sample was drawn.
     pub commit: &'a StorageCommitBody,
     /// The packs assigned to it in this epoch.
     pub assigned: &'a [BlobRef],
     /// The first seed of the epoch.
     pub s1: Digest,
-    /// The second.
+    /// The second seed, which draws the sample.
     pub s2: Digest,
     /// Cell size and sample size.
     pub params: Holding,

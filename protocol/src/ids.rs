@@ -27,7 +27,7 @@ macro_rules! bytes_newtype {
             /// All bytes zero: "none", where a field cannot be optional.
             pub const ZERO: Self = Self([0; $len]);
 
-            /// The bytes.
+            /// The bytes in the order in which they are printed.
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
@@ -236,9 +236,9 @@ impl BlockNumber {
 pub struct Amount(pub u128);
 
 impl Amount {
-    /// Nothing.
+    /// What an account has before it earns anything.
     pub const ZERO: Self = Self(0);
-    /// One OPEN.
+    /// One OPEN in the smallest units that an amount counts.
     pub const ONE_OPEN: Self = Self(1_000_000_000_000_000_000);
 
     /// `self + other`, or `None` on overflow.

@@ -32,7 +32,7 @@ pub struct Unit {
     pub pack: u32,
     /// First byte in the pack.
     pub offset: u32,
-    /// Bytes.
+    /// Its length in bytes, all of them in one pack.
     pub length: u32,
 }
 

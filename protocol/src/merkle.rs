@@ -57,7 +57,7 @@ impl Tree {
         Self(Levels::build(leaves, |l, r| keccak(&[&[1], &l.0, &r.0])))
     }
 
-    /// The root.
+    /// The root, which binds the number of leaves; zero where there are none.
     pub fn root(&self) -> Digest {
         self.0.top().map_or(Digest::ZERO, |top| plain_root(self.0.count(), top))
     }
@@ -90,7 +90,7 @@ impl SumTree {
         Self(Levels::build(leaves, sum_parent))
     }
 
-    /// The root.
+    /// The root, which binds number and sum of the leaves; zero where there are none.
     pub fn root(&self) -> Digest {
         self.0.top().map_or(Digest::ZERO, |top| sum_root(self.0.count(), top))
     }
@@ -225,7 +225,7 @@ pub struct Path {
     pub index: u64,
     /// Number of leaves.
     pub count: u64,
-    /// Siblings, bottom-up.
+    /// The sibling on each level from the leaf up, none where a node has no sibling.
     pub siblings: Vec<Digest>,
 }
 

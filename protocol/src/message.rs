@@ -21,7 +21,7 @@ const MAX_ANNOUNCED: usize = 1024;
 pub enum Topic {
     /// Who has which blob.
     Announce,
-    /// Signed records.
+    /// Records as they are signed, of whatever kind.
     Records,
 }
 
@@ -53,9 +53,9 @@ pub enum Gossip {
 pub enum Request {
     /// Records of a part of an epoch whose ids come after `after`, in order of ids.
     Records {
-        /// The epoch.
+        /// The epoch that the records are labelled with.
         epoch: Epoch,
-        /// The part.
+        /// The part of that epoch in which some are lacking.
         part: Part,
         /// The last id that the asker has seen; zero for the start.
         after: Digest,
@@ -64,19 +64,19 @@ pub enum Request {
     Has(Vec<Hash>),
     /// What do you have of the parts of a part of an epoch?
     Sums {
-        /// The epoch.
+        /// The epoch that the records are labelled with.
         epoch: Epoch,
         /// The part that is divided.
         part: Part,
     },
 }
 
-/// The answer.
+/// The answer of one peer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// To [`Request::Records`]: at most a page.
     Records(Vec<SignedRecord>),
-    /// To [`Request::Has`].
+    /// To [`Request::Has`]: of the blobs asked for, those that are there.
     Has {
         /// The account of the answering node; zero when it has none.
         account: AccountId,

@@ -200,6 +200,7 @@ impl Node {
     /// Whether a record is between others: most of what a node hears.
     fn is_others(&self, record: &VerifiedRecord) -> bool {
         let made = record.record();
+        // Most of what a node hears are these, so they are told apart before anything else is asked.
         let is_between = match &made.body {
             Body::StorageCommit(_) => true,
             Body::Audit(body) => body.finding.judged() == Kind::StorageProof,

@@ -56,7 +56,7 @@ pub struct Holding {
     pub audit_blocks: Blocks,
 }
 
-/// Training rounds.
+/// When training rounds close, and what their audits tolerate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Training {
     /// Shards below which a round does not close.
@@ -67,7 +67,7 @@ pub struct Training {
     pub fallback_blocks: Blocks,
     /// Auditors per shard.
     pub auditors: u32,
-    /// Least overlap of the transmitted index sets, in ppm (compute.md §4.1).
+    /// Least overlap of the transmitted index sets, in ppm ([`crate::training::ReplayReport`]).
     pub min_overlap_ppm: u32,
     /// Least cosine between the decoded updates, in ppm.
     pub min_cosine_ppm: u32,
@@ -112,11 +112,11 @@ pub struct Economics {
 pub struct Params {
     /// Proof of Holding.
     pub holding: Holding,
-    /// Training rounds.
+    /// How training rounds close and are audited.
     pub training: Training,
-    /// Audits of attributions.
+    /// How attributions are audited.
     pub attribution: Attribution,
-    /// Money.
+    /// How emission and fees are divided.
     pub economics: Economics,
     /// Work finished so close to the end of an epoch is labelled with the next one, so that its
     /// audit has time; in blocks.

@@ -1,8 +1,12 @@
 //! Which nodes hold which pack: stake-weighted rendezvous hashing.
 //!
 //! `score = -log2(H(pack seed, node seed, pack, account)) / weight`, lowest `r` win; the seeds are
-//! fixed after both the pack and the node were registered, so neither can be ground to fit. Random
-//! assignment is what makes keeping one copy under many names worthless (storage.md §7).
+//! fixed after both the pack and the node were registered, so neither can be ground to fit. Whoever
+//! keeps one copy under many names is assigned other packs under each, so the names earn nothing by it.
+//!
+//! Rendezvous hashing is by Thaler and Ravishankar (1998, "Using Name-Based Mappings to Increase Hit
+//! Rates"), the division of a logarithm by a weight by Schindelhauer and Schomaker (2005, "Weighted
+//! Distributed Hash Tables").
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
@@ -16,7 +20,7 @@ use crate::{
 /// A pack that wants replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackSeed {
-    /// Its address.
+    /// BLAKE3 hash of the pack.
     pub hash: Hash,
     /// Its length in bytes.
     pub length: u64,
@@ -27,7 +31,7 @@ pub struct PackSeed {
 /// A node that may hold replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeSeed {
-    /// Its account.
+    /// The account that runs the node.
     pub account: AccountId,
     /// Its stake; nodes without stake weigh as one OPEN.
     pub stake: Amount,

@@ -139,7 +139,7 @@ impl Record {
 /// A signed record, with its place under an anchored root where it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRecord {
-    /// The record.
+    /// What was signed.
     pub record: Record,
     /// By the account's operator, over [`Record::id`].
     pub signature: Signature,
@@ -223,7 +223,7 @@ impl VerifiedRecord {
         self.id
     }
 
-    /// Who signed.
+    /// The address whose key signed, whoever that is.
     pub const fn signer(&self) -> EvmAddress {
         self.signer
     }
@@ -233,7 +233,7 @@ impl VerifiedRecord {
         self.is_well_formed
     }
 
-    /// The record.
+    /// The record without signature and anchor.
     pub const fn record(&self) -> &Record {
         &self.signed.record
     }

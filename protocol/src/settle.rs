@@ -31,7 +31,7 @@ use crate::{
 pub enum Source {
     /// Proven replicas, and the storers' part of fees.
     Storage,
-    /// Verified shards.
+    /// Shards of training rounds that passed their audit.
     Shards,
     /// Audits that hold.
     Audits,
@@ -41,7 +41,7 @@ pub enum Source {
     Model,
     /// Serving a model, and the work of attributing its outputs.
     Serving,
-    /// Stake.
+    /// A part of fees for what is staked.
     Stake,
     /// The platform's share.
     Treasury,
@@ -65,11 +65,11 @@ impl fmt::Display for Source {
 /// One reason why an account is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// Who.
+    /// The account that it pays.
     pub account: AccountId,
-    /// For what.
+    /// The work or the right that earned it.
     pub source: Source,
-    /// How much.
+    /// Smallest units of OPEN; never zero.
     pub amount: Amount,
     /// The record behind it; zero where there is none.
     pub record: Digest,
@@ -107,13 +107,13 @@ pub enum Unpaid {
 /// Work that earned nothing, with the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zero {
-    /// Whose work.
+    /// The account whose work earned nothing.
     pub account: AccountId,
     /// Of what kind.
     pub source: Source,
     /// The record behind it; zero where there is none.
     pub record: Digest,
-    /// Why.
+    /// The rule that the work did not meet.
     pub reason: Unpaid,
 }
 

@@ -78,7 +78,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// All ids.
+    /// The part without any digit: all ids that there are.
     pub const ALL: Self = Self { digits: 0, bits: 0 };
 
     /// The bits below the digits.
@@ -133,7 +133,7 @@ impl Wire for Part {
 /// How many records there are in a part, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum {
-    /// How many.
+    /// Number of records in the part.
     pub count: u32,
     /// The first half of the BLAKE3 hash over their ids in order. An exclusive or would be cheaper,
     /// and whoever may sign records could make some that cancel out.

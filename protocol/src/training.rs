@@ -207,7 +207,8 @@ impl Permutation {
     }
 }
 
-/// What a replay found, in ppm (compute.md §4.1).
+/// What a replay found, in ppm. An update transmits the largest values alone, as in SparseLoCo (Sarfi
+/// and others 2025), and other hardware rounds otherwise: at the cut some values change sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Overlap of the transmitted index sets.

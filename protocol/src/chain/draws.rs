@@ -46,6 +46,7 @@ impl ChainView {
         let epoch = self.schedule.epoch_of(header.number);
         if header.number == self.schedule.start(epoch) {
             self.draw_seed(epoch, Purpose::Commit, header);
+            // Before anybody is drawn from them, and without who comes in this block.
             self.take_members(epoch, header.number);
             if let Some(previous) = epoch.0.checked_sub(1).map(Epoch) {
                 let seed = self.draw_seed(previous, Purpose::Settle, header);
@@ -54,6 +55,7 @@ impl ChainView {
                 let proposers = self.draw_proposers(header.number, &seed);
                 self.drawn.proposers.insert(previous, proposers);
             }
+            // A whole epoch ahead: who is to hold a pack needs time to fetch it.
             self.place(epoch.next());
         }
         if header.number == self.schedule.commit_deadline(epoch) {
@@ -124,6 +126,7 @@ impl ChainView {
     /// there was a whole epoch in which to fetch.
     fn place(&mut self, epoch: Epoch) {
         let Some(newest) = epoch.0.checked_sub(2).map(Epoch) else { return };
+        // The first seed after a registration, which whoever registered could not know.
         let seed_after =
             |registered: Epoch| self.seeds.get(&(registered.next(), Purpose::Commit)).copied();
         let packs: Vec<_> = self

@@ -22,11 +22,11 @@ use crate::{
 /// A block of the settlement chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockHeader {
-    /// Its number.
+    /// Its height: the only clock that machines have.
     pub number: BlockNumber,
     /// Its hash, from which beacons are derived.
     pub hash: Digest,
-    /// Its time.
+    /// When its producer says that it was made.
     pub timestamp: Timestamp,
 }
 
@@ -35,7 +35,7 @@ pub struct BlockHeader {
 pub struct Contribution {
     /// Sequence number over all Datanets, from 1: the order of commitment.
     pub id: u64,
-    /// Where.
+    /// The Datanet that it belongs to.
     pub datanet: DatanetId,
     /// The contributor, who is paid for its units.
     pub account: AccountId,
@@ -50,20 +50,20 @@ pub struct Contribution {
 /// A training run (event `ModelCreated`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Its id.
+    /// Its id, from 1, as ModelRegistry gives it.
     pub id: ModelId,
     /// Who ordered it, and earns the developer's share.
     pub developer: AccountId,
     /// What it trains on: all contributions admitted before it.
     pub datanet: DatanetId,
-    /// Canonical [`crate::training::RunConfig`].
+    /// The encoding of a [`crate::training::RunConfig`]; a run whose bytes are none never starts.
     pub config: Vec<u8>,
 }
 
 /// A finished model offered for use (event `ModelPublished`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelPublication {
-    /// Which.
+    /// The model that is offered.
     pub model: ModelId,
     /// The checkpoint that is served.
     pub checkpoint: Hash,
@@ -82,7 +82,7 @@ pub struct ModelPublication {
 /// How often a Datanet was used in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatanetUse {
-    /// Which.
+    /// The Datanet that was used.
     pub datanet: DatanetId,
     /// Verified shards that read it.
     pub shards: u32,
@@ -171,36 +171,36 @@ pub enum ChainEvent {
     },
     /// The hot key changed.
     OperatorRotated {
-        /// Whose.
+        /// The account that the key signs for.
         account: AccountId,
         /// The new key.
         operator: EvmAddress,
     },
     /// The payout address changed.
     PayoutChanged {
-        /// Whose.
+        /// The account whose claims go elsewhere now.
         account: AccountId,
         /// The new address.
         payout: EvmAddress,
     },
     /// The stake changed.
     StakeChanged {
-        /// Whose.
+        /// The account that is staked.
         account: AccountId,
         /// The stake now.
         stake: Amount,
     },
     /// A Datanet exists.
     DatanetCreated {
-        /// Its id.
+        /// Its id, from 1, as DatanetRegistry gives it.
         datanet: DatanetId,
         /// Who owns it.
         owner: AccountId,
-        /// Its name.
+        /// What people call it.
         name: String,
         /// What it is about.
         domain: String,
-        /// Licence bits.
+        /// What its licence allows, as a set of bits.
         licence: u32,
     },
     /// Data was admitted.
@@ -220,7 +220,7 @@ pub enum ChainEvent {
     Proposed {
         /// By which account, with its bond.
         proposer: AccountId,
-        /// What.
+        /// What the epoch pays, as its proposer says.
         settlement: Settlement,
     },
     /// A bonded objection stops a proposal until the arbiter rules.
@@ -229,7 +229,7 @@ pub enum ChainEvent {
         epoch: Epoch,
         /// The proposal's id.
         id: Digest,
-        /// Who objects.
+        /// The account that objects, with a bond.
         account: AccountId,
     },
     /// The arbiter ruled on an objection; one that is upheld also defeats the proposal.
@@ -266,7 +266,7 @@ pub enum ChainEvent {
     },
     /// Receipts were redeemed.
     Redeemed {
-        /// The consumer.
+        /// The consumer whose deposit paid.
         payer: EvmAddress,
         /// The serving account.
         payee: AccountId,
@@ -279,9 +279,9 @@ pub enum ChainEvent {
     DisputeOpened {
         /// Of which epoch.
         epoch: Epoch,
-        /// Against whom.
+        /// The holder that has to answer.
         account: AccountId,
-        /// Which cell.
+        /// The cell that has to be opened.
         cell: u32,
     },
 }
@@ -305,14 +305,14 @@ pub enum Transaction {
     },
     /// Registry: add stake to any account (the client approves OPEN first).
     StakeFor {
-        /// Whose stake.
+        /// The account whose stake it becomes.
         account: AccountId,
-        /// How much.
+        /// Smallest units of OPEN that are locked.
         amount: Amount,
     },
     /// Registry: change where claims pay; the owner only.
     SetPayout {
-        /// Whose.
+        /// The account whose claims go elsewhere.
         account: AccountId,
         /// The new address.
         payout: EvmAddress,
@@ -321,11 +321,11 @@ pub enum Transaction {
     CreateDatanet {
         /// Who owns it.
         owner: AccountId,
-        /// Its name.
+        /// What people will call it.
         name: String,
         /// What it is about.
         domain: String,
-        /// Licence bits.
+        /// What its licence allows, as a set of bits.
         licence: u32,
     },
     /// DatanetRegistry: admit packs; `id` is ignored, the contract assigns it.
@@ -338,14 +338,14 @@ pub enum Transaction {
     Anchor {
         /// For which epoch.
         epoch: Epoch,
-        /// The root.
+        /// Merkle root over record ids.
         root: Digest,
     },
     /// Coordinator: propose a settlement with a bond.
     Propose {
         /// By which account.
         proposer: AccountId,
-        /// What.
+        /// What the epoch pays, as its proposer says.
         settlement: Settlement,
     },
     /// Coordinator: act on the live proposal of an epoch, which the client finds.
@@ -357,7 +357,7 @@ pub enum Transaction {
     },
     /// Coordinator: pay an account what a final root owes it; anyone may.
     Claim {
-        /// To whom.
+        /// The account that is paid.
         account: AccountId,
         /// The leaf's amount.
         cumulative: Amount,
@@ -365,14 +365,14 @@ pub enum Transaction {
         index: u64,
         /// Number of leaves.
         count: u64,
-        /// Siblings, bottom-up.
+        /// The sibling on each level from the leaf up.
         path: Vec<SumNode>,
     },
     /// UsageEscrow: lock a deposit for a serving account (the client approves OPEN first).
     Deposit {
-        /// For whom.
+        /// The serving account that receipts may draw it for.
         payee: AccountId,
-        /// How much.
+        /// Smallest units of OPEN that are locked.
         amount: Amount,
     },
     /// UsageEscrow: redeem a consumer's cumulative receipt.
@@ -425,7 +425,7 @@ pub enum ProposalAct {
     ChallengeDoubleCount {
         /// One of them, with its place in the records tree.
         first: (SignedRecord, Path),
-        /// The other.
+        /// The other record of the same key.
         second: (SignedRecord, Path),
     },
 }

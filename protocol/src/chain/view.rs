@@ -70,13 +70,13 @@ pub struct Pack {
 /// A redemption of receipts: everything up to `cumulative` between the two is now paid.
 #[derive(Debug, Clone, Copy)]
 pub struct Redemption {
-    /// The consumer.
+    /// The consumer whose deposit paid.
     pub payer: EvmAddress,
     /// The serving account.
     pub payee: AccountId,
-    /// Paid before.
+    /// Everything that was paid between the two before.
     pub from: Amount,
-    /// Paid now.
+    /// Everything that is paid between the two now.
     pub to: Amount,
     /// What the escrow moved: the difference of the two, unless the chain contradicts itself.
     pub amount: Amount,
@@ -87,13 +87,13 @@ pub struct Redemption {
 /// A settlement on its way.
 #[derive(Debug, Clone, Copy)]
 pub struct SettlementState {
-    /// Who proposed.
+    /// The account that proposed it, with its bond.
     pub proposer: AccountId,
-    /// What.
+    /// What the epoch pays, as its proposer says.
     pub settlement: Settlement,
     /// Its id, which every node asks for at every block.
     pub id: Digest,
-    /// When.
+    /// The block of the proposal.
     pub proposed: BlockNumber,
     /// From when its challenge window counts: an objection that was ruled to be wrong opens it again.
     pub open_since: BlockNumber,
@@ -359,7 +359,7 @@ impl ChainView {
         self.head.map_or(Epoch(0), |head| self.schedule.epoch_of(head.number))
     }
 
-    /// An account.
+    /// An account as the chain has it now; `None` where there is none of that id.
     pub fn account(&self, id: AccountId) -> Option<&Account> {
         self.accounts.get(&id)
     }
@@ -406,7 +406,7 @@ impl ChainView {
         self.datanets.get(&id)
     }
 
-    /// All Datanets.
+    /// All Datanets by id, each with its owner and name.
     pub fn datanets(&self) -> impl Iterator<Item = (DatanetId, &(AccountId, String))> {
         self.datanets.iter().map(|(id, datanet)| (*id, datanet))
     }

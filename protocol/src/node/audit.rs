@@ -64,6 +64,7 @@ impl Node {
                     .map_or(State::Expected, |proof| State::Shown { proof, is_running: false });
                 self.auditing.of.entry(*holder).or_insert(state);
             }
+            // What is left is of holders that others audit.
             self.auditing.early.clear();
         }
     }
@@ -76,6 +77,7 @@ impl Node {
             self.auditing.of.iter().map(|(holder, state)| (*holder, state.clone())).collect();
         for (holder, state) in open {
             match state {
+                // Judged before and not answered: asked again at every block until it is late.
                 State::Shown { proof, is_running: false } if !is_late => {
                     self.judge(holder, proof);
                 }

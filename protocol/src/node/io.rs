@@ -35,7 +35,7 @@ pub struct ServeRequest {
     pub id: u64,
     /// The consumer's receipt, its signature checked by the driver.
     pub receipt: SignedReceipt,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: u32,
     /// Tokens to generate.
     pub tokens_out: u32,
@@ -80,25 +80,25 @@ pub enum Job {
         commit: StorageCommitBody,
         /// The first seed of the epoch.
         s1: Digest,
-        /// The second.
+        /// The second seed, which picks the cells.
         s2: Digest,
     },
     /// Fetch the openings that a storage proof names and judge them
     /// ([`crate::rules::judge_storage`]).
     AuditStorage {
-        /// The proof.
+        /// The proof, which names its openings.
         proof: Arc<VerifiedRecord>,
     },
     /// Have snapshot, tokenizer and initial checkpoint of a run ready.
     Prepare {
-        /// The run.
+        /// The run to make ready.
         model: ModelId,
     },
     /// Compute a shard: train, or in the sketch round capture sketches.
     Compute {
-        /// The run.
+        /// The run that the shard is part of.
         model: ModelId,
-        /// The round.
+        /// The round that is open.
         round: Round,
         /// The part of the round's work.
         slot: u32,
@@ -126,7 +126,7 @@ pub enum Job {
     },
     /// Fetch payloads, take the outer step, keep the checkpoint.
     Aggregate {
-        /// The run.
+        /// The run whose round closes.
         model: ModelId,
         /// The checkpoint before.
         base: Hash,
@@ -141,29 +141,29 @@ pub enum Job {
     Infer {
         /// The driver's number for the request.
         request: u64,
-        /// The model.
+        /// The model that the consumer pays for.
         model: ModelId,
     },
     /// Recompute an attribution from its transcript.
     AuditAttribution {
-        /// The attribution.
+        /// The attribution, which names its transcript.
         record: Arc<VerifiedRecord>,
     },
     /// Gather the records of an epoch, run `settle()`, publish the log.
     Settle {
-        /// The epoch.
+        /// The epoch, which is over.
         epoch: Epoch,
     },
     /// Fetch the log of a proposal and recompute its roots.
     Verify {
-        /// The proposal.
+        /// The proposal, which names its log.
         settlement: Settlement,
     },
     /// Claim what the final settlement of an epoch owes an account.
     Claim {
-        /// The epoch.
+        /// The epoch whose final settlement is claimed from.
         epoch: Epoch,
-        /// The account.
+        /// The account that is paid.
         account: AccountId,
     },
 }
@@ -177,7 +177,7 @@ pub enum Done {
     Committed(StorageCommitBody),
     /// The openings are stored as this blob.
     Opened(BlobRef),
-    /// A judgement.
+    /// What an audit of a storage proof or of an attribution came to.
     Judged(Verdict),
     /// The run can start from this checkpoint.
     Prepared(Hash),
@@ -215,14 +215,14 @@ pub enum Failure {
 pub enum Event {
     /// This node caught another's storage proof.
     StorageFault {
-        /// Whose.
+        /// The holder whose proof is wrong.
         account: AccountId,
-        /// When.
+        /// The epoch that the proof is of.
         epoch: Epoch,
     },
     /// This node's replay rejected a shard.
     ShardRejected {
-        /// Whose.
+        /// The worker whose shard it is.
         account: AccountId,
         /// Of which run.
         model: ModelId,
@@ -235,7 +235,7 @@ pub enum Event {
     RoundClosed {
         /// Of which run.
         model: ModelId,
-        /// Which.
+        /// The round that closed.
         round: Round,
         /// The checkpoint now.
         checkpoint: Hash,
@@ -247,25 +247,25 @@ pub enum Event {
     RoundReopened {
         /// Of which run.
         model: ModelId,
-        /// Which.
+        /// The round that is open again.
         round: Round,
     },
     /// A leader's checkpoint is not what its payloads give.
     CheckpointMismatch {
         /// Of which run.
         model: ModelId,
-        /// Which round.
+        /// The round that the close would have ended.
         round: Round,
     },
     /// A run is finished: checkpoint, and sketches by slot.
     ModelReady {
-        /// Which.
+        /// The model whose run is finished.
         model: ModelId,
         /// The final checkpoint.
         checkpoint: Hash,
         /// The sketch blobs, by slot.
         sketches: Vec<BlobRef>,
-        /// Their root.
+        /// Merkle root over the addresses of the sketches.
         sketch_root: Digest,
     },
     /// A request was served and its attribution recorded.
@@ -279,7 +279,7 @@ pub enum Event {
     Refused {
         /// The driver's number for the request.
         request: u64,
-        /// Why.
+        /// What the consumer is told.
         reason: Refusal,
     },
     /// A proposal does not follow from its log.

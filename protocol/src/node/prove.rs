@@ -87,6 +87,7 @@ impl Node {
     /// The block from which on the proof may go on by itself.
     pub(super) fn proof_wakes(&self, chain: &ChainView) -> Option<BlockNumber> {
         let epoch = chain.epoch();
+        // Who commits after the deadline commits for nothing.
         let is_over = |deadline: BlockNumber| chain.head().is_some_and(|h| h.number >= deadline);
         match &self.proving.stage {
             Stage::Idle => {
@@ -132,6 +133,7 @@ impl Node {
         if self.proving.epoch != epoch {
             return;
         }
+        // Packs that went missing since are declared absent in the commitment: unpaid, and no fault.
         match done {
             Done::Committed(commit) if is_worth_proving(&commit) => {
                 let subject = storage_subject(epoch, self.account);

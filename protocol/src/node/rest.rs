@@ -15,7 +15,7 @@ use crate::{
 /// Whose machines a record can matter to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// Everybody's.
+    /// Any machine may have to act on it.
     Everyone,
     /// Theirs only; it may name one twice.
     Accounts(Vec<AccountId>),

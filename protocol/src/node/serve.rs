@@ -116,6 +116,7 @@ impl Node {
 
     /// What a consumer has promised so far: in memory, or redeemed on chain before a restart.
     pub fn promised_by(&self, chain: &ChainView, payer: EvmAddress) -> Amount {
+        // A restart forgets promises, and then what was redeemed is all that is certain.
         let remembered = self.serving.promised.get(&payer).copied().unwrap_or_default();
         remembered.max(chain.redeemed(payer, self.account))
     }
@@ -177,6 +178,7 @@ impl Node {
         for id in ids {
             let Some(record) = self.serving.waiting.get(&id).cloned() else { continue };
             let Some(auditors) = attribution_auditors(chain, &record) else { continue };
+            // Known now, and it does not change: whoever is not drawn need not remember it.
             self.serving.waiting.remove(&id);
             if auditors.contains(&self.account) && self.config.computes {
                 let server = record.record().account;

@@ -33,7 +33,7 @@ const RETRY_AFTER: Blocks = Blocks(2);
 /// How far a training run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// Which run.
+    /// The run that it is about.
     pub model: ModelId,
     /// The round that is open.
     pub round: Round,
@@ -135,9 +135,11 @@ impl Node {
 
     fn advance_run(&mut self, chain: &ChainView, run: &mut Run) {
         let now = chain.now();
+        // Whatever failed last may fail again at once: bytes that nobody had do not come by asking.
         if now < run.retry_at {
             return;
         }
+        // Auditors first: which shards passed, and so which close is in order, depends on them.
         run.draw_auditors(chain);
         if let Some(round) = run.go_back(chain) {
             self.tell(Event::RoundReopened { model: run.model, round });
@@ -150,6 +152,8 @@ impl Node {
             }
             Stage::Open(open) => {
                 let open = open.clone();
+                // A close that is in order ends the round for this node, whatever it was about to do
+                // in it: others go on from there, and what it would add now is for nothing.
                 if let Some(close) = run.best_close(chain, &open) {
                     self.follow(chain, run, &open, close);
                     return;
@@ -169,6 +173,7 @@ impl Node {
         let Some(slot) = run.slot_to_work(chain, open, self.account, now) else { return };
         let own = run.own_shard(open, self.account, slot);
         match (&open.own, own) {
+            // Asked for, and its answer is still to come.
             (Own::Computing, _) => {}
             (_, Some(shard)) => {
                 if anchored_alone(chain, &shard).is_some() {
@@ -193,6 +198,7 @@ impl Node {
                     }
                 }
             }
+            // Computed and on its way to be signed; computing it again would sign it twice.
             (Own::Done(of, _), None) if *of == slot => {}
             (_, None) if self.config.computes && !run.slot_passed(open, slot) => {
                 assert!(run.has_slot(slot), "a member computes a slot that the round has");
@@ -220,6 +226,8 @@ impl Node {
         if !self.config.computes {
             return;
         }
+        // Shards that start from another checkpoint are not judged: this node may not have it, and if
+        // their branch wins, the run goes back and judges them then.
         let duties: Vec<_> = run
             .on_branch(open)
             .filter(|seen| !seen.is_audited_here && !seen.is_judged_by(self.account))
@@ -230,6 +238,8 @@ impl Node {
         for (record, is_repeated) in duties {
             let Body::Shard(shard) = &record.record().body else { continue };
             run.mark_audited(open.round, &record.id());
+            // What needs no replay to be refused is refused without: the same work twice, or a slot
+            // that is not the worker's.
             if is_repeated || !run.is_own_work(chain, open, record.record().account, shard.slot) {
                 self.report_shard(&record, None);
                 continue;
@@ -265,6 +275,8 @@ impl Node {
         if open.is_aggregating || has_closed || !run.may_close(chain, open, self.account, now) {
             return;
         }
+        // What passed by now is what the close lists; a verdict that comes while the step is taken does
+        // not change it, since followers accept any list of which each shard has a pass.
         let passed = run.passed(open);
         let records: Vec<_> = passed.iter().map(|seen| seen.record.id()).collect();
         self.aggregate(chain, run, open, &passed, None, |model, round| {
@@ -333,6 +345,8 @@ impl Node {
             | Pending::Follow(model, ..) => *model,
         };
         let Some(mut run) = self.runs.remove(&model) else { return };
+        // An answer may be to a question of a round that the run has left since; each arm looks
+        // whether it still stands where it asked.
         match pending {
             Pending::Prepare(_) => run.on_prepared(chain, &done),
             Pending::Compute(_, round, slot, base) => {
@@ -367,6 +381,7 @@ impl Node {
                 let subject = shard_subject(model, round, slot, &base);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
             }
+            // Another shard than asked for is no better than none.
             _ => {
                 open.own = Own::None;
                 run.retry_at = retry_at(chain);
@@ -383,6 +398,7 @@ impl Node {
         done: &Done,
     ) {
         let Some(seen) = run.shard(round, record) else { return };
+        // After a restart the log may bring this node's own verdict while the replay still runs.
         if run.is_judged(round, record, self.account) {
             return;
         }
@@ -396,6 +412,7 @@ impl Node {
                 self.report_shard_with(chain, &seen, *report);
             }
             Done::Failed(Failure::Invalid) => self.report_shard(&seen, None),
+            // Bytes that are not there yet, or this node's own trouble, say nothing about the worker.
             _ => {
                 run.unmark_audited(round, record);
                 run.retry_at = retry_at(chain);
@@ -451,6 +468,7 @@ impl Node {
             }
             Pending::Follow(_, round, close) => {
                 let Body::RoundClose(body) = &close.record().body else { return };
+                // The step is integer arithmetic, so another result is a lie and not a rounding.
                 if body.next == *next {
                     self.close_round(chain, run, &close, body);
                 } else {
@@ -472,6 +490,7 @@ impl Node {
         let Some(block) = anchored_alone(chain, close) else { return };
         let Some(hash) = chain.hash_after(block) else { return };
         let Some(open) = run.open_mut().map(|open| open.clone()) else { return };
+        // Kept, not forgotten: most members may turn out to follow another close of this round.
         run.leave(&open, close, block);
         assert!(!body.shards.is_empty(), "a round never closes over nothing");
         let shards = u32::try_from(body.shards.len()).unwrap_or(u32::MAX);
@@ -484,6 +503,7 @@ impl Node {
                 .collect();
             let sketches = canonical_payloads(&listed);
             let sketch_root = Digest(body.next.0);
+            // Sketches change no weights: the checkpoint is the one that they were captured from.
             run.stage = Stage::Ready(body.base);
             let checkpoint = body.base;
             self.tell(Event::ModelReady { model, checkpoint, sketches, sketch_root });
@@ -501,6 +521,7 @@ impl Node {
             Body::RoundClose(close) => Some(close.model),
             _ => None,
         };
+        // The record may be the first thing that this node hears of a run that the chain has.
         self.advance_runs_known(chain);
         for run in self.runs.values_mut() {
             if model.is_none_or(|model| model == run.model) {

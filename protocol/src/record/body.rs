@@ -72,7 +72,7 @@ body! {
     ShardBody {
         /// The training run.
         model: ModelId,
-        /// The round.
+        /// The round that the shard is part of.
         round: Round,
         /// Which part of the round's work.
         slot: u32,
@@ -96,7 +96,7 @@ body! {
     RoundCloseBody {
         /// The training run.
         model: ModelId,
-        /// The round.
+        /// The round that is closed.
         round: Round,
         /// The checkpoint before.
         base: Hash,
@@ -110,7 +110,7 @@ body! {
 body! {
     /// Attributes one paid output to the accounts behind its data.
     AttributionBody {
-        /// The model.
+        /// The model that gave the output.
         model: ModelId,
         /// The checkpoint that served.
         checkpoint: Hash,
@@ -120,9 +120,9 @@ body! {
         transcript: Hash,
         /// Length of the transcript in bytes.
         length: u32,
-        /// Prompt tokens.
+        /// Length of the prompt in tokens.
         tokens_in: u32,
-        /// Generated tokens.
+        /// Number of tokens that were generated.
         tokens_out: u32,
         /// Weight of the span evidence, in ppm.
         lambda: u32,
@@ -141,22 +141,22 @@ impl ShardBody {
 /// The body of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// See [`StorageCommitBody`].
+    /// What a node commits to hold, before the sample.
     StorageCommit(StorageCommitBody),
-    /// See [`StorageProofBody`].
+    /// The opening of the cells that were sampled.
     StorageProof(StorageProofBody),
-    /// See [`ShardBody`].
+    /// One finished part of a training round.
     Shard(ShardBody),
-    /// See [`RoundCloseBody`].
+    /// Which shards make the next checkpoint.
     RoundClose(RoundCloseBody),
-    /// See [`AuditBody`].
+    /// What an auditor found.
     Audit(AuditBody),
-    /// See [`AttributionBody`].
+    /// Who is paid for an output.
     Attribution(AttributionBody),
 }
 
 impl Body {
-    /// Its kind.
+    /// The kind of record that carries it.
     pub const fn kind(&self) -> Kind {
         match self {
             Self::StorageCommit(_) => Kind::StorageCommit,

@@ -182,6 +182,7 @@ impl Ledger<'_> {
         // Of two who did the same, the first in a block is paid: the other may have copied it.
         judged.sort_by_key(|(shard, _)| (self.anchored_alone(shard), shard.id()));
         let due = judged.iter().filter(|(_, verdict)| verdict.is_some()).count();
+        // By what was judged, not by what passed: a rejected shard makes no other one dearer.
         let share = pot.checked_div(due as u128);
         let (paid_before, mut paid) = (self.lines.len(), BTreeSet::new());
         for (shard, verdict) in judged {
@@ -363,6 +364,7 @@ impl Ledger<'_> {
         let pot = self.pot(self.chain.params().economics.emission_audits_bps)?;
         let credited = core::mem::take(&mut self.good_audits);
         invariant::audits_are_due(&credited, self.audits_due)?;
+        // By what was due: an auditor that is silent leaves its part in the vault.
         let share = pot.checked_div(u128::from(self.audits_due));
         let paid_before = self.lines.len();
         for (account, record) in credited {

@@ -135,6 +135,7 @@ impl Ledger<'_> {
         let developer_account =
             model.and_then(|id| self.chain.model(id)).map(|(_, model)| model.developer);
         self.pay(developer_account.unwrap_or(treasury), Source::Model, developer, record);
+        // As of the start of the epoch: who stakes after seeing a fee has no part of it.
         let stakes = self.chain.stakes_at(self.start_block());
         let stakes: Vec<_> = stakes.into_iter().map(|(id, stake)| (id, stake.0)).collect();
         self.pay_by_weight(stakers, Source::Stake, &stakes, treasury, record)?;

@@ -89,6 +89,7 @@ impl<'a> Ledger<'a> {
     /// Of two records with the same key in an epoch, the one of the lowest id counts, and the other
     /// for nothing at all: it is not in the log, so nobody could recompute what it did.
     fn sort_records(&mut self) {
+        // By id and not by when one came: all who settle must pick the same.
         let mut counted = BTreeMap::new();
         for record in self.evidence.records.values() {
             let made = record.record();
@@ -197,6 +198,7 @@ impl<'a> Ledger<'a> {
             let sum = balance.checked_add(line.amount);
             *balance = sum.ok_or(Invariant::Count("what is owed"))?;
         }
+        // Cumulative, so that one claim pays any number of epochs and a missed one costs nothing.
         let leaves: Vec<_> = balances.into_iter().collect();
         let total = invariant::balances_follow(before, &self.lines, &leaves)?;
         let uses: Vec<_> = self.uses.into_values().collect();

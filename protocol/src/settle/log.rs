@@ -21,7 +21,7 @@ const MAX_BALANCES: usize = 1 << 24;
 /// Everything from which an epoch's payouts follow, besides the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLog {
-    /// Which epoch.
+    /// The epoch that is settled from it.
     pub epoch: Epoch,
     /// Id of the settlement before.
     pub parent: Digest,
@@ -64,12 +64,12 @@ impl Wire for EpochLog {
 }
 
 /// Why a settlement does not follow from its log.
+#[expect(missing_docs, reason = "a message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// The bytes are not those that the settlement names.
     #[error("the log is not the one on chain: its hash is {found}, the chain names {expected}")]
     LogHash {
-        /// On chain.
         expected: Hash,
         /// Of the bytes.
         found: Hash,
@@ -80,7 +80,6 @@ pub enum VerifyError {
     /// The log is of another epoch.
     #[error("the log is of epoch {found}, not {expected}")]
     WrongEpoch {
-        /// Asked for.
         expected: Epoch,
         /// In the log.
         found: Epoch,
@@ -96,7 +95,6 @@ pub enum VerifyError {
         "the log's records give the root {found}, the chain has {expected}: a record was dropped, added or changed"
     )]
     RecordsRoot {
-        /// On chain.
         expected: Digest,
         /// From the log.
         found: Digest,

@@ -53,8 +53,10 @@ impl Run {
             .filter_map(|close| {
                 let Body::RoundClose(body) = &close.record().body else { return None };
                 let block = anchored_alone(chain, close)?;
+                // The next round's seed is the hash after the anchor; without it nobody can go on.
                 chain.hash_after(block)?;
                 let rank = order.iter().position(|l| *l == close.record().account)?;
+                // By the block of the anchor, which is the same for all, and not by when it was heard.
                 let waited = block.since(open.since);
                 let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
                 let is_valid =
@@ -62,6 +64,7 @@ impl Run {
                 is_valid.then_some((block, rank, body.next, close))
             })
             .collect();
+        // Counting is dear and nearly always needless: most rounds have one close.
         let votes = if valid.len() > 1 { self.votes(chain, open.round) } else { BTreeMap::new() };
         let support = |next: &Hash| Reverse(votes.get(next).copied().unwrap_or(0));
         let place = |(block, rank, next, close): &(_, _, Hash, &Arc<VerifiedRecord>)| {
@@ -78,6 +81,8 @@ impl Run {
             let (Some(block), Some(base)) = (seen.anchored(chain), seen.base()) else { continue };
             let vote = (block, seen.record.id(), base);
             let known = first.entry(seen.record.record().account).or_insert(vote);
+            // The first anchored one, so that who changes its mind later has one vote all the same,
+            // and so that all count alike whatever order they heard the shards in.
             *known = vote.min(*known);
         }
         let mut votes = BTreeMap::new();
@@ -93,6 +98,8 @@ impl Run {
         let known: Vec<_> =
             self.on_branch(open).filter(|seen| listed.contains(&seen.record.id())).collect();
         let slots: BTreeSet<_> = known.iter().filter_map(|seen| seen.slot()).collect();
+        // A shard that is listed and not known here may be known later, and then the close is looked at
+        // again; until then it cannot be followed, for its payload could not be asked for.
         known.len() == listed.len()
             && slots.len() == listed.len()
             && listed.len() >= self.least_shards(chain)
@@ -103,6 +110,8 @@ impl Run {
 
     /// Leaves the open round by a close that is anchored in a block.
     pub(super) fn leave(&mut self, open: &Open, close: &VerifiedRecord, block: BlockNumber) {
+        // As it was when it opened: if the run comes back, what it did in the round before is found
+        // again among the records.
         let open = Open {
             own: Own::None,
             is_aggregating: false,
@@ -124,10 +133,12 @@ impl Run {
     /// Goes back to the first round that it left by another close than the one to follow; which it
     /// is, if there is one.
     pub(super) fn go_back(&mut self, chain: &ChainView) -> Option<Round> {
+        // With one close there is nothing to choose between, and looking is dear.
         let is_other = |left: &Left| {
             self.closes(left.open.round).nth(1).is_some()
                 && self.best_close(chain, &left.open).is_some_and(|best| best.id() != left.close)
         };
+        // The oldest such round: what came after it was built on the other checkpoint.
         let at = self.left.iter().position(is_other)?;
         let open = self.left.drain(at..).next()?.open;
         let round = open.round;

@@ -53,6 +53,7 @@ impl Seen {
     fn draw(&mut self, chain: &ChainView, members: &[AccountId]) {
         let made = self.record.record();
         let hash = self.anchored(chain).and_then(|block| chain.hash_after(block));
+        // Drawing hashes once for each member, for every shard at every block.
         if self.drawn.as_ref().map(|(from, _)| *from) == hash {
             return;
         }
@@ -133,6 +134,7 @@ impl Run {
         let made = record.record();
         let current = self.first_round();
         let is_over = matches!(self.stage, Stage::Ready(_)) && self.left.is_empty();
+        // Who is no member can send what it likes: nothing of it is kept, so nothing of it costs memory.
         if self.slot_of(made.account).is_none() || is_over {
             return;
         }
@@ -170,6 +172,7 @@ impl Run {
         if is_known || by_same.count() >= limit.max(MAX_SHARDS_PER_MEMBER) {
             return;
         }
+        // Gossip keeps no order: its audits may have come first.
         let mut seen = Seen::new(Arc::clone(record));
         for (audit, verdict) in self.orphans.values().flatten() {
             let Body::Audit(body) = &audit.record().body else { continue };
@@ -193,6 +196,7 @@ impl Run {
         if waiting.iter().any(|(known, _)| known.id() == audit.id()) {
             return;
         }
+        // The oldest gives way: its shard is the likeliest to be of a round that is over.
         if waiting.len() >= MAX_ORPHANS {
             waiting.pop_front();
         }
@@ -201,6 +205,8 @@ impl Run {
     }
 
     fn round_mut(&mut self, current: Round, round: Round) -> Option<&mut RoundState> {
+        // Bounded on both sides: what is behind cannot matter any more, and a record of round 2^31
+        // must not make room for itself.
         let is_near = round >= current && round.0 <= current.0.saturating_add(MAX_ROUNDS_AHEAD);
         (is_near && round.0 <= self.config.rounds).then(|| self.records.entry(round).or_default())
     }
@@ -252,6 +258,7 @@ impl Run {
     ) -> Option<Arc<VerifiedRecord>> {
         self.on_branch(open)
             .filter(|seen| seen.record.record().account == account && seen.slot() == Some(slot))
+            // Work that could not be anchored in time is signed again under a later epoch.
             .max_by_key(|seen| seen.record.record().epoch)
             .map(|seen| Arc::clone(&seen.record))
     }
@@ -303,6 +310,7 @@ impl Run {
     /// be paid twice.
     pub(super) fn is_repeated(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
         let place = |of: &Seen| of.anchored(chain).map(|block| (block, of.record.id()));
+        // One that is not anchored yet comes after every one that is.
         let own = place(seen);
         let made = seen.record.record();
         self.on_branch(open).any(|other| {
@@ -333,6 +341,8 @@ impl Run {
         let passed = self.passed(open).len();
         let failed =
             self.on_branch(open).filter(|seen| seen.verdict() == Some(Verdict::Fail)).count();
+        // A training round can do without shards that failed. The round of sketches cannot: a unit
+        // without its sketch would never be paid for.
         let trains = self.config.task(open.round) == ShardTask::Train;
         let is_complete = passed == self.members.len()
             || (trains && passed.saturating_add(failed) >= self.members.len());

@@ -40,6 +40,7 @@ impl Run {
         now: BlockNumber,
     ) -> Option<u32> {
         let own = self.slot_of(account)?;
+        // A training round closes without the shard of who is away; only sketches must be complete.
         if self.config.task(open.round) == ShardTask::Train {
             return Some(own);
         }
@@ -49,6 +50,8 @@ impl Run {
             let shard = self.own_shard(open, account, slot);
             shard.is_some_and(|shard| anchored_alone(chain, &shard).is_some())
         };
+        // Walking back from one's own slot: at any time each slot is the turn of exactly one member, so
+        // nobody has to be told, and of those who heard the same no two compute the same.
         let slots = (0..count).map(|back| back_from(own, back, count));
         let mut turns = slots.zip(0u64..).filter(|(slot, back)| {
             let tried = tries.get(slot).copied().unwrap_or_default();
