@@ -4,13 +4,17 @@
 //! every verifier agrees. The view belongs to the driver and is lent to the machine, so that a
 //! simulator shares one among a million nodes. Nothing here knows an ABI.
 
+mod drawn;
 mod draws;
 mod event;
+mod fold;
+mod state;
 mod view;
 
-pub use draws::Duties;
+pub use drawn::Duties;
 pub use event::{
     BlockHeader, ChainEvent, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication,
     ProposalAct, Settlement, Transaction,
 };
-pub use view::{Account, ChainView, Pack, Purpose, Redemption, SettlementState};
+pub use state::{Account, Pack, Purpose, Redemption, SettlementState};
+pub use view::ChainView;

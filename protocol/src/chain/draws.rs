@@ -3,42 +3,14 @@
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use super::{BlockHeader, ChainEvent, ChainView, Purpose};
+use super::{BlockHeader, ChainEvent, ChainView, Duties, Purpose};
 use crate::{
     draw,
     eip712::{address_word, word},
     hash::keccak,
     ids::{AccountId, BlockNumber, Digest, Epoch, NodeId},
-    placement::{NodeSeed, PackSeed, Placement, Placer},
+    placement::{NodeSeed, PackSeed, Placement},
 };
-
-/// For each auditor, whose storage it audits.
-pub type Duties = BTreeMap<AccountId, Vec<AccountId>>;
-
-/// Results of the draws so far. What did not change from one epoch to the next is kept once.
-#[derive(Debug, Clone)]
-pub(super) struct Drawn {
-    placer: Placer,
-    placements: BTreeMap<Epoch, Arc<Placement>>,
-    /// Members at the start of each epoch, by id.
-    members: BTreeMap<Epoch, Arc<Vec<AccountId>>>,
-    /// Duties of the newest epochs, by auditor.
-    duties: BTreeMap<Epoch, Arc<Duties>>,
-    /// The rank of each proposer of a settlement that is not final.
-    proposers: BTreeMap<Epoch, BTreeMap<AccountId, usize>>,
-}
-
-impl Drawn {
-    pub(super) const fn new() -> Self {
-        Self {
-            placer: Placer::new(),
-            placements: BTreeMap::new(),
-            members: BTreeMap::new(),
-            duties: BTreeMap::new(),
-            proposers: BTreeMap::new(),
-        }
-    }
-}
 
 impl ChainView {
     /// Draws every seed whose block this is, and what follows from it.

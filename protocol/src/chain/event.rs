@@ -41,7 +41,7 @@ pub struct Contribution {
     pub account: AccountId,
     /// The BLAKE3 hash of the manifest blob.
     pub manifest: Hash,
-    /// The packs.
+    /// Every pack that it brings.
     pub packs: Vec<BlobRef>,
     /// Number of units.
     pub units: u32,

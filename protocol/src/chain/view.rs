@@ -1,107 +1,21 @@
-//! The chain's state as far as the protocol needs it, folded from blocks.
+//! The chain's state as far as the protocol needs it, and what can be asked of it.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::{
-    BlockHeader, ChainEvent, Contribution, Model, ModelPublication, Settlement, draws::Drawn,
+    BlockHeader, Contribution, Model, ModelPublication,
+    drawn::Drawn,
+    state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
     draw,
     eip712::Domain,
-    identity::Binding,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
     limits::MAX_SHARDS_PER_ROUND,
     params::{Params, Schedule},
 };
-
-/// What a beacon is drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Purpose {
-    /// Which chunk of every cell is committed to; fixed by the first block of the epoch.
-    Commit = 0,
-    /// Which cells are opened, and by whom they are audited; fixed at the commit deadline.
-    Open = 1,
-    /// Who proposes the settlement; fixed by the first block after the epoch.
-    Settle = 2,
-}
-
-/// An account of the Registry.
-#[derive(Debug, Clone)]
-pub struct Account {
-    /// The cold key.
-    pub owner: EvmAddress,
-    /// The node it runs; zero when it has none or its binding is wrong.
-    pub node: NodeId,
-    /// Block of its registration.
-    pub registered: BlockNumber,
-    operators: Vec<(BlockNumber, EvmAddress)>,
-    stakes: Vec<(BlockNumber, Amount)>,
-    /// Where claims pay now.
-    pub payout: EvmAddress,
-}
-
-impl Account {
-    /// The operator as of a block, that block included.
-    pub fn operator_at(&self, block: BlockNumber) -> Option<EvmAddress> {
-        self.operators.iter().rev().find(|(since, _)| *since <= block).map(|(_, key)| *key)
-    }
-
-    /// The stake as of a block, that block included.
-    pub fn stake_at(&self, block: BlockNumber) -> Amount {
-        let known = self.stakes.iter().rev().find(|(since, _)| *since <= block);
-        known.map_or(Amount::ZERO, |(_, stake)| *stake)
-    }
-}
-
-/// A pack on chain.
-#[derive(Debug, Clone, Copy)]
-pub struct Pack {
-    /// Its length in bytes.
-    pub length: u64,
-    /// The first contribution that brought it.
-    pub contribution: u64,
-    /// The epoch in which it was admitted.
-    pub admitted: Epoch,
-}
-
-/// A redemption of receipts: everything up to `cumulative` between the two is now paid.
-#[derive(Debug, Clone, Copy)]
-pub struct Redemption {
-    /// The consumer whose deposit paid.
-    pub payer: EvmAddress,
-    /// The serving account.
-    pub payee: AccountId,
-    /// Everything that was paid between the two before.
-    pub from: Amount,
-    /// Everything that is paid between the two now.
-    pub to: Amount,
-    /// What the escrow moved: the difference of the two, unless the chain contradicts itself.
-    pub amount: Amount,
-    /// In which block.
-    pub block: BlockNumber,
-}
-
-/// A settlement on its way.
-#[derive(Debug, Clone, Copy)]
-pub struct SettlementState {
-    /// The account that proposed it, with its bond.
-    pub proposer: AccountId,
-    /// What the epoch pays, as its proposer says.
-    pub settlement: Settlement,
-    /// Its id, which every node asks for at every block.
-    pub id: Digest,
-    /// The block of the proposal.
-    pub proposed: BlockNumber,
-    /// From when its challenge window counts: an objection that was ruled to be wrong opens it again.
-    pub open_since: BlockNumber,
-    /// Whose objection waits for the arbiter.
-    pub objector: Option<AccountId>,
-    /// Whether it is final.
-    pub is_final: bool,
-}
 
 /// The chain as every honest observer sees it. One per process, lent to machines.
 #[derive(Debug, Clone)]
@@ -119,22 +33,22 @@ pub struct ChainView {
     pub(super) params: Params,
     pub(super) head: Option<BlockHeader>,
     pub(super) accounts: BTreeMap<AccountId, Account>,
-    by_node: BTreeMap<NodeId, AccountId>,
-    datanets: BTreeMap<DatanetId, (AccountId, String)>,
-    contributions: Vec<(BlockNumber, Contribution)>,
+    pub(super) by_node: BTreeMap<NodeId, AccountId>,
+    pub(super) datanets: BTreeMap<DatanetId, (AccountId, String)>,
+    pub(super) contributions: Vec<(BlockNumber, Contribution)>,
     pub(super) packs: BTreeMap<Hash, Pack>,
-    models: BTreeMap<ModelId, (BlockNumber, Model)>,
+    pub(super) models: BTreeMap<ModelId, (BlockNumber, Model)>,
     /// Every offer of a model, with the block that made it.
-    publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
-    anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
-    settlements: BTreeMap<Epoch, SettlementState>,
+    pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
+    pub(super) anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
+    pub(super) settlements: BTreeMap<Epoch, SettlementState>,
     /// When an account's last proposal for an epoch fell.
-    defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
-    redemptions: Vec<Redemption>,
-    claimed: BTreeMap<AccountId, Amount>,
+    pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
+    pub(super) redemptions: Vec<Redemption>,
+    pub(super) claimed: BTreeMap<AccountId, Amount>,
     pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
     /// Hash of the block after one in which something was anchored or ordered.
-    hash_after: BTreeMap<BlockNumber, Digest>,
+    pub(super) hash_after: BTreeMap<BlockNumber, Digest>,
     pub(super) drawn: Drawn,
 }
 
@@ -172,171 +86,6 @@ impl ChainView {
             hash_after: BTreeMap::new(),
             drawn: Drawn::new(),
         }
-    }
-
-    /// Folds one block in. Blocks come in order and once; a block at or below the head is ignored.
-    pub fn apply(&mut self, header: BlockHeader, events: &[ChainEvent]) {
-        if self.head.is_some_and(|head| header.number <= head.number) {
-            return;
-        }
-        if let Some(head) = self.head
-            && let Some(waiting) = self.hash_after.get_mut(&head.number)
-        {
-            *waiting = header.hash;
-        }
-        self.head = Some(header);
-        for event in events {
-            self.apply_event(header.number, event);
-        }
-        self.draw_seeds(header);
-    }
-
-    fn apply_event(&mut self, block: BlockNumber, event: &ChainEvent) {
-        match event {
-            ChainEvent::AccountRegistered { account, owner, operator, payout, node, binding } => {
-                let claim = Binding {
-                    chain_id: self.domain.chain_id(),
-                    registry: self.registry,
-                    owner: *owner,
-                    operator: *operator,
-                };
-                let is_bound = *node != NodeId::ZERO && claim.verify(node, binding);
-                let node = if is_bound { *node } else { NodeId::ZERO };
-                self.register(block, *account, *owner, *operator, *payout, node);
-            }
-            ChainEvent::OperatorRotated { account, operator } => {
-                if let Some(state) = self.accounts.get_mut(account) {
-                    state.operators.push((block, *operator));
-                }
-            }
-            ChainEvent::PayoutChanged { account, payout } => {
-                if let Some(state) = self.accounts.get_mut(account) {
-                    state.payout = *payout;
-                }
-            }
-            ChainEvent::StakeChanged { account, stake } => {
-                if let Some(state) = self.accounts.get_mut(account) {
-                    state.stakes.push((block, *stake));
-                }
-            }
-            ChainEvent::DatanetCreated { datanet, owner, name, .. } => {
-                self.datanets.insert(*datanet, (*owner, name.clone()));
-            }
-            ChainEvent::ContributionAdmitted(contribution) => self.admit(block, contribution),
-            ChainEvent::ModelCreated(model) => {
-                self.hash_after.insert(block, Digest::ZERO);
-                self.models.insert(model.id, (block, model.clone()));
-            }
-            ChainEvent::ModelPublished(publication) => {
-                self.publications.entry(publication.model).or_default().push((block, *publication));
-            }
-            ChainEvent::Anchored { epoch, root } => {
-                self.hash_after.insert(block, Digest::ZERO);
-                self.anchors.entry((*epoch, *root)).or_insert(block);
-            }
-            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
-                self.redemptions.push(Redemption {
-                    payer: *payer,
-                    payee: *payee,
-                    from: cumulative.saturating_sub(*amount),
-                    to: *cumulative,
-                    amount: *amount,
-                    block,
-                });
-            }
-            ChainEvent::Claimed { account, cumulative, .. } => {
-                self.claimed.insert(*account, *cumulative);
-            }
-            ChainEvent::Proposed { .. }
-            | ChainEvent::Objected { .. }
-            | ChainEvent::Ruled { .. }
-            | ChainEvent::Defeated { .. }
-            | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
-            ChainEvent::DisputeOpened { .. } => {}
-        }
-    }
-
-    fn apply_settlement(&mut self, block: BlockNumber, event: &ChainEvent) {
-        match event {
-            ChainEvent::Proposed { proposer, settlement } => {
-                self.settlements.insert(
-                    settlement.epoch,
-                    SettlementState {
-                        proposer: *proposer,
-                        settlement: *settlement,
-                        id: settlement.id(),
-                        proposed: block,
-                        open_since: block,
-                        objector: None,
-                        is_final: false,
-                    },
-                );
-            }
-            ChainEvent::Objected { epoch, id, account } => {
-                if let Some(state) = self.proposal_mut(*epoch, id) {
-                    state.objector = Some(*account);
-                }
-            }
-            ChainEvent::Ruled { epoch, id, upheld: false } => {
-                if let Some(state) = self.proposal_mut(*epoch, id) {
-                    (state.objector, state.open_since) = (None, block);
-                }
-            }
-            ChainEvent::Defeated { epoch, id } => {
-                if let Some(proposer) = self.proposal_mut(*epoch, id).map(|state| state.proposer) {
-                    self.defeats.insert((*epoch, proposer), block);
-                    self.settlements.remove(epoch);
-                }
-            }
-            ChainEvent::Finalised { epoch, .. } => {
-                if let Some(state) = self.settlements.get_mut(epoch) {
-                    state.is_final = true;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn proposal_mut(&mut self, epoch: Epoch, id: &Digest) -> Option<&mut SettlementState> {
-        self.settlements.get_mut(&epoch).filter(|state| state.id == *id)
-    }
-
-    fn register(
-        &mut self,
-        block: BlockNumber,
-        account: AccountId,
-        owner: EvmAddress,
-        operator: EvmAddress,
-        payout: EvmAddress,
-        node: NodeId,
-    ) {
-        if node != NodeId::ZERO {
-            self.by_node.insert(node, account);
-        }
-        self.accounts.insert(
-            account,
-            Account {
-                owner,
-                node,
-                registered: block,
-                operators: alloc::vec![(block, operator)],
-                stakes: Vec::new(),
-                payout,
-            },
-        );
-    }
-
-    fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {
-        let admitted = self.schedule.epoch_of(block);
-        for pack in &contribution.packs {
-            // The earliest contribution owns a pack; a later copy brings nothing new.
-            self.packs.entry(pack.hash).or_insert(Pack {
-                length: pack.length,
-                contribution: contribution.id,
-                admitted,
-            });
-        }
-        self.contributions.push((block, contribution.clone()));
     }
 
     /// The network's parameters.

@@ -77,6 +77,7 @@ impl Node {
             Ok(()) => {
                 let receipt = &request.receipt.receipt;
                 let before = self.promised_by(chain, receipt.payer);
+                assert!(receipt.cumulative >= before, "what a consumer promised only grows");
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
                 let known = self.serving.requests.insert(id, (request, before));
@@ -111,7 +112,10 @@ impl Node {
         let price = price(offer, request.tokens_in, request.tokens_out).ok_or(Refusal::TooLong)?;
         let before = self.promised_by(chain, receipt.payer);
         let offered = receipt.cumulative.saturating_sub(before);
-        if offered < price { Err(Refusal::TooLittle { price, offered }) } else { Ok(()) }
+        // Where a use is free, a receipt for less than was promised would pay the price of nothing and
+        // take the promise back.
+        let is_enough = receipt.cumulative >= before && offered >= price;
+        if is_enough { Ok(()) } else { Err(Refusal::TooLittle { price, offered }) }
     }
 
     /// What a consumer has promised so far: in memory, or redeemed on chain before a restart.

@@ -8,5 +8,6 @@ mod hostile;
 mod jobs;
 mod net;
 mod scenarios;
+mod serving;
 mod settlement;
 mod tidy;

@@ -1,0 +1,205 @@
+//! How blocks become the chain's state, one event at a time.
+//!
+//! Every node folds the same logs alone, so nothing here may depend on anything but them and their
+//! order. Nothing is taken back: after a reorganisation the driver folds a new view from the start.
+
+use super::{
+    BlockHeader, ChainEvent, ChainView, Contribution,
+    state::{Account, Pack, Redemption, SettlementState, is_next},
+};
+use crate::{
+    identity::Binding,
+    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
+};
+
+impl ChainView {
+    /// Folds one block in. Blocks come in order and once; a block at or below the head is ignored.
+    pub fn apply(&mut self, header: BlockHeader, events: &[ChainEvent]) {
+        if self.head.is_some_and(|head| header.number <= head.number) {
+            return;
+        }
+        // What was anchored or ordered in the block before waits for the hash of this one. Only where
+        // something did: a hash for every block would be most of what the view holds.
+        if let Some(head) = self.head
+            && let Some(waiting) = self.hash_after.get_mut(&head.number)
+        {
+            assert!(*waiting == Digest::ZERO, "the hash after a block is fixed once");
+            *waiting = header.hash;
+        }
+        self.head = Some(header);
+        // Events before draws: whoever registers in the block that fixes a seed is not drawn by it,
+        // since draws look at what was there before the block.
+        for event in events {
+            self.apply_event(header.number, event);
+        }
+        self.draw_seeds(header);
+    }
+
+    fn apply_event(&mut self, block: BlockNumber, event: &ChainEvent) {
+        match event {
+            ChainEvent::AccountRegistered { account, owner, operator, payout, node, binding } => {
+                let claim = Binding {
+                    chain_id: self.domain.chain_id(),
+                    registry: self.registry,
+                    owner: *owner,
+                    operator: *operator,
+                };
+                // The contract cannot check ed25519, so the chain may carry a binding that is wrong. The
+                // account stands, since money goes to accounts, but no node is taken to be its own.
+                let is_bound = *node != NodeId::ZERO && claim.verify(node, binding);
+                let node = if is_bound { *node } else { NodeId::ZERO };
+                self.register(block, *account, *owner, *operator, *payout, node);
+            }
+            ChainEvent::OperatorRotated { account, operator } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.rotate(block, *operator);
+                }
+            }
+            ChainEvent::PayoutChanged { account, payout } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.payout = *payout;
+                }
+            }
+            ChainEvent::StakeChanged { account, stake } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.set_stake(block, *stake);
+                }
+            }
+            ChainEvent::DatanetCreated { datanet, owner, name, .. } => {
+                self.datanets.insert(*datanet, (*owner, name.clone()));
+            }
+            ChainEvent::ContributionAdmitted(contribution) => self.admit(block, contribution),
+            ChainEvent::ModelCreated(model) => {
+                self.await_hash_after(block);
+                self.models.insert(model.id, (block, model.clone()));
+            }
+            ChainEvent::ModelPublished(publication) => {
+                // All offers are kept: an output is judged by who offered the model in its epoch, which
+                // a later offer must not change.
+                let offers = self.publications.entry(publication.model).or_default();
+                assert!(is_next(offers, block), "offers of a model follow in order of blocks");
+                offers.push((block, *publication));
+            }
+            ChainEvent::Anchored { epoch, root } => {
+                self.await_hash_after(block);
+                // The first anchor counts. If a later one did, whoever dislikes the auditors that were
+                // drawn would anchor again until it likes them.
+                self.anchors.entry((*epoch, *root)).or_insert(block);
+            }
+            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
+                self.redeem(block, *payer, *payee, *cumulative, *amount);
+            }
+            ChainEvent::Claimed { account, cumulative, .. } => {
+                self.claimed.insert(*account, *cumulative);
+            }
+            ChainEvent::Proposed { .. }
+            | ChainEvent::Objected { .. }
+            | ChainEvent::Ruled { .. }
+            | ChainEvent::Defeated { .. }
+            | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
+            // The chain decides a dispute by itself; nothing here follows from one.
+            ChainEvent::DisputeOpened { .. } => {}
+        }
+    }
+
+    fn apply_settlement(&mut self, block: BlockNumber, event: &ChainEvent) {
+        match event {
+            ChainEvent::Proposed { proposer, settlement } => {
+                // In place of one that lapsed, if there was one: the contract takes no second one before.
+                self.settlements.insert(
+                    settlement.epoch,
+                    SettlementState {
+                        proposer: *proposer,
+                        settlement: *settlement,
+                        id: settlement.id(),
+                        proposed: block,
+                        open_since: block,
+                        objector: None,
+                        is_final: false,
+                    },
+                );
+            }
+            ChainEvent::Objected { epoch, id, account } => {
+                if let Some(state) = self.proposal_mut(*epoch, id) {
+                    state.objector = Some(*account);
+                }
+            }
+            ChainEvent::Ruled { epoch, id, upheld: false } => {
+                if let Some(state) = self.proposal_mut(*epoch, id) {
+                    // The window opens anew: while the arbiter thought, nobody could object.
+                    (state.objector, state.open_since) = (None, block);
+                }
+            }
+            ChainEvent::Defeated { epoch, id } => {
+                if let Some(proposer) = self.proposal_mut(*epoch, id).map(|state| state.proposer) {
+                    // Remembered beyond the proposal: who fell for an epoch comes last in its turns.
+                    self.defeats.insert((*epoch, proposer), block);
+                    self.settlements.remove(epoch);
+                }
+            }
+            ChainEvent::Finalised { epoch, .. } => {
+                if let Some(state) = self.settlements.get_mut(epoch) {
+                    state.is_final = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Something in this block draws randomness from the next one.
+    fn await_hash_after(&mut self, block: BlockNumber) {
+        let known = self.hash_after.insert(block, Digest::ZERO);
+        let is_unknown = known.is_none_or(|hash| hash == Digest::ZERO);
+        assert!(is_unknown, "the hash after a block is not known while its events are read");
+    }
+
+    /// The proposal that an event is about, if it is still the one that stands.
+    fn proposal_mut(&mut self, epoch: Epoch, id: &Digest) -> Option<&mut SettlementState> {
+        self.settlements.get_mut(&epoch).filter(|state| state.id == *id)
+    }
+
+    /// Notes what receipts paid. They are cumulative, so what was paid before is the difference.
+    fn redeem(
+        &mut self,
+        block: BlockNumber,
+        payer: EvmAddress,
+        payee: AccountId,
+        to: Amount,
+        amount: Amount,
+    ) {
+        let last = self.redemptions.last().map(|redemption| redemption.block);
+        let is_next = last.is_none_or(|last| last <= block);
+        assert!(is_next, "redemptions follow in order of blocks");
+        let from = to.saturating_sub(amount);
+        self.redemptions.push(Redemption { payer, payee, from, to, amount, block });
+    }
+
+    fn register(
+        &mut self,
+        block: BlockNumber,
+        account: AccountId,
+        owner: EvmAddress,
+        operator: EvmAddress,
+        payout: EvmAddress,
+        node: NodeId,
+    ) {
+        if node != NodeId::ZERO {
+            self.by_node.insert(node, account);
+        }
+        self.accounts.insert(account, Account::new(block, owner, operator, payout, node));
+    }
+
+    fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {
+        let admitted = self.schedule.epoch_of(block);
+        for pack in &contribution.packs {
+            // The earliest contribution owns a pack; a later copy brings nothing new.
+            self.packs.entry(pack.hash).or_insert(Pack {
+                length: pack.length,
+                contribution: contribution.id,
+                admitted,
+            });
+        }
+        assert!(is_next(&self.contributions, block), "contributions follow in order of blocks");
+        self.contributions.push((block, contribution.clone()));
+    }
+}
