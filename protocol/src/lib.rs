@@ -21,32 +21,21 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod adapter;
-pub mod attribution;
-pub mod blob;
 pub mod chain;
-pub mod codec;
-pub mod draw;
-pub mod eip712;
-pub mod hash;
-pub mod holding;
-pub mod identity;
-pub mod ids;
-pub mod limits;
-pub mod manifest;
-pub mod math;
-pub mod merkle;
-pub mod message;
+mod crypto;
 pub mod node;
-pub mod params;
-pub mod placement;
-pub mod receipt;
+mod peer;
 pub mod record;
 pub mod rules;
 pub mod settle;
-pub mod slice;
-pub mod sync;
-pub mod training;
+mod types;
+mod work;
+
+pub use crypto::{eip712, hash, identity, merkle, slice};
+pub use peer::{message, sync};
+pub use record::receipt;
+pub use types::{blob, codec, ids, limits, manifest, math, params};
+pub use work::{adapter, attribution, draw, holding, placement, training};
 
 pub use blob::BlobRef;
 pub use ids::{

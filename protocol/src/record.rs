@@ -5,6 +5,7 @@
 //! is provable from two headers alone. No record, no pay: presence earns nothing.
 
 mod body;
+pub mod receipt;
 mod subject;
 
 use alloc::vec::Vec;

@@ -1,0 +1,4 @@
+//! What nodes say to each other.
+
+pub mod message;
+pub mod sync;

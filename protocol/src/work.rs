@@ -1,0 +1,11 @@
+//! What nodes are asked to do and who does it, as pure functions of public seeds: holding packs,
+//! training, attributing.
+//!
+//! Nothing here looks at a chain: which seed, which accounts and which block is for others to say.
+
+pub mod adapter;
+pub mod attribution;
+pub mod draw;
+pub mod holding;
+pub mod placement;
+pub mod training;
