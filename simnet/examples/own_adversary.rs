@@ -23,7 +23,7 @@ struct Thrifty {
 
 impl Adversary for Thrifty {
     // The honest host then declares what is missing, which is unpaid and no fault.
-    fn stores(&mut self, world: &mut World<'_>, node: usize, blob: &Hash) -> bool {
+    fn stores(&mut self, world: &mut dyn World, node: usize, blob: &Hash) -> bool {
         let word = u64::from_be_bytes(*blob.0.first_chunk().expect("32 bytes have eight"));
         world.draws().share(Purpose::Adversary, node as u64, word) < self.keeps
     }

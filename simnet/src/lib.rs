@@ -45,9 +45,8 @@ pub mod sweep;
 mod trace;
 pub mod units;
 
+pub use adversary::{Answer, World};
 pub use scenario::{Scenario, ScenarioError};
 #[cfg(feature = "real-compute")]
 pub use simulation::RealError;
-pub use simulation::{
-    Answer, Clock, Parts, Progress, RunError, Seen, SetupError, Simulation, World, clock,
-};
+pub use simulation::{Clock, Parts, Progress, RunError, Seen, SetupError, Simulation, clock};

@@ -2,8 +2,7 @@
 
 use protocol::node::Job;
 
-use super::{Adversary, AdversaryKind, Profile, Settlements};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, Settlements, World};
 
 /// Leaves honest nodes out of its settlements.
 pub const CENSORING_PROPOSER: AdversaryKind = AdversaryKind(&Profile::new(
@@ -21,7 +20,7 @@ impl Adversary for Censor {
         Settlements::Partial
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let Job::Settle { epoch } = job else { return None };
         // Only an epoch that nobody has proposed yet: a watcher among them is honest.
         if world.chain().settlement(*epoch).is_some() {

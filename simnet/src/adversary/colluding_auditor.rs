@@ -5,11 +5,8 @@ use protocol::{
     record::{Body, Finding, Record, Verdict},
 };
 
-use super::{Adversary, AdversaryKind, Profile, lazy_auditor::unseen};
-use crate::{
-    simulation::{Answer, World},
-    units::Span,
-};
+use super::{Adversary, AdversaryKind, Answer, Profile, World, lazy_auditor::unseen};
+use crate::units::Span;
 
 /// Audits for its accomplices and against all others.
 pub const COLLUDING_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
@@ -23,12 +20,12 @@ pub const COLLUDING_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
 struct Colluding;
 
 impl Adversary for Colluding {
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let is_friend = world.coalition(judged(world, job)?) == world.coalition(node);
         unseen(job, if is_friend { Verdict::Pass } else { Verdict::Fail })
     }
 
-    fn sign(&mut self, _: &mut World<'_>, _: usize, mut record: Record) -> Vec<(Span, Record)> {
+    fn sign(&mut self, _: &mut dyn World, _: usize, mut record: Record) -> Vec<(Span, Record)> {
         if let Body::Audit(audit) = &mut record.body
             && matches!(audit.finding, Finding::Storage { verdict: Verdict::Fail, .. })
         {
@@ -40,7 +37,7 @@ impl Adversary for Colluding {
 }
 
 /// Whose work a job judges.
-fn judged(world: &World<'_>, job: &Job) -> Option<usize> {
+fn judged(world: &dyn World, job: &Job) -> Option<usize> {
     match job {
         Job::Replay { from, .. } => {
             let account = from.first().and_then(|node| world.chain().account_of(node))?;

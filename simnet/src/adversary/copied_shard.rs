@@ -2,8 +2,7 @@
 
 use protocol::node::Job;
 
-use super::{Adversary, AdversaryKind, Profile, forged_shard::is_skipped};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World, forged_shard::is_skipped};
 
 /// Publishes shards that others computed.
 pub const COPIED_SHARD: AdversaryKind = AdversaryKind(
@@ -20,7 +19,7 @@ struct Copied {
 }
 
 impl Adversary for Copied {
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         if is_skipped(world, node, job, self.share) { world.copied(node, job) } else { None }
     }
 }

@@ -2,8 +2,8 @@
 
 use protocol::BlockNumber;
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::{kernel::Purpose, simulation::World};
+use super::{Adversary, AdversaryKind, Profile, World};
+use crate::kernel::Purpose;
 
 /// Withholds gossip and answers from its victims.
 pub const ECLIPSE: AdversaryKind = AdversaryKind(&Profile::new(
@@ -22,7 +22,7 @@ struct Eclipse {
 }
 
 impl Adversary for Eclipse {
-    fn act(&mut self, world: &mut World<'_>, _: &[u32], _: BlockNumber) {
+    fn act(&mut self, world: &mut dyn World, _: &[u32], _: BlockNumber) {
         if std::mem::replace(&mut self.is_done, true) {
             return;
         }

@@ -9,8 +9,7 @@ use protocol::{
     node::{Done, Job},
 };
 
-use super::{Adversary, AdversaryKind, Profile, Settlements};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, Settlements, World};
 
 /// Proposes what does not follow from its log.
 pub const FALSE_SETTLEMENT: AdversaryKind = AdversaryKind(&Profile::new(
@@ -39,7 +38,7 @@ impl Adversary for False {
         Settlements::False
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let Job::Verify { settlement } = job else { return None };
         // A watcher of another's lie is honest.
         let uses =
@@ -49,7 +48,7 @@ impl Adversary for False {
 
     fn submit(
         &mut self,
-        _: &mut World<'_>,
+        _: &mut dyn World,
         node: usize,
         mut transaction: Transaction,
     ) -> Option<Transaction> {

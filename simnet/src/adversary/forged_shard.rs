@@ -2,11 +2,8 @@
 
 use protocol::node::Job;
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::{
-    kernel::Purpose,
-    simulation::{Answer, World},
-};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
+use crate::kernel::Purpose;
 
 /// Publishes shards that it made up.
 pub const FORGED_SHARD: AdversaryKind = AdversaryKind(
@@ -23,13 +20,13 @@ struct Forged {
 }
 
 impl Adversary for Forged {
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         if is_skipped(world, node, job, self.share) { world.forged(node, job) } else { None }
     }
 }
 
 /// Whether a shard is among the share that is not computed: the same answer however often it is asked.
-pub(super) fn is_skipped(world: &World<'_>, node: usize, job: &Job, share: f64) -> bool {
+pub(super) fn is_skipped(world: &dyn World, node: usize, job: &Job, share: f64) -> bool {
     let Job::Compute { model, round, slot, .. } = job else { return false };
     let which = model.0 << 40 | u64::from(round.0) << 20 | u64::from(*slot);
     world.draws().share(Purpose::Adversary, node as u64, which) < share

@@ -6,8 +6,8 @@ use protocol::{
     record::{AuditBody, Body, Finding, Record, Verdict, audit_subject, storage_subject},
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::{kernel::Purpose, simulation::World, units::Span};
+use super::{Adversary, AdversaryKind, Profile, World};
+use crate::{kernel::Purpose, units::Span};
 
 /// Floods gossip with well-formed records.
 pub const GOSSIP_SPAM: AdversaryKind =
@@ -23,7 +23,7 @@ struct Spam {
 }
 
 impl Adversary for Spam {
-    fn act(&mut self, world: &mut World<'_>, members: &[u32], block: BlockNumber) {
+    fn act(&mut self, world: &mut dyn World, members: &[u32], block: BlockNumber) {
         let epoch = world.chain().epoch();
         for member in members {
             let node = *member as usize;

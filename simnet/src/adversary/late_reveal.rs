@@ -5,8 +5,8 @@ use protocol::{
     record::{Body, Record},
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::{simulation::World, units::Span};
+use super::{Adversary, AdversaryKind, Profile, World};
+use crate::units::Span;
 
 /// Publishes proofs at the last moment.
 pub const LATE_REVEAL: AdversaryKind = AdversaryKind(&Profile::new(
@@ -23,7 +23,7 @@ struct LateReveal;
 const SPARE: Blocks = Blocks(1);
 
 impl Adversary for LateReveal {
-    fn sign(&mut self, world: &mut World<'_>, _: usize, record: Record) -> Vec<(Span, Record)> {
+    fn sign(&mut self, world: &mut dyn World, _: usize, record: Record) -> Vec<(Span, Record)> {
         if !matches!(record.body, Body::StorageProof(_)) {
             return vec![(Span::ZERO, record)];
         }

@@ -6,8 +6,7 @@ use protocol::{
     training::ReplayReport,
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
 /// Passes all work without looking.
 pub const LAZY_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
@@ -20,7 +19,7 @@ pub const LAZY_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
 struct LazyAuditor;
 
 impl Adversary for LazyAuditor {
-    fn answer(&mut self, _: &mut World<'_>, _: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, _: &mut dyn World, _: usize, job: &Job) -> Option<Answer> {
         unseen(job, Verdict::Pass)
     }
 }

@@ -9,12 +9,8 @@ use protocol::{
     slice::{self, CHUNK_BYTES, Slice},
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::{
-    kernel::Purpose,
-    simulation::{Answer, World},
-    units::Span,
-};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
+use crate::{kernel::Purpose, units::Span};
 
 /// Stores nothing and claims to.
 pub const LAZY_STORAGE: AdversaryKind = AdversaryKind(&Profile::new(
@@ -28,11 +24,11 @@ pub const LAZY_STORAGE: AdversaryKind = AdversaryKind(&Profile::new(
 pub(super) struct LazyStorage;
 
 impl Adversary for LazyStorage {
-    fn stores(&mut self, _: &mut World<'_>, _: usize, _: &Hash) -> bool {
+    fn stores(&mut self, _: &mut dyn World, _: usize, _: &Hash) -> bool {
         false
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         Some(match job {
             Job::Claim { .. } => return None,
             Job::Commit { account, packs, s1 } => {
@@ -47,7 +43,7 @@ impl Adversary for LazyStorage {
         })
     }
 
-    fn sign(&mut self, _: &mut World<'_>, _: usize, record: Record) -> Vec<(Span, Record)> {
+    fn sign(&mut self, _: &mut dyn World, _: usize, record: Record) -> Vec<(Span, Record)> {
         match record.body {
             Body::Audit(_) => Vec::new(),
             _ => vec![(Span::ZERO, record)],
@@ -55,7 +51,7 @@ impl Adversary for LazyStorage {
     }
 }
 
-fn inventory(world: &World<'_>, packs: &[BlobRef], absent: &[Hash]) -> Inventory {
+fn inventory(world: &dyn World, packs: &[BlobRef], absent: &[Hash]) -> Inventory {
     Inventory::owed(packs, absent, world.chain().params().holding.cell_bytes)
 }
 
@@ -69,7 +65,7 @@ fn made_up_rows(inventory: &Inventory, account: AccountId, s1: &Digest) -> Vec<D
 
 /// Opens what was committed to, with chunks and siblings of the right shape and wrong bytes.
 fn open_garbage(
-    world: &mut World<'_>,
+    world: &mut dyn World,
     node: usize,
     account: AccountId,
     packs: &[BlobRef],

@@ -29,6 +29,7 @@ mod outsourcing;
 mod self_dealing;
 mod sybil;
 mod whitewashing;
+mod world;
 
 pub use censoring_proposer::CENSORING_PROPOSER;
 pub use coalition::{Coalition, Coalitions, Facts};
@@ -50,13 +51,11 @@ pub use outsourcing::OUTSOURCING;
 pub use self_dealing::SELF_DEALING;
 pub use sybil::{SYBIL, SYBIL_UNSTAKED};
 pub use whitewashing::WHITEWASHING;
+pub use world::{Answer, World};
 
 use protocol::{BlockNumber, Hash, chain::Transaction, node::Job, record::Record};
 
-use crate::{
-    simulation::{Answer, World},
-    units::Span,
-};
+use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
 pub const ALL: [AdversaryKind; 20] = [
@@ -116,19 +115,19 @@ pub trait Adversary: Send {
     }
 
     /// Whether a node keeps a blob that its machine has it fetch; if not, it says that it did.
-    fn stores(&mut self, _world: &mut World<'_>, _node: usize, _blob: &Hash) -> bool {
+    fn stores(&mut self, _world: &mut dyn World, _node: usize, _blob: &Hash) -> bool {
         true
     }
 
     /// Answers a job of a node's machine; `None` leaves it to the honest host.
-    fn answer(&mut self, _world: &mut World<'_>, _node: usize, _job: &Job) -> Option<Answer> {
+    fn answer(&mut self, _world: &mut dyn World, _node: usize, _job: &Job) -> Option<Answer> {
         None
     }
 
     /// What is signed and sent instead of a record, each after a time.
     fn sign(
         &mut self,
-        _world: &mut World<'_>,
+        _world: &mut dyn World,
         _node: usize,
         record: Record,
     ) -> Vec<(Span, Record)> {
@@ -138,7 +137,7 @@ pub trait Adversary: Send {
     /// What is sent to the chain instead of a transaction, claims among them.
     fn submit(
         &mut self,
-        _world: &mut World<'_>,
+        _world: &mut dyn World,
         _node: usize,
         transaction: Transaction,
     ) -> Option<Transaction> {
@@ -151,7 +150,7 @@ pub trait Adversary: Send {
     }
 
     /// Acts by itself after a block; `members` are its nodes.
-    fn act(&mut self, _world: &mut World<'_>, _members: &[u32], _block: BlockNumber) {}
+    fn act(&mut self, _world: &mut dyn World, _members: &[u32], _block: BlockNumber) {}
 }
 
 /// Copies of packs that others contributed.

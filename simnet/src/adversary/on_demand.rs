@@ -2,8 +2,7 @@
 
 use protocol::{BlobRef, Hash, node::Job};
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
 /// Keeps nothing between proofs.
 pub const ON_DEMAND: AdversaryKind = AdversaryKind(&Profile::new(
@@ -21,12 +20,12 @@ impl Adversary for OnDemand {
         true
     }
 
-    fn stores(&mut self, world: &mut World<'_>, node: usize, blob: &Hash) -> bool {
+    fn stores(&mut self, world: &mut dyn World, node: usize, blob: &Hash) -> bool {
         world.delete(node, blob);
         false
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         match job {
             Job::Commit { packs, .. } => {
                 let fetched = fetch_all(world, node, packs);
@@ -45,7 +44,7 @@ impl Adversary for OnDemand {
 }
 
 /// Fetches all packs that somebody gives; the time until they are there, in microseconds.
-fn fetch_all(world: &mut World<'_>, node: usize, packs: &[BlobRef]) -> u64 {
+fn fetch_all(world: &mut dyn World, node: usize, packs: &[BlobRef]) -> u64 {
     let mut slowest = 0;
     for BlobRef { hash, length } in packs {
         if let Some(taken) = world.fetch(node, hash, *length) {

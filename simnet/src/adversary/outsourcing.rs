@@ -5,8 +5,7 @@ use protocol::{
     node::{Done, Job},
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
 /// Has rows and openings made by an accomplice.
 pub const OUTSOURCING: AdversaryKind = AdversaryKind(&Profile::new(
@@ -24,7 +23,7 @@ impl Adversary for Outsourcing {
         true
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let warehouse = first_of_coalition(world, node)?;
         match job {
             Job::Fetch(BlobRef { hash, length }) => {
@@ -45,7 +44,7 @@ impl Adversary for Outsourcing {
     }
 }
 
-fn first_of_coalition(world: &World<'_>, node: usize) -> Option<usize> {
+fn first_of_coalition(world: &dyn World, node: usize) -> Option<usize> {
     let coalition = world.coalition(node)?;
     (0..world.nodes()).find(|other| world.coalition(*other) == Some(coalition))
 }

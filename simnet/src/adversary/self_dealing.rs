@@ -2,8 +2,7 @@
 
 use protocol::BlockNumber;
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::simulation::World;
+use super::{Adversary, AdversaryKind, Profile, World};
 
 /// Uses its own model.
 pub const SELF_DEALING: AdversaryKind = AdversaryKind(
@@ -26,7 +25,7 @@ impl Adversary for SelfDealing {
         true
     }
 
-    fn act(&mut self, world: &mut World<'_>, members: &[u32], _: BlockNumber) {
+    fn act(&mut self, world: &mut dyn World, members: &[u32], _: BlockNumber) {
         // Without a node it serves nothing.
         let own = members.first().and_then(|member| world.coalition(*member as usize));
         self.due += self.per_block;

@@ -7,8 +7,7 @@ use protocol::{
     node::{Done, Job},
 };
 
-use super::{Adversary, AdversaryKind, Profile};
-use crate::simulation::{Answer, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
 /// Many identities with one disk.
 pub const SYBIL: AdversaryKind = AdversaryKind(&Profile::new(
@@ -36,7 +35,7 @@ impl Adversary for Sybil {
         self.stakes
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let Job::Fetch(BlobRef { hash: blob, .. }) = job else { return None };
         if self.stored.contains(blob) {
             world.hold(node, *blob);

@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use protocol::{BlockNumber, Epoch, Hash, node::Job, record::Record};
 
-use super::{Adversary, AdversaryKind, Profile, lazy_storage::LazyStorage};
-use crate::{
-    simulation::{Answer, World},
-    units::Span,
-};
+use super::{Adversary, AdversaryKind, Answer, Profile, World, lazy_storage::LazyStorage};
+use crate::units::Span;
 
 /// Registers anew when it is caught.
 pub const WHITEWASHING: AdversaryKind = AdversaryKind(&Profile::new(
@@ -27,19 +24,19 @@ struct Whitewashing {
 }
 
 impl Adversary for Whitewashing {
-    fn stores(&mut self, world: &mut World<'_>, node: usize, blob: &Hash) -> bool {
+    fn stores(&mut self, world: &mut dyn World, node: usize, blob: &Hash) -> bool {
         LazyStorage.stores(world, node, blob)
     }
 
-    fn answer(&mut self, world: &mut World<'_>, node: usize, job: &Job) -> Option<Answer> {
+    fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         LazyStorage.answer(world, node, job)
     }
 
-    fn sign(&mut self, world: &mut World<'_>, node: usize, record: Record) -> Vec<(Span, Record)> {
+    fn sign(&mut self, world: &mut dyn World, node: usize, record: Record) -> Vec<(Span, Record)> {
         LazyStorage.sign(world, node, record)
     }
 
-    fn act(&mut self, world: &mut World<'_>, members: &[u32], _: BlockNumber) {
+    fn act(&mut self, world: &mut dyn World, members: &[u32], _: BlockNumber) {
         let epoch = world.chain().epoch();
         if epoch == self.seen {
             return;

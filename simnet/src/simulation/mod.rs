@@ -48,6 +48,7 @@ use storage::StoreError;
 
 use crate::{
     Scenario, ScenarioError,
+    adversary::Answer,
     chain::{Chain, ChainError},
     data::DataError,
     faults::UnknownRegion,
@@ -71,7 +72,6 @@ pub use observer::Seen;
 #[cfg(feature = "real-compute")]
 pub use real::RealError;
 pub use setup::{Clock, Parts, clock};
-pub use world::{Answer, World};
 
 /// A node waits for a block that stirs.
 const ASLEEP: u32 = u32::MAX;

@@ -45,7 +45,7 @@ fn no_adversary_that_is_simulated_breaks_a_rule_or_ruins_the_honest() {
 struct Silent;
 
 impl Adversary for Silent {
-    fn sign(&mut self, _: &mut World<'_>, _: usize, _: Record) -> Vec<(Span, Record)> {
+    fn sign(&mut self, _: &mut dyn World, _: usize, _: Record) -> Vec<(Span, Record)> {
         Vec::new()
     }
 }
