@@ -55,22 +55,22 @@ pub enum ApiStartError {
          --api-port (0 takes any), or stop the other process"
     )]
     PortInUse {
-        /// Which.
+        /// The port that was asked for.
         port: u16,
     },
     /// The port cannot be listened on for another reason.
     #[error("the API cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// No randomness for the token.
     #[error(transparent)]
     Token(#[from] KeysError),
     /// The token file cannot be written.
-    #[error("cannot keep the API's token: {0}")]
+    #[error("cannot save the API's token: {0}")]
     Write(#[from] storage::DiskError),
 }
 
@@ -125,9 +125,9 @@ impl ApiServer {
         let context = Arc::new(Context { node, network, operator, token });
         let stop = CancellationToken::new();
         let router = routes::router(context);
-        let door = listener::Door::new(listener);
+        let listener = listener::BoundedListener::new(listener);
         let served =
-            axum::serve(door, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let task = tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the API ended");

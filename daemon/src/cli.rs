@@ -48,7 +48,7 @@ enum Command {
     /// Run the node
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Show how the node is
+    /// Show the node's state: account, storage, training, earnings, and the ticket to join through it
     Status,
     /// Create, fill and list Datanets
     #[command(subcommand)]
@@ -60,9 +60,9 @@ enum Command {
     Model(model::ModelCommand),
     /// Use a model, paying with a signed receipt
     Infer(model::InferArgs),
-    /// Show which data an answer, or any text, comes from; free where this node holds the model
+    /// Show which data an answer, or any text, comes from; free of charge where this node holds the model
     Attribute(attribute::AttributeArgs),
-    /// Show what an account earned, and why not more
+    /// Show what an account earned, and why some of its work earned nothing
     Rewards(account::AccountArgs),
     /// Claim what final settlements owe an account
     Claim(account::AccountArgs),
@@ -73,7 +73,7 @@ enum Command {
     Rule(Box<rule::RuleArgs>),
     /// Run a development chain on this machine, with the contracts deployed
     Devchain(devchain::DevchainArgs),
-    /// See the whole loop on this machine: five nodes, three contributors, one model
+    /// Run a whole network on this machine: five nodes, three contributors, one model
     Demo(crate::demo::DemoArgs),
 }
 

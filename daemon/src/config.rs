@@ -183,7 +183,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
@@ -194,7 +194,7 @@ pub enum ConfigError {
     /// A key that does not exist.
     #[error("{}, line {line}: there is no key `{key}`{}", path.display(), hint(nearest))]
     UnknownKey {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
         /// Its line, from 1.
         line: usize,
@@ -206,7 +206,7 @@ pub enum ConfigError {
     /// A value that cannot be used.
     #[error("{}, line {line}: {reason}", path.display())]
     Value {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
         /// Its line, from 1.
         line: usize,
@@ -214,7 +214,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// The template cannot be written.
-    #[error("cannot keep the configuration: {0}")]
+    #[error("cannot save the configuration: {0}")]
     Write(#[from] storage::DiskError),
 }
 

@@ -21,7 +21,7 @@ pub const MAX_CONTRIBUTION_BYTES: usize = 8 << 20;
 /// Longest name of a document, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// One text.
+/// One text to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// Its name, without a path.
@@ -33,7 +33,7 @@ pub struct Document {
 /// A contribution before it is published.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// The manifest.
+    /// Which documents, packs and units it has.
     pub manifest: Manifest,
     /// The packs in the manifest's order.
     pub packs: Vec<Bytes>,

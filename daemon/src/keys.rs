@@ -33,24 +33,24 @@ pub enum KeysError {
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The keystore file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// A file cannot be written.
-    #[error("cannot keep the keys: {0}")]
+    #[error("cannot save the keys: {0}")]
     Write(#[from] storage::DiskError),
     /// A file does not open.
-    #[error("{} does not open: {source}", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Keystore {
-        /// Which.
+        /// The keystore file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         source: KeystoreError,
     },
     /// The secret inside is no key.
-    #[error("{} holds no key of this kind; restore it from your backup", .0.display())]
+    #[error("{} does not hold a valid key; restore it from your backup", .0.display())]
     NotAKey(PathBuf),
     /// The operating system gave no randomness.
     #[error("the operating system gives no randomness: {0}")]

@@ -59,7 +59,7 @@ pub struct NetworkFile {
 /// Why a network is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// No file.
+    /// There is no network file.
     #[error(
         "{} does not exist; run `openledger init --network FILE` or `openledger init --join TICKET`",
         path.display()
@@ -71,26 +71,26 @@ pub enum NetworkError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The network file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot keep the network file: {0}")]
+    #[error("cannot save the network file: {0}")]
     Write(#[from] storage::DiskError),
     /// The file is far too long.
-    #[error("{} is no network file: it is longer than {MAX_FILE} bytes", path.display())]
+    #[error("{} is not a network file: it is longer than {MAX_FILE} bytes", path.display())]
     TooLarge {
-        /// Which.
+        /// The network file.
         path: PathBuf,
     },
     /// The content is not that of a network file.
-    #[error("{} is no network file: {source}", path.display())]
+    #[error("{} is not a network file: {source}", path.display())]
     Content {
-        /// Which.
+        /// The network file.
         path: PathBuf,
-        /// Why.
+        /// Where it is not of the right form.
         source: serde_json::Error,
     },
 }
@@ -161,7 +161,7 @@ pub enum NetworkTicketError {
 /// All that a machine needs to join: the network and a node that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkTicket {
-    /// The network.
+    /// Its contracts, and where its chain answers.
     pub network: NetworkFile,
     /// A node of it; none when the network is only described.
     pub peer: Option<JoinTicket>,

@@ -19,17 +19,17 @@ const MAX_ANSWER: usize = 64 << 20;
 pub enum ApiError {
     /// There is no `api.json`, or nobody answers where it points to.
     #[error(
-        "no node answers in {}; start it with `openledger node run --dir {}`, or, if it was \
-         started, see in its log what it waits for",
+        "the node of {} does not answer; start it with `openledger node run --dir {}`; if it was \
+         started, its log says what it waits for",
         .0.display(), .0.display()
     )]
     NotRunning(PathBuf),
     /// The file with the token cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
     Access {
-        /// Which.
+        /// The file with the token.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         reason: String,
     },
     /// The connection broke.
@@ -39,9 +39,12 @@ pub enum ApiError {
     #[error("{} ({})", .0.detail, .0.code)]
     Problem(Problem),
     /// The answer is not what the path returns.
-    #[error("the node's answer to {path} is not understood ({reason}); are both of one version?")]
+    #[error(
+        "the node's answer to {path} cannot be read ({reason}); check that this program and the node \
+         have the same version"
+    )]
     Malformed {
-        /// The path.
+        /// The path that was asked.
         path: String,
         /// What is wrong.
         reason: String,

@@ -1,4 +1,4 @@
-//! Who may keep the API's door open.
+//! Connections to the API: how many at a time, and how long each may be idle.
 //!
 //! Any program of this machine can connect, with or without the token, and a connection costs a file
 //! descriptor that the stores need too. So connections are counted. When no place is left, those are
@@ -20,42 +20,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Connections at a time; one more waits until one is closed.
-const PLACES: usize = 128;
+const MAX_CONNECTIONS: usize = 128;
 /// How long the head of a connection's first request may take.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nothing may move: longer than the client waits for an answer.
-const IDLE: Duration = Duration::from_secs(330);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(330);
 /// How often one that is late looks whether its place is wanted.
-const LOOK: Duration = Duration::from_millis(500);
+const RECHECK: Duration = Duration::from_millis(500);
 /// What ends the head of a request.
 const END: &[u8; 4] = b"\r\n\r\n";
 
 /// The listener of the API.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct BoundedListener {
     listener: TcpListener,
     places: Arc<Semaphore>,
     head: Duration,
     idle: Duration,
 }
 
-impl Door {
+impl BoundedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        let places = Arc::new(Semaphore::new(PLACES));
-        Self { listener, places, head: HEAD, idle: IDLE }
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Self { listener, places, head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT }
     }
 }
 
-impl Listener for Door {
-    type Io = Guest;
+impl Listener for BoundedListener {
+    type Io = Connection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Guest, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let deadline = Box::pin(sleep(self.head));
-        (Guest { stream, deadline, idle: self.idle, seen: 0, place }, address)
+        (Connection { stream, deadline, idle: self.idle, seen: 0, place }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -63,9 +63,9 @@ impl Listener for Door {
     }
 }
 
-/// A connection that keeps its deadlines.
+/// A connection that is closed when it misses its deadlines and its place is wanted.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Connection {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
     idle: Duration,
@@ -74,7 +74,7 @@ pub(super) struct Guest {
     place: OwnedSemaphorePermit,
 }
 
-impl Guest {
+impl Connection {
     /// Something moved: that counts once a whole head was read, so that it cannot come drop by drop.
     fn moved(&mut self, read: &[u8]) {
         for byte in read {
@@ -93,7 +93,7 @@ impl Guest {
     }
 }
 
-impl AsyncRead for Guest {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -106,14 +106,14 @@ impl AsyncRead for Guest {
             if self.place.semaphore().available_permits() == 0 {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.deadline.as_mut().reset(Instant::now() + LOOK);
+            self.deadline.as_mut().reset(Instant::now() + RECHECK);
         }
         self.moved(&buf.filled()[before..]);
         read
     }
 }
 
-impl AsyncWrite for Guest {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -149,22 +149,22 @@ mod tests {
         if is_expected { LATE } else { SOON * 2 }
     }
 
-    /// A guest, and the other end of its connection, at a door with as many places.
-    async fn guest(places: usize, head: Duration, idle: Duration) -> (Guest, TcpStream) {
+    /// A connection and its other end, at a listener with as many places.
+    async fn connection(places: usize, head: Duration, idle: Duration) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let places = Arc::new(Semaphore::new(places));
-        let mut door = Door { listener, places, head, idle };
-        let client = TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
-        (door.accept().await.0, client)
+        let mut bounded = BoundedListener { listener, places, head, idle };
+        let client = TcpStream::connect(bounded.local_addr().unwrap()).await.unwrap();
+        (bounded.accept().await.0, client)
     }
 
     #[tokio::test]
     async fn a_head_that_never_ends_gives_its_place_to_others() {
         for (places, is_left) in [(1, true), (2, false)] {
-            let (mut guest, mut client) = guest(places, SOON, LATE).await;
+            let (mut accepted, mut client) = connection(places, SOON, LATE).await;
             client.write_all(b"GET / HTTP/1.1\r\nX: y\r\n").await.unwrap();
             let mut bytes = Vec::new();
-            let ended = timeout(patience(is_left), guest.read_to_end(&mut bytes)).await;
+            let ended = timeout(patience(is_left), accepted.read_to_end(&mut bytes)).await;
             let kind = ended.ok().and_then(Result::err).map(|error| error.kind());
             assert_eq!(kind, is_left.then_some(io::ErrorKind::TimedOut));
             assert_eq!(bytes.len(), 22, "it was read meanwhile");
@@ -174,27 +174,27 @@ mod tests {
     #[tokio::test]
     async fn after_the_head_an_answer_may_take_its_time_but_not_for_ever() {
         for (idle, is_left) in [(LATE, false), (SOON, true)] {
-            let (mut guest, mut client) = guest(1, SOON, idle).await;
+            let (mut accepted, mut client) = connection(1, SOON, idle).await;
             client.write_all(b"GET / HTTP/1.1\r\r\n\r\n").await.unwrap();
             let mut head = [0; 19];
-            guest.read_exact(&mut head).await.unwrap();
-            let next = timeout(patience(is_left), guest.read(&mut head)).await;
+            accepted.read_exact(&mut head).await.unwrap();
+            let next = timeout(patience(is_left), accepted.read(&mut head)).await;
             assert_eq!(next.is_ok_and(|read| read.is_err()), is_left);
         }
     }
 
     #[tokio::test]
     async fn connections_are_counted() {
-        let mut door = Door::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let address = door.local_addr().unwrap();
+        let mut bounded = BoundedListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = bounded.local_addr().unwrap();
         let mut inside = Vec::new();
-        for _ in 0..PLACES {
+        for _ in 0..MAX_CONNECTIONS {
             let client = TcpStream::connect(address).await.unwrap();
-            inside.push((door.accept().await.0, client));
+            inside.push((bounded.accept().await.0, client));
         }
         let _waits = TcpStream::connect(address).await.unwrap();
-        assert!(timeout(SOON, door.accept()).await.is_err(), "there is no place left");
+        assert!(timeout(SOON, bounded.accept()).await.is_err(), "there is no place left");
         inside.pop();
-        door.accept().await;
+        bounded.accept().await;
     }
 }

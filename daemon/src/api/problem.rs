@@ -38,7 +38,7 @@ impl Problem {
 
     pub(crate) fn wrong_host() -> Self {
         let detail = "this API answers requests to 127.0.0.1 and localhost only".to_owned();
-        Self::new(StatusCode::FORBIDDEN, "wrong_host", "another host was asked for", detail)
+        Self::new(StatusCode::FORBIDDEN, "wrong_host", "the request names another host", detail)
     }
 
     /// What the server itself refused before a route saw it.
@@ -49,7 +49,7 @@ impl Problem {
                 ("too_large", "the request is longer than this path takes; send it in parts")
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                ("wrong_method", "this path takes another method; GET reads and POST commands")
+                ("wrong_method", "this path takes another method: GET to read, POST to command")
             }
             _ => ("invalid", said),
         };
@@ -62,7 +62,7 @@ impl Problem {
     }
 
     pub(crate) fn not_found(detail: impl ToString) -> Self {
-        let title = "there is no such thing";
+        let title = "not found";
         Self::new(StatusCode::NOT_FOUND, "not_found", title, detail.to_string())
     }
 

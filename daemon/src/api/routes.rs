@@ -170,7 +170,9 @@ async fn account_for(context: &Context, owner: Option<EvmAddress>) -> Result<Acc
         binding: [0; 64],
     };
     let report = context.node.submit(register).await.map_err(failed)?;
-    let id = report.created.ok_or_else(|| Problem::not_ready("the chain made no account"))?;
+    let id = report.created.ok_or_else(|| {
+        Problem::not_ready("the chain accepted the registration but created no account; try again")
+    })?;
     seen(context, AccountId(id)).await
 }
 
@@ -267,7 +269,9 @@ async fn create_datanet(State(context): Ctx, bytes: Bytes) -> Answer<Created<Dat
     let owner = account_for(&context, None).await?;
     let create = Transaction::CreateDatanet { owner, name, domain, licence };
     let report = context.node.submit(create).await.map_err(failed)?;
-    let id = report.created.ok_or_else(|| Problem::not_ready("the chain made no Datanet"))?;
+    let id = report.created.ok_or_else(|| {
+        Problem::not_ready("the chain accepted the transaction but created no Datanet; try again")
+    })?;
     Ok(Json(Created { id: DatanetId(id) }))
 }
 
@@ -313,7 +317,8 @@ async fn publish(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answ
     let model = ModelId(id);
     let runs = context.node.status().await.map_err(failed)?.runs;
     let run = runs.into_iter().find(|run| run.model == model && run.is_ready);
-    let text = format!("model {id} is still in training; see `openledger model ls`");
+    let text =
+        format!("model {id} is still in training; `openledger model ls` shows how far it is");
     let run = run.ok_or_else(|| Problem::not_ready(text))?;
     let (Some(checkpoint), Some(sketch_root)) = (run.checkpoint, run.sketch_root) else {
         return Err(Problem::not_ready("the attribution sketches are not committed yet"));

@@ -21,10 +21,10 @@ const TERMINAL_UNITS: u32 = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct AttributeArgs {
-    /// The model
+    /// Number of the model, as `openledger model ls` lists it
     #[arg(long)]
     model: u64,
-    /// The prompt
+    /// Text that the model goes on from
     #[arg(long)]
     prompt: String,
     /// A text to attribute, instead of what the model would write after the prompt

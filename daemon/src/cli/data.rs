@@ -20,18 +20,18 @@ use crate::output::Output;
 pub(super) enum DatanetCommand {
     /// Create a Datanet
     Create {
-        /// Its name
+        /// A name for people
         name: String,
         /// What it is about
         #[arg(long, default_value = "text")]
         domain: String,
-        /// Licence bits
+        /// The licence, as a number of bits
         #[arg(long, default_value_t = 0)]
         licence: u32,
     },
     /// Publish text files, or the .txt and .md files of a folder
     Add {
-        /// The Datanet
+        /// Number of the Datanet, as `openledger datanet ls` lists it
         datanet: u64,
         /// Files and folders
         #[arg(required = true)]
@@ -44,7 +44,7 @@ pub(super) enum DatanetCommand {
     Ls,
     /// Show the contributions to a Datanet
     Show {
-        /// The Datanet
+        /// Number of the Datanet, as `openledger datanet ls` lists it
         datanet: u64,
     },
 }
@@ -115,7 +115,7 @@ async fn add(
         writeln!(text, "contribution {contribution}: {units} units in {packs} packs, {bytes}")?;
     }
     for Skipped { path, reason } in &skipped {
-        writeln!(text, "passed over {}: {reason}", path.display())?;
+        writeln!(text, "skipped {}: {reason}", path.display())?;
     }
     let skipped: Vec<_> = skipped
         .iter()
@@ -126,7 +126,7 @@ async fn add(
 
 #[derive(Debug, Args)]
 pub(super) struct PinArgs {
-    /// The pack
+    /// BLAKE3 hash of the pack
     hash: Hash,
 }
 

@@ -1,4 +1,4 @@
-//! `openledger init`.
+//! `openledger init`: keys, configuration and network file of a new node.
 
 use std::path::{Path, PathBuf};
 
@@ -74,15 +74,15 @@ fn report(
 ) -> Output {
     let shown = dir.display();
     let mut text = format!(
-        "Keys, configuration and network are in {shown}.\n\
+        "Keys and configuration are in {shown}.\n\
          node      {}\noperator  {}\n\n",
         keys.node_id(),
         keys.operator_address()
     );
     if let Some(path) = passphrase {
         text += &format!(
-            "A passphrase was made in {}; move it elsewhere and name it with \
-             OPENLEDGER_PASSPHRASE_FILE to keep it apart from the keys.\n",
+            "A passphrase was written to {}; to keep it apart from the keys, move the file and set \
+             OPENLEDGER_PASSPHRASE_FILE to its new path.\n",
             path.display()
         );
     }
@@ -95,7 +95,7 @@ fn report(
                 network.deployment.chain_id
             );
         }
-        None => text += &format!("put the network's {NETWORK_FILE} into {shown}."),
+        None => text += &format!("copy the network's {NETWORK_FILE} into {shown}."),
     }
     let json = json!({
         "dir": dir,

@@ -19,7 +19,7 @@ use crate::words::amount_in_open;
 pub(super) enum ModelCommand {
     /// Order a training run on a Datanet
     Train {
-        /// The Datanet
+        /// Number of the Datanet, as `openledger datanet ls` lists it
         datanet: u64,
         /// Seed of the initial weights
         #[arg(long, default_value_t = 1)]
@@ -36,7 +36,7 @@ pub(super) enum ModelCommand {
     },
     /// Offer a finished model for use, served by this node
     Publish {
-        /// The model
+        /// Number of the model, as `openledger model ls` lists it
         model: u64,
         /// Price of 1,000 prompt tokens, in the smallest unit of OPEN
         #[arg(long, default_value_t = 1_000_000_000_000_000_000)]
@@ -57,7 +57,10 @@ pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Outp
         ModelCommand::Train { datanet, seed, rounds, steps, owner } => {
             let train = Train { datanet: DatanetId(datanet), owner, seed, rounds, steps };
             let created: Created<ModelId> = client.post("/models", &train).await?;
-            let text = format!("model {} is ordered; see `openledger model ls`", created.id);
+            let text = format!(
+                "model {} is ordered; `openledger model ls` shows how far it is",
+                created.id
+            );
             Ok(Output::new(text, &created))
         }
         ModelCommand::Publish { model, price_in, price_out, price_use } => {
@@ -92,9 +95,9 @@ fn line(model: &ModelInfo) -> String {
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
-    /// The model
+    /// Number of the model, as `openledger model ls` lists it
     model: u64,
-    /// The prompt
+    /// Text that the model goes on from
     prompt: String,
     /// Tokens to generate
     #[arg(long, default_value_t = 48)]

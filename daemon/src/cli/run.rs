@@ -55,10 +55,10 @@ pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<O
     tokio::pin!(stopped);
     let node = tokio::select! {
         node = NodeHandle::start_with(options, jobs) => node.context("the node cannot start")?,
-        () = &mut stopped => return Ok(Output::new("stopped before it was ready", &json!({}))),
+        () = &mut stopped => return Ok(Output::new("stopped before the node was ready", &json!({}))),
     };
     let api = ApiServer::start(listener, dir, node.clone(), network, operator)?;
-    tracing::info!(api = api.url(), dir = %dir.display(), "ready; see `openledger status`");
+    tracing::info!(api = api.url(), dir = %dir.display(), "ready; `openledger status` shows the node's state");
     let failed = tokio::select! {
         () = &mut stopped => None,
         reason = node.failed() => Some(reason),

@@ -1,4 +1,4 @@
-//! `openledger status`.
+//! `openledger status`: what the node is doing, and how others join through it.
 
 use std::fmt::Write as _;
 

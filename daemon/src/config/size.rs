@@ -11,7 +11,7 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no size; write a whole number and a unit, like \"50 GiB\" or \"200 MB\"")]
+#[error("{0:?} is not a size; write a whole number and a unit, like \"50 GiB\" or \"200 MB\"")]
 pub struct SizeError(String);
 
 const UNITS: [(&str, u64); 10] = [

@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// Lines of a log that are shown when a node died.
 const TAIL: usize = 15;
 
-/// One node.
+/// A node, as a process of its own.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -153,7 +153,7 @@ impl Member {
     }
 }
 
-/// All nodes.
+/// The nodes, in the order in which they were started.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) members: Vec<Member>,

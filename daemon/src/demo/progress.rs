@@ -32,7 +32,7 @@ impl Progress {
         self.start.elapsed().as_secs()
     }
 
-    /// Something happened.
+    /// Says that something happened.
     pub(super) fn line(&self, text: impl AsRef<str>) {
         let line = format!("{:>4} s  {}", self.seconds(), text.as_ref());
         match &self.bar {

@@ -93,7 +93,7 @@ impl<'a> World<'a> {
         })
     }
 
-    /// The nodes.
+    /// The nodes, in the order in which they were started.
     pub(super) fn members(&self) -> &[Member] {
         &self.workspace.cluster.members
     }

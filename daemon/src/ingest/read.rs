@@ -23,9 +23,9 @@ pub enum IngestError {
     /// A file or folder cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
     /// A file is not UTF-8.
@@ -34,7 +34,7 @@ pub enum IngestError {
          `iconv -t UTF-8`, and try again", path.display()
     )]
     NotUtf8 {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The first byte that is wrong.
         offset: u64,
@@ -42,7 +42,7 @@ pub enum IngestError {
     /// A file is of another format.
     #[error("{} is {format}, not text; {advice}", path.display())]
     Format {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What it is.
         format: &'static str,
@@ -55,15 +55,15 @@ pub enum IngestError {
         path.display()
     )]
     LongLine {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// From 1.
+        /// Its number, from 1.
         line: u64,
     },
     /// A file is too large.
     #[error("{} is larger than {MAX_DOCUMENT_BYTES} bytes; split it first", path.display())]
     TooLarge {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
     },
     /// A folder has too many files, or too deep ones.
@@ -89,9 +89,9 @@ pub enum IngestError {
 /// A file of a folder that was passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Which.
+    /// The file or folder.
     pub path: PathBuf,
-    /// Why.
+    /// Why it was passed over.
     pub reason: &'static str,
 }
 

@@ -36,24 +36,26 @@ impl Cost {
 #[derive(Debug, thiserror::Error)]
 pub enum KeystoreError {
     /// It is not JSON of the right form.
-    #[error("it is no V3 keystore ({0}); restore it from your backup")]
+    #[error("it is not a V3 keystore ({0}); restore it from your backup")]
     Format(#[from] serde_json::Error),
-    /// Another version.
-    #[error("it is of keystore version {0}, and only 3 is known")]
+    /// It is of another version than 3.
+    #[error("its keystore version is {0}; only version 3 is supported")]
     Version(u32),
     /// Another cipher or key derivation.
-    #[error("it uses {0}, and only scrypt with aes-128-ctr is known")]
+    #[error("it uses {0}; only scrypt with aes-128-ctr is supported")]
     Algorithm(String),
     /// Numbers that no honest wallet writes.
-    #[error("its scrypt parameters are out of bounds")]
+    #[error(
+        "its scrypt parameters are outside the limits: no wallet writes such; restore it from your backup"
+    )]
     Parameters,
     /// The secret does not have 32 bytes.
-    #[error("it does not hold 32 bytes")]
+    #[error("its secret does not have 32 bytes; restore it from your backup")]
     Length,
     /// The checksum differs.
     #[error("the passphrase is wrong, or the file is damaged; check OPENLEDGER_PASSPHRASE_FILE")]
     WrongPassphrase,
-    /// No randomness.
+    /// The operating system gave no randomness.
     #[error("the operating system gives no randomness: {0}")]
     Entropy(getrandom::Error),
 }

@@ -46,13 +46,13 @@ pub enum PassphraseError {
     /// A file cannot be read.
     #[error("cannot read the passphrase from {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The passphrase file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: std::io::Error,
     },
     /// A file is empty or far too long.
-    #[error("{} holds no passphrase: it needs one line of text", .0.display())]
+    #[error("{} does not hold a passphrase: write it there as one line of text", .0.display())]
     Content(PathBuf),
 }
 
@@ -62,9 +62,9 @@ pub enum PassphraseError {
 pub struct PassphraseSources {
     /// A file named by a flag, the configuration or `OPENLEDGER_PASSPHRASE_FILE`.
     pub file: Option<PathBuf>,
-    /// systemd's `CREDENTIALS_DIRECTORY`.
+    /// The directory that systemd names in `CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
-    /// `OPENLEDGER_PASSPHRASE`.
+    /// What `OPENLEDGER_PASSPHRASE` holds.
     pub variable: Option<String>,
 }
 

@@ -28,7 +28,7 @@ const _: () = assert!(BUDGET_KIB * 1024 >= 16 * MAX_REQUEST, "a few slow peers m
 pub(crate) enum Kind {
     /// Bytes for the caller.
     App = 0,
-    /// A [`DataAddress`](super::address::DataAddress).
+    /// Asks for the peer's [`DataAddress`](super::address::DataAddress).
     DataAddress = 1,
 }
 

@@ -12,7 +12,7 @@ pub enum Plane {
     ControlTcp,
     /// libp2p over QUIC.
     ControlQuic,
-    /// iroh.
+    /// iroh over QUIC.
     Data,
 }
 
@@ -41,7 +41,7 @@ pub enum NetError {
          another port in the configuration (0 takes any free one)"
     )]
     AddressInUse {
-        /// The port.
+        /// The port that is taken.
         port: u16,
         /// Who wanted it.
         plane: Plane,
@@ -49,7 +49,7 @@ pub enum NetError {
     /// The operating system refused the listening address.
     #[error("cannot listen on {address} ({plane}): choose an address of this machine")]
     Bind {
-        /// The address.
+        /// The address that was refused.
         address: std::net::SocketAddr,
         /// Who wanted it.
         plane: Plane,
@@ -58,9 +58,9 @@ pub enum NetError {
         source: io::Error,
     },
     /// A transport could not be set up.
-    #[error("the {plane} could not be started")]
+    #[error("the {plane}, could not be started")]
     Start {
-        /// Which one.
+        /// The plane that did not start.
         plane: Plane,
         /// What it said.
         #[source]
@@ -78,7 +78,7 @@ pub enum NetError {
         source: libp2p::multiaddr::Error,
     },
     /// A configured relay URL does not parse.
-    #[error("{0:?} is not a relay URL")]
+    #[error("{0:?} is not a relay: write an https URL of an iroh relay, or a multiaddr")]
     BadRelay(String),
     /// The node id is no ed25519 key.
     #[error("{0} is not an ed25519 public key")]
@@ -89,9 +89,9 @@ pub enum NetError {
     /// The message is longer than the protocol allows.
     #[error("the message has {len} bytes, the limit is {limit}")]
     TooLarge {
-        /// Its length.
+        /// The message's length in bytes.
         len: usize,
-        /// The limit.
+        /// The longest that is sent, in bytes.
         limit: usize,
     },
     /// The same bytes were published on this topic a moment ago.
@@ -119,16 +119,16 @@ pub enum NetError {
     #[error("{0} does not speak the openledger protocol")]
     Foreign(NodeId),
     /// The dial failed.
-    #[error("cannot dial {address}")]
+    #[error("cannot connect to {address}")]
     Dial {
-        /// The address.
+        /// The multiaddr that was dialled.
         address: String,
-        /// Why.
+        /// What the transport says.
         #[source]
         source: Box<DialFailed>,
     },
     /// The network was shut down.
-    #[error("the network is shut down")]
+    #[error("the node is stopping")]
     Stopped,
 }
 
@@ -136,7 +136,7 @@ pub enum NetError {
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// Its data address is not known, and could not be asked for.
-    #[error("its data address is not known")]
+    #[error("the address of its data plane is not known")]
     NoAddress,
     /// No connection could be made in time.
     #[error("no connection could be made")]
@@ -160,14 +160,14 @@ pub enum FetchError {
     TooLarge {
         /// Its verified length.
         len: u64,
-        /// The limit.
+        /// The longest that the caller takes, in bytes.
         limit: u64,
     },
     /// There is no room for the blob; nothing was downloaded.
     #[error("there is no room for the blob")]
     NoRoom(#[source] storage::StoreError),
     /// No provider delivered; what arrived is kept, and a later fetch goes on from there.
-    #[error("none of {} providers delivered the blob", tried.len())]
+    #[error("none of the {} peers that were asked delivered the blob", tried.len())]
     Exhausted {
         /// What each of them did.
         tried: Vec<(NodeId, ProviderError)>,

@@ -12,17 +12,17 @@ pub enum NetEvent {
     /// A peer of our protocol is connected, and its data address is known: it can be asked and
     /// fetched from. Told once until [`NetEvent::PeerDown`].
     PeerUp {
-        /// The peer.
+        /// The peer's node id.
         peer: NodeId,
     },
     /// The last connection to the peer is gone.
     PeerDown {
-        /// The peer.
+        /// The peer's node id.
         peer: NodeId,
     },
     /// A peer listens on a topic: what is published there reaches somebody.
     Subscribed {
-        /// The peer.
+        /// The peer's node id.
         peer: NodeId,
         /// The index of the topic.
         topic: usize,
@@ -30,20 +30,20 @@ pub enum NetEvent {
     /// A message was published, by `from` itself: its signature was checked. It is forwarded only
     /// after [`NetworkHandle::validate`](super::NetworkHandle::validate) accepts it.
     Gossip {
-        /// The author.
+        /// The node that published it.
         from: NodeId,
         /// The index of the topic.
         topic: usize,
-        /// The message.
+        /// The message itself.
         bytes: Vec<u8>,
         /// Its name, for the verdict.
         id: GossipId,
     },
     /// A peer asks.
     Request {
-        /// Who asks.
+        /// The node that asks.
         from: NodeId,
-        /// What.
+        /// The request itself.
         bytes: Vec<u8>,
         /// Takes the answer; dropping it refuses the request.
         reply: Reply,
@@ -71,7 +71,7 @@ pub struct GossipId {
 /// What the consumer thinks of a gossip message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Forward it.
+    /// Forward it: it is valid.
     Accept,
     /// Drop it, and count it against the peer that sent it: it can never be valid.
     Reject,

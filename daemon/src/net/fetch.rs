@@ -23,7 +23,7 @@ use super::data::DataPlane;
 use super::error::{FetchError, ProviderError};
 use super::identity::endpoint_id;
 
-/// To connect.
+/// How long connecting to a provider may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// To learn the length, and between two signs of progress.
 const STALL: Duration = Duration::from_secs(20);

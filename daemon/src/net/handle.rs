@@ -32,7 +32,7 @@ const EVENTS: usize = 1024;
 /// How long a provider's data address is looked for.
 const FIND: Duration = Duration::from_secs(10);
 
-/// Starts networks.
+/// Starts both planes; see [`Network::start`].
 #[derive(Debug)]
 pub struct Network;
 
@@ -107,7 +107,7 @@ impl Network {
 }
 
 impl NetworkHandle {
-    /// This node.
+    /// The id of this node.
     pub fn node(&self) -> NodeId {
         self.inner.node
     }

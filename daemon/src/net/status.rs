@@ -19,18 +19,18 @@ pub enum Reachability {
 /// Bytes that went through one plane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlaneBytes {
-    /// Received.
+    /// Bytes that came in.
     pub received: u64,
-    /// Sent.
+    /// Bytes that went out.
     pub sent: u64,
 }
 
 /// What was refused because this node could not keep up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Gossip messages.
+    /// Gossip messages that nobody took.
     pub gossip: u64,
-    /// Requests.
+    /// Requests that nobody took.
     pub requests: u64,
     /// Notices (listening, reachability, subscriptions).
     pub notices: u64,
@@ -39,7 +39,7 @@ pub struct Dropped {
 /// A connected peer of our protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Its id.
+    /// Its node id.
     pub node: NodeId,
     /// The multiaddr of its first connection.
     pub address: String,
@@ -48,9 +48,9 @@ pub struct PeerStatus {
 /// The network as seen from this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetStatus {
-    /// This node.
+    /// The id of this node.
     pub node: NodeId,
-    /// Its peers.
+    /// The peers that it is connected to.
     pub peers: Vec<PeerStatus>,
     /// All open connections of the control plane, foreign peers included.
     pub connections: u32,

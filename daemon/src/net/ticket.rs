@@ -34,7 +34,7 @@ pub enum TicketError {
     #[error("the ticket is damaged or incomplete: copy it again")]
     Checksum,
     /// The content is malformed.
-    #[error("the ticket is of another version, or was made by a faulty program")]
+    #[error("the ticket has another version; update openledger on both machines")]
     Content,
 }
 

@@ -45,9 +45,9 @@ pub struct AnswerUnit {
 pub struct Answer {
     /// The generated text.
     pub text: String,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: u32,
-    /// Generated tokens.
+    /// Length of the answer in tokens.
     pub tokens_out: u32,
     /// What is paid, in ppm of the contributors' share.
     pub shares: Vec<(AccountId, u32)>,

@@ -18,7 +18,7 @@ use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
 
 use self::documents::name_documents;
 use super::compute_thread::not_served;
-use super::handle::NodeHandle;
+use super::handle::{NodeHandle, why};
 use super::worker::sampling;
 
 /// Most units that one attribution lists: what comes after them weighs less than all of these.
@@ -58,7 +58,7 @@ pub enum AttributeError {
     #[error("model {0} is still in training; `openledger model ls` shows how far it is")]
     NotReady(ModelId),
     /// There is no prompt to answer.
-    #[error("the prompt is empty; the model needs some text to go on from")]
+    #[error("the prompt is empty; give the model some text to go on from")]
     EmptyPrompt,
     /// There is no output.
     #[error("the output is empty; there is nothing to attribute")]
@@ -71,11 +71,12 @@ pub enum AttributeError {
     LongOutput,
     /// A part of the model cannot be read or fetched, or does not fit the rest.
     #[error(
-        "checkpoint, sketches and units of model {model} do not make a whole here now \
-         ({failure:?}); the node's log says why, and another node of the network may have them"
+        "this node cannot load model {model} with its sketches and units: {}; another node of the \
+         network may have them",
+        why(*failure)
     )]
     Broken {
-        /// The model.
+        /// The model that was asked about.
         model: ModelId,
         /// What kind of failure it is.
         failure: Failure,

@@ -118,7 +118,7 @@ impl Blobs {
     pub(crate) async fn take(&self, pack: BlobRef) -> Result<(), Failure> {
         let BlobRef { hash: pack, length } = pack;
         if !self.has(pack) && !self.fits(length) {
-            tracing::debug!(%pack, length, "not taken: --max-disk");
+            tracing::debug!(%pack, length, "a pack is not stored: --max-disk leaves no room");
             return Err(Failure::Local);
         }
         self.ensure(pack, length, &[]).await
@@ -142,14 +142,16 @@ impl Blobs {
         let mut lines = Vec::new();
         if packs > 0 {
             let (all, bytes) = (assigned.len(), ByteSize(bytes));
-            lines.push(format!("{packs} of {all} assigned packs ({bytes}) are not taken: {why}"));
+            lines.push(format!("{packs} of {all} assigned packs ({bytes}) are not stored: {why}"));
         }
         let mut shared = self.lock();
         let now = Instant::now();
         shared.refused.retain(|hash, at| now.duration_since(*at) < LATELY && !self.has(*hash));
         let blobs = shared.refused.len();
         if blobs > 0 {
-            lines.push(format!("{blobs} blobs that its work needs are not fetched: {why}"));
+            lines.push(format!(
+                "{blobs} blobs that the node needs for its work are not fetched: {why}"
+            ));
         }
         lines
     }
@@ -164,6 +166,7 @@ impl Blobs {
         if self.has(hash) {
             return Ok(());
         }
+        // Jobs that want the same blob wait for one download instead of paying for several.
         let gate = Arc::clone(self.lock().gates.entry(hash).or_default());
         let _turn = gate.lock().await;
         let outcome = if self.has(hash) { Ok(()) } else { self.fetch(hash, limit, first).await };
@@ -176,6 +179,7 @@ impl Blobs {
         if providers.is_empty() {
             return Err(Failure::Unavailable);
         }
+        // Room is reserved when the verified length is known, before anything is downloaded.
         let reserved = Mutex::new(None);
         let admit = |length| {
             let incoming = self.store.blobs().begin(hash, length)?;
@@ -219,7 +223,9 @@ impl Blobs {
         let now = Instant::now();
         shared.refused.retain(|_, at| now.duration_since(*at) < LATELY);
         if shared.refused.is_empty() {
-            tracing::warn!("--max-disk leaves no room for the work; see `openledger status`");
+            tracing::warn!(
+                "--max-disk leaves no room for the node's work; `openledger status` says how much is missing"
+            );
         }
         if shared.refused.len() < MAX_REFUSED {
             shared.refused.insert(hash, now);

@@ -88,7 +88,7 @@ impl Sender {
 async fn send_one(client: &ChainClient, item: Sending, stop: &CancellationToken) {
     let result = send(client, &item.transaction, stop).await;
     if let Err(error) = &result {
-        tracing::info!(transaction = name(&item.transaction), %error, "not accepted");
+        tracing::info!(transaction = name(&item.transaction), %error, "the chain did not accept a transaction");
     }
     if let Some(reply) = item.reply {
         // Whoever asked may be gone.
@@ -174,8 +174,8 @@ enum FollowError {
     Replaced(BlockNumber),
     /// The chain is far shorter than it was.
     #[error(
-        "the RPC's newest block is {head}, and this node has read {read} already: the RPC lags, or \
-         the chain was reset; check the URL"
+        "the RPC's newest block is {head}, but this node has already read block {read}: the RPC lags \
+         behind, or the chain was reset; check the URL"
     )]
     Behind { head: BlockNumber, read: BlockNumber },
 }
@@ -187,6 +187,7 @@ async fn read_after(
     first: BlockNumber,
 ) -> Result<Batch, FollowError> {
     let head = client.head().await?;
+    // The last block is read once more: its hash tells whether the chain below it was replaced.
     let from = last.map_or(first, |last| last.number);
     if head < from || last.is_some_and(|last| head == last.number) {
         let is_far = from.0 - head.0 > MAX_LAG;

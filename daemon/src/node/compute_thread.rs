@@ -40,7 +40,7 @@ impl ComputeThread {
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
         let ProvenEngine { engine, refused } = proven;
         let device: Arc<str> = engine.name().into();
-        let refused = refused.map(|refusal| Arc::from(format!("{refusal:?}")));
+        let refused = refused.map(|refusal| Arc::from(refusal.to_string()));
         std::thread::Builder::new().name("compute".into()).spawn(move || {
             let mut state = ComputeState { engine, attributors: BTreeMap::new() };
             while let Some(task) = queue.blocking_recv() {

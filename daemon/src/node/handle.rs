@@ -38,7 +38,7 @@ pub(super) struct Inner {
 /// A transaction in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TxOutcome {
-    /// The block.
+    /// The block that holds it.
     pub block: BlockNumber,
     /// Gas that it used.
     pub gas: u64,
@@ -152,7 +152,7 @@ impl NodeHandle {
     /// The bytes of a blob that this node has or can fetch.
     pub async fn blob(&self, hash: Hash, limit: u64) -> Result<bytes::Bytes> {
         let blob = self.inner.worker.blobs.obtain(hash, limit, &[]).await;
-        blob.map_err(|failure| anyhow!("blob {hash} cannot be had now: {}", why(failure)))
+        blob.map_err(|failure| anyhow!("blob {hash} is not available now: {}", why(failure)))
     }
 
     /// Keeps a local copy of a pack for this node's own reasons.

@@ -24,16 +24,17 @@ pub enum Offline {
     /// The data directory.
     #[error("the node went offline: {0}")]
     Disk(#[from] DiskError),
-    /// The blobs.
+    /// The store of blobs.
     #[error("the node went offline: {0}")]
     Blobs(#[from] StoreError),
     /// A record of its own work could not be kept.
-    #[error("the node went offline, since it could not keep a record: {0}")]
+    #[error("the node went offline because it could not save a record: {0}")]
     Record(#[from] LogError),
     /// The chain below this node was replaced.
     #[error(
-        "the node went offline: block {block} of the chain is another than it was; if the chain was \
-         reset, join the new network, else start the node again and it reads the chain anew"
+        "the node went offline: block {block} of the chain is no longer the one that it read; if the \
+         chain was reset, join the new network; otherwise start the node again, and it reads the \
+         chain from the beginning"
     )]
     Chain {
         /// The newest block that was read before.
@@ -88,7 +89,7 @@ impl Health {
                         if patience == 0 {
                             return health.fail(error.into());
                         }
-                        tracing::warn!(%error, "the disk cannot be looked at");
+                        tracing::warn!(%error, "the disk could not be checked");
                     }
                     // The runtime is shutting down, or all is well.
                     _ => patience = PATIENCE,

@@ -27,7 +27,7 @@ pub struct AddRequest {
     pub datanet: DatanetId,
     /// The account that is paid for it; its owner or operator must be this node's operator.
     pub account: AccountId,
-    /// The manifest.
+    /// Which documents, packs and units it has.
     pub manifest: Manifest,
     /// The packs, in the manifest's order.
     pub packs: Vec<Vec<u8>>,
@@ -36,7 +36,7 @@ pub struct AddRequest {
 /// What became of a contribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contributed {
-    /// Its number.
+    /// Its number, in order of commitment.
     pub contribution: u64,
     /// Address of the manifest.
     pub manifest: Hash,
@@ -70,7 +70,7 @@ pub struct TrainRequest {
 pub struct InferRequest {
     /// The consumer's promise.
     pub receipt: SignedReceipt,
-    /// The prompt.
+    /// The text that the model goes on from.
     pub prompt: String,
     /// Tokens to generate.
     pub max_tokens: u32,
@@ -87,7 +87,7 @@ pub struct Quote {
     pub payee: AccountId,
     /// What this consumer has promised it so far.
     pub promised: Amount,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: u32,
 }
 
@@ -146,8 +146,9 @@ impl NodeHandle {
         let chain = self.chain();
         let now = chain.head().context("no block was read yet; try again")?.number.next();
         let texts = read_snapshot(&chain, &self.inner.worker.blobs, request.datanet, now).await;
-        let texts = texts
-            .map_err(|failure| anyhow!("the Datanet's data cannot be had now: {}", why(failure)))?;
+        let texts = texts.map_err(|failure| {
+            anyhow!("the Datanet's data is not available now: {}", why(failure))
+        })?;
         if texts.is_empty() {
             bail!("Datanet {} is empty; add data first", request.datanet);
         }
@@ -218,7 +219,9 @@ impl NodeHandle {
     /// Losses of a ready model on held-out text.
     pub async fn evaluate(&self, model: ModelId, held_out: Vec<String>) -> Result<HeldOutLoss> {
         let run = self.inner.worker.run_data(model);
-        let run = run.with_context(|| format!("this node has not prepared model {model}"))?;
+        let run = run.with_context(|| {
+            format!("this node has not fetched the data of model {model} yet; try again later")
+        })?;
         let ready = self.model_ready(model);
         let (checkpoint, _) = ready.with_context(|| {
             format!("model {model} is still in training; `openledger model ls` shows how far it is")

@@ -25,7 +25,7 @@ pub(crate) enum PoolError {
     Log(#[from] LogError),
     /// What the log holds is no record.
     #[error(
-        "the record log holds something that is no record: {0}; keep the directory and report it"
+        "the record log holds something that is not a record: {0}; keep the directory and report it"
     )]
     Decode(#[from] DecodeError),
 }

@@ -59,7 +59,7 @@ impl NodeHandle {
     ) -> Result<Arc<Outcome>> {
         let outcome = self.inner.worker.settler.confirmed(chain, settlement).await;
         outcome.map_err(|failure| {
-            anyhow!("the log of epoch {} cannot be had now: {}", settlement.epoch, why(failure))
+            anyhow!("the log of epoch {} is not available now: {}", settlement.epoch, why(failure))
         })
     }
 
@@ -70,7 +70,7 @@ impl NodeHandle {
         let epoch = last.settlement.epoch;
         let claim = self.inner.worker.settler.claim(&chain, epoch, account).await;
         let claim = claim.map_err(|failure| {
-            anyhow!("the log of epoch {epoch} cannot be had now: {}", why(failure))
+            anyhow!("the log of epoch {epoch} is not available now: {}", why(failure))
         })?;
         match claim {
             Some(transaction) => self.submit(transaction).await.map(Some),

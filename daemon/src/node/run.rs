@@ -30,6 +30,8 @@ use super::sync;
 use super::worker::Worker;
 use crate::net::{NetEvent, NetworkHandle, Verdict};
 
+/// Gossip that waits for a peer.
+const MAX_UNSENT: usize = 1024;
 /// Between two rounds of pull sync.
 const SYNC: Duration = Duration::from_secs(2);
 
@@ -169,7 +171,7 @@ impl Loop {
             NetEvent::Gossip { from, bytes, id, .. } => {
                 let verdict = self.on_gossip(from, &bytes);
                 if let Err(error) = self.net.validate(id, verdict).await {
-                    tracing::debug!(%error, "a verdict was lost");
+                    tracing::debug!(%error, "the verdict on a gossip message was lost");
                 }
             }
             NetEvent::Request { bytes, reply, .. } => {
@@ -273,6 +275,7 @@ impl Loop {
                             let id = record.id();
                             let kind = record.record().body.kind();
                             tracing::debug!(record = %id, ?kind, "a record was signed");
+                            // Durable first: others must not see what a crash lets this node forget.
                             self.on_record(Arc::new(record), Source::Own);
                             if self.worker.pool.contains(&id) {
                                 self.publish(Topic::Records, gossip).await;
@@ -297,7 +300,7 @@ impl Loop {
     }
 
     fn on_event(&mut self, event: Event) {
-        tracing::info!(?event, "event");
+        tracing::info!(?event, "the machine tells");
         match event {
             Event::StorageFault { .. } => self.seen.storage_faults += 1,
             Event::ShardRejected { .. } => self.seen.shards_rejected += 1,
@@ -325,7 +328,8 @@ impl Loop {
     async fn publish(&mut self, topic: Topic, bytes: Vec<u8>) {
         if let Err(error) = self.net.publish(topic as usize, bytes.clone()).await {
             tracing::debug!(%error, "gossip is kept until a peer listens");
-            if self.unsent.len() < 1024 {
+            // Pull sync brings what is dropped here to peers that join later.
+            if self.unsent.len() < MAX_UNSENT {
                 self.unsent.push_back((topic, bytes));
             }
         }
@@ -341,6 +345,7 @@ impl Loop {
 
     /// Asks one peer for what gossip may have lost.
     fn sync(&mut self, out: &mpsc::Sender<Vec<VerifiedRecord>>) {
+        // In turn, so that one peer that withholds records delays them by a round only.
         let peers = self.worker.blobs.peers();
         let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
         self.seen.syncs += 1;

@@ -122,6 +122,7 @@ impl Settler {
         chain: &Arc<ChainView>,
         settlement: &Settlement,
     ) -> Result<Arc<Outcome>, Failure> {
+        // An epoch may have been proposed anew: what is remembered counts for that settlement only.
         if let Some(outcome) = self.outcome(settlement.epoch)
             && outcome.settlement == *settlement
         {

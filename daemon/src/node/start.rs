@@ -45,7 +45,7 @@ pub struct RunOptions {
     pub data_dir: PathBuf,
     /// The network it belongs to.
     pub network: NetworkFile,
-    /// Its keys.
+    /// The keys of its node id and of its operator.
     pub keys: NodeKeys,
     /// How it takes part in the network.
     pub net: NetOptions,

@@ -86,7 +86,7 @@ pub struct RunProgress {
 /// What the node computes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceStatus {
-    /// Its name.
+    /// Its name, as the driver gives it.
     pub name: String,
     /// Why a better device is not used.
     pub refused: Option<String>,
@@ -130,7 +130,7 @@ pub struct NodeStatus {
     pub claimed: Amount,
     /// Why it idles.
     pub waiting: Vec<String>,
-    /// Training runs.
+    /// The training runs of the network.
     pub runs: Vec<RunProgress>,
     /// Rounds that closed since it started.
     pub rounds_closed: Vec<ClosedRound>,

@@ -36,6 +36,7 @@ impl<Ask: AsyncFn(Request) -> Option<Answer>> Round<Ask> {
     /// not answer, or not as it should.
     pub(super) async fn pull(&mut self, epoch: Epoch) -> Option<()> {
         let mut steps = vec![Step::first(self.pool.count(epoch) > 0)];
+        // Depth first: what is open stays as small as the tree is deep.
         while let Some(step) = steps.pop() {
             match step {
                 Step::Fetch(part) => self.fetch(epoch, part).await?,
@@ -62,6 +63,7 @@ impl<Ask: AsyncFn(Request) -> Option<Answer>> Round<Ask> {
             // Known ones are left out before their signatures are looked at.
             let fresh = page.into_iter().filter(is_new);
             let fresh: Vec<_> = fresh.filter_map(|r| r.verify(&self.domain).ok()).collect();
+            // A page that does not go on would be asked for without end.
             if last <= after {
                 return None;
             }

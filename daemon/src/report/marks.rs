@@ -25,6 +25,7 @@ pub(super) fn pieces<'a>(text: &'a str, marks: &[Mark]) -> Vec<Piece<'a>> {
     marks.sort_by_key(|(_, from, to)| (*from, std::cmp::Reverse(*to)));
     let mut pieces = Vec::new();
     let mut at = 0;
+    // Empty pieces are dropped at the end: every arm may push without looking at lengths.
     for (number, from, to) in marks {
         let from = from.max(at);
         let Some(marked) = text.get(from..to) else { continue };

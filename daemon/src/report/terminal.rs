@@ -26,7 +26,7 @@ const UNIT_BYTES: usize = 240;
 pub(crate) enum Paint {
     /// Letters and brackets only.
     Plain,
-    /// With colours.
+    /// Letters, brackets and colours.
     Colour,
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttributeRequest {
-    /// The prompt.
+    /// The text that comes before.
     pub prompt: String,
     /// A text that somebody wrote after the prompt; without one the model writes it.
     pub output: Option<String>,

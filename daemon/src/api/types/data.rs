@@ -3,12 +3,12 @@
 use protocol::{AccountId, DatanetId, EvmAddress, Hash};
 use serde::{Deserialize, Serialize};
 
-/// A Datanet.
+/// A Datanet with all contributions to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DatanetInfo {
-    /// Its id.
+    /// Its id on chain.
     pub id: DatanetId,
-    /// Its name.
+    /// A name for people.
     pub name: String,
     /// The account that owns it.
     pub owner: AccountId,
@@ -16,7 +16,7 @@ pub struct DatanetInfo {
     pub contributions: Vec<ContributionInfo>,
 }
 
-/// A contribution.
+/// A contribution to a Datanet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContributionInfo {
     /// Its number, in order of commitment.
@@ -37,11 +37,11 @@ pub struct ContributionInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDatanet {
-    /// Its name.
+    /// A name for people.
     pub name: String,
     /// What it is about.
     pub domain: String,
-    /// Licence bits.
+    /// The licence, as a number of bits.
     pub licence: u32,
 }
 
@@ -55,20 +55,20 @@ pub struct Document {
     pub text: String,
 }
 
-/// Publishes documents.
+/// Publishes documents in a Datanet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contribute {
     /// The owner of the account that is paid; the node itself if nobody is named.
     pub owner: Option<EvmAddress>,
-    /// The texts.
+    /// The texts that are published.
     pub documents: Vec<Document>,
 }
 
 /// What became of a contribution.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AddReport {
-    /// Its number.
+    /// Its number, in order of commitment.
     pub contribution: u64,
     /// Address of the manifest.
     pub manifest: Hash,

@@ -8,7 +8,7 @@ use super::node::RunStatus;
 /// A training run, and the offer of its model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Its id.
+    /// Its id on chain.
     pub id: ModelId,
     /// The account that ordered it.
     pub developer: AccountId,
@@ -25,7 +25,7 @@ pub struct ModelInfo {
 /// A finished model offered for use.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Offer {
-    /// The model.
+    /// The model that is offered.
     pub model: ModelId,
     /// The checkpoint that is served.
     pub checkpoint: Hash,
@@ -75,7 +75,7 @@ pub struct Publish {
 pub struct AskQuote {
     /// The address that pays.
     pub payer: EvmAddress,
-    /// The prompt.
+    /// The text that the model goes on from.
     pub prompt: String,
     /// Tokens to generate.
     pub max_tokens: u32,
@@ -90,7 +90,7 @@ pub struct PricedQuote {
     pub payee: AccountId,
     /// What this consumer has promised it so far.
     pub promised: Amount,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: u32,
     /// What of the promises was redeemed on chain.
     pub redeemed: Amount,
@@ -102,7 +102,7 @@ pub struct PricedQuote {
 pub struct Infer {
     /// The consumer's signed receipt: its canonical bytes in hexadecimal.
     pub receipt: String,
-    /// The prompt.
+    /// The text that the model goes on from.
     pub prompt: String,
     /// Tokens to generate.
     pub max_tokens: u32,
@@ -115,9 +115,9 @@ pub struct Infer {
 pub struct InferReport {
     /// The generated text.
     pub text: String,
-    /// Prompt tokens.
+    /// Length of the prompt in tokens.
     pub tokens_in: u32,
-    /// Generated tokens.
+    /// Length of the answer in tokens.
     pub tokens_out: u32,
     /// What is paid, in ppm of the contributors' share.
     pub shares: Vec<(AccountId, u32)>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// An account of the Registry.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccountInfo {
-    /// Its id.
+    /// Its id in the Registry.
     pub id: AccountId,
     /// Its cold key.
     pub owner: EvmAddress,
@@ -16,7 +16,7 @@ pub struct AccountInfo {
     pub payout: EvmAddress,
     /// Its node; zero when it has none.
     pub node: NodeId,
-    /// Its stake.
+    /// What it has at stake.
     pub stake: Amount,
     /// What it was paid so far.
     pub claimed: Amount,
@@ -33,14 +33,14 @@ pub struct Register {
 /// An id that the chain assigned.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Created<T> {
-    /// The id.
+    /// The id of what was created.
     pub id: T,
 }
 
 /// A transaction in a block.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct TxReport {
-    /// The block.
+    /// The block that holds it.
     pub block: u64,
     /// Gas that it used.
     pub gas: u64,
@@ -84,9 +84,9 @@ pub struct Claimed {
 /// A settlement as the chain has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SettlementInfo {
-    /// Its epoch.
+    /// The epoch that it settles.
     pub epoch: Epoch,
-    /// Its id.
+    /// The hash that names it on chain.
     pub id: Digest,
     /// Whether it is final.
     pub is_final: bool,

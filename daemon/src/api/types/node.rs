@@ -20,7 +20,7 @@ pub struct StatusReport {
     pub refused_device: Option<String>,
     /// Shards that it finished since it started.
     pub shards_done: u64,
-    /// Connected peers.
+    /// How many peers it is connected to.
     pub peers: usize,
     /// Whether others can reach it: `unknown`, `public` or `private`.
     pub reachability: String,
@@ -50,7 +50,7 @@ pub struct StatusReport {
     pub pending: Amount,
     /// Why it idles.
     pub waiting: Vec<String>,
-    /// Training runs.
+    /// The training runs of the network.
     pub runs: Vec<RunStatus>,
     /// Rounds that closed since it started.
     pub rounds_closed: Vec<Closed>,
@@ -110,6 +110,6 @@ pub struct Pin {
 pub struct Pinned {
     /// The blob's BLAKE3 hash.
     pub hash: Hash,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }

@@ -231,7 +231,7 @@ impl Control {
         if !link.ours || !info.protocols.contains(&KADEMLIA) {
             return;
         }
-        // Somebody else's loopback is not where he is.
+        // A loopback address leads to this machine, whoever names it.
         let near = is_loopback(&link.address);
         let addresses = info.listen_addrs.iter().filter(|address| near || !is_loopback(address));
         for address in addresses.take(MAX_ADDRESSES) {
