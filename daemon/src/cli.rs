@@ -23,9 +23,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::api::Client;
-use crate::client as chain;
 use crate::output::{Output, print_error};
-use crate::words::amount_in_open as open;
 
 /// openledger: data, proofs and payable models, at home.
 #[derive(Debug, Parser)]

@@ -9,8 +9,9 @@ use protocol::chain::{ProposalAct, Transaction};
 use protocol::eip712::EvmKey;
 use serde_json::json;
 
-use super::Output;
 use super::verify::{EpochArgs, find, judge};
+
+use crate::output::Output;
 
 #[derive(Debug, Args)]
 pub(super) struct RuleArgs {

@@ -14,11 +14,14 @@ use protocol::settle::{Outcome, verify as verify_log};
 use protocol::{Epoch, Hash};
 use serde_json::json;
 
-use super::chain::ChainReader;
-use super::{Output, open};
+use crate::api::types::ProposedSettlement;
+use crate::client::ChainReader;
+use crate::config::NetOptions;
 use crate::keys::random_bytes;
 use crate::net::{JoinTicket, NetConfig, Network};
 use crate::network::{NetworkFile, NetworkTicket};
+use crate::output::Output;
+use crate::words::amount_in_open;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum VerifyCommand {
@@ -28,7 +31,7 @@ pub(super) enum VerifyCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct EpochArgs {
-    /// The epoch
+    /// Number of the epoch
     epoch: u64,
     /// The log as a file, instead of a peer's
     #[arg(long, value_name = "FILE")]
@@ -106,20 +109,20 @@ fn verified(outcome: &Outcome, is_final: bool) -> Output {
         found.epoch,
         found.records_root,
         found.payout_root,
-        open(found.total),
+        amount_in_open(found.total),
         outcome.leaves.len(),
         found.replicas_proven,
         found.storage_faults,
         found.shards_verified,
         found.shards_rejected,
     );
-    let json = json!({ "verified": true, "is_final": is_final, "settlement": found });
+    let json = json!({ "verified": true, "is_final": is_final, "settlement": ProposedSettlement::from(*found) });
     Output::new(text, &json)
 }
 
 fn refuted(epoch: Epoch, settlement: &Settlement, reason: &str) -> Output {
     let text = format!("epoch {epoch} does NOT follow from its log: {reason}");
-    let json = json!({ "verified": false, "reason": reason, "settlement": settlement });
+    let json = json!({ "verified": false, "reason": reason, "settlement": ProposedSettlement::from(*settlement) });
     Output::new(text, &json).failed()
 }
 
@@ -143,7 +146,7 @@ fn read_log(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     let length = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
     if length > MAX_LOG_BYTES as u64 {
-        bail!("{shown} is longer than any log");
+        bail!("{shown} is longer than any log can be; is it another file?");
     }
     std::fs::read(path).with_context(|| format!("cannot read {shown}"))
 }
@@ -156,15 +159,14 @@ async fn fetch(peer: &JoinTicket, hash: Hash, limit: u64) -> Result<Vec<u8>> {
     let ip = if is_local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     let config = NetConfig {
         secret: random_bytes()?,
-        listen_ip: IpAddr::V4(ip),
-        control_port: 0,
-        data_port: 0,
-        bootstrap: Vec::new(),
-        mdns: false,
-        relay_server: false,
-        relays: Vec::new(),
+        options: NetOptions {
+            listen_ip: IpAddr::V4(ip),
+            control_port: 0,
+            data_port: 0,
+            mdns: false,
+            ..NetOptions::default()
+        },
         max_connections: 8,
-        max_upload: None,
         topics: Vec::new(),
     };
     let (net, mut events) = Network::start(config, store.clone().into()).await?;

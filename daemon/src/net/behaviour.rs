@@ -106,7 +106,7 @@ fn assemble(
     config: &NetConfig,
 ) -> Result<Behaviour, TransportFailed> {
     let me = key.public().to_peer_id();
-    let mdns = match config.mdns {
+    let mdns = match config.options.mdns {
         true => Some(mdns::tokio::Behaviour::new(mdns::Config::default(), me)?),
         false => None,
     };
@@ -115,7 +115,10 @@ fn assemble(
         blocked: allow_block_list::Behaviour::default(),
         relay_client,
         relay_server: Toggle::from(
-            config.relay_server.then(|| relay::Behaviour::new(me, relay::Config::default())),
+            config
+                .options
+                .relay_server
+                .then(|| relay::Behaviour::new(me, relay::Config::default())),
         ),
         identify: identify::Behaviour::new(
             identify::Config::new(PROTOCOL_VERSION.to_owned(), key.public())
@@ -134,7 +137,7 @@ fn assemble(
         ),
         autonat: autonat::v2::client::Behaviour::default(),
         autonat_server: Toggle::from(
-            config.relay_server.then(autonat::v2::server::Behaviour::default),
+            config.options.relay_server.then(autonat::v2::server::Behaviour::default),
         ),
         dcutr: dcutr::Behaviour::new(me),
         mdns: Toggle::from(mdns),

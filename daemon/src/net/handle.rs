@@ -23,6 +23,7 @@ use super::status::NetStatus;
 use super::swarm::{Command, Control};
 use super::ticket::JoinTicket;
 use super::{MAX_GOSSIP, NetConfig, behaviour};
+use crate::config::NetOptions;
 
 /// Commands that may wait for the swarm; a caller beyond waits itself.
 const COMMANDS: usize = 256;
@@ -72,17 +73,17 @@ impl Network {
         config: NetConfig,
         store: iroh_blobs::api::Store,
     ) -> Result<(NetworkHandle, mpsc::Receiver<NetEvent>), NetError> {
-        let bootstrap = parse_all(&config.bootstrap)?;
-        let (relay_urls, relay_addresses) = split_relays(&config.relays)?;
-        check_ports(&config)?;
+        let bootstrap = parse_all(&config.options.bootstrap.0)?;
+        let (relay_urls, relay_addresses) = split_relays(&config.options.relays.0)?;
+        check_ports(&config.options)?;
         let swarm = behaviour::build(&keypair(config.secret), &config)?;
         let data = DataPlane::start(
             DataConfig {
                 secret: config.secret,
-                listen: socket(config.listen_ip, config.data_port),
+                listen: socket(config.options.listen_ip, config.options.data_port),
                 relays: relay_urls,
                 max_connections: config.max_connections,
-                max_upload: config.max_upload,
+                max_upload: config.options.max_upload.map(|size| size.0),
             },
             store,
         )
@@ -92,7 +93,7 @@ impl Network {
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let stop = CancellationToken::new();
         let mut control = Control::new(swarm, &config, Arc::clone(&data), event_sender);
-        control.listen(config.listen_ip, config.control_port).await?;
+        control.listen(config.options.listen_ip, config.options.control_port).await?;
         control.join(bootstrap, relay_addresses);
         let task = tokio::spawn(control.run(command_receiver, stop.clone()));
         let inner = Inner {
@@ -252,7 +253,7 @@ fn split_relays(relays: &[String]) -> Result<(Vec<RelayUrl>, Vec<Multiaddr>), Ne
 ///
 /// libp2p binds TCP with `SO_REUSEPORT` (hole punching needs it), under which two nodes of one
 /// user would share a port in silence.
-fn check_ports(config: &NetConfig) -> Result<(), NetError> {
+fn check_ports(config: &NetOptions) -> Result<(), NetError> {
     let mut wanted: HashMap<(bool, u16), Plane> = HashMap::new();
     let planes = [
         (Plane::ControlTcp, config.control_port),

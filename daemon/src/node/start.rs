@@ -139,18 +139,10 @@ fn report_repairs(store: &Store) {
 }
 
 fn net_config(options: &RunOptions) -> NetConfig {
-    let net = options.net.clone();
     NetConfig {
         secret: options.keys.node,
-        listen_ip: net.listen_ip,
-        control_port: net.control_port,
-        data_port: net.data_port,
-        bootstrap: net.bootstrap.0,
-        mdns: net.mdns,
-        relay_server: net.relay_server,
-        relays: net.relays.0,
+        options: options.net.clone(),
         max_connections: 64,
-        max_upload: net.max_upload.map(|size| size.0),
         topics: Topic::ALL.iter().map(|topic| topic.name().to_owned()).collect(),
     }
 }

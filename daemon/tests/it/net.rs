@@ -178,7 +178,7 @@ async fn a_busy_port_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let mut busy = config(1, Vec::new());
-    busy.control_port = port;
+    busy.options.control_port = port;
     let error = Network::start(busy, (*MemStore::new()).clone()).await.unwrap_err();
     assert!(
         matches!(error, NetError::AddressInUse { port: p, plane: Plane::ControlTcp } if p == port)
@@ -188,7 +188,7 @@ async fn a_busy_port_is_named() {
     let holder = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     let mut busy = config(1, Vec::new());
-    busy.data_port = port;
+    busy.options.data_port = port;
     let error = Network::start(busy, (*MemStore::new()).clone()).await.unwrap_err();
     assert!(matches!(error, NetError::AddressInUse { port: p, plane: Plane::Data } if p == port));
 }
@@ -202,7 +202,7 @@ async fn a_shut_down_node_frees_its_port_and_leaves_the_store_open() {
     assert_eq!(first.get(hash).await, b"still here");
 
     let mut again = config(1, Vec::new());
-    again.control_port = port;
+    again.options.control_port = port;
     let second = Node::with(again).await;
     assert_eq!(second.socket("tcp").await.port(), port);
     assert_eq!(second.net.node(), first.net.node());

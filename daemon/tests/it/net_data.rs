@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use daemon::config::ByteSize;
 use daemon::net::{FetchError, ProviderError};
 use futures::StreamExt;
 use protocol::Hash;
@@ -68,7 +69,7 @@ async fn fetching_says_what_is_wrong() {
 #[tokio::test]
 async fn a_download_goes_on_where_a_killed_provider_left_it() {
     let mut slow = config(1, Vec::new());
-    slow.max_upload = Some(400_000);
+    slow.options.max_upload = Some(ByteSize(400_000));
     let slow = Node::with(slow).await;
     let fast = Node::alone(2).await;
     let mut fetcher = Node::joining(3, &slow).await;
@@ -97,7 +98,7 @@ async fn a_download_goes_on_where_a_killed_provider_left_it() {
 #[tokio::test]
 async fn the_upload_limit_holds() {
     let mut slow = config(1, Vec::new());
-    slow.max_upload = Some(500_000);
+    slow.options.max_upload = Some(ByteSize(500_000));
     let slow = Node::with(slow).await;
     let mut fetcher = Node::joining(2, &slow).await;
     fetcher.wait_up(slow.net.node()).await;

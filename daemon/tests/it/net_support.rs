@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use daemon::config::NetOptions;
 use daemon::net::{NetConfig, NetEvent, Network, NetworkHandle, Reply};
 use iroh_blobs::store::mem::MemStore;
 use protocol::{Hash, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use super::cli_support::loopback;
 
 /// Longer than anything here takes on a busy machine; a test that reaches it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -23,15 +26,8 @@ pub(crate) struct Node {
 pub(crate) fn config(seed: u8, bootstrap: Vec<String>) -> NetConfig {
     NetConfig {
         secret: [seed; 32],
-        listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        control_port: 0,
-        data_port: 0,
-        bootstrap,
-        mdns: false,
-        relay_server: true,
-        relays: Vec::new(),
+        options: NetOptions { relay_server: true, ..loopback(bootstrap) },
         max_connections: 64,
-        max_upload: None,
         topics: vec!["announce".into(), "records".into()],
     }
 }
