@@ -11,8 +11,8 @@ mod subject;
 use alloc::vec::Vec;
 
 pub use body::{
-    AttributionBody, AuditBody, Body, Finding, RoundCloseBody, ShardBody, StorageCommitBody,
-    StorageProofBody, Verdict,
+    AttributionBody, AuditBody, Body, Finding, ReplayReport, RoundCloseBody, ShardBody,
+    StorageCommitBody, StorageProofBody, Verdict,
 };
 pub use subject::{audit_subject, round_subject, shard_subject, storage_subject};
 

@@ -11,7 +11,8 @@ use protocol::hash::blake3;
 use protocol::manifest::{Manifest, Unit};
 use protocol::math::PPM;
 use protocol::node::Failure;
-use protocol::training::{ReplayReport, RunConfig, trained_units};
+use protocol::record::ReplayReport;
+use protocol::training::{RunConfig, trained_units};
 use protocol::{AccountId, Digest, Hash, Round};
 
 use crate::attribute::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::Hash;
 use protocol::params::Params;
-use protocol::training::ReplayReport;
+use protocol::record::ReplayReport;
 
 use super::hyper::ShardHyper;
 use super::shard::{self, ShardError, ShardInput, ShardOutput};

@@ -7,8 +7,11 @@ use crate::{
     chain::{DatanetUse, Settlement, Transaction},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
     receipt::SignedReceipt,
-    record::{AttributionBody, Record, ShardBody, StorageCommitBody, Verdict, VerifiedRecord},
-    training::{ReplayReport, ShardTask},
+    record::{
+        AttributionBody, Record, ReplayReport, ShardBody, StorageCommitBody, Verdict,
+        VerifiedRecord,
+    },
+    training::ShardTask,
 };
 
 /// Names a job, so that its answer finds the part that asked.

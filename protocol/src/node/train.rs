@@ -20,11 +20,11 @@ use crate::{
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, ModelId, Round},
     merkle,
     record::{
-        AuditBody, Body, Finding, RoundCloseBody, ShardBody, Verdict, VerifiedRecord,
+        AuditBody, Body, Finding, ReplayReport, RoundCloseBody, ShardBody, Verdict, VerifiedRecord,
         audit_subject, round_subject, shard_subject,
     },
     rules::{anchor_root, anchored_alone, work_epoch},
-    training::{ReplayReport, RunConfig, ShardTask, round_seed, shard_seed},
+    training::{RunConfig, ShardTask, round_seed, shard_seed},
 };
 
 /// Blocks after which a job that failed for want of bytes is tried again.

@@ -4,7 +4,7 @@ mod audit;
 
 use alloc::vec::Vec;
 
-pub use audit::{AuditBody, Finding, Verdict};
+pub use audit::{AuditBody, Finding, ReplayReport, Verdict};
 
 use super::Kind;
 use crate::{

@@ -67,7 +67,7 @@ pub struct Training {
     pub fallback_blocks: Blocks,
     /// Auditors per shard.
     pub auditors: u32,
-    /// Least overlap of the transmitted index sets, in ppm ([`crate::training::ReplayReport`]).
+    /// Least overlap of the transmitted index sets, in ppm ([`crate::record::ReplayReport`]).
     pub min_overlap_ppm: u32,
     /// Least cosine between the decoded updates, in ppm.
     pub min_cosine_ppm: u32,

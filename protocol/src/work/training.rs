@@ -1,4 +1,4 @@
-//! Training runs: what a shard is, who computes which, and what an audit accepts.
+//! Training runs: what a shard is, and who computes which.
 //!
 //! Roles, data and audits are drawn from public seeds by every node itself; there are no assignment
 //! messages. A shard is a pure function of (checkpoint, units, seed, hyper-parameters).
@@ -9,7 +9,6 @@ use crate::{
     codec::{DecodeError, Reader, Wire},
     hash::{keccak, leading_u64},
     ids::{Digest, Hash, Round},
-    params::Training,
 };
 
 /// The configuration of a training run, as the chain carries it. All numbers are integers, so that
@@ -204,31 +203,6 @@ impl Permutation {
                 return value;
             }
         }
-    }
-}
-
-/// What a replay found, in ppm. An update transmits the largest values alone, as in SparseLoCo (Sarfi
-/// and others 2025), and other hardware rounds otherwise: at the cut some values change sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplayReport {
-    /// Overlap of the transmitted index sets.
-    pub overlap: u32,
-    /// Cosine of the decoded updates.
-    pub cosine: u32,
-    /// Norm of the claimed update over that of the replayed one.
-    pub norm: u32,
-}
-
-impl ReplayReport {
-    /// Nothing in common, or nothing to compare.
-    pub const NOTHING: Self = Self { overlap: 0, cosine: 0, norm: 0 };
-
-    /// Whether claimed and replayed work are the same up to the arithmetic of other hardware.
-    pub const fn accepts(&self, limits: &Training) -> bool {
-        self.overlap >= limits.min_overlap_ppm
-            && self.cosine >= limits.min_cosine_ppm
-            && self.norm >= limits.min_norm_ratio_ppm
-            && self.norm <= limits.max_norm_ratio_ppm
     }
 }
 

@@ -9,12 +9,12 @@ use protocol::{
     message::{Answer, Gossip, Request},
     receipt::{Receipt, SignedReceipt},
     record::{
-        AttributionBody, AuditBody, Body, Finding, Record, RoundCloseBody, ShardBody, SignedRecord,
-        StorageCommitBody, StorageProofBody, Verdict,
+        AttributionBody, AuditBody, Body, Finding, Record, ReplayReport, RoundCloseBody, ShardBody,
+        SignedRecord, StorageCommitBody, StorageProofBody, Verdict,
     },
     settle::EpochLog,
     sync::{Part, Sum},
-    training::{ReplayReport, RunConfig},
+    training::RunConfig,
 };
 
 use crate::chain::domain;

@@ -13,13 +13,13 @@ use protocol::{
     node::{Done, Failure, Input, Node, OpId, Output},
     receipt::SignedReceipt,
     record::{
-        AttributionBody, AuditBody, Body, Finding, Kind, Record, RoundCloseBody, ShardBody,
-        SignedRecord, StorageCommitBody, StorageProofBody, Verdict, audit_subject, round_subject,
-        shard_subject, storage_subject,
+        AttributionBody, AuditBody, Body, Finding, Kind, Record, ReplayReport, RoundCloseBody,
+        ShardBody, SignedRecord, StorageCommitBody, StorageProofBody, Verdict, audit_subject,
+        round_subject, shard_subject, storage_subject,
     },
     settle::EpochLog,
     slice::Slice,
-    training::{ReplayReport, RunConfig},
+    training::RunConfig,
 };
 
 use crate::{

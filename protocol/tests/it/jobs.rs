@@ -9,11 +9,12 @@ use protocol::{
     hash::blake3,
     holding::{Inventory, Openings, RowKey, sample},
     node::{Done, Failure, Job},
-    record::{AttributionBody, Body, ShardBody, StorageCommitBody, Verdict, VerifiedRecord},
+    record::{
+        AttributionBody, Body, ReplayReport, ShardBody, StorageCommitBody, Verdict, VerifiedRecord,
+    },
     rules::judge_storage,
     settle::{Evidence, settle, verify},
     slice,
-    training::ReplayReport,
 };
 
 use crate::{

@@ -7,11 +7,10 @@ use protocol::{
     codec::Wire,
     eip712::Signature,
     record::{
-        AuditBody, Body, Finding, Record, SignedRecord, Verdict, VerifiedRecord, audit_subject,
-        shard_subject,
+        AuditBody, Body, Finding, Record, ReplayReport, SignedRecord, Verdict, VerifiedRecord,
+        audit_subject, shard_subject,
     },
     settle::{EpochLog, Outcome, VerifyError, settle, verify},
-    training::ReplayReport,
 };
 
 use crate::{

@@ -2,8 +2,7 @@
 
 use protocol::{
     node::{Done, Job},
-    record::Verdict,
-    training::ReplayReport,
+    record::{ReplayReport, Verdict},
 };
 
 use super::{Adversary, AdversaryKind, Answer, Profile, World};

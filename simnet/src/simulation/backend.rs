@@ -9,8 +9,8 @@ use protocol::{
     codec::Wire as _,
     hash::{blake3, keccak},
     node::Failure,
-    record::ShardBody,
-    training::{ReplayReport, RunConfig, ShardTask},
+    record::{ReplayReport, ShardBody},
+    training::{RunConfig, ShardTask},
 };
 
 use super::SetupError;

@@ -21,7 +21,8 @@ use protocol::{
     hash::{keccak, leading_u64},
     manifest::Manifest,
     node::Failure,
-    training::{ReplayReport, RunConfig, ShardTask},
+    record::ReplayReport,
+    training::{RunConfig, ShardTask},
 };
 
 use super::backend::{Backend, Disk, Inputs, Made, SAME};

@@ -3,7 +3,7 @@
 //! Three integer measures in parts per million; the protocol's tolerances separate honest noise from
 //! one swapped sample or a skipped step.
 
-use protocol::training::ReplayReport;
+use protocol::record::ReplayReport;
 
 use super::{Chunk, Payload, square};
 

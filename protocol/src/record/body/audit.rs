@@ -7,7 +7,7 @@ use super::super::{Kind, Record};
 use crate::{
     codec::{DecodeError, Reader, Wire},
     ids::{AccountId, Digest},
-    training::ReplayReport,
+    params::Training,
 };
 
 /// An auditor's verdict on the work of another.
@@ -49,6 +49,31 @@ pub enum Finding {
         /// Whether its shares follow from the transcript.
         verdict: Verdict,
     },
+}
+
+/// What a replay found, in ppm. An update transmits the largest values alone, as in SparseLoCo (Sarfi
+/// and others 2025), and other hardware rounds otherwise: at the cut some values change sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Overlap of the transmitted index sets.
+    pub overlap: u32,
+    /// Cosine of the decoded updates.
+    pub cosine: u32,
+    /// Norm of the claimed update over that of the replayed one.
+    pub norm: u32,
+}
+
+impl ReplayReport {
+    /// Nothing in common, or nothing to compare.
+    pub const NOTHING: Self = Self { overlap: 0, cosine: 0, norm: 0 };
+
+    /// Whether claimed and replayed work are the same up to the arithmetic of other hardware.
+    pub const fn accepts(&self, limits: &Training) -> bool {
+        self.overlap >= limits.min_overlap_ppm
+            && self.cosine >= limits.min_cosine_ppm
+            && self.norm >= limits.min_norm_ratio_ppm
+            && self.norm <= limits.max_norm_ratio_ppm
+    }
 }
 
 /// Whether work that was shown is as claimed.
