@@ -350,7 +350,7 @@ pub enum Transaction {
     },
     /// Coordinator: act on the live proposal of an epoch, which the client finds.
     AboutProposal {
-        /// The epoch.
+        /// The epoch whose proposal it is.
         epoch: Epoch,
         /// What to do about its proposal.
         act: ProposalAct,

@@ -17,7 +17,7 @@ use super::{End, print, rows_of};
 pub(crate) struct Compare {
     /// The first folder.
     a: PathBuf,
-    /// The second.
+    /// The second folder.
     b: PathBuf,
     /// Print one JSON object instead of the table.
     #[arg(long)]

@@ -31,7 +31,7 @@ pub struct Contributor {
 pub struct Part {
     /// The manifest's address.
     pub manifest: Hash,
-    /// Its packs.
+    /// The packs that it lists, in its order.
     pub packs: Vec<BlobRef>,
     /// Number of training units in the packs.
     pub units: u32,

@@ -9,7 +9,7 @@ use crate::{adversary::AdversaryKind, units::Span};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdversaryPlan {
-    /// How.
+    /// What its nodes do otherwise than honest ones.
     pub kind: AdversaryKind,
     /// Share of all nodes.
     pub share: f64,

@@ -38,7 +38,7 @@ pub struct Economics {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PricePoint {
-    /// Since when.
+    /// From when on, from the start of the run.
     pub at: Span,
     /// USD for one OPEN.
     pub usd: f64,

@@ -13,7 +13,7 @@ use crate::units::Span;
 pub struct FaultEvent {
     /// When, from the start of the run; `simnet check` says when the epochs begin.
     pub at: Span,
-    /// What.
+    /// What goes wrong.
     #[serde(rename = "do")]
     pub fault: FaultKind,
     /// For how long; zero where it has no end or none is needed.

@@ -211,7 +211,7 @@ pub enum ChurnModel {
     /// Nobody comes and goes.
     #[default]
     None,
-    /// Without memory.
+    /// Exponential: how long one will stay does not depend on how long it was there.
     Exponential,
     /// Weibull: below a shape of 1, who was there long stays long.
     Weibull,
@@ -225,9 +225,9 @@ pub enum ChurnModel {
 pub struct Workload {
     /// Packs in the network.
     pub packs: u32,
-    /// Smallest pack.
+    /// Length of the smallest pack.
     pub pack_min: Size,
-    /// Largest pack.
+    /// Length of the largest pack.
     pub pack_max: Size,
     /// Accounts among which the packs are divided.
     pub contributors: u32,

@@ -89,7 +89,7 @@ pub struct Inference {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DemandPoint {
-    /// Since when.
+    /// From when on, from the start of the run.
     pub at: Span,
     /// Times the demand without it.
     pub factor: f64,

@@ -14,22 +14,22 @@ use crate::{
 /// How a figure is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Comparison {
-    /// `<=`
+    /// No larger: `<=`.
     #[serde(rename = "<=")]
     AtMost,
-    /// `>=`
+    /// No smaller: `>=`.
     #[serde(rename = ">=")]
     AtLeast,
-    /// `<`
+    /// Smaller than: `<`.
     #[serde(rename = "<")]
     Below,
-    /// `>`
+    /// Larger than: `>`.
     #[serde(rename = ">")]
     Above,
-    /// `==`
+    /// The same: `==`.
     #[serde(rename = "==")]
     Equal,
-    /// `!=`
+    /// Another than: `!=`.
     #[serde(rename = "!=")]
     Unequal,
 }

@@ -60,7 +60,7 @@ impl Default for Out {
 pub enum Format {
     /// Columns, compressed, with types.
     Parquet,
-    /// Text.
+    /// Text, a line for each row.
     Csv,
 }
 

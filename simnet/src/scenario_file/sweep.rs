@@ -20,7 +20,7 @@ pub struct Sweep {
     pub seeds: Vec<u64>,
     /// The key figures that answer the question: the table shows these, and their plots come first.
     pub figures: Vec<String>,
-    /// The parameters.
+    /// The parameters that vary, each with its values.
     #[serde(skip)]
     #[schemars(skip)]
     pub axes: Vec<Axis>,
@@ -32,7 +32,7 @@ pub struct Sweep {
 enum Seeds {
     /// So many, counted from the scenario's own.
     Count(u32),
-    /// These.
+    /// Exactly these seeds.
     List(Vec<u64>),
 }
 
