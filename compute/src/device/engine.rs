@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT, list_gpus};
+use super::gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT};
+use super::list::list_gpus;
 
 /// Which device to compute on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,8 @@
 pub(crate) mod adapters;
 mod engine;
 mod gpu;
+mod list;
 
 pub use engine::{DeviceChoice, DeviceFault, Engine, EngineError, guarded};
-pub use gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT, list_gpus};
+pub use gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT};
+pub use list::list_gpus;

@@ -47,7 +47,7 @@ impl Ledger<'_> {
             outputs.push((record, fee));
         }
         let rest = redemption.to.0.checked_sub(paid).ok_or(Invariant::Range)?;
-        let covered = redemption.to.0.saturating_sub(redemption.from.0);
+        let covered = redemption.to.0.checked_sub(redemption.from.0).ok_or(Invariant::Range)?;
         let moved = redemption.amount.0;
         if covered != moved {
             return Err(Invariant::Moved { covered, moved });
