@@ -41,7 +41,7 @@ pub(super) async fn rule(dir: &Path, args: RuleArgs) -> Result<Output> {
         Some("nobody has its log".to_owned())
     } else {
         let hint = "if nobody has the log, uphold the objection with --no-log";
-        judge(&args.of, &found).await.context(hint)?.err()
+        judge(&args.of, &found).await.context(hint)?.err().map(|error| error.to_string())
     };
     let deployment = found.network.deployment.clone();
     let client = ChainClient::connect(&found.network.rpc_url, deployment, &key).await?;

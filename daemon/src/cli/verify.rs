@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use protocol::chain::{Settlement, SettlementState};
 use protocol::limits::MAX_LOG_BYTES;
-use protocol::settle::{Outcome, verify as verify_log};
+use protocol::settle::{Outcome, VerifyError, verify as verify_log};
 use protocol::{Epoch, Hash};
 use serde_json::json;
 
@@ -64,7 +64,7 @@ pub(super) async fn verify(dir: &Path, command: VerifyCommand) -> Result<Output>
     let settlement = found.state.settlement;
     Ok(match judge(&args, &found).await? {
         Ok(outcome) => verified(&outcome, found.state.is_final),
-        Err(reason) => refuted(settlement.epoch, &settlement, &reason),
+        Err(reason) => refuted(settlement.epoch, &settlement, &reason.to_string()),
     })
 }
 
@@ -89,14 +89,14 @@ pub(super) async fn find(dir: &Path, args: &EpochArgs) -> Result<Found> {
 }
 
 /// Recomputes a settlement from its log: what it pays, or why it does not follow.
-pub(super) async fn judge(args: &EpochArgs, found: &Found) -> Result<Result<Outcome, String>> {
+pub(super) async fn judge(args: &EpochArgs, found: &Found) -> Result<Result<Outcome, VerifyError>> {
     let settlement = &found.state.settlement;
     let log = obtain(args, found.peer.as_ref(), settlement).await?;
     if let Some(path) = &args.save_log {
         std::fs::write(path, &log).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let chain = found.reader.view();
-    Ok(verify_log(chain, settlement, &log).map_err(|error| error.to_string()))
+    Ok(verify_log(chain, settlement, &log))
 }
 
 fn verified(outcome: &Outcome, is_final: bool) -> Output {

@@ -10,6 +10,7 @@ use crate::{
     chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
+    limits::MAX_LOG_BYTES,
     rules::cutoff,
 };
 
@@ -151,6 +152,11 @@ impl Node {
     }
 
     fn verify(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
+        // Nobody has to take in more than any log needs in order to say that it is wrong.
+        if state.settlement.log_length > MAX_LOG_BYTES as u64 {
+            self.conclude(epoch, state, None);
+            return;
+        }
         self.settling.is_busy = true;
         if self.settling.asked.is_none_or(|(id, _)| id != state.id) {
             self.settling.asked = Some((state.id, now));
@@ -234,7 +240,7 @@ impl Node {
         let state = chain.settlement(epoch)?;
         let rank = chain.proposer_rank(epoch, self.account).filter(|rank| *rank <= WATCHERS)?;
         let (_, since) = self.settling.asked.filter(|(id, _)| *id == state.id)?;
-        let is_settled = state.proposer == self.account
+        let is_answered = state.proposer == self.account
             || state.objector.is_some()
             || self.settling.watched == Some(state.id)
             || self.settling.objected == Some(state.proposed);
@@ -242,7 +248,7 @@ impl Node {
         let places = Blocks(u64::try_from(WATCHERS.saturating_sub(rank)).ok()?).next();
         // An objection takes some blocks to the chain.
         let turn = until.before(RESEND_AFTER.plus(places)).max(since.after(PATIENCE));
-        (!is_settled && turn < until).then_some(turn)
+        (!is_answered && turn < until).then_some(turn)
     }
 
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
@@ -288,11 +294,17 @@ impl Node {
                 return;
             }
         };
-        (self.settling.watched, self.settling.missed) = (Some(id), None);
+        self.conclude(epoch, state, found);
+    }
+
+    /// Keeps what came out of recomputing a proposal: its uses, or nothing where it is wrong, which
+    /// this node then objects to.
+    fn conclude(&mut self, epoch: Epoch, state: &SettlementState, found: Option<Vec<DatanetUse>>) {
+        (self.settling.watched, self.settling.missed) = (Some(state.id), None);
         match found {
-            Some(uses) => self.settling.uses = Some((id, uses)),
+            Some(uses) => self.settling.uses = Some((state.id, uses)),
             None => {
-                self.settling.distrusted = Some(id);
+                self.settling.distrusted = Some(state.id);
                 self.object_to_wrong(epoch, state);
             }
         }

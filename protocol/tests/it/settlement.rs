@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use protocol::{
     AccountId, Amount, Digest, Epoch,
+    chain::{Settlement, Transaction},
     codec::Wire,
     eip712::Signature,
+    node::Event,
     record::{
         AuditBody, Body, Finding, Record, ReplayReport, SignedRecord, Verdict, VerifiedRecord,
         audit_subject, shard_subject,
@@ -14,7 +16,7 @@ use protocol::{
 };
 
 use crate::{
-    chain::{domain, key},
+    chain::{TREASURY, domain, key},
     net::Net,
 };
 
@@ -151,7 +153,7 @@ fn anchors_after_the_cutoff_change_nothing() {
     let ids: Vec<_> = net.peers[0].pool.values().map(|r| (r.record().epoch, r.id())).collect();
     for (epoch, id) in ids {
         let root = protocol::rules::anchor_root(&id);
-        net.chain.waiting.push(protocol::chain::Transaction::Anchor { epoch, root });
+        net.chain.waiting.push(Transaction::Anchor { epoch, root });
     }
     net.chain.mine();
     net.chain.mine();
@@ -234,4 +236,19 @@ fn a_log_keeps_its_records_readable() {
     let log = EpochLog::from_bytes(net.log(2)).unwrap();
     assert_eq!(log.to_bytes(), net.log(2));
     assert!(log.records.iter().all(|r: &SignedRecord| r.clone().verify(&domain()).is_ok()));
+}
+
+#[test]
+fn a_log_longer_than_any_is_objected_to_unread() {
+    let mut net = Net::new(5, 3, 11);
+    net.run_to(60);
+    let state = *net.chain.view.settlement(Epoch(0)).unwrap();
+    let mut net = Net::new(5, 3, 11);
+    net.run_to(state.proposed.0 - 2);
+    let settlement = Settlement { log_length: u64::MAX, ..state.settlement };
+    net.chain.waiting.push(Transaction::Propose { proposer: TREASURY, settlement });
+    net.run_epochs(3);
+    assert!(net.events().any(|(_, event)| matches!(event, Event::WrongSettlement { .. })));
+    assert_eq!(net.chain.bonds_lost[&TREASURY], 1);
+    assert_eq!(net.outcome(0).settlement.log_length, state.settlement.log_length);
 }
