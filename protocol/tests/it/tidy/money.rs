@@ -1,0 +1,34 @@
+//! Where money is decided nothing is swallowed: what cannot happen is an error with a name.
+//!
+//! An amount that silently becomes zero, or silently stays at the largest number, is a payment that
+//! is lost or invented without a word.
+
+use super::source::{Exception, Source, assert_only, violations};
+
+/// Files in which amounts are added, split and paid.
+const SETTLEMENT: [&str; 1] = ["protocol/src/settle"];
+/// Files on which these, and what a machine promises, depend.
+const RULES: [&str; 1] = ["protocol/src/rules"];
+
+/// What makes a number of a failure.
+const SWALLOWS: [&str; 5] =
+    [".unwrap_or(0)", ".unwrap_or_default()", ".unwrap_or(Amount", "::MAX)", ".wrapping_"];
+
+/// What makes a number of an overflow. The rules may, where they compare block numbers.
+const SATURATES: &str = ".saturating_";
+
+/// Places that swallow on purpose. The list may only shrink.
+const KNOWN: [Exception; 1] = [
+    // Counts of holders, of which there are far fewer than a word has room for.
+    ("protocol/src/settle/emission.rs", ".saturating_add("),
+];
+
+#[test]
+fn where_money_is_decided_nothing_is_swallowed() {
+    let is_bad = |source: &Source, code: &str| {
+        let swallows = SWALLOWS.iter().any(|swallow| code.contains(swallow));
+        let saturates = code.contains(SATURATES) && source.is_in(&SETTLEMENT);
+        saturates || swallows && (source.is_in(&SETTLEMENT) || source.is_in(&RULES))
+    };
+    assert_only(violations(is_bad), &KNOWN);
+}
