@@ -26,13 +26,13 @@ pub struct Source {
 /// The size of a measurement.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// The decoder.
+    /// The shape of the decoder.
     pub model: ModelConfig,
     /// Tokens of a unit that are predicted.
     pub unit: usize,
     /// Training units of each contributor.
     pub units: usize,
-    /// Retrainings.
+    /// Number of retrainings, each without other contributors.
     pub masks: usize,
     /// Held-out units that are attributed, drawn in turn from the contributors.
     pub queries: usize,
@@ -46,7 +46,7 @@ pub struct Setting {
     pub quotation: usize,
     /// AdamW steps of the base model.
     pub base_steps: u32,
-    /// The run.
+    /// The run whose data is attributed.
     pub recipe: Recipe,
     /// Constants of the methods.
     pub tuning: Tuning,

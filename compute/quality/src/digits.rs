@@ -23,15 +23,15 @@ const IMAGES: &[u8] = include_bytes!("../../data/digits/digits.bin");
 /// The size of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Training images.
+    /// Number of training images.
     pub training: usize,
     /// Contributors, who hold equal parts of them.
     pub contributors: usize,
-    /// Retrainings.
+    /// Number of retrainings, each without other contributors.
     pub masks: usize,
     /// Images that are attributed.
     pub queries: usize,
-    /// The run.
+    /// The run whose data is attributed.
     pub recipe: Recipe,
     /// Constants of the methods.
     pub tuning: Tuning,

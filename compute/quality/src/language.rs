@@ -25,15 +25,15 @@ pub struct Report {
     pub lds: Lds,
     /// The score of tier 1 as nodes serve it: the last layer alone, damped by their constant.
     pub t1_served: f64,
-    /// Contributors.
+    /// Number of contributors.
     pub contributors: usize,
-    /// Retrainings.
+    /// Number of retrainings.
     pub masks: usize,
     /// Mean loss of the queries before and after training, in nats per token.
     pub loss: (f64, f64),
     /// Whose text? Without verbatim overlap.
     pub plain: Provenance,
-    /// And with.
+    /// Whose text? With a quotation.
     pub quoted: Provenance,
 }
 

@@ -77,19 +77,19 @@ pub enum QualityError {
 /// Linear datamodelling scores of the tiers and of what they are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lds {
-    /// Tier 1.
+    /// Tier 1: sketches, int8, with a fitted preconditioner.
     pub t1: f64,
-    /// Tier 2.
+    /// Tier 2: EK-FAC.
     pub t2: f64,
-    /// Tier 3.
+    /// Tier 3: the unrolled run.
     pub t3: f64,
-    /// The baselines.
+    /// What the tiers are compared with, by name.
     pub baselines: BTreeMap<&'static str, f64>,
 }
 
 /// A trained network, its training set and its queries.
 pub struct Methods<'a, N: Network> {
-    /// The network.
+    /// The network with its samples: the training set first, then the queries.
     pub network: &'a N,
     /// The recorded run on all data.
     pub run: &'a Run<'a, N>,

@@ -19,7 +19,7 @@ use compute::spans::{SpanIndex, SpanParams, SpanUnit, Spans};
 /// Part of the continuations, 0 to 1, whose top contributor is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Provenance {
-    /// Continuations.
+    /// Number of continuations.
     pub of: usize,
     /// By gradient influence alone (tier 1).
     pub gradient: f64,
@@ -33,7 +33,7 @@ pub struct Provenance {
     pub embedding: f64,
     /// By the plain product of gradients.
     pub grad_dot: f64,
-    /// Naming anybody.
+    /// By naming anybody: what chance gives.
     pub random: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Rank correlation.
+//! The rank correlation by which scores are compared with what retraining did.
 
 /// Spearman's correlation of two lists of one length; ties share their mean rank. Zero where one list
 /// is constant.

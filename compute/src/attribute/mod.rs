@@ -27,6 +27,11 @@
 //! SketchPart, Query ──ScorePart::of──▶ ScorePart, any range ──SketchSet::combine──▶ i64 each
 //! output ──Capturer::output──▶ sketch ──Preconditioner::query──▶ Query ──SketchSet::scores──▶ i64 each
 //! ```
+//!
+//! Rooms: what is kept of a unit (`sketch`), how it is taken (`capture`), what runs for every output
+//! (`online`), what runs between outputs (`offline`); nothing online waits for anything offline but a
+//! fitted [`Preconditioner`]. Not here: verbatim evidence ([`spans`](crate::spans)), the weighing of both
+//! ([`serve`](crate::serve)), and the measurements of how right all this is (the package `quality`).
 
 mod capture;
 mod offline;

@@ -19,7 +19,7 @@ pub enum DeviceChoice {
     /// The best real GPU, if there is one that passes the self-test; otherwise the CPU.
     #[default]
     Auto,
-    /// The CPU.
+    /// The CPU, whatever GPUs there are.
     Cpu,
     /// The first device whose name contains this text, whatever the case; also software devices.
     Named(String),
@@ -77,7 +77,7 @@ pub struct DeviceFault {
 }
 
 impl Engine {
-    /// The CPU.
+    /// The engine that computes on the CPU, which every machine has.
     pub fn cpu() -> Self {
         Self { device: Device::flex(), gpu: None }
     }

@@ -76,7 +76,7 @@ pub enum TokenizerError {
     /// A token id is not in the vocabulary.
     #[error("token id {id} is not below the vocabulary of {vocab}")]
     UnknownId {
-        /// The id.
+        /// The unknown token id.
         id: u32,
         /// Ids in the vocabulary.
         vocab: u32,

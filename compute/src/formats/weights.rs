@@ -23,7 +23,7 @@ pub enum WeightsError {
     /// The file is larger than any of its kind can be.
     #[error("the file has {found} bytes, more than the {limit} of the largest accepted weights")]
     TooLarge {
-        /// Bytes allowed.
+        /// Bytes of the largest accepted file of that kind.
         limit: u64,
         /// Bytes of the file.
         found: u64,

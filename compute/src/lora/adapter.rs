@@ -25,7 +25,7 @@ pub struct BaseId {
     pub checkpoint: Hash,
     /// Hash of its tokenizer.
     pub tokenizer: Hash,
-    /// Its shape.
+    /// The shape of the base, from which the adapter's tensors follow.
     pub model: ModelConfig,
 }
 

@@ -22,9 +22,9 @@ pub struct AdaptedModel {
 /// The two factors of one adapted linear map.
 #[derive(Clone)]
 pub(crate) struct Factors {
-    /// `[rank, inputs]`.
+    /// The factor that reads the input, `[rank, inputs]`.
     pub(crate) a: Tensor<2>,
-    /// `[outputs, rank]`.
+    /// The factor that writes the output, `[outputs, rank]`.
     pub(crate) b: Tensor<2>,
 }
 

@@ -4,7 +4,7 @@ use std::ops::{Add, Mul};
 
 use super::random::Stream;
 
-/// The modulus.
+/// The modulus: a Mersenne prime, so that reduction is a shift and an addition.
 pub(crate) const PRIME: u64 = (1 << 61) - 1;
 
 /// A number below the modulus.

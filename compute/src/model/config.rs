@@ -20,7 +20,7 @@ pub struct ModelConfig {
     pub context: u32,
     /// Width of the residual stream.
     pub width: u32,
-    /// Decoder layers.
+    /// Decoder layers, each of attention and a SwiGLU block.
     pub layers: u32,
     /// Query heads; divides `width`.
     pub heads: u32,
@@ -40,7 +40,7 @@ pub enum ConfigError {
     Bound {
         /// The field's name.
         field: &'static str,
-        /// Its value.
+        /// The value that was given.
         value: u32,
         /// The largest accepted value.
         max: u32,
@@ -50,13 +50,13 @@ pub enum ConfigError {
     Heads {
         /// Width of the residual stream.
         width: u32,
-        /// Query heads.
+        /// Query heads of the refused shape.
         heads: u32,
     },
     /// The query heads do not split evenly over the key-value heads.
     #[error("{heads} query heads do not split evenly over {kv_heads} key-value heads")]
     KvHeads {
-        /// Query heads.
+        /// Query heads of the refused shape.
         heads: u32,
         /// Key and value heads.
         kv_heads: u32,
@@ -66,7 +66,7 @@ pub enum ConfigError {
     Parameters {
         /// Parameters of the refused shape.
         parameters: u64,
-        /// The bound.
+        /// The most parameters that are accepted.
         max: u64,
     },
 }

@@ -1,6 +1,9 @@
 //! The decoder's forward pass: RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied
 //! embedding.
 //!
+//! (RMSNorm: Zhang and Sennrich, arXiv 1910.07467; rotary positions: Su et al., arXiv 2104.09864;
+//! grouped queries: Ainslie et al., arXiv 2305.13245; SwiGLU: Shazeer, arXiv 2002.05202.)
+//!
 //! No operation mixes samples of a batch, so that one backward pass over a sum of losses gives
 //! every sample's own gradient at the probes.
 
@@ -302,6 +305,7 @@ impl Frame {
             group * t,
             d,
         ]);
+        // Keys are cached rotated: their positions never change.
         let mut k = self.rotate(k, kv);
         let mut v = v.reshape([b, t, kv, d]).swap_dims(1, 2);
         if let Some((layers, index)) = cache {
@@ -334,6 +338,8 @@ impl Frame {
     fn rotate(&self, x: Tensor<2>, heads: usize) -> Tensor<4> {
         let shape = [self.batch, self.time, heads, self.head];
         let rows = x.reshape([self.batch * self.time * heads, self.head]);
+        // A product with a constant matrix is one operation on any device; slices and a concatenation
+        // would be four.
         let turned = rows.clone().matmul(self.turn.clone()).reshape(shape);
         let x = rows.reshape(shape) * self.cos.clone() + turned * self.sin.clone();
         x.swap_dims(1, 2)
@@ -363,6 +369,7 @@ pub(super) fn rms_norm(x: Tensor<2>, gain: Tensor<2>) -> Tensor<2> {
 fn causal_mask(group: usize, time: usize, start: usize, device: &Device) -> Tensor<4> {
     let width = start + time;
     let mut values = vec![0.0f32; group * time * width];
+    // Rows of heads that share keys repeat the positions: row `r` is position `r % time`.
     for (row, values) in values.chunks_mut(width).enumerate() {
         values[start + row % time + 1..].fill(MASKED);
     }

@@ -103,6 +103,7 @@ impl Decoder {
         let last = seen.entered.pop().expect("rows leave the last layer");
         let mut gradient = self.head_gradient(last, logits, targets, mask);
         let frame = self.frame([batch, time], 0);
+        // From the top down; the layers, and the maps within each, are put back in order at the end.
         let mut gradients = Vec::new();
         for (layer, x) in seen.entered.into_iter().enumerate().rev() {
             let record = LayerRecord {
@@ -138,6 +139,8 @@ impl Decoder {
         let [batch, time, vocab] = logits.dims();
         let rows = batch * time;
         let embedding = self.params()[0].clone();
+        // The gradient by the logits is `softmax − onehot(target)`; the one-hot part of its product with
+        // the embedding is a row of it, so the vocabulary-wide difference is never formed.
         let right = embedding.clone().select(0, targets.reshape([rows]));
         let by_normed = softmax(logits.reshape([rows, vocab]), 1).matmul(embedding) - right;
         let gain = self.params()[self.params().len() - 1].clone();
@@ -167,6 +170,7 @@ impl LayerRecord<'_> {
         debug_assert_eq!(self.weights.len(), TENSORS_PER_LAYER);
         let weight = |at: usize| self.weights[at].clone();
         let output = |linear: usize| self.linears[linear].1.clone();
+        // The feed-forward half. Its residual passes `left` on unchanged.
         let by_active = left.clone().matmul(weight(8));
         let (gate, up) = (output(4), output(5));
         let sigma = sigmoid(gate.clone());
@@ -176,6 +180,7 @@ impl LayerRecord<'_> {
         let by_up = by_active.clone() * silu;
         let by_gate = by_active * up * slope;
         let by_normed = by_gate.clone().matmul(weight(6)) + by_up.clone().matmul(weight(7));
+        // What entered that half was not recorded: it is the layer's input and the attention's output.
         let middle = self.x.clone() + output(3);
         let by_middle = left.clone() + rms_norm_back(middle, weight(5), by_normed);
         let [by_q, by_k, by_v] = self.attention_back(frame, by_middle.clone().matmul(weight(4)));
@@ -202,6 +207,8 @@ impl LayerRecord<'_> {
         let attention = self.attention.clone();
         let by_v = attention.clone().swap_dims(2, 3).matmul(by_mixed.clone());
         let by_attention = by_mixed.matmul(v.clone().swap_dims(2, 3)) * attention.clone();
+        // Through the softmax: `A ∘ (g − Σ A ∘ g)` per row; `A ∘ g` is `by_attention` already. The mask is
+        // a constant, and where it hides a key `A` is zero.
         let by_scores = by_attention.clone() - attention * by_attention.sum_dim(3);
         let by_k = by_scores.clone().swap_dims(2, 3).matmul(q.clone());
         let by_q = by_scores.matmul(k.clone()).mul_scalar(frame.query_scale());
@@ -214,6 +221,7 @@ impl LayerRecord<'_> {
 fn rms_norm_back(x: Tensor<2>, gain: Tensor<2>, by_output: Tensor<2>) -> Tensor<2> {
     let scale = x.clone().square().mean_dim(1).add_scalar(NORM_EPSILON).sqrt().recip();
     let by_scaled = by_output * gain;
+    // The scale depends on `x` too: what the gradient has along `x` is taken out.
     let along = (by_scaled.clone() * x.clone()).mean_dim(1) * scale.clone().square();
     (by_scaled - x * along) * scale
 }

@@ -32,7 +32,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Rows; 1 for a norm's gain.
     pub rows: usize,
-    /// Columns.
+    /// Columns: the inputs of a linear map.
     pub cols: usize,
     /// What it is for.
     pub role: Role,

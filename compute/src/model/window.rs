@@ -36,6 +36,7 @@ pub(crate) fn unit(tokens: &[u32], context: usize) -> Vec<Window<'_>> {
 pub(crate) fn output(sequence: &[u32], prompt: usize, context: usize) -> Vec<Window<'_>> {
     let first = prompt.max(1);
     let mut windows = Vec::new();
+    // From the end backwards, so that what does not fit shortens the context of the earliest tokens.
     let mut end = sequence.len();
     while end > first {
         let from = (end - 1).saturating_sub(context);

@@ -1,83 +1,23 @@
-//! A training run on one node: the data that it reads, and each of its jobs as a function of bytes.
-//!
-//! Whoever drives a node's machine has the bytes; what becomes of them is the same here for all
-//! drivers. What others claim is never trusted: every error says whose fault it is
-//! ([`RunError::failure`]).
+//! The jobs of a run, each as a function of bytes.
 
 use std::sync::Arc;
 
-use protocol::codec::{DecodeError, Wire};
-use protocol::hash::blake3;
-use protocol::manifest::{Manifest, Unit};
 use protocol::math::PPM;
-use protocol::node::Failure;
 use protocol::record::ReplayReport;
-use protocol::training::{RunConfig, trained_units};
-use protocol::{AccountId, Digest, Hash, Round};
+use protocol::{Digest, Round};
 
-use crate::attribute::{
-    CaptureError, CaptureUnit, Capturer, LeafAuditError, LeafRule, PartError, SketchPart,
-    SketchSpec,
-};
-use crate::data::clusters::{ClusterParams, Clusters};
+use super::data::RunData;
+use super::error::RunError;
+use crate::attribute::{CaptureUnit, Capturer, LeafRule, SketchPart, SketchSpec};
 use crate::device::Engine;
-use crate::formats::{Checkpoint, CheckpointError};
-use crate::formats::{Tokenizer, TokenizerError};
-use crate::model::ModelConfig;
-use crate::train::outer::{self, OuterError};
-use crate::train::shard::{self, ShardError, ShardInput};
-use crate::train::update::{CompareError, Payload, PayloadError, compare};
-use crate::train::{run_hyper, run_model};
+use crate::formats::Checkpoint;
+use crate::train::outer;
+use crate::train::run_hyper;
+use crate::train::shard::{self, ShardInput};
+use crate::train::update::{Payload, PayloadError, compare};
 
 /// Seed of the projections; equal for all models, since it hides nothing.
 const PROJECTION_SEED: u64 = 1;
-
-/// The text of a unit, with its address and who contributed it.
-pub type Text = (Hash, AccountId, String);
-
-/// The text of every unit of a contribution, from the bytes of its packs in the manifest's order;
-/// `None` where a unit is not in its pack.
-pub fn texts<B: AsRef<[u8]>>(
-    manifest: &Manifest,
-    packs: &[B],
-    owner: AccountId,
-) -> Option<Vec<Text>> {
-    let text = |unit: &Unit| {
-        let (from, to) =
-            (unit.offset as usize, (unit.offset as usize).checked_add(unit.length as usize)?);
-        let bytes = packs.get(unit.pack as usize)?.as_ref().get(from..to)?;
-        Some((blake3(bytes), owner, String::from_utf8_lossy(bytes).into_owned()))
-    };
-    manifest.units.iter().map(text).collect()
-}
-
-/// A unit of a snapshot, read.
-#[derive(Debug, Clone)]
-pub struct SnapshotUnit {
-    /// The address of its bytes.
-    pub hash: Hash,
-    /// Who contributed it.
-    pub owner: AccountId,
-    /// Its text.
-    pub text: String,
-    /// Its token ids.
-    pub tokens: Vec<u32>,
-}
-
-/// Everything that a run's shards depend on, besides the checkpoint.
-#[derive(Debug)]
-pub struct RunData {
-    /// The order.
-    pub config: RunConfig,
-    /// The shape of the model.
-    pub shape: ModelConfig,
-    /// The tokenizer that the order names.
-    pub tokenizer: Tokenizer,
-    /// The units of the snapshot, in order of commitment.
-    pub units: Vec<SnapshotUnit>,
-    /// Which units repeat earlier ones: those are neither trained on, nor indexed, nor paid.
-    pub clusters: Clusters,
-}
 
 /// A shard or sketches, before they are a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,104 +32,7 @@ pub struct Shard {
     pub tokens: u32,
 }
 
-/// Why a job of a run gives nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The order is no run, or not one within its limits.
-    #[error("the order of the run cannot be read: {0:?}")]
-    Order(DecodeError),
-    /// No model has that number.
-    #[error("there is no preset {0} of a model")]
-    Preset(u8),
-    /// The run's tokenizer cannot be used.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The run has no initial checkpoint.
-    #[error("the run has no initial checkpoint: {0}")]
-    Initial(CheckpointError),
-    /// A checkpoint cannot be used.
-    #[error("a checkpoint cannot be used: {0}")]
-    Checkpoint(CheckpointError),
-    /// The shard could not be computed.
-    #[error("a shard could not be computed: {0}")]
-    Shard(#[from] ShardError),
-    /// An update is malformed.
-    #[error("a payload is malformed: {0}")]
-    Payload(#[from] PayloadError),
-    /// Updates of different runs.
-    #[error(transparent)]
-    Compare(#[from] CompareError),
-    /// The outer step failed.
-    #[error("the outer step failed: {0}")]
-    Outer(#[from] OuterError),
-    /// The sketches could not be captured.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// Claimed sketches are malformed.
-    #[error(transparent)]
-    Part(#[from] PartError),
-    /// Claimed sketches could not be audited.
-    #[error(transparent)]
-    LeafAudit(#[from] LeafAuditError),
-}
-
-impl RunError {
-    /// What the machine is told: whether the bytes are to blame or this node.
-    pub const fn failure(&self) -> Failure {
-        match self {
-            Self::Initial(_)
-            | Self::Shard(_)
-            | Self::Outer(_)
-            | Self::Checkpoint(
-                CheckpointError::OtherModel | CheckpointError::OtherTokenizer { .. },
-            ) => Failure::Local,
-            _ => Failure::Invalid,
-        }
-    }
-}
-
 impl RunData {
-    /// Reads the data of an order: its tokenizer, and the text of every unit of the snapshot in order
-    /// of commitment with its address and owner.
-    pub fn read(order: &[u8], tokenizer: &[u8], texts: Vec<Text>) -> Result<Self, RunError> {
-        let config = RunConfig::from_bytes(order).map_err(RunError::Order)?;
-        let shape = run_model(&config).ok_or(RunError::Preset(config.preset))?;
-        let tokenizer = Tokenizer::from_bytes(tokenizer)?;
-        let snapshot = ClusterParams::of_snapshot(texts.iter().map(|(hash, _, _)| *hash));
-        let contents: Vec<&str> = texts.iter().map(|(_, _, text)| text.as_str()).collect();
-        let clusters = Clusters::find(&contents, &snapshot);
-        let mut units = Vec::with_capacity(texts.len());
-        for (hash, owner, text) in texts {
-            let tokens = tokenizer.encode(&text)?;
-            units.push(SnapshotUnit { hash, owner, text, tokens });
-        }
-        Ok(Self { config, shape, tokenizer, units, clusters })
-    }
-
-    /// Token ids of the units that are trained on, of those that a slot reads.
-    pub fn tokens_of(&self, read: &[u32]) -> Vec<Vec<u32>> {
-        let unit = |rank: u32| self.units.get(rank as usize);
-        let length = |rank| unit(rank).map(|unit| unit.tokens.len());
-        let is_repeated = |rank| !self.clusters.is_canonical(rank);
-        let trained = trained_units(read, self.config.context, length, is_repeated);
-        trained.into_iter().filter_map(unit).map(|unit| unit.tokens.clone()).collect()
-    }
-
-    /// The initial weights.
-    pub fn initial(&self) -> Result<Checkpoint, RunError> {
-        Checkpoint::init(&self.shape, self.tokenizer.hash(), self.config.seed)
-            .map_err(RunError::Initial)
-    }
-
-    /// Reads a checkpoint of this run.
-    pub fn checkpoint(&self, bytes: &[u8]) -> Result<Checkpoint, RunError> {
-        let checkpoint = Checkpoint::from_bytes(bytes).map_err(RunError::Checkpoint)?;
-        checkpoint
-            .expect_model(&self.shape, self.tokenizer.hash())
-            .map_err(RunError::Checkpoint)?;
-        Ok(checkpoint)
-    }
-
     /// Computes a training shard.
     pub fn train(
         &self,

@@ -7,6 +7,10 @@
 //! Not here: fetching and publishing those bytes, and the arithmetic of the jobs
 //! ([`train`](crate::train), [`attribute`](crate::attribute)).
 
+mod data;
+mod error;
 mod jobs;
 
-pub use jobs::{RunData, RunError, Shard, SnapshotUnit, Text, sketch_spec, texts};
+pub use data::{RunData, SnapshotUnit};
+pub use error::RunError;
+pub use jobs::{Shard, sketch_spec};

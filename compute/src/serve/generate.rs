@@ -37,7 +37,7 @@ pub enum InferError {
     /// A token id is not in the model's vocabulary.
     #[error("token id {id} is not below the vocabulary of {vocab}")]
     UnknownId {
-        /// The id.
+        /// The unknown token id.
         id: u32,
         /// Ids of the model.
         vocab: u32,
@@ -114,6 +114,7 @@ impl Generator {
                 cache = Cache::default();
                 fresh = (context / 2).max(1);
             }
+            // After the first pass one token a pass: the cache holds the others.
             let input = &tokens[tokens.len() - fresh..];
             let input = self.model.tokens(&[input]);
             let logits = self.model.run(input, Some(&mut cache), &mut keeper);
@@ -169,6 +170,7 @@ fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
         order.truncate(sampling.top as usize);
     }
     let temperature = f64::from(sampling.temperature_ppm) / 1.0e6;
+    // Relative to the best, so that the largest exponent is zero and none overflows.
     let best = f64::from(order[0].0);
     let weights: Vec<f64> =
         order.iter().map(|(logit, _)| ((f64::from(*logit) - best) / temperature).exp()).collect();
@@ -179,5 +181,6 @@ fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
             return *id;
         }
     }
+    // Rounding may leave a last crumb of the draw.
     order[0].1
 }

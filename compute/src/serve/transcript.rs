@@ -5,7 +5,7 @@ use protocol::attribution::Share;
 use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
 
-/// Format version.
+/// The version of the encoding, its first byte.
 const VERSION: u8 = 1;
 /// Longest published query, in bytes.
 const MAX_QUERY_BYTES: usize = 4 << 20;

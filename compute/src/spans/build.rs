@@ -42,7 +42,7 @@ pub enum BuildError {
     /// A token lies outside the vocabulary: the unit was cut with another tokenizer.
     #[error("unit {unit} holds token {token}, outside the vocabulary of {vocab}")]
     Token {
-        /// The unit.
+        /// The unit that holds the token.
         unit: Hash,
         /// The token id.
         token: u32,

@@ -103,7 +103,7 @@ pub enum QueryError {
     /// The output or the prompt is too long.
     #[error("{found} tokens are too many: at most {MAX_QUERY_TOKENS} are attributed")]
     TooLong {
-        /// Tokens found.
+        /// Tokens of the longer of output and prompt.
         found: usize,
     },
 }

@@ -52,7 +52,7 @@ pub enum FormatError {
     Length {
         /// Bytes that the header announces.
         expected: u64,
-        /// Bytes found.
+        /// Bytes that were given.
         found: u64,
     },
     /// Some byte was changed.

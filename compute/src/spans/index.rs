@@ -33,7 +33,7 @@ impl<B: AsRef<[u8]>> SpanIndex<B> {
         Self { bytes, header }
     }
 
-    /// The file.
+    /// The whole file: header, sections and checksum.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_ref()
     }
@@ -162,6 +162,8 @@ impl<B: AsRef<[u8]>> SpanIndex<B> {
         while low < high {
             let middle = low + (high - low) / 2;
             let at = array.get(middle as usize).unwrap_or(u64::MAX) as usize;
+            // All suffixes between the bounds share what both bounds share with the query (Manber and
+            // Myers 1993): it is not compared again.
             let known: usize = left.min(right);
             let same = known + text.common(at.saturating_add(known), &query[known..]);
             let symbol = text.get(at.saturating_add(same)).unwrap_or(0);

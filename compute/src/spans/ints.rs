@@ -6,11 +6,11 @@
 /// How many bytes one integer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// `u16`.
+    /// Two bytes: `u16`.
     Two,
-    /// `u32`.
+    /// Four bytes: `u32`.
     Four,
-    /// `u64`.
+    /// Eight bytes: `u64`.
     Eight,
 }
 

@@ -1,4 +1,5 @@
-//! AdamW over a decoder's parameters, from zero state, on whatever device holds them.
+//! AdamW over a decoder's parameters, from zero state, on whatever device holds them. (Loshchilov and
+//! Hutter, arXiv 1711.05101.)
 //!
 //! State never leaves a shard: an auditor needs only the checkpoint to repeat it.
 
@@ -41,6 +42,7 @@ impl AdamW {
             .map(|p| p.grad(grads).expect("every parameter takes part in the loss"))
             .collect();
         let factor = self.clip_factor(&grads);
+        // Both corrections undo the pull of the zero state; the first is folded into the rate.
         let rate = lr / (1.0 - self.beta1.powi(self.step));
         let correction = 1.0 / (1.0 - self.beta2.powi(self.step));
         let params = model.params_mut().iter_mut().zip(&mut self.moments);
@@ -56,7 +58,8 @@ impl AdamW {
             };
             let scale = v.clone().mul_scalar(correction).sqrt().add_scalar(EPSILON);
             let change = m.clone().mul_scalar(rate) / scale;
-            // Gains of norms, the only one-row tensors, do not decay.
+            // Gains of norms, the only one-row tensors, do not decay; the others do by their old value,
+            // not through the moments.
             let decay = if param.dims()[0] == 1 { 0.0 } else { self.decay };
             let old = param.clone().mul_scalar(1.0 - lr * decay);
             *param = old - change;

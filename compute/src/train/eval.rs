@@ -20,7 +20,7 @@ pub enum EvalError {
     /// A token id is not in the vocabulary.
     #[error("token id {id} is not below the vocabulary of {vocab}")]
     UnknownId {
-        /// The id.
+        /// The unknown token id.
         id: u32,
         /// Ids of the vocabulary.
         vocab: u32,

@@ -26,7 +26,7 @@ const MAX_RATE_PPB: u32 = 4_000_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraHyper {
-    /// Optimiser steps.
+    /// Number of optimiser steps of the run.
     pub steps: u32,
     /// Windows of one step.
     pub batch: u32,
@@ -52,7 +52,7 @@ pub struct TrainInput<'a> {
     pub units: &'a [Vec<u32>],
     /// What the order of the windows is drawn from.
     pub seed: [u8; 32],
-    /// The hyper-parameters.
+    /// Steps, batches and rates of the run.
     pub hyper: &'a LoraHyper,
 }
 
@@ -72,7 +72,7 @@ pub struct TrainOutput {
 /// One finished step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Steps done.
+    /// How many steps are done.
     pub step: u32,
     /// Steps of the run.
     pub steps: u32,
@@ -95,9 +95,9 @@ pub enum TrainError {
     /// A token id is not in the base's vocabulary.
     #[error("token id {id} of unit {unit} is not below the vocabulary of {vocab}")]
     UnknownId {
-        /// The unit.
+        /// The place of the unit in the list.
         unit: usize,
-        /// The id.
+        /// The unknown token id.
         id: u32,
         /// Ids of the base.
         vocab: u32,
@@ -198,6 +198,7 @@ struct Run {
 impl Run {
     /// One step; returns the summed loss before it and the number of targets.
     fn step(&mut self, batch: &[(usize, Window<'_>)], hyper: &LoraHyper, step: u32) -> (f64, u64) {
+        // Fresh leaves each step: the graph of the last one is dropped with its leaves.
         let leaves: Vec<Tensor<2>> =
             self.params.iter().map(|p| p.clone().autodiff().require_grad()).collect();
         self.twin.set_factors(leaves.clone());
@@ -205,6 +206,8 @@ impl Run {
         let (inputs, targets, mask) = padded(batch, time, self.twin.base().device());
         let losses = token_losses(self.twin.forward(inputs), targets);
         let sum = (losses * mask.autodiff()).sum();
+        // A constant divisor, whatever the batch holds: every target weighs the same in the run, which
+        // is what its influence is measured by.
         let context = self.twin.base().config().context;
         let weight = 1.0 / (f64::from(hyper.batch) * f64::from(context));
         let grads = sum.clone().mul_scalar(weight).backward();

@@ -3,7 +3,8 @@
 //! Updates are summed as integers, so their order cannot matter; the mean enters the parameters
 //! by one IEEE multiplication and one subtraction on the CPU, whatever trained the shards. An update
 //! whose norm exceeds the median is scaled down to it: no single node pulls harder than the
-//! middle one.
+//! middle one. (DiLoCo's outer loop with sparse updates: Douillard et al., arXiv 2311.08105; Sarfi et
+//! al., SparseLoCo, arXiv 2508.15706. Unlike theirs it is integer-exact, and it keeps no momentum.)
 
 use super::update::{CHUNK, FIXED_BITS, Payload};
 use crate::formats::{Checkpoint, CheckpointError};
@@ -57,6 +58,8 @@ pub fn step(
             return Err(OuterError::Parameters { index, expected, found });
         }
     }
+    // One f32 multiplication and one subtraction a value: IEEE fixes both bit for bit, and nothing here
+    // may be fused or reordered.
     let sums = sum(payloads, checkpoint.values().len());
     let count = payloads.len() as i64;
     let alpha = alpha_ppm as f32 / 1_000_000.0;
@@ -92,6 +95,7 @@ fn clip_factors(payloads: &[Payload]) -> Vec<u64> {
     let norms: Vec<u128> = payloads.iter().map(|p| p.square_norm().isqrt()).collect();
     let mut sorted = norms.clone();
     sorted.sort_unstable();
+    // The lower middle of an even number: a norm that an update really has.
     let median = sorted[(sorted.len() - 1) / 2];
     let one = 1u128 << CLIP_BITS;
     norms

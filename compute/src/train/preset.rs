@@ -11,7 +11,7 @@ use crate::model::ModelConfig;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingPreset {
-    /// The model.
+    /// The shape of the model that is trained.
     pub model: ModelConfig,
     /// Hyper-parameters of a shard in the first round.
     pub hyper: ShardHyper,

@@ -16,7 +16,7 @@ use crate::model::ModelConfig;
 
 /// A device that may be computed on, and what became of the one that was wanted.
 pub struct ProvenEngine {
-    /// The device.
+    /// The device to compute on: the chosen GPU, or the CPU.
     pub engine: Engine,
     /// The GPU that was chosen and is not used.
     pub refused: Option<Refusal>,
@@ -25,7 +25,7 @@ pub struct ProvenEngine {
 /// A GPU that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The GPU.
+    /// The GPU that was chosen.
     pub gpu: GpuInfo,
     /// Why it is not used.
     pub reason: RefusalReason,

@@ -26,14 +26,14 @@ pub struct ShardInput {
     pub units: Vec<Vec<u32>>,
     /// What the order of the training windows is drawn from.
     pub seed: [u8; 32],
-    /// The hyper-parameters.
+    /// Steps, batches and rates of the shard.
     pub hyper: ShardHyper,
 }
 
 /// What a shard gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardOutput {
-    /// The update.
+    /// The compressed change of the parameters: where they began minus where they ended.
     pub payload: Payload,
     /// Mean loss of the first step, in millionths of a nat per token.
     pub loss_first: u64,
@@ -60,9 +60,9 @@ pub enum ShardError {
     /// A token id is not in the model's vocabulary.
     #[error("token id {id} of unit {unit} is not below the vocabulary of {vocab}")]
     UnknownId {
-        /// The unit.
+        /// The place of the unit in the list.
         unit: usize,
-        /// The id.
+        /// The unknown token id.
         id: u32,
         /// Ids of the model.
         vocab: u32,
@@ -70,7 +70,7 @@ pub enum ShardError {
     /// The loss is no longer a number.
     #[error("the loss is not finite at step {step}; lower the learning rate")]
     Diverged {
-        /// The step.
+        /// The step, counted from zero.
         step: u32,
     },
     /// The change of the parameters could not be compressed; it is not finite or far too large.
@@ -100,9 +100,11 @@ fn train(
     let mut optimizer = AdamW::new(hyper, model.params().len());
     let (mut first, mut last) = (0.0, 0.0);
     for step in 0..hyper.steps {
+        // The model itself carries no graph: its tracked twin lives for one step, and memory with it.
         let twin = model.tracked();
         let loss = batch_loss(&twin, &windows.batch(hyper.batch));
         let grads = loss.backward();
+        // Reading the loss waits for the device, so a failure surfaces in the step that caused it.
         last = f64::from(loss.inner().into_scalar::<f32>());
         if !last.is_finite() {
             return Err(ShardError::Diverged { step });
@@ -171,6 +173,7 @@ impl Windows {
 
     fn next_start(&mut self) -> usize {
         if self.starts.is_empty() {
+            // Another offset each pass, so that no token is always a window's first, which sees nothing.
             let last = self.stream.len() - self.context - 1;
             let offset = self.random.below(last.min(self.context - 1) as u64 + 1) as usize;
             let count = (last - offset) / self.context + 1;

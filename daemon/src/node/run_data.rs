@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use compute::run;
+use compute::data::{self, Text};
 pub(crate) use compute::run::RunData;
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
@@ -37,7 +37,7 @@ pub(crate) async fn read_snapshot(
     blobs: &Blobs,
     datanet: DatanetId,
     before: protocol::BlockNumber,
-) -> Result<Vec<run::Text>, Failure> {
+) -> Result<Vec<Text>, Failure> {
     let mut texts = Vec::new();
     for contribution in chain.snapshot(datanet, before) {
         let limit = MAX_MANIFEST_BYTES as u64;
@@ -52,7 +52,7 @@ pub(crate) async fn read_snapshot(
             packs.push(blobs.obtain(*hash, *length, &[]).await?);
         }
         // Bounds were checked by `Manifest::check`.
-        let units = run::texts(&manifest, &packs, contribution.account).ok_or(Failure::Invalid)?;
+        let units = data::texts(&manifest, &packs, contribution.account).ok_or(Failure::Invalid)?;
         texts.extend(units);
     }
     Ok(texts)

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use compute::{
     attribute::{Sketch, SketchPart},
+    data::{Text, texts},
     device::Engine,
     formats::{Tokenizer, TokenizerError},
     model::ModelConfig,
-    run::{RunData, RunError, Text, sketch_spec, texts},
+    run::{RunData, RunError, sketch_spec},
     train::{TrainingPreset, eval, update::compress},
 };
 use protocol::{

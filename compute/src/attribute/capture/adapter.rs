@@ -20,8 +20,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::error::{AdapterCaptureError, CaptureError};
-use crate::attribute::sketch::projection::{project, signs};
-use crate::attribute::sketch::{SketchSpec, SpecError};
+use crate::attribute::sketch::{SketchSpec, SpecError, project, signs};
 use crate::lora::{AdaptedModel, Adapter};
 use crate::model::window::{Window, padded};
 use crate::model::{ModelConfig, Probe, layout, token_losses};

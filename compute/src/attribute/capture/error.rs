@@ -18,11 +18,11 @@ pub enum CaptureError {
     /// A unit is much longer than the model's context.
     #[error("unit {unit} has {found} tokens; with this context at most {limit} are sketched")]
     UnitTooLong {
-        /// The unit.
+        /// The unit that is too long.
         unit: Hash,
-        /// Its tokens.
+        /// How many tokens it has.
         found: usize,
-        /// Tokens allowed.
+        /// The most tokens that are sketched under this context.
         limit: usize,
     },
     /// The output has no tokens, or too many.

@@ -58,6 +58,7 @@ impl EkFac {
         if samples.is_empty() {
             return Err(EkFacError::NoSamples);
         }
+        // Two passes: the basis has to be known before anything is measured in it.
         let batches = batches(network, samples);
         let mut moments: Option<Vec<(Tensor<2>, Tensor<2>)>> = None;
         let capture = |number: usize, batch: &[usize]| {
@@ -113,6 +114,7 @@ impl Layer {
         let outputs = rotated(&captured.gradient, &self.outputs);
         let gradients = outputs.swap_dims(1, 2).matmul(inputs);
         let [_, rows, columns] = gradients.dims();
+        // Squared per sample, then summed: the diagonal of the Fisher matrix needs whole samples.
         let sum = gradients.square().sum_dim(0).reshape([rows, columns]);
         self.squares = self.squares.clone() + sum;
     }
@@ -159,6 +161,7 @@ fn eigenvectors(index: usize, matrix: Tensor<2>, device: &Device) -> Result<Tens
         return Err(EkFacError::NotFinite(index));
     }
     let matrix = DMatrix::from_iterator(size, size, values.into_iter().map(f64::from));
+    // On the CPU and in double precision, by nalgebra: burn has no eigenvectors.
     let vectors = SymmetricEigen::new(matrix).eigenvectors;
     // nalgebra stores columns, burn rows.
     let rows: Vec<f32> = vectors.transpose().iter().map(|&value| value as f32).collect();

@@ -26,11 +26,11 @@ pub enum TextError {
     /// Nothing to predict, or more than the model reads at once.
     #[error("sample {sample} has {found} tokens; 2 to {limit} are possible: cut it first")]
     Length {
-        /// The sample.
+        /// The number of the sample.
         sample: usize,
-        /// Its tokens.
+        /// How many tokens it has.
         found: usize,
-        /// Tokens allowed.
+        /// The most tokens that one window reads.
         limit: usize,
     },
     /// A token lies outside the model's vocabulary.

@@ -91,6 +91,7 @@ impl ScoreCheck {
         if !is_shaped || query.values.len() != self.spec.dims() {
             return Err(CheckError::Shape);
         }
+        // Within this bound no two integers are equal modulo the prime.
         let limit = bound(block);
         let is_out = |product: &i64| !(-limit..=limit).contains(product);
         if let Some(at) = claimed.products.iter().position(is_out) {

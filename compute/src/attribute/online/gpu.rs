@@ -266,7 +266,7 @@ impl Layout {
         })
     }
 
-    /// `[chunk][word][row]`, little-endian.
+    /// Rows as the shader reads them: `[chunk][word][row]`, little-endian.
     fn pack_rows(&self, rows: &[&[i8]]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.row_words() * rows.len() * 4);
         for (from, to) in self.spans() {
@@ -279,7 +279,7 @@ impl Layout {
         out
     }
 
-    /// `[chunk][word][4]`, little-endian.
+    /// A query as the shader reads it: `[chunk][word][4]`, little-endian.
     fn pack_query(&self, values: &[i16]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.row_words() * 8);
         for (from, to) in self.spans() {

@@ -1,4 +1,14 @@
 //! What runs for every output, while it is served and while it is audited.
+//!
+//! * **Serving**: a [`Query`] is published of an output; its exact products with all sketches
+//!   ([`Rows`] on the CPU, [`GpuKernel`] on a GPU) become integer scores, equal on every node.
+//!   [`Unigram`] and `AdaptedModel::losses` measure what an adapter added.
+//! * **Auditing**: [`ScoreCheck`] and [`GramCheck`] check products and sums by a secret at the cost of
+//!   reading them (Freivalds), [`LeafRule`] captures a sample of leaves again, [`check_index`]
+//!   compares an index whole.
+//!
+//! Not here: anything that is made once per checkpoint ([`offline`](super::offline)), and the rule that
+//! turns scores into shares (`protocol::attribution`).
 
 mod aggregate;
 mod fixed_point;

@@ -56,7 +56,7 @@ pub enum LeafAuditError {
         expected: usize,
         /// First rank found.
         from: u32,
-        /// Units found.
+        /// Units that the claim covers.
         found: usize,
     },
     /// The auditor could not capture.

@@ -53,9 +53,9 @@ pub enum ScorePartError {
     /// Shorter or longer than the header says.
     #[error("the products have {found} bytes and should have {expected}")]
     Length {
-        /// Bytes announced.
+        /// Bytes that the header announces.
         expected: u64,
-        /// Bytes found.
+        /// Bytes that were given.
         found: u64,
     },
     /// A product is larger than a block's values can make it.

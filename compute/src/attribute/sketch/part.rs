@@ -44,9 +44,9 @@ pub enum PartError {
     /// Shorter or longer than the header says.
     #[error("the sketches have {found} bytes and should have {expected}")]
     Length {
-        /// Bytes announced.
+        /// Bytes that the header announces.
         expected: u64,
-        /// Bytes found.
+        /// Bytes that were given.
         found: u64,
     },
     /// A scale is outside its range, or a unit has no tokens.

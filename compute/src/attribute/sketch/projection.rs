@@ -8,9 +8,9 @@ use super::spec::SketchSpec;
 pub struct Projection {
     /// Index into [`linears`](crate::model::layout::linears).
     pub linear: usize,
-    /// `[inputs, side]`.
+    /// What the input activations are multiplied with, `[inputs, side]`.
     pub input: Tensor<2>,
-    /// `[outputs, side]`.
+    /// What the output gradients are multiplied with, `[outputs, side]`.
     pub output: Tensor<2>,
 }
 

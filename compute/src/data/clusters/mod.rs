@@ -200,6 +200,7 @@ impl<'a> Index<'a> {
             self.members.push((canonical, Kind::Exact));
             return;
         }
+        // Both looks are taken before the unit itself is remembered: it must not find itself.
         let sampled = self.sampled(&symbols);
         let bands = self.bands(&symbols);
         let found = self.contained(&sampled).or_else(|| self.near(&symbols, &bands));
@@ -211,6 +212,7 @@ impl<'a> Index<'a> {
                 self.shingles.entry(shingle).or_insert(rank);
             }
         }
+        // What followed leads no further, or chains of likeness would join what is not alike.
         if !matches!(kind, Kind::Follows(_)) {
             self.remember(rank, bands);
         }

@@ -15,7 +15,7 @@ use super::{Commitment, ProofError, Window};
 pub enum Fraud {
     /// An entry points beyond the text.
     OutOfRange {
-        /// Its rank.
+        /// The rank of the entry in the array.
         rank: u64,
         /// The array there.
         entry: Window,

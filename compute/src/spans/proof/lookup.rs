@@ -143,7 +143,7 @@ pub fn verify_occurrence(
 pub struct Owner {
     /// The unit's rank in the order of commitment.
     pub unit: u64,
-    /// Its hash.
+    /// The hash of the unit's bytes.
     pub hash: Hash,
     /// The place, counted from its first token.
     pub offset: u64,

@@ -53,7 +53,7 @@ pub struct Commitment {
     pub snapshot: Hash,
     /// Ids of the vocabulary.
     pub vocab: u32,
-    /// Indexed units.
+    /// Number of indexed units.
     pub units: u64,
     /// Tokens and one separator per unit.
     pub symbols: u64,

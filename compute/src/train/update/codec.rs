@@ -47,19 +47,19 @@ pub enum PayloadError {
     /// Positions are not ascending, lie outside their chunk, or are too many or too few.
     #[error("positions of chunk {chunk} are not the right number, ascending inside it")]
     Positions {
-        /// The chunk.
+        /// The number of the chunk, 4,096 parameters each.
         chunk: usize,
     },
     /// A magnitude is not a finite number in range, or the two are out of order.
     #[error("magnitudes of chunk {chunk} are out of range or order")]
     Levels {
-        /// The chunk.
+        /// The number of the chunk, 4,096 parameters each.
         chunk: usize,
     },
     /// Unused bits are not zero.
     #[error("unused bits of chunk {chunk} are not zero")]
     Padding {
-        /// The chunk.
+        /// The number of the chunk, 4,096 parameters each.
         chunk: usize,
     },
 }

@@ -1,7 +1,9 @@
 //! Whether two updates are the same work, up to the float noise of different hardware.
 //!
 //! Three integer measures in parts per million; the protocol's tolerances separate honest noise from
-//! one swapped sample or a skipped step.
+//! one swapped sample or a skipped step. Measured over units of 8 to 128 AdamW steps of a network of
+//! 84,000 parameters: additions in another order, TF32 and bf16 inputs keep 0.99 of the indices and a
+//! cosine of 0.9998; one of 64 samples swapped in every step leaves 0.75 to 0.84 of the indices.
 
 use protocol::record::ReplayReport;
 

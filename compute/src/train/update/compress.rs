@@ -14,7 +14,7 @@ pub enum CompressError {
     /// A change is not a number, or too large for any honest training.
     #[error("the change of parameter {index} is not finite or not below {MAX_LEVEL}")]
     Value {
-        /// The parameter.
+        /// The place of the parameter in the one order.
         index: usize,
     },
 }
@@ -71,6 +71,7 @@ fn largest(values: &[f32], kept: usize) -> Vec<u16> {
 fn levels(magnitudes: &[f64]) -> (f64, f64) {
     let mean = |sum: f64, n: usize| if n == 0 { None } else { Some(sum / n as f64) };
     let all = mean(magnitudes.iter().sum(), magnitudes.len()).unwrap_or(0.0);
+    // A few rounds of Lloyd's iteration in one dimension, from the mean as the border.
     let (mut small, mut large) = (all, all);
     let mut middle = all;
     for _ in 0..4 {

@@ -3,7 +3,9 @@
 //! [`compress`] keeps, in every chunk of 4096 consecutive parameters, the `k` largest changes, and
 //! of each its index, its sign and one of two magnitudes of that chunk. The payload is small enough
 //! for homes, is what an auditor's replay is [compared](compare) with, and is summed in integers by
-//! [`outer::step`](crate::train::outer::step).
+//! [`outer::step`](crate::train::outer::step). (64 of 4,096 values with 12-bit indices and two bits
+//! each, as SparseLoCo sends them: arXiv 2508.15706. The residual that it carries from round to round
+//! is left out, so that a shard depends on nothing but its input.)
 
 mod codec;
 mod compare;

@@ -86,6 +86,8 @@ impl<N: Network> Run<'_, N> {
         adjoint.parameters.iter_mut().for_each(|a| *a *= kept);
         let norm = length(through.iter().copied());
         if norm > 0.0 {
+            // A displacement of one length whatever the adjoint's own: it shrinks and grows by orders of
+            // magnitude over a run.
             let reach = f64::from(difference.0) / 1e6;
             let reach = reach * length(state.parameters.iter().map(|&p| f64::from(p))) / norm;
             let there =

@@ -23,9 +23,9 @@ pub enum Optimizer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The optimiser.
+    /// How gradients become steps.
     pub optimizer: Optimizer,
-    /// Steps.
+    /// Number of steps of the run.
     pub steps: u32,
     /// Samples of one step.
     pub batch: u32,
@@ -50,9 +50,9 @@ pub enum UnrollError {
     /// A value of the recipe is out of bounds.
     #[error("{field} is {value}: {rule}")]
     Recipe {
-        /// The field.
+        /// The name of the value in the recipe.
         field: &'static str,
-        /// Its value.
+        /// The value that was given.
         value: u32,
         /// The rule that it breaks.
         rule: &'static str,
@@ -62,15 +62,15 @@ pub enum UnrollError {
     Shape {
         /// What the vector holds.
         what: &'static str,
-        /// Values needed.
+        /// How many values are needed.
         expected: usize,
-        /// Values given.
+        /// How many values were given.
         found: usize,
     },
     /// Parameters or gradients are no longer numbers.
     #[error("the run is not finite at step {step}; lower the learning rate")]
     Diverged {
-        /// The step.
+        /// The step after which a value is not finite.
         step: u32,
     },
     /// The device failed.
@@ -200,6 +200,7 @@ impl<'a, N: Network> Run<'a, N> {
             let (expected, found) = (network.samples(), weights.len());
             return Err(UnrollError::Shape { what: "weights", expected, found });
         }
+        // √T checkpoints, and at most √T recomputed states at a time: the least memory for one replay.
         let stride = (f64::from(recipe.steps).sqrt().ceil() as usize).max(1);
         let order = recipe.order(weights.len());
         let weights = weights.to_vec();
