@@ -165,6 +165,24 @@ impl Tokenizer {
         }
         self.inner.decode(ids, false).map_err(|e| TokenizerError::Encode { reason: e.to_string() })
     }
+
+    /// First byte and first byte behind the `len` tokens from `start` on, in the `text` that all of
+    /// `tokens` make. Positions are on character boundaries: a character that a cut went through
+    /// belongs to what follows.
+    pub fn bytes_of(&self, tokens: &[u32], text: &str, (start, len): (u32, u32)) -> (usize, usize) {
+        let at = |token: u32| {
+            let head = tokens.get(..token as usize).unwrap_or(tokens);
+            // Ids that this tokenizer has made always decode; of others nothing is known.
+            common(&self.decode(head).unwrap_or_default(), text)
+        };
+        (at(start), at(start.saturating_add(len)))
+    }
+}
+
+/// Length of the common beginning, on a character boundary of `text`.
+fn common(head: &str, text: &str) -> usize {
+    let same = head.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
+    text.floor_char_boundary(same)
 }
 
 /// The GPT-2 splitting, without the leading space that would change the text.
@@ -199,5 +217,17 @@ fn check_plain(inner: &Bpe) -> Result<(), TokenizerError> {
             Ok(())
         }
         _ => Err(TokenizerError::Kind("the splitting is not byte-level without a prefix space")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_through_a_character_falls_before_it() {
+        assert_eq!(common("Gr\u{fffd}", "Größe"), 2);
+        assert_eq!(common("Größe", "Größe"), 7);
+        assert_eq!(common("", "x"), 0);
     }
 }

@@ -61,7 +61,7 @@ impl TryFrom<Attribution> for AttributionReport {
 }
 
 fn marked_span(run: &RunData, output: &[u32], text: &str, span: &Span) -> MarkedSpan {
-    let (from, to) = bytes_of(run, output, text, (span.start, span.len));
+    let (from, to) = run.tokenizer.bytes_of(output, text, (span.start, span.len));
     let unit = run.units.get(span.unit as usize);
     MarkedSpan {
         from,
@@ -114,7 +114,8 @@ fn unit_line(found: &Attribution, ranked: &RankedUnit) -> Option<UnitLine> {
     let here = spans.filter(|(_, span)| span.unit == ranked.rank);
     let places = data.map(|data| {
         let place = |(span, at): (usize, &Span)| {
-            let (from, to) = bytes_of(&found.run, &data.tokens, &data.text, (at.position, at.len));
+            let tokenizer = &found.run.tokenizer;
+            let (from, to) = tokenizer.bytes_of(&data.tokens, &data.text, (at.position, at.len));
             Place { span, from, to }
         };
         here.map(place).collect()
@@ -171,23 +172,6 @@ const fn rule() -> RuleReport {
     }
 }
 
-/// Where some tokens stand in the text that all of them make.
-fn bytes_of(run: &RunData, tokens: &[u32], text: &str, (start, len): (u32, u32)) -> (usize, usize) {
-    let at = |token: u32| {
-        let head = tokens.get(..token as usize).unwrap_or(tokens);
-        // Every id was made by this tokenizer.
-        let head = run.tokenizer.decode(head).unwrap_or_default();
-        common(&head, text)
-    };
-    (at(start), at(start.saturating_add(len)))
-}
-
-/// Length of the common beginning: a character that a cut went through belongs to what follows.
-fn common(head: &str, text: &str) -> usize {
-    let same = head.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
-    text.floor_char_boundary(same)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,12 +200,5 @@ mod tests {
         assert_eq!(sure, [Some(900_000), Some(500_000), Some(100_000)]);
         let pool = contributors(&Weights { pool: true, ..weights }, no_address);
         assert!(pool.iter().all(|c| c.confidence_ppm.is_none()));
-    }
-
-    #[test]
-    fn a_cut_through_a_character_falls_before_it() {
-        assert_eq!(common("Gr\u{fffd}", "Größe"), 2);
-        assert_eq!(common("Größe", "Größe"), 7);
-        assert_eq!(common("", "x"), 0);
     }
 }

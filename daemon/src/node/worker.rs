@@ -305,13 +305,16 @@ impl Worker {
         let is_confirmed = self
             .thread
             .run(move |state| {
-                let served = state.attributors.get(&(body.model, checkpoint));
                 let is_same = transcript.shares == body.shares
                     && u32::try_from(transcript.prompt.len()) == Ok(body.tokens_in)
                     && u32::try_from(transcript.output.len()) == Ok(body.tokens_out);
-                let served = served.ok_or(Failure::Unavailable)?;
-                let repeated = served.repeat(&transcript).map_err(not_served)?;
-                Ok(is_same && repeated.accepts(&limits))
+                // A record that its own transcript contradicts is wrong, whatever a repetition says.
+                if !is_same {
+                    return Ok(false);
+                }
+                let served = state.attributors.get(&(body.model, checkpoint));
+                let repeated = served.ok_or(Failure::Unavailable)?.repeat(&transcript);
+                Ok(repeated.map_err(not_served)?.accepts(&limits))
             })
             .await?;
         Ok(Done::Judged(if is_confirmed { Verdict::Pass } else { Verdict::Fail }))
