@@ -114,7 +114,7 @@ options! {
     work: WorkOptions {
         /// Most space for blobs, like "50 GiB"
         max_disk: ByteSize, "OPENLEDGER_MAX_DISK";
-        /// Where to compute: auto, cpu, or a part of a GPU's name
+        /// Where to compute: auto, cpu, or a part of a GPU's name (built with `--features gpu`)
         device: Device = Device(DeviceChoice::Auto), "OPENLEDGER_DEVICE";
         /// Claim what is owed every so many epochs; 0 leaves it to `openledger claim`
         claim_epochs: u64 = 24, "OPENLEDGER_CLAIM_EPOCHS";

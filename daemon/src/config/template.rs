@@ -38,7 +38,7 @@ pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line 
 # max_upload = "2 MiB"
 
 # Where to compute: "auto" takes a GPU that passes its self-test, else the CPU; "cpu"; or a part of
-# a GPU's name.
+# a GPU's name. GPUs need a build with `--features gpu`.
 # device = "auto"
 
 # --- money
