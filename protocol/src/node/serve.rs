@@ -19,6 +19,16 @@ const MAX_WAITING_PER_SERVER: usize = 512;
 /// Requests that are computed at a time.
 const MAX_REQUESTS: usize = 256;
 
+/// How far an accepted request is.
+#[derive(Debug)]
+enum Step {
+    /// Its answer is computed. Before its receipt the consumer had promised `before`, which counts again
+    /// should there be no answer.
+    Computing { request: ServeRequest, before: Amount },
+    /// The attribution of this subject is signed and stored.
+    Signing { subject: Digest },
+}
+
 /// What was promised to this node, and what it may have to audit.
 #[derive(Debug)]
 pub(super) struct Serving {
@@ -28,10 +38,8 @@ pub(super) struct Serving {
     unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, Outgoing)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
-    /// Requests being computed.
-    requests: BTreeMap<u64, (ServeRequest, Amount)>,
-    /// Served requests whose attribution is being signed, by its subject.
-    signing: BTreeMap<Digest, u64>,
+    /// Requests from their acceptance until their attribution is signed.
+    requests: BTreeMap<u64, Step>,
     /// Attributions that this node audits or has audited, with their epochs.
     audited: BTreeMap<Digest, Epoch>,
 }
@@ -43,7 +51,6 @@ impl Serving {
             unanchored: BTreeMap::new(),
             waiting: BTreeMap::new(),
             requests: BTreeMap::new(),
-            signing: BTreeMap::new(),
             audited: BTreeMap::new(),
         }
     }
@@ -65,6 +72,18 @@ impl Serving {
         self.waiting.retain(|_, record| record.record().epoch >= epoch);
     }
 
+    fn computing(&self) -> usize {
+        self.requests.values().filter(|step| matches!(step, Step::Computing { .. })).count()
+    }
+
+    /// Takes out the request whose attribution has this subject.
+    fn signed(&mut self, subject: Digest) -> Option<u64> {
+        let is_it = |step: &Step| matches!(step, Step::Signing { subject: of } if *of == subject);
+        let id = self.requests.iter().find_map(|(id, step)| is_it(step).then_some(*id))?;
+        self.requests.remove(&id);
+        Some(id)
+    }
+
     fn has_room_for(&self, account: AccountId) -> bool {
         let by_same = self.waiting.values().filter(|r| r.record().account == account).count();
         self.waiting.len() < MAX_WAITING && by_same < MAX_WAITING_PER_SERVER
@@ -80,13 +99,10 @@ impl Node {
                 assert!(receipt.cumulative >= before, "what a consumer promised only grows");
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
-                let known = self.serving.requests.insert(id, (request, before));
+                let known = self.serving.requests.insert(id, Step::Computing { request, before });
                 assert!(known.is_none(), "a request is taken once");
-                let running = self.serving.requests.len();
-                assert!(
-                    running <= MAX_REQUESTS,
-                    "requests that are computed at a time are bounded"
-                );
+                let is_bounded = self.serving.computing() <= MAX_REQUESTS;
+                assert!(is_bounded, "requests that are computed at a time are bounded");
                 self.start(Pending::Infer(id), Job::Infer { request: id, model });
             }
             Err(reason) => self.tell(Event::Refused { request: request.id, reason }),
@@ -101,7 +117,7 @@ impl Node {
             return Err(Refusal::WrongPayee);
         }
         let is_known = self.serving.requests.contains_key(&request.id);
-        if is_known || self.serving.requests.len() >= MAX_REQUESTS {
+        if is_known || self.serving.computing() >= MAX_REQUESTS {
             return Err(Refusal::Busy);
         }
         let is_short = request.tokens_out <= MAX_GENERATED_TOKENS
@@ -125,13 +141,15 @@ impl Node {
         remembered.max(chain.redeemed(payer, self.account))
     }
 
-    pub(super) fn on_inferred(&mut self, chain: &ChainView, request: u64, done: Done) {
-        let Some((asked, before)) = self.serving.requests.remove(&request) else { return };
-        let receipt = &asked.receipt.receipt;
+    pub(super) fn on_inferred(&mut self, chain: &ChainView, id: u64, done: Done) {
+        let Some(Step::Computing { request, before }) = self.serving.requests.remove(&id) else {
+            return;
+        };
+        let receipt = &request.receipt.receipt;
         match done {
-            Done::Inferred(body) if body.receipt == asked.receipt => {
+            Done::Inferred(body) if body.receipt == request.receipt => {
                 let subject = receipt.digest(&chain.domain);
-                self.serving.signing.insert(subject, request);
+                self.serving.requests.insert(id, Step::Signing { subject });
                 self.sign(work_epoch(chain), subject, Body::Attribution(body));
             }
             _ => {
@@ -140,7 +158,7 @@ impl Node {
                 if self.serving.promised.get(&receipt.payer) == Some(&receipt.cumulative) {
                     self.serving.promised.insert(receipt.payer, before);
                 }
-                self.tell(Event::Refused { request, reason: Refusal::Failed });
+                self.tell(Event::Refused { request: id, reason: Refusal::Failed });
             }
         }
     }
@@ -155,7 +173,7 @@ impl Node {
             if receipt.cumulative > chain.redeemed(receipt.payer, self.account) {
                 self.submit(Transaction::Redeem(body.receipt.clone()));
             }
-            if let Some(request) = self.serving.signing.remove(&record.record().subject) {
+            if let Some(request) = self.serving.signed(record.record().subject) {
                 self.tell(Event::Served { request, record: id });
             }
             self.serving
