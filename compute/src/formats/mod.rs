@@ -1,5 +1,5 @@
 //! Files that nodes name by their hash: checkpoints and tokenizers, and the canonical form of named
-//! tensors that adapters use too ([`weights`]).
+//! tensors that adapters use too (`weights`).
 //!
 //! Every format is **canonical**: reading and writing again gives the same bytes, whose BLAKE3 hash
 //! is the name. Bytes come from anybody: all of them are checked, every refusal has its own error, and

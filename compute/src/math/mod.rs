@@ -1,7 +1,7 @@
 //! Numbers that are the same bits on every machine.
 //!
 //! Random choices come from [`Stream`], whose every output is specified; random checks are made in
-//! the residues of [`field`]; losses leave this crate as integers ([`micro_nats`]).
+//! the residues of `field`; losses leave this crate as integers ([`micro_nats`]).
 //!
 //! Not here: the integer rules that nodes decide by (`protocol::math`), and floats whose rounding
 //! depends on a device.

@@ -58,7 +58,7 @@ impl JoinTicket {
         self.node
     }
 
-    /// Multiaddrs for [`NetConfig::bootstrap`](super::NetConfig::bootstrap), peer id included.
+    /// Multiaddrs for the option `bootstrap`, peer id included.
     pub fn bootstrap(&self) -> Vec<String> {
         let Some(peer) = peer_id(self.node) else { return Vec::new() };
         let with_peer = |a: &Multiaddr| a.clone().with(Protocol::P2p(peer)).to_string();

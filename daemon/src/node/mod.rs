@@ -1,8 +1,8 @@
 //! A running node: the machine of [`protocol::node`] with a disk, a device, a chain and a network.
 //!
-//! One task owns the machine and carries what goes in and what comes out ([`run`]). The slow work is
-//! done by the [`worker`], the computing by one thread, and a paid request is owned by the table in
-//! [`requests`] from its receipt to its answer. Everybody else talks to the node through
+//! One task owns the machine and carries what goes in and what comes out (`run`). The slow work is
+//! done by the `worker`, the computing by one thread, and a paid request is owned by the table in
+//! `requests` from its receipt to its answer. Everybody else talks to the node through
 //! [`NodeHandle`].
 
 mod answer;

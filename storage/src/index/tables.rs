@@ -31,7 +31,7 @@ impl Table {
 pub struct Write {
     /// The table that changes.
     pub table: Table,
-    /// The key in that table; see the functions of [`Index`] for its form.
+    /// The key in that table; see the functions of [`Index`](super::Index) for its form.
     pub key: Vec<u8>,
     /// The new value; `None` removes the key.
     pub value: Option<Vec<u8>>,
