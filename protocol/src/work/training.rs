@@ -159,10 +159,11 @@ pub fn trained_units(
     }
 }
 
-/// The units whose sketches a slot captures: the slot's part of the snapshot in order.
+/// The units whose sketches a slot captures: the slot's part of the snapshot in order. A slot that
+/// there is not has none: a worker may have claimed any number.
 pub fn sketch_units(slot: u32, slots: u32, total: u32) -> core::ops::Range<u32> {
     let bound = |s: u32| {
-        let product = u64::from(total).saturating_mul(u64::from(s));
+        let product = u64::from(total).saturating_mul(u64::from(s.min(slots)));
         u32::try_from(product.checked_div(u64::from(slots)).unwrap_or(0)).unwrap_or(total)
     };
     let units = bound(slot)..bound(slot.saturating_add(1));
@@ -244,6 +245,21 @@ mod tests {
     fn sketch_slots_cover_the_snapshot_once() {
         let all: Vec<u32> = (0..7).flat_map(|slot| sketch_units(slot, 7, 100)).collect();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        /// A worker may name any slot in its record, and auditors take it at its word.
+        #[test]
+        fn a_slot_that_there_is_not_captures_nothing(slot: u32, slots in 1u32..300, total: u32) {
+            let units = sketch_units(slot, slots, total);
+            prop_assert!(units.end <= total);
+            prop_assert!(slot < slots || units.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_slot_whose_end_has_more_than_32_bits_captures_nothing() {
+        assert!(sketch_units(17_179, 4, 1_000_000).is_empty());
     }
 
     #[test]
