@@ -13,5 +13,5 @@ pub mod verdict;
 pub use anchor::{after_anchor, anchor_root, anchored_alone, anchored_in};
 pub use authority::{has_authority, is_by_operator};
 pub use label::{cutoff, work_epoch};
-pub use output::{attribution_auditors, price, shares_are_whole};
+pub use output::{attribution_auditors, follows_transcript, price, shares_are_whole};
 pub use storage::{committed_in_time, judge_storage};

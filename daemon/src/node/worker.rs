@@ -10,6 +10,7 @@ use protocol::codec::Wire;
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::node::{Done, Failure, Job};
 use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
+use protocol::rules::follows_transcript;
 use protocol::training::ShardTask;
 use protocol::{BlobRef, Digest, Hash, ModelId, NodeId};
 
@@ -275,8 +276,8 @@ impl Worker {
             receipt: question.receipt,
             transcript: self.blobs.put(bytes).await?,
             length,
-            tokens_in: u32::try_from(transcript.prompt.len()).unwrap_or(u32::MAX),
-            tokens_out: u32::try_from(transcript.output.len()).unwrap_or(u32::MAX),
+            tokens_in: u32::try_from(transcript.prompt.len()).map_err(|_| Failure::Local)?,
+            tokens_out: u32::try_from(transcript.output.len()).map_err(|_| Failure::Local)?,
             lambda: answer.lambda_ppm,
             shares: transcript.shares,
         };
@@ -305,11 +306,8 @@ impl Worker {
         let is_confirmed = self
             .thread
             .run(move |state| {
-                let is_same = transcript.shares == body.shares
-                    && u32::try_from(transcript.prompt.len()) == Ok(body.tokens_in)
-                    && u32::try_from(transcript.output.len()) == Ok(body.tokens_out);
-                // A record that its own transcript contradicts is wrong, whatever a repetition says.
-                if !is_same {
+                let (prompt, output) = (transcript.prompt.len(), transcript.output.len());
+                if !follows_transcript(&body, &transcript.shares, prompt, output) {
                     return Ok(false);
                 }
                 let served = state.attributors.get(&(body.model, checkpoint));

@@ -26,6 +26,19 @@ pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Optio
     Some(draw::attribution_auditors(&seed, &record.id(), server, &members, count))
 }
 
+/// Whether a record says what its transcript says: the same shares, and as many tokens as were paid for.
+/// One that its own transcript contradicts is wrong, whatever repeating the attribution would find.
+pub fn follows_transcript(
+    body: &AttributionBody,
+    shares: &[(AccountId, u32)],
+    tokens_in: usize,
+    tokens_out: usize,
+) -> bool {
+    body.shares == shares
+        && u32::try_from(tokens_in) == Ok(body.tokens_in)
+        && u32::try_from(tokens_out) == Ok(body.tokens_out)
+}
+
 /// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
 pub fn shares_are_whole(body: &AttributionBody) -> bool {
     let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
