@@ -10,7 +10,11 @@ mod invariant;
 mod ledger;
 mod log;
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 use core::fmt;
 
 pub use invariant::Invariant;
@@ -164,6 +168,18 @@ pub enum SettleError {
     /// The leaves are not those of the final settlement before.
     #[error("the balances before epoch {0} are not those of the final settlement before it")]
     WrongParent(Epoch),
+    /// The final settlement before names an account twice, so it was false, and whoever let it become
+    /// final has to replace it: nobody can say what the account had.
+    #[error(
+        "the final settlement before epoch {epoch} names account {account} twice: it was false, and \
+         nothing can be settled after it"
+    )]
+    FalseParent {
+        /// The epoch that cannot be settled.
+        epoch: Epoch,
+        /// Whom the settlement before names twice.
+        account: AccountId,
+    },
     /// Something that cannot happen: this program is wrong, and pays nobody rather than wrongly. It
     /// says nothing about whoever made the records or the log.
     #[error("epoch {epoch} is not settled by this node, whose program is wrong: {invariant}")]
@@ -233,5 +249,14 @@ fn check_parent(
         None if epoch.0 == 0 => (Digest::ZERO, Digest::ZERO),
         None => return Err(SettleError::WrongParent(epoch)),
     };
-    if payout_tree(parent).root() == root { Ok(id) } else { Err(SettleError::WrongParent(epoch)) }
+    if payout_tree(parent).root() != root {
+        return Err(SettleError::WrongParent(epoch));
+    }
+    // What became final need not be what honest nodes would have proposed. Another order of the same
+    // balances is no reason to stop.
+    let mut seen = BTreeSet::new();
+    match parent.iter().find(|(account, _)| !seen.insert(*account)) {
+        Some((account, _)) => Err(SettleError::FalseParent { epoch, account: *account }),
+        None => Ok(id),
+    }
 }

@@ -78,7 +78,7 @@ impl Ledger<'_> {
         if u64::from(self.replicas_proven) > placement.replicas() {
             return Err(Invariant::Count("proven replicas"));
         }
-        invariant::within_pot(Source::Storage, pot, self.lines_since(paid_before))
+        invariant::within_pot(Source::Storage, pot, self.lines_since(paid_before)?)
     }
 
     /// Notes that so many audits of a piece of work were due, done or not.
@@ -212,7 +212,7 @@ impl Ledger<'_> {
             }
         }
         invariant::shards_once(&self.lines, &self.zeros)?;
-        invariant::within_pot(Source::Shards, pot, self.lines_since(paid_before))
+        invariant::within_pot(Source::Shards, pot, self.lines_since(paid_before)?)
     }
 
     /// The verdict of the drawn auditors on a shard, who are credited for it.
@@ -309,7 +309,7 @@ impl Ledger<'_> {
                 self.count_use(datanet, |used| &mut used.outputs)?;
             }
         }
-        invariant::within_pot(Source::Serving, pot, self.lines_since(paid_before))
+        invariant::within_pot(Source::Serving, pot, self.lines_since(paid_before)?)
     }
 
     /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
@@ -371,7 +371,7 @@ impl Ledger<'_> {
             let share = share.ok_or(Invariant::Part(Source::Audits))?;
             self.pay(account, Source::Audits, share, record);
         }
-        invariant::within_pot(Source::Audits, pot, self.lines_since(paid_before))
+        invariant::within_pot(Source::Audits, pot, self.lines_since(paid_before)?)
     }
 
     pub(super) const fn start_block(&self) -> BlockNumber {

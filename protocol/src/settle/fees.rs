@@ -75,7 +75,7 @@ impl Ledger<'_> {
             }
             self.split_fee(rest, payee, None, None, Digest::ZERO)?;
         }
-        invariant::fees_are_whole(all, self.lines_since(paid_before))
+        invariant::fees_are_whole(all, self.lines_since(paid_before)?)
     }
 
     /// The attributions whose receipts lie in the redeemed range, in order; of two for the same
@@ -132,9 +132,13 @@ impl Ledger<'_> {
         };
         let model = output.map(|body| body.model);
         self.pay_contributors(contributors, model, shares, record)?;
-        let developer_account =
-            model.and_then(|id| self.chain.model(id)).map(|(_, model)| model.developer);
-        self.pay(developer_account.unwrap_or(treasury), Source::Model, developer, record);
+        // Of a fee that no output accounts for, and of an output of a model that nobody ordered, the
+        // developer's part is the platform's, as the contributors' part is.
+        let earns = match model.and_then(|id| self.chain.model(id)) {
+            Some((_, model)) => model.developer,
+            None => treasury,
+        };
+        self.pay(earns, Source::Model, developer, record);
         // As of the start of the epoch: who stakes after seeing a fee has no part of it.
         let stakes = self.chain.stakes_at(self.start_block());
         let stakes: Vec<_> = stakes.into_iter().map(|(id, stake)| (id, stake.0)).collect();
@@ -145,7 +149,7 @@ impl Ledger<'_> {
             self.proven.iter().map(|(id, bytes)| (*id, u128::from(*bytes))).collect();
         let storing = nodes.checked_sub(serving).ok_or(Invariant::Part(Source::Serving))?;
         self.pay_by_weight(storing, Source::Storage, &proven, server, record)?;
-        invariant::fees_are_whole(gross, self.lines_since(paid_before))
+        invariant::fees_are_whole(gross, self.lines_since(paid_before)?)
     }
 
     /// By attribution where it holds; otherwise to the declared pool: everyone whose data the model

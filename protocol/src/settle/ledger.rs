@@ -183,8 +183,8 @@ impl<'a> Ledger<'a> {
     }
 
     /// The lines that were written since there were `before` of them.
-    pub(super) fn lines_since(&self, before: usize) -> &[Line] {
-        self.lines.get(before..).unwrap_or(&[])
+    pub(super) fn lines_since(&self, before: usize) -> Result<&[Line], Invariant> {
+        self.lines.get(before..).ok_or(Invariant::Count("lines of the ledger"))
     }
 
     pub(super) fn finish(
@@ -347,14 +347,28 @@ mod tests {
         assert_eq!(not_due, Ok(()), "what was not due was not paid");
     }
 
+    /// Epoch 1 settled on a settlement with these leaves, which became final whatever they are.
+    fn settled_on(leaves: &[(AccountId, Amount)]) -> Result<Outcome, SettleError> {
+        let params = Params::minimal();
+        let mut chain = chain(params, Amount(1000), &[]);
+        let (outcome, _) = settle(&chain, Epoch(0), &[], &Evidence::default())?;
+        let payout_root = payout_tree(leaves).root();
+        let settlement = Settlement { payout_root, ..outcome.settlement };
+        let proposed = ChainEvent::Proposed { proposer: SERVER, settlement };
+        let last = BlockNumber(81 + params.settle_delay_blocks.0);
+        let block = BlockHeader { number: last, hash: Digest([9; 32]), timestamp: Timestamp(99) };
+        let (epoch, id) = (Epoch(0), settlement.id());
+        chain.apply(block, &[proposed, ChainEvent::Finalised { epoch, id }]);
+        settle(&chain, Epoch(1), leaves, &Evidence::default()).map(|(outcome, _)| outcome)
+    }
+
+    /// What became final may be false, and then whoever settles next is not to blame.
     #[test]
-    fn balances_that_come_unsorted_are_not_settled_on() {
-        let chain = chain(Params::minimal(), Amount(1000), &[]);
-        let evidence = Evidence::default();
-        let ledger = Ledger::new(&chain, Epoch(0), &evidence).unwrap();
-        let parent = [(AccountId(2), Amount(1)), (AccountId(1), Amount(1))];
-        let closed = ledger.finish(Digest::ZERO, &parent).map(|_| ());
-        assert_eq!(closed, Err(Invariant::Unsorted(AccountId(1))));
+    fn a_false_settlement_that_became_final_is_no_fault_of_this_program() {
+        let (one, two) = ((AccountId(1), Amount(5)), (AccountId(2), Amount(7)));
+        assert_eq!(settled_on(&[two, one]).unwrap().leaves, [one, two], "in another order");
+        let twice = SettleError::FalseParent { epoch: Epoch(1), account: AccountId(2) };
+        assert_eq!(settled_on(&[two, one, two]).unwrap_err(), twice);
     }
 
     #[test]
