@@ -4,6 +4,7 @@
 //! variable `RAYON_NUM_THREADS` when the process starts, so whoever starts a node process sets it
 //! there; results do not depend on it.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::Device;
@@ -114,9 +115,12 @@ fn named(name: &str, gpus: Vec<GpuInfo>) -> Result<GpuInfo, EngineError> {
 
 /// Runs work on a device whose driver reports failure by panicking, and returns that as an error.
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DeviceFault> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        DeviceFault { message: text.unwrap_or("no reason given").to_owned() }
-    })
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.map_err(|panic| DeviceFault { message: panic_text(&*panic).to_owned() })
+}
+
+/// What a panic says, of the payload that unwinding it carried.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }

@@ -14,6 +14,6 @@ mod engine;
 mod gpu;
 mod list;
 
-pub use engine::{DeviceChoice, DeviceFault, Engine, EngineError, guarded};
+pub use engine::{DeviceChoice, DeviceFault, Engine, EngineError, guarded, panic_text};
 pub use gpu::{GpuInfo, GpuKind, HAS_GPU_SUPPORT};
 pub use list::list_gpus;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use compute::device::Engine;
+use compute::device::{Engine, guarded};
 use compute::run::RunError;
 use compute::serve::{Attributor, ServeError};
 use compute::train::ProvenEngine;
@@ -44,7 +44,12 @@ impl ComputeThread {
         std::thread::Builder::new().name("compute".into()).spawn(move || {
             let mut state = ComputeState { engine, attributors: BTreeMap::new() };
             while let Some(task) = queue.blocking_recv() {
-                task(&mut state);
+                // Whoever waits for the task sees its answer dropped. What it left half-changed goes
+                // with it: models are loaded again.
+                if let Err(error) = guarded(|| task(&mut state)) {
+                    tracing::error!(%error, "a job on the compute thread panicked: please report it");
+                    state.attributors.clear();
+                }
             }
         })?;
         Ok(Self { tasks, device, refused })
@@ -90,4 +95,21 @@ pub(crate) fn failed(error: RunError) -> Failure {
 pub(crate) fn not_served(error: ServeError) -> Failure {
     tracing::warn!(%error, "an answer or an attribution was refused");
     error.failure()
+}
+
+#[cfg(test)]
+mod tests {
+    use compute::device::DeviceChoice;
+    use compute::train::open_engine;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_fails_alone() {
+        let engine = open_engine(&DeviceChoice::Cpu).expect("every machine has a CPU");
+        let thread = ComputeThread::start(engine).expect("a thread can be started");
+        let broken = thread.run(|_| -> Result<(), Failure> { panic!("no such unit") }).await;
+        assert_eq!(broken, Err(Failure::Local));
+        assert_eq!(thread.run(|_| Ok(7)).await, Ok(7));
+    }
 }

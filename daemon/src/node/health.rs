@@ -3,9 +3,12 @@
 //! A node whose disk is gone, full or read-only, whose blob store has stopped, or whose chain is no
 //! longer the one it has read, would only promise what it cannot keep. It stops, and says why.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use compute::device::panic_text;
+use futures::FutureExt as _;
 use protocol::BlockNumber;
 use storage::record_log::LogError;
 use storage::{DiskError, Store, StoreError};
@@ -40,6 +43,15 @@ pub enum Offline {
         /// The newest block that was read before.
         block: BlockNumber,
     },
+    /// An assertion of this program did not hold.
+    #[error(
+        "the node went offline because this program is wrong: {message}; nothing that was saved is \
+         lost: start the node again, and please report this line"
+    )]
+    Bug {
+        /// What the assertion says.
+        message: String,
+    },
 }
 
 /// The first reason to go offline, and a bell for whoever waits for it.
@@ -63,6 +75,17 @@ impl Health {
     pub(crate) async fn failed(&self) -> Arc<Offline> {
         self.bell.cancelled().await;
         Arc::clone(self.reason.get().expect("the bell rings after the reason is set"))
+    }
+
+    /// Runs a task that the node cannot be without: should it panic, the node goes offline instead of
+    /// going on as if it were there.
+    pub(crate) fn guard(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let health = self.clone();
+        tokio::spawn(async move {
+            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+                health.fail(Offline::Bug { message: panic_text(&*panic).to_owned() });
+            }
+        });
     }
 
     /// Looks closer when an error of the blob store is not about one blob.
@@ -96,5 +119,18 @@ impl Health {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_panics_takes_the_node_offline_and_says_why() {
+        let health = Health::default();
+        health.guard(async { panic!("a turn was taken twice") });
+        let reason = health.failed().await;
+        assert!(reason.to_string().contains("a turn was taken twice"), "{reason}");
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::chain::Batch;
 use super::health::Health;
-use super::jobs::Jobs;
+use super::jobs::{Jobs, attempt};
 use super::requests::{Question, ReplyTo};
 use super::status::{ClosedRound, Seen, Snapshot};
 use super::sync;
@@ -289,7 +289,7 @@ impl Loop {
                     let (jobs, chain) = (Arc::clone(&self.jobs), Arc::clone(&self.chain));
                     let done = done.clone();
                     tokio::spawn(async move {
-                        let result = jobs.perform(chain, job).await;
+                        let result = attempt(jobs.perform(chain, job)).await;
                         // The loop ends before its jobs when the node stops.
                         let _ = done.send((op, result)).await;
                     });

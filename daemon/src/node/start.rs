@@ -110,7 +110,7 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
         unsent: VecDeque::new(),
         status: status_out,
     };
-    tokio::spawn(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
+    health.guard(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
     let operator = options.keys.operator_address();
     let inner = Inner { store, net, worker, commands, status, operator, health, stop };
     Ok(NodeHandle { inner: Arc::new(inner) })
