@@ -5,6 +5,7 @@
 //! transactions in flight.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::Log as RpcLog;
@@ -21,14 +22,17 @@ use crate::convert::{
     Call, EncodeError, LogError, RevertReason, address, decode_log, encode, needs_proposal,
 };
 use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
-use crate::http::{HttpRpc, RpcError};
+use crate::http::{ANSWER_LIMIT, HttpRpc, RpcError};
 use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
-use crate::sender::{Sender, Sent, TxError, TxReceipt};
+use crate::sender::{FeeLimits, Sender, Sent, TxError, TxReceipt};
 
 /// Blocks that one poll covers at most.
 pub const POLL_LIMIT: u64 = 1_000;
 /// Headers that are asked for at once.
 const PARALLEL: usize = 8;
+/// Bytes of the logs of one contract in one block at most. Such an answer cannot be divided further,
+/// so it may be larger than others: what a block of a billion gas can put into it.
+const BLOCK_LIMIT: usize = 4 * ANSWER_LIMIT;
 
 /// Why the chain could not be read.
 #[expect(missing_docs, reason = "a message names its fields")]
@@ -58,6 +62,9 @@ pub enum ClientError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A block that was read is no longer part of the chain.
+    #[error("block {0} of the chain was replaced")]
+    Replaced(u64),
     /// A log of a contract of ours does not decode.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -87,6 +94,8 @@ pub struct ChainClient {
     rpc: HttpRpc,
     deployment: Deployment,
     sender: Sender,
+    /// Blocks whose logs are asked for at once: fewer where they say much.
+    page: AtomicU64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +105,16 @@ struct Header {
     hash: B256,
     parent_hash: B256,
     timestamp: U64,
+}
+
+impl From<Header> for BlockHeader {
+    fn from(header: Header) -> Self {
+        Self {
+            number: BlockNumber(header.number.to()),
+            hash: Digest(header.hash.0),
+            timestamp: Timestamp(header.timestamp.to::<u64>().saturating_mul(1_000)),
+        }
+    }
 }
 
 impl ChainClient {
@@ -112,9 +131,16 @@ impl ChainClient {
             return Err(ClientError::WrongChain { found, wanted });
         }
         let sender = Sender::new(rpc.clone(), found, key).ok_or(ClientError::Key)?;
-        let client = Self { rpc, deployment, sender };
+        let client = Self { rpc, deployment, sender, page: AtomicU64::new(POLL_LIMIT) };
         client.require_code(client.deployment.coordinator).await?;
         Ok(client)
+    }
+
+    /// The same with other limits on what transactions may cost.
+    #[must_use]
+    pub fn with_limits(mut self, limits: FeeLimits) -> Self {
+        self.sender.set_limits(limits);
+        self
     }
 
     // --- getters
@@ -136,32 +162,56 @@ impl ChainClient {
 
     // --- events
 
-    /// The blocks `from..=to` in order, each with what our contracts said in it; at most
-    /// [`POLL_LIMIT`] of them, so ask again from the block after the last one.
+    /// The blocks from `from` on in order, none beyond `to`, each with what our contracts said in it:
+    /// as many as one answer can carry, at least one, at most [`POLL_LIMIT`]. Ask again from the block
+    /// after the last one.
     pub async fn poll_blocks(
         &self,
         from: BlockNumber,
         to: BlockNumber,
     ) -> Result<Vec<(BlockHeader, Vec<ChainEvent>)>, ClientError> {
-        let to = to.0.min(from.0.saturating_add(POLL_LIMIT - 1));
+        self.poll(from, to, None).await
+    }
+
+    /// The blocks after one that was read, none beyond `to`; like [`Self::poll_blocks`].
+    ///
+    /// # Errors
+    /// [`ClientError::Replaced`] where they do not follow it any more.
+    pub async fn poll_after(
+        &self,
+        last: &BlockHeader,
+        to: BlockNumber,
+    ) -> Result<Vec<(BlockHeader, Vec<ChainEvent>)>, ClientError> {
+        self.poll(last.number.next(), to, Some(last.hash)).await
+    }
+
+    async fn poll(
+        &self,
+        from: BlockNumber,
+        to: BlockNumber,
+        parent: Option<Digest>,
+    ) -> Result<Vec<(BlockHeader, Vec<ChainEvent>)>, ClientError> {
+        let page = self.page.load(Ordering::Relaxed);
+        let to = to.0.min(from.0.saturating_add(page - 1));
         if from.0 > to {
             return Ok(Vec::new());
         }
-        let headers = self.headers(from.0, to).await?;
-        let mut logs = self.logs(from.0, to, &headers).await?;
-        headers
-            .into_iter()
-            .map(|header| {
-                let number = header.number.to::<u64>();
-                let events = logs.remove(&number).unwrap_or_default();
-                let header = BlockHeader {
-                    number: BlockNumber(number),
-                    hash: Digest(header.hash.0),
-                    timestamp: Timestamp(header.timestamp.to::<u64>().saturating_mul(1_000)),
-                };
-                Ok((header, events))
-            })
-            .collect()
+        let mut headers = self.headers(from.0, to).await?;
+        let first = headers.first().map(|header| Digest(header.parent_hash.0));
+        if parent.is_some() && first != parent {
+            return Err(ClientError::Replaced(from.0 - 1));
+        }
+        let mut logs = self.logs(&mut headers).await?;
+        let block = |header: Header| {
+            let events = logs.remove(&header.number.to::<u64>()).unwrap_or_default();
+            (header.into(), events)
+        };
+        Ok(headers.into_iter().map(block).collect())
+    }
+
+    /// The header of one block.
+    pub async fn block(&self, number: BlockNumber) -> Result<BlockHeader, ClientError> {
+        Ok(self.header(number.0).await?.into())
     }
 
     async fn headers(&self, from: u64, to: u64) -> Result<Vec<Header>, ClientError> {
@@ -193,20 +243,76 @@ impl ChainClient {
         Ok(header)
     }
 
-    /// Events by block, in order of their logs.
+    /// Events of these blocks, in order of their logs. What is more than an answer can carry is asked
+    /// for in halves, so the last blocks may be taken away; a page that was carried is doubled for the
+    /// next time.
     async fn logs(
         &self,
-        from: u64,
-        to: u64,
-        headers: &[Header],
+        headers: &mut Vec<Header>,
     ) -> Result<BTreeMap<u64, Vec<ChainEvent>>, ClientError> {
         let at = &self.deployment;
+        let contracts = [at.registry, at.datanets, at.models, at.coordinator, at.escrow];
+        loop {
+            let asked = headers.len() as u64;
+            let error = match self.ask_logs(headers, &contracts, ANSWER_LIMIT).await {
+                Ok(logs) => {
+                    let next = asked.saturating_mul(2).clamp(1, POLL_LIMIT);
+                    self.page.fetch_max(next, Ordering::Relaxed);
+                    return self.events(headers, logs);
+                }
+                Err(error) => error,
+            };
+            // A line that broke may break under a long answer again.
+            self.page.store(asked.div_ceil(2), Ordering::Relaxed);
+            if !is_too_much(&error) {
+                return Err(error.into());
+            }
+            if asked == 1 {
+                let logs = self.ask_each(headers, &contracts).await?;
+                return self.events(headers, logs);
+            }
+            headers.truncate(headers.len().div_ceil(2));
+        }
+    }
+
+    /// The logs of one block, contract by contract.
+    async fn ask_each(
+        &self,
+        headers: &[Header],
+        contracts: &[EvmAddress],
+    ) -> Result<Vec<RpcLog>, ClientError> {
+        let mut logs = Vec::new();
+        for contract in contracts {
+            logs.extend(self.ask_logs(headers, &[*contract], BLOCK_LIMIT).await?);
+        }
+        logs.sort_by_key(|log| log.log_index);
+        Ok(logs)
+    }
+
+    async fn ask_logs(
+        &self,
+        headers: &[Header],
+        contracts: &[EvmAddress],
+        limit: usize,
+    ) -> Result<Vec<RpcLog>, RpcError> {
+        let (Some(first), Some(last)) = (headers.first(), headers.last()) else {
+            return Ok(Vec::new());
+        };
         let filter = json!([{
-            "fromBlock": U64::from(from),
-            "toBlock": U64::from(to),
-            "address": [at.registry, at.datanets, at.models, at.coordinator, at.escrow],
+            "fromBlock": first.number,
+            "toBlock": last.number,
+            "address": contracts,
         }]);
-        let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
+        self.rpc.call_within("eth_getLogs", filter, limit).await
+    }
+
+    /// What logs say, by block; they must be those of these blocks.
+    fn events(
+        &self,
+        headers: &[Header],
+        logs: Vec<RpcLog>,
+    ) -> Result<BTreeMap<u64, Vec<ChainEvent>>, ClientError> {
+        let from = headers.first().map_or(0, |header| header.number.to::<u64>());
         let mut events = BTreeMap::<u64, Vec<ChainEvent>>::new();
         let mut last = None;
         for log in logs {
@@ -225,10 +331,16 @@ impl ChainClient {
                 return Err(bad("its logs are out of order"));
             }
             last = place;
-            let event = decode_log(&log.inner, at)?;
+            let event = decode_log(&log.inner, &self.deployment)?;
             events.entry(block).or_default().extend(event);
         }
         Ok(events)
+    }
+
+    /// Forgets which transactions were handed over: after a reorganisation the chain may have lost
+    /// some, and what came after them would wait for ever.
+    pub async fn forget_sent(&self) {
+        self.sender.forget().await;
     }
 
     // --- commands
@@ -366,6 +478,12 @@ impl ChainClient {
     }
 }
 
+/// Whether fewer logs may be given where these were not: an answer beyond our limit, or a refusal,
+/// by which servers keep to their own.
+const fn is_too_much(error: &RpcError) -> bool {
+    matches!(error, RpcError::TooLarge { .. } | RpcError::Refused { .. })
+}
+
 async fn chain_id(rpc: &HttpRpc) -> Result<u64, RpcError> {
     Ok(rpc.call::<U64>("eth_chainId", json!([])).await?.to())
 }
@@ -391,7 +509,8 @@ pub async fn deploy(
     for (step, sent) in all_sent.iter().enumerate() {
         sender.wait(sent).await.map_err(|source| DeployError::Step { step, source })?;
     }
-    let client = ChainClient { rpc, deployment: plan.deployment, sender };
+    let page = AtomicU64::new(POLL_LIMIT);
+    let client = ChainClient { rpc, deployment: plan.deployment, sender, page };
     let at = &client.deployment;
     for contract in [at.open, at.registry, at.coordinator, at.escrow, at.vault] {
         match client.require_code(contract).await {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Bytes of an answer at most.
-const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
+pub(crate) const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
 /// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long connecting may take.
@@ -27,10 +27,12 @@ pub enum RpcError {
     #[error("the chain's RPC at {url} does not answer ({reason}); check the URL and that it runs")]
     Unreachable { url: String, reason: String },
     /// The answer is larger than any honest one.
-    #[error(
-        "the chain's RPC answered {method} with more than {ANSWER_LIMIT} bytes; use another RPC"
-    )]
-    TooLarge { method: &'static str },
+    #[error("the chain's RPC answered {method} with more than {limit} bytes; use another RPC")]
+    TooLarge {
+        method: &'static str,
+        /// What an answer may have.
+        limit: usize,
+    },
     /// The answer is not what the method returns.
     #[error("the chain's RPC answered {method} with nonsense ({reason}); use another RPC")]
     Malformed {
@@ -51,10 +53,20 @@ pub enum RpcError {
     },
 }
 
+/// The code by which servers say that they were asked too often or for too much.
+const LIMIT_EXCEEDED: i64 = -32_005;
+
 impl RpcError {
-    /// Whether the same call may succeed later.
+    /// Whether the server had no part in it, or said that it did nothing: the same call may be made
+    /// again, even one that sends something.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Refused { code: LIMIT_EXCEEDED, .. })
+    }
+
+    /// Whether the same question may be answered later. What a server says that is overloaded, or
+    /// behind a proxy that is, may be anything; only a URL that is none stays wrong.
+    pub const fn may_pass(&self) -> bool {
+        !matches!(self, Self::Url(_))
     }
 }
 
@@ -115,10 +127,20 @@ impl HttpRpc {
         method: &'static str,
         params: Value,
     ) -> Result<T, RpcError> {
+        self.call_within(method, params, ANSWER_LIMIT).await
+    }
+
+    /// [`Self::call`] with an answer of at most `limit` bytes.
+    pub(crate) async fn call_within<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        limit: usize,
+    ) -> Result<T, RpcError> {
         let malformed = |reason: String| RpcError::Malformed { method, reason };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let bytes = self.post(method, body.to_string()).await?;
+        let bytes = self.post(method, body.to_string(), limit).await?;
         let answer: Answer =
             serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
         if answer.id != id {
@@ -136,7 +158,12 @@ impl HttpRpc {
         }
     }
 
-    async fn post(&self, method: &'static str, body: String) -> Result<Vec<u8>, RpcError> {
+    async fn post(
+        &self,
+        method: &'static str,
+        body: String,
+        limit: usize,
+    ) -> Result<Vec<u8>, RpcError> {
         let unreachable =
             |reason: String| RpcError::Unreachable { url: self.url.to_string(), reason };
         let request = self.client.post(self.url.clone());
@@ -151,8 +178,8 @@ impl HttpRpc {
                 .await
                 .map_err(|error| unreachable(chain_of(&error.without_url())))?;
             let Some(chunk) = chunk else { break };
-            if bytes.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(RpcError::TooLarge { method });
+            if bytes.len() + chunk.len() > limit {
+                return Err(RpcError::TooLarge { method, limit });
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -22,4 +22,4 @@ pub use convert::{EncodeError, LogError, RevertReason};
 pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
 pub use reads::{ProposalState, ProposalStatus, ReadError, VaultState};
-pub use sender::{TxError, TxReceipt};
+pub use sender::{FeeLimits, TxError, TxReceipt};

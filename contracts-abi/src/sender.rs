@@ -53,6 +53,15 @@ pub enum TxError {
         "transaction {hash} is in no block after {MINE_TIMEOUT:?}; is the chain making blocks?"
     )]
     Timeout { hash: Digest },
+    /// The chain asks for more per unit of gas than may be paid.
+    #[error(
+        "the chain asks {asked} wei for a unit of gas, and at most {limit} may be paid; raise \
+         max_fee_gwei, or wait until the chain is cheaper"
+    )]
+    TooExpensive { asked: u128, limit: u128 },
+    /// It needs more gas than it may have.
+    #[error("the transaction needs {asked} gas, and at most {limit} may be used; raise max_gas")]
+    TooMuchGas { asked: u64, limit: u64 },
     /// The RPC failed.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -65,6 +74,42 @@ pub enum TxError {
     /// No signature exists for it.
     #[error("signing failed: {0}")]
     Sign(#[from] alloy::signers::Error),
+}
+
+/// What a transaction may cost, whatever the RPC proposes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeeLimits {
+    /// Most wei for a unit of gas, the tip included.
+    pub max_fee: u128,
+    /// Most wei of tip for a unit of gas; an RPC that proposes more is given this.
+    pub max_tip: u128,
+    /// Most gas of a transaction.
+    pub max_gas: u64,
+}
+
+impl FeeLimits {
+    /// Wei in a gwei.
+    pub const GWEI: u128 = 1_000_000_000;
+}
+
+impl FeeLimits {
+    /// The most per gas that is paid and the tip, where the RPC names a base fee and proposes a tip.
+    /// The base fee may double before the transaction is in a block, within the limit.
+    fn apply(&self, base: u128, tip: u128) -> Result<(u128, u128), TxError> {
+        let (tip, limit) = (tip.min(self.max_tip).min(self.max_fee), self.max_fee);
+        let asked = base.saturating_add(tip);
+        if asked > limit {
+            return Err(TxError::TooExpensive { asked, limit });
+        }
+        Ok((base.saturating_mul(2).saturating_add(tip).min(limit), tip))
+    }
+}
+
+impl Default for FeeLimits {
+    /// 200 gwei, 10 gwei of them as tip, and the gas that Ethereum allows a transaction.
+    fn default() -> Self {
+        Self { max_fee: 200 * Self::GWEI, max_tip: 10 * Self::GWEI, max_gas: TX_GAS_CAP }
+    }
 }
 
 /// A transaction in a block.
@@ -84,6 +129,7 @@ pub(crate) struct Sender {
     rpc: HttpRpc,
     chain_id: u64,
     signer: PrivateKeySigner,
+    limits: FeeLimits,
     /// The next nonce, once one was used.
     nonce: Mutex<Option<u64>>,
 }
@@ -123,7 +169,17 @@ impl Sender {
     /// `None` when the key is no key.
     pub(crate) fn new(rpc: HttpRpc, chain_id: u64, key: &EvmKey) -> Option<Self> {
         let signer = PrivateKeySigner::from_bytes(&key.to_bytes().into()).ok()?;
-        Some(Self { rpc, chain_id, signer, nonce: Mutex::new(None) })
+        let (limits, nonce) = (FeeLimits::default(), Mutex::new(None));
+        Some(Self { rpc, chain_id, signer, limits, nonce })
+    }
+
+    pub(crate) const fn set_limits(&mut self, limits: FeeLimits) {
+        self.limits = limits;
+    }
+
+    /// From now on the RPC alone says which nonce is the next.
+    pub(crate) async fn forget(&self) {
+        *self.nonce.lock().await = None;
     }
 
     pub(crate) const fn address(&self) -> Address {
@@ -145,7 +201,11 @@ impl Sender {
             .await
             .map_err(|e| self.refused(e))?;
         let gas = estimated.to::<u64>();
-        let gas_limit = gas.saturating_add(gas / 4).min(TX_GAS_CAP.max(gas));
+        let limit = self.limits.max_gas;
+        if gas > limit {
+            return Err(TxError::TooMuchGas { asked: gas, limit });
+        }
+        let gas_limit = gas.saturating_add(gas / 4).min(limit);
         self.send_with_gas(to, data, value, gas_limit).await
     }
 
@@ -261,8 +321,7 @@ impl Sender {
         let latest: FeeHeader =
             self.rpc.call("eth_getBlockByNumber", json!(["latest", false])).await?;
         let tip: U128 = self.rpc.call("eth_maxPriorityFeePerGas", json!([])).await?;
-        let (base, tip) = (latest.base_fee_per_gas.to::<u128>(), tip.to::<u128>());
-        Ok((base.saturating_mul(2).saturating_add(tip), tip))
+        self.limits.apply(latest.base_fee_per_gas.to(), tip.to())
     }
 
     fn refused(&self, error: RpcError) -> TxError {

@@ -37,6 +37,14 @@ impl Backend {
         to_json(Value::Null)
     }
 
+    /// Takes back the newest blocks of a chain in memory, one unless a number is given.
+    pub(crate) fn roll_back(&mut self, params: &Params) -> Result<Value, RpcError> {
+        let blocks = params.opt::<Count>(0)?.map_or(1, Count::get);
+        let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
+        self.chain.rewind(blocks).map_err(|error| RpcError::Params(error.to_string()))?;
+        to_json(Value::Null)
+    }
+
     pub(crate) fn increase_time(&mut self, params: &Params) -> Result<Value, RpcError> {
         let seconds = params.get::<Count>(0)?.get();
         let offset = self.clock.offset.checked_add(seconds).filter(|sum| *sum < 1 << 40);

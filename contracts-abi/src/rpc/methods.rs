@@ -73,6 +73,7 @@ impl Backend {
             "eth_getTransactionReceipt" => self.transaction_receipt(params),
             "eth_getLogs" => self.logs(params),
             "evm_mine" | "anvil_mine" => self.evm_mine(method, params),
+            "anvil_rollback" => self.roll_back(params),
             "evm_increaseTime" => self.increase_time(params),
             "evm_setNextBlockTimestamp" => self.set_next_timestamp(params),
             "anvil_setBalance" | "hardhat_setBalance" => self.set_balance(params),

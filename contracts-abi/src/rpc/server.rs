@@ -25,6 +25,9 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// How long open connections may take to finish at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// Blocks of a chain in memory that can be taken back.
+const KEPT_PAST: usize = 128;
+
 /// When blocks are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mining {
@@ -95,7 +98,11 @@ impl DevChainServer {
         let address = listener.local_addr().map_err(listen)?;
         let chain = match &config.dir {
             Some(dir) => DevChain::open(config.chain, dir)?,
-            None => DevChain::new(config.chain),
+            None => {
+                let mut chain = DevChain::new(config.chain);
+                chain.keep_past(KEPT_PAST);
+                chain
+            }
         };
         let on_demand = config.mining == Mining::OnDemand;
         let backend = Arc::new(Mutex::new(Backend { chain, clock: Clock::default(), on_demand }));

@@ -11,7 +11,8 @@ use axum::routing::post;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{
-    ChainClient, ClientError, Deployment, ProposalStatus, RevertReason, RpcError, TxError, deploy,
+    ChainClient, ClientError, Deployment, FeeLimits, ProposalStatus, RevertReason, RpcError,
+    TxError, deploy,
 };
 use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
@@ -288,4 +289,133 @@ fn honest_start(method: &str, otherwise: Value) -> Value {
         "eth_getCode" => json!("0x00"),
         _ => otherwise,
     }
+}
+
+/// From a call and the honest answer to what is answered instead, as text.
+type Change = fn(&Value, Value) -> String;
+
+/// A server between a client and an honest one, which may change every answer.
+async fn between(honest: String, change: Change) -> String {
+    contracts_abi::install_crypto_provider();
+    let client = alloy::transports::http::reqwest::Client::new();
+    let router = Router::new().route(
+        "/",
+        post(move |body: String| async move {
+            let call: Value = serde_json::from_str(&body).unwrap();
+            let request = client.post(&honest).header("Content-Type", "application/json");
+            let answer = request.body(body).send().await.unwrap().text().await.unwrap();
+            change(&call, serde_json::from_str(&answer).unwrap())
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+/// Whether a call asks for logs that could be asked for in smaller parts.
+fn is_divisible(call: &Value) -> bool {
+    let filter = &call["params"][0];
+    let contracts = filter["address"].as_array().map_or(1, Vec::len);
+    call["method"] == "eth_getLogs" && (filter["fromBlock"] != filter["toBlock"] || contracts > 1)
+}
+
+fn says_much(answer: &Value) -> bool {
+    answer["result"].as_array().is_some_and(|logs| !logs.is_empty())
+}
+
+#[tokio::test]
+async fn logs_that_no_answer_can_carry_are_asked_for_in_parts() {
+    let server = start(Mining::OnDemand).await;
+    let deployment = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let honest = ChainClient::connect(&server.url(), deployment.clone(), &key(1)).await.unwrap();
+    for owner in 1..9 {
+        honest.submit(&register(EvmAddress([owner; 20]))).await.unwrap();
+    }
+    let (first, head) = (deployment.genesis_block, honest.head().await.unwrap());
+    let expected = honest.poll_blocks(first, head).await.unwrap();
+    assert_eq!(expected.last().unwrap().0.number, head, "a short chain is one page");
+    // Every answer with a log is beyond the limit of one side or of the other.
+    let stuffed: [Change; 2] = [
+        |call, answer| {
+            let padding = if is_divisible(call) && says_much(&answer) { 33 << 20 } else { 0 };
+            answer.to_string() + &" ".repeat(padding)
+        },
+        |call, answer| {
+            let error = json!({ "code": -32_005, "message": "query returned too many results" });
+            let refused = json!({ "jsonrpc": "2.0", "id": call["id"], "error": error });
+            if is_divisible(call) && says_much(&answer) { refused } else { answer }.to_string()
+        },
+    ];
+    for change in stuffed {
+        let url = between(server.url(), change).await;
+        let client = ChainClient::connect(&url, deployment.clone(), &key(1)).await.unwrap();
+        let (mut found, mut from, mut longest) = (Vec::new(), first, 0);
+        while from <= head {
+            let page = client.poll_blocks(from, head).await.unwrap();
+            from = page.last().expect("each page goes on").0.number.next();
+            longest = longest.max(page.len());
+            found.extend(page);
+        }
+        assert_eq!(found, expected);
+        assert!(longest > 1, "pages grow again where little is said");
+    }
+}
+
+#[tokio::test]
+async fn an_rpc_cannot_make_a_sender_pay_more_than_its_limits() {
+    let server = start(Mining::OnDemand).await;
+    let deployment = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let greedy: [(Change, fn(&TxError) -> bool); 2] = [
+        (
+            |call, mut answer| {
+                if call["method"] == "eth_getBlockByNumber" {
+                    answer["result"]["baseFeePerGas"] = json!("0xe8d4a51000");
+                }
+                answer.to_string()
+            },
+            |error| matches!(error, TxError::TooExpensive { asked, .. } if *asked > 10_u128.pow(12)),
+        ),
+        (
+            |call, mut answer| {
+                if call["method"] == "eth_estimateGas" {
+                    answer["result"] = json!("0x10000000");
+                }
+                answer.to_string()
+            },
+            |error| matches!(error, TxError::TooMuchGas { asked: 0x1000_0000, .. }),
+        ),
+    ];
+    for (change, is_right) in greedy {
+        let url = between(server.url(), change).await;
+        let client = ChainClient::connect(&url, deployment.clone(), &key(1)).await.unwrap();
+        let error = client.submit(&register(key(1).address())).await.unwrap_err();
+        assert!(is_right(&error), "{error}");
+        assert!(error.to_string().contains("raise max_"), "{error}");
+    }
+    let url = between(server.url(), |call, mut answer| {
+        if call["method"] == "eth_maxPriorityFeePerGas" {
+            answer["result"] = json!("0xde0b6b3a7640000");
+        }
+        answer.to_string()
+    })
+    .await;
+    let limits = FeeLimits { max_tip: 3, ..FeeLimits::default() };
+    let client = ChainClient::connect(&url, deployment.clone(), &key(1)).await.unwrap();
+    client.with_limits(limits).submit(&register(key(1).address())).await.unwrap();
+    let tips = server_tips(&server.url()).await;
+    assert_eq!(tips.last(), Some(&json!("0x3")), "{tips:?}");
+}
+
+/// The tips of the transactions in the newest block.
+async fn server_tips(url: &str) -> Vec<Value> {
+    let body = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["latest", true],
+    });
+    let client = alloy::transports::http::reqwest::Client::new();
+    let request = client.post(url).header("Content-Type", "application/json");
+    let answer = request.body(body.to_string()).send().await.unwrap().text().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let transactions = answer["result"]["transactions"].as_array().unwrap().clone();
+    transactions.iter().map(|tx| tx["maxPriorityFeePerGas"].clone()).collect()
 }
