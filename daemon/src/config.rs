@@ -119,6 +119,19 @@ options! {
         /// Claim what is owed every so many epochs; 0 leaves it to `openledger claim`
         claim_epochs: u64 = 24, "OPENLEDGER_CLAIM_EPOCHS";
     }
+    /// How the node follows the chain, and what it pays there.
+    chain: ChainOptions {
+        /// Blocks that follow one before the node believes it; 0 on a chain that replaces none
+        confirmations: u64 = 1, "OPENLEDGER_CONFIRMATIONS";
+        /// Blocks that the chain may replace after the node has read them
+        reorg_blocks: u64 = 96, "OPENLEDGER_REORG_BLOCKS";
+        /// Most that is paid for a unit of gas, tip included, in gwei
+        max_fee_gwei: u64 = 200, "OPENLEDGER_MAX_FEE_GWEI";
+        /// Most tip for a unit of gas, in gwei
+        max_tip_gwei: u64 = 10, "OPENLEDGER_MAX_TIP_GWEI";
+        /// Most gas of one transaction
+        max_gas: u64 = 16_777_216, "OPENLEDGER_MAX_GAS";
+    }
     /// How the process finds its chain and its keys, and where its API listens.
     process: ProcessOptions {
         /// The chain's JSON-RPC, instead of the network file's

@@ -8,6 +8,7 @@ mod drawn;
 mod draws;
 mod event;
 mod fold;
+mod recent;
 mod state;
 mod view;
 
@@ -16,5 +17,6 @@ pub use event::{
     BlockHeader, ChainEvent, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication,
     ProposalAct, Settlement, Transaction,
 };
+pub use recent::Recent;
 pub use state::{Account, Pack, Purpose, Redemption, SettlementState};
 pub use view::ChainView;

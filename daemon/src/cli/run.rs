@@ -35,7 +35,7 @@ pub(super) struct RunArgs {
 pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<Output> {
     let parent = if args.stop_with_stdin { stop_with_stdin() } else { CancellationToken::new() };
     start_log(args.log_json);
-    let Config { net, work, process } = Config::load(dir, args.options)?;
+    let Config { net, chain, work, process } = Config::load(dir, args.options)?;
     let mut network = NetworkFile::of_dir(dir)?;
     if let Some(url) = &process.rpc_url {
         network.rpc_url.clone_from(url);
@@ -45,7 +45,7 @@ pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<O
     let operator = keys.operator_address();
     let listener = ApiServer::bind(process.api_port).await?;
     let (data_dir, of_network) = (dir.to_owned(), network.clone());
-    let options = RunOptions { data_dir, network: of_network, keys, net, work };
+    let options = RunOptions { data_dir, network: of_network, keys, net, chain, work };
     let stopped = async {
         tokio::select! {
             () = interrupted() => {}

@@ -7,6 +7,19 @@ pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line 
 # The chain's JSON-RPC, where it is not that of network.json.
 # rpc_url = "http://127.0.0.1:8545"
 
+# Blocks that follow one before the node believes it: 0 on a chain that replaces none.
+# confirmations = 1
+
+# Blocks that the chain may replace after the node has read them; if it replaces more, the node stops.
+# It keeps what they said, and goes back when it must.
+# reorg_blocks = 96
+
+# Most that is paid for a unit of gas (tip included), most tip, and most gas of one transaction,
+# whatever the RPC asks. A node whose work waits for a cheaper chain says so in its log.
+# max_fee_gwei = 200
+# max_tip_gwei = 10
+# max_gas = 16777216
+
 # --- network
 
 # The address that both planes listen on.

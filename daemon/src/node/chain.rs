@@ -4,11 +4,12 @@
 //! RPC that is slow or down never blocks the node. What fails for want of a connection is tried
 //! again; what reverts is dropped with the reason, since the machine looks at the view and asks anew.
 
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts_abi::{ChainClient, ClientError, Deployment, TxError, TxReceipt};
+use contracts_abi::{ChainClient, ClientError, TxError, TxReceipt};
 use protocol::BlockNumber;
 use protocol::chain::{BlockHeader, ChainEvent, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -29,12 +30,26 @@ const MAX_LAG: u64 = 16;
 /// Most blocks of one answer.
 const PAGE: u64 = 200;
 
-/// Blocks with their events, in order.
+/// What the follower found.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) blocks: Vec<(BlockHeader, Vec<ChainEvent>)>,
-    /// Whether the last of them was the chain's newest when it was read.
-    pub(crate) is_head: bool,
+pub(crate) enum Batch {
+    /// Blocks with their events, in order.
+    Blocks {
+        blocks: Vec<(BlockHeader, Vec<ChainEvent>)>,
+        /// Whether the last of them was the newest that is read when it was read.
+        is_head: bool,
+    },
+    /// Every block after this one was replaced.
+    Replaced { after: BlockNumber },
+}
+
+/// How far from the chain's newest block a node stays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Depth {
+    /// Blocks that follow one before it is read.
+    pub(crate) confirmations: u64,
+    /// Blocks that may be replaced after they were read.
+    pub(crate) reorganised: usize,
 }
 
 struct Sending {
@@ -117,44 +132,106 @@ fn name(transaction: &Transaction) -> String {
     text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// Reads the chain from the deployment on and hands every block over, in order.
+/// Reads the chain from the deployment on and hands every block over, in order. Where blocks were
+/// replaced it says so, and goes on from the last one that stayed.
 pub(crate) fn follow(
     client: Arc<ChainClient>,
-    deployment: &Deployment,
+    depth: Depth,
     health: Health,
     stop: CancellationToken,
 ) -> mpsc::Receiver<Batch> {
     let (out, blocks) = mpsc::channel(4);
-    let first = deployment.genesis_block;
-    let mut last: Option<BlockHeader> = None;
-    let mut pause = *POLL.start();
-    tokio::spawn(async move {
+    let mut follower = Follower { client, depth, read: VecDeque::new(), pause: *POLL.start() };
+    health.clone().guard(async move {
         let work = async {
             loop {
-                match read_after(&client, last, first).await {
-                    Ok(page) if page.blocks.is_empty() => tokio::time::sleep(pause).await,
-                    Ok(page) => {
-                        let newest = page.blocks.last().map(|(header, _)| *header);
-                        pause = last.zip(newest).map_or(pause, |(one, next)| pace(&one, &next));
-                        last = newest.or(last);
-                        if out.send(page).await.is_err() {
-                            return;
-                        }
+                let batch = match follower.next().await {
+                    Ok(Some(batch)) => batch,
+                    Ok(None) => {
+                        tokio::time::sleep(follower.pause).await;
+                        continue;
                     }
-                    Err(FollowError::Replaced(block)) => {
-                        // What was folded into the view cannot be taken out again.
+                    Err(FollowError::TooDeep(block)) => {
                         return health.fail(Offline::Chain { block });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the chain cannot be read; trying again");
                         tokio::time::sleep(RETRY).await;
+                        continue;
                     }
+                };
+                if out.send(batch).await.is_err() {
+                    return;
                 }
             }
         };
         stop.run_until_cancelled(work).await;
     });
     blocks
+}
+
+/// What was read, as far back as it may be replaced.
+struct Follower {
+    client: Arc<ChainClient>,
+    depth: Depth,
+    /// The newest blocks that were handed over, in order.
+    read: VecDeque<BlockHeader>,
+    pause: Duration,
+}
+
+impl Follower {
+    /// What comes next; `None` while there is nothing new.
+    async fn next(&mut self) -> Result<Option<Batch>, FollowError> {
+        let head = self.client.head().await?;
+        let head = BlockNumber(head.0.saturating_sub(self.depth.confirmations));
+        let last = self.read.back().copied();
+        let first = self.client.deployment().genesis_block;
+        let from = last.map_or(first, |last| last.number.next());
+        if head < from {
+            return match last {
+                Some(last) if last.number.0.saturating_sub(head.0) > MAX_LAG => {
+                    Err(FollowError::Behind { head, read: last.number })
+                }
+                _ => Ok(None),
+            };
+        }
+        let to = BlockNumber(head.0.min(from.0.saturating_add(PAGE - 1)));
+        let read = match &last {
+            Some(last) => self.client.poll_after(last, to).await,
+            None => self.client.poll_blocks(from, to).await,
+        };
+        let blocks = match read {
+            Err(ClientError::Replaced(_)) => return self.go_back().await.map(Some),
+            read => read?,
+        };
+        let Some(newest) = blocks.last().map(|(header, _)| *header) else { return Ok(None) };
+        if let Some(last) = last {
+            self.pause = pace(&last, &newest);
+        }
+        self.read.extend(blocks.iter().map(|(header, _)| *header));
+        // One more than may be replaced: the last one that stays.
+        while self.read.len() > self.depth.reorganised.saturating_add(1) {
+            self.read.pop_front();
+        }
+        Ok(Some(Batch::Blocks { blocks, is_head: newest.number == head }))
+    }
+
+    /// Looks for the newest block that was read and is still there.
+    async fn go_back(&mut self) -> Result<Batch, FollowError> {
+        let newest = self.read.back().map_or(BlockNumber(0), |header| header.number);
+        for index in (0..self.read.len()).rev() {
+            let known = self.read[index];
+            if self.client.block(known.number).await?.hash != known.hash {
+                continue;
+            }
+            self.read.truncate(index + 1);
+            self.client.forget_sent().await;
+            let (after, blocks) = (known.number, newest.since(known.number).0);
+            tracing::warn!(%after, blocks, "blocks of the chain were replaced; going back");
+            return Ok(Batch::Replaced { after });
+        }
+        Err(FollowError::TooDeep(newest))
+    }
 }
 
 /// How long to wait between two looks at a chain that had one of these blocks and later the other.
@@ -169,43 +246,15 @@ fn pace(before: &BlockHeader, newest: &BlockHeader) -> Duration {
 enum FollowError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The block is another than it was.
-    #[error("block {0} of the chain was replaced")]
-    Replaced(BlockNumber),
+    /// More blocks were replaced than are kept; the newest one that was read.
+    #[error("more blocks of the chain were replaced than this node can go back; it has read {0}")]
+    TooDeep(BlockNumber),
     /// The chain is far shorter than it was.
     #[error(
         "the RPC's newest block is {head}, but this node has already read block {read}: the RPC lags \
          behind, or the chain was reset; check the URL"
     )]
     Behind { head: BlockNumber, read: BlockNumber },
-}
-
-/// The blocks after the last one that was read, which must still be there.
-async fn read_after(
-    client: &ChainClient,
-    last: Option<BlockHeader>,
-    first: BlockNumber,
-) -> Result<Batch, FollowError> {
-    let head = client.head().await?;
-    // The last block is read once more: its hash tells whether the chain below it was replaced.
-    let from = last.map_or(first, |last| last.number);
-    if head < from || last.is_some_and(|last| head == last.number) {
-        let is_far = from.0 - head.0 > MAX_LAG;
-        return match last {
-            Some(last) if is_far => Err(FollowError::Behind { head, read: last.number }),
-            _ => Ok(Batch { blocks: Vec::new(), is_head: true }),
-        };
-    }
-    let to = BlockNumber(head.0.min(from.0 + PAGE - 1));
-    let mut blocks = client.poll_blocks(from, to).await?;
-    let is_head = blocks.last().is_some_and(|(header, _)| header.number == head);
-    if let Some(last) = last {
-        if blocks.first().is_none_or(|(header, _)| header.hash != last.hash) {
-            return Err(FollowError::Replaced(last.number));
-        }
-        blocks.remove(0);
-    }
-    Ok(Batch { blocks, is_head })
 }
 
 #[cfg(test)]

@@ -33,11 +33,11 @@ pub enum Offline {
     /// A record of its own work could not be kept.
     #[error("the node went offline because it could not save a record: {0}")]
     Record(#[from] LogError),
-    /// The chain below this node was replaced.
+    /// The chain below this node was replaced, deeper than it can go back.
     #[error(
-        "the node went offline: block {block} of the chain is no longer the one that it read; if the \
-         chain was reset, join the new network; otherwise start the node again, and it reads the \
-         chain from the beginning"
+        "the node went offline: block {block} of the chain is no longer the one that it read, and \
+         more than the last reorg_blocks were replaced; if the chain was reset, join the new network; \
+         otherwise start the node again, and it reads the chain from the beginning"
     )]
     Chain {
         /// The newest block that was read before.

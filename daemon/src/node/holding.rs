@@ -100,6 +100,14 @@ impl Prover {
         let picked = sample(&s2, account, inventory.cells(), self.opened_cells);
         let mut slices = self.slices(&cells, &picked).await;
         let rows = rows(&key, &cells, &chunks);
+        // A pack that changed since, or a seed whose block was replaced: openings that cannot fit would
+        // be a fault, and none at all is an epoch without pay.
+        if inventory.commit(&rows, commit.absent.clone()) != *commit {
+            tracing::warn!(
+                "what this node committed to is no longer what it holds; it opens nothing"
+            );
+            return Done::Failed(Failure::Local);
+        }
         let openings = Openings::open(&rows, &cells, &picked, |cell| slices.remove(&cell.number));
         self.keep(&openings).await
     }

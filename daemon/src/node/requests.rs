@@ -140,6 +140,15 @@ impl Requests {
         // The consumer may be gone; the attribution stands all the same.
         let _ = reply.send(outcome);
     }
+
+    /// Ends every request that is open, as failed.
+    pub(crate) fn refuse_all(&self) {
+        let open = std::mem::take(&mut self.table().open);
+        for Entry { reply, .. } in open.into_values() {
+            // The consumer may be gone.
+            let _ = reply.send(Err(Refusal::Failed));
+        }
+    }
 }
 
 #[cfg(test)]

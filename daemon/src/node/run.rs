@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts_abi::TxError;
-use protocol::chain::{ChainView, Transaction};
+use protocol::chain::{BlockHeader, ChainEvent, ChainView, Recent, Transaction};
 use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::message::{Answer, Gossip, Request, Topic};
@@ -17,12 +17,12 @@ use protocol::node::{
 };
 use protocol::record::VerifiedRecord;
 use protocol::rules::is_by_operator;
-use protocol::{BlobRef, EvmAddress, Hash, NodeId};
+use protocol::{BlobRef, BlockNumber, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Batch;
-use super::health::Health;
+use super::health::{Health, Offline};
 use super::jobs::{Jobs, attempt};
 use super::requests::{Question, ReplyTo};
 use super::status::{ClosedRound, Seen, Snapshot};
@@ -59,6 +59,8 @@ pub(crate) struct Loop {
     pub(crate) operator: EvmKey,
     pub(crate) config: NodeConfig,
     pub(crate) chain: Arc<ChainView>,
+    /// What it takes to go back when blocks are replaced.
+    pub(crate) recent: Recent,
     pub(crate) worker: Worker,
     /// Does the machine's jobs: the worker, or what was put around it.
     pub(crate) jobs: Arc<dyn Jobs>,
@@ -70,6 +72,9 @@ pub(crate) struct Loop {
     pub(crate) refused: Arc<Notify>,
     pub(crate) health: Health,
     pub(crate) machine: Option<Node>,
+    /// Which machine this is: there is a new one after blocks were replaced, and answers to the jobs of
+    /// the last are not for it.
+    pub(crate) life: u64,
     pub(crate) seen: Seen,
     /// Gossip that found no peer, to be published again.
     pub(crate) unsent: VecDeque<(Topic, Vec<u8>)>,
@@ -86,21 +91,26 @@ pub(crate) struct Feeds {
 impl Loop {
     /// Runs until told to stop, or until a feed ends.
     pub(crate) async fn run(mut self, mut feeds: Feeds, stop: CancellationToken) {
-        let (done_out, mut done) = mpsc::channel::<(OpId, Done)>(256);
+        let (done_out, mut done) = mpsc::channel::<(u64, OpId, Done)>(256);
         let (record_out, mut pulled) = mpsc::channel::<Vec<VerifiedRecord>>(64);
         let mut sync = tokio::time::interval(SYNC);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 batch = feeds.blocks.recv() => match batch {
-                    Some(batch) => self.on_blocks(batch),
+                    Some(Batch::Blocks { blocks, is_head }) => self.on_blocks(blocks, is_head),
+                    Some(Batch::Replaced { after }) => self.on_replaced(after),
                     None => return,
                 },
                 event = feeds.events.recv() => match event {
                     Some(event) => self.on_net(event).await,
                     None => return,
                 },
-                Some((op, result)) = done.recv() => self.input(Input::Done(op, result)),
+                Some((life, op, result)) = done.recv() => {
+                    if life == self.life {
+                        self.input(Input::Done(op, result));
+                    }
+                }
                 Some(records) = pulled.recv() => {
                     for record in records {
                         self.on_record(Arc::new(record), Source::Pull);
@@ -123,14 +133,30 @@ impl Loop {
 
     /// Folds blocks into the view. The machine looks at the newest only: what was due in blocks that
     /// this node catches up with is past.
-    fn on_blocks(&mut self, batch: Batch) {
-        for (header, events) in batch.blocks {
+    fn on_blocks(&mut self, blocks: Vec<(BlockHeader, Vec<ChainEvent>)>, is_head: bool) {
+        for (header, events) in blocks {
             Arc::make_mut(&mut self.chain).apply(header, &events);
+            self.recent.push(header, events);
         }
-        if batch.is_head {
+        if is_head {
             self.enrol();
             self.input(Input::Block);
         }
+    }
+
+    /// Goes back to a block, as if nothing had come after it. The machine has seen what is no more, so
+    /// another one starts over from the records, as after a restart: what was signed stays signed, and
+    /// what the chain has lost is sent again.
+    fn on_replaced(&mut self, after: BlockNumber) {
+        let Some(view) = self.recent.back_to(after) else {
+            return self.health.fail(Offline::Chain { block: after });
+        };
+        self.chain = Arc::new(view);
+        self.machine = None;
+        self.life += 1;
+        self.enrolment.on_replaced(&self.chain);
+        self.worker.forget();
+        self.seen = Seen { syncs: self.seen.syncs, ..Seen::default() };
     }
 
     /// Gets an account, and starts the machine once the chain knows it.
@@ -263,7 +289,7 @@ impl Loop {
         }
     }
 
-    async fn drain(&mut self, done: &mpsc::Sender<(OpId, Done)>) {
+    async fn drain(&mut self, done: &mpsc::Sender<(u64, OpId, Done)>) {
         while let Some(output) = self.machine.as_mut().and_then(Node::poll_output) {
             match output {
                 Output::Sign(record) => {
@@ -287,11 +313,11 @@ impl Loop {
                 Output::Submit(transaction) => self.worker.sender.submit(transaction),
                 Output::Job(op, job) => {
                     let (jobs, chain) = (Arc::clone(&self.jobs), Arc::clone(&self.chain));
-                    let done = done.clone();
+                    let (done, life) = (done.clone(), self.life);
                     tokio::spawn(async move {
                         let result = attempt(jobs.perform(chain, job)).await;
                         // The loop ends before its jobs when the node stops.
-                        let _ = done.send((op, result)).await;
+                        let _ = done.send((life, op, result)).await;
                     });
                 }
                 Output::Event(event) => self.on_event(event),

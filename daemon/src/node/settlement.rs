@@ -38,6 +38,11 @@ impl Settler {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get(&epoch).cloned()
     }
 
+    /// Forgets all outcomes: the blocks that they follow from were replaced.
+    pub(crate) fn forget(&self) {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Why this node does not settle some epochs: its program is wrong.
     pub(crate) fn stopped(&self) -> Vec<String> {
         self.stopped.lines()

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compute::train::open_engine;
-use contracts_abi::ChainClient;
-use protocol::chain::Transaction;
+use contracts_abi::{ChainClient, ClientError, FeeLimits};
+use protocol::chain::{Recent, Transaction};
 use protocol::identity::Binding;
 use protocol::message::Topic;
 use protocol::node::{Enrolment, NodeConfig};
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::blobs::Blobs;
-use super::chain::{Sender, follow};
+use super::chain::{Depth, Sender, follow};
 use super::compute_thread::ComputeThread;
 use super::handle::{Inner, NodeHandle};
 use super::health::Health;
@@ -28,7 +28,7 @@ use super::pool::Pool;
 use super::run::{Feeds, Loop};
 use super::status::{Seen, Snapshot};
 use super::worker::Worker;
-use crate::config::{NetOptions, WorkOptions};
+use crate::config::{ChainOptions, NetOptions, WorkOptions};
 use crate::keys::NodeKeys;
 use crate::net::{NetConfig, Network};
 use crate::network::NetworkFile;
@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub keys: NodeKeys,
     /// How it takes part in the network.
     pub net: NetOptions,
+    /// How it follows the chain, and what it pays there.
+    pub chain: ChainOptions,
     /// What it works with.
     pub work: WorkOptions,
 }
@@ -89,7 +91,12 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     };
     let sender = Sender::start(Arc::clone(&client), stop.clone());
     let worker = Worker::new(blobs, pool, prover, thread, sender);
-    let blocks = follow(client, &options.network.deployment, health.clone(), stop.clone());
+    let depth = Depth {
+        confirmations: options.chain.confirmations,
+        reorganised: usize::try_from(options.chain.reorg_blocks).unwrap_or(usize::MAX),
+    };
+    let blocks = follow(client, depth, health.clone(), stop.clone());
+    let recent = Recent::new(chain.clone(), depth.reorganised);
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let chain = Arc::new(chain);
     let (status_out, status) = watch::channel(Arc::new(Snapshot::at_start(Arc::clone(&chain))));
@@ -102,10 +109,12 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
         operator: options.keys.operator.clone(),
         config: NodeConfig { computes: true, claim_epochs: options.work.claim_epochs },
         chain,
+        recent,
         jobs: jobs(worker.clone()),
         worker: worker.clone(),
         net: net.clone(),
         machine: None,
+        life: 0,
         seen: Seen::default(),
         unsent: VecDeque::new(),
         status: status_out,
@@ -147,15 +156,19 @@ fn net_config(options: &RunOptions) -> NetConfig {
     }
 }
 
-/// Connects to the chain; waits for an RPC that is down, refuses one of another chain.
+/// Connects to the chain; waits for an RPC that is down or talks nonsense, refuses one of another
+/// chain.
 async fn connect(options: &RunOptions) -> Result<ChainClient> {
+    let ChainOptions { max_fee_gwei, max_tip_gwei, max_gas, .. } = options.chain;
+    let wei = |gwei: u64| u128::from(gwei) * FeeLimits::GWEI;
+    let limits = FeeLimits { max_fee: wei(max_fee_gwei), max_tip: wei(max_tip_gwei), max_gas };
     loop {
         let deployment = options.network.deployment.clone();
         let url = &options.network.rpc_url;
         match ChainClient::connect(url, deployment, &options.keys.operator).await {
-            Ok(client) => return Ok(client),
-            Err(contracts_abi::ClientError::Rpc(error)) if error.is_transient() => {
-                tracing::warn!(%error, "the chain's RPC does not answer; trying again");
+            Ok(client) => return Ok(client.with_limits(limits)),
+            Err(ClientError::Rpc(error)) if error.may_pass() => {
+                tracing::warn!(%error, "the chain's RPC does not answer as it should; trying again");
                 tokio::time::sleep(CONNECT_RETRY).await;
             }
             Err(error) => return Err(error.into()),

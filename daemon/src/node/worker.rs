@@ -89,6 +89,17 @@ impl Worker {
         self.lock().sketches.insert(model, (checkpoint, sketches));
     }
 
+    /// Forgets what was derived from blocks that were replaced: the ids in it may name something else
+    /// now. Whoever waits for an answer is told that there is none.
+    pub(crate) fn forget(&self) {
+        let mut shared = self.lock();
+        shared.runs.clear();
+        shared.sketches.clear();
+        drop(shared);
+        self.settler.forget();
+        self.requests.refuse_all();
+    }
+
     /// Does one job.
     async fn do_job(&self, chain: Arc<ChainView>, job: Job) -> Done {
         let outcome = match job {

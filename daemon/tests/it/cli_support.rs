@@ -9,7 +9,7 @@ use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
 use daemon::api::{ApiServer, Client};
-use daemon::config::{ByteSize, Device, List, NetOptions, WorkOptions};
+use daemon::config::{ByteSize, ChainOptions, Device, List, NetOptions, WorkOptions};
 use daemon::keys::NodeKeys;
 use daemon::network::{NETWORK_FILE, NetworkFile, Preset};
 use daemon::node::{NodeHandle, RunOptions};
@@ -41,6 +41,11 @@ pub(crate) fn loopback(bootstrap: Vec<String>) -> NetOptions {
         mdns: false,
         ..NetOptions::default()
     }
+}
+
+/// A node that believes each block at once.
+pub(crate) fn instant() -> ChainOptions {
+    ChainOptions { confirmations: 0, ..ChainOptions::default() }
 }
 
 /// A chain with the contracts deployed.
@@ -83,6 +88,7 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
         network: network.clone(),
         keys,
         net: loopback(Vec::new()),
+        chain: instant(),
         work: WorkOptions {
             max_disk: max_disk.map(ByteSize),
             device: Device(DeviceChoice::Cpu),

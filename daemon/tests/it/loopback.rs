@@ -24,7 +24,7 @@ use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelI
 use storage::packs::{PackRule, pack_all};
 
 use super::cli_attribute::{Used, attribute_freely};
-use super::cli_support::loopback;
+use super::cli_support::{instant, loopback};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
 const BLOCK: Duration = Duration::from_millis(400);
@@ -89,6 +89,7 @@ async fn start_node(
         network: network.clone(),
         keys,
         net: loopback(bootstrap),
+        chain: instant(),
         work: WorkOptions { max_disk: None, device: Device(DeviceChoice::Cpu), claim_epochs: 1 },
     };
     let started = match cheats {

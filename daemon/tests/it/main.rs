@@ -1,6 +1,7 @@
 //! Integration tests of the daemon: one binary, one module per area.
 
 mod api;
+mod chain_faults;
 mod cli;
 mod cli_attribute;
 mod cli_bad_input;

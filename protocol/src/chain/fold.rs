@@ -1,7 +1,7 @@
 //! How blocks become the chain's state, one event at a time.
 //!
 //! Every node folds the same logs alone, so nothing here may depend on anything but them and their
-//! order. Nothing is taken back: after a reorganisation the driver folds a new view from the start.
+//! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
     BlockHeader, ChainEvent, ChainView, Contribution,

@@ -49,6 +49,13 @@ impl Enrolment {
         Enrol::Register
     }
 
+    /// Blocks were replaced, and the account's may be among them. The chain takes such a registration
+    /// up again by itself, so it is asked for anew only after a while.
+    pub fn on_replaced(&mut self, chain: &ChainView) {
+        self.asked_at = chain.head().map(|head| head.number);
+        self.is_pending = false;
+    }
+
     /// The registration was refused for certain. One whose fate is unknown may still be mined.
     pub const fn on_refused(&mut self) {
         self.is_pending = false;
