@@ -4,7 +4,8 @@
 //! checksum is the head of the payload's BLAKE3 hash; the payload is JSON). The first frame is the
 //! configuration. Each append is synced before it is acknowledged, so a kill at any instant loses
 //! at most the frame being written: a torn tail is dropped at the next start. A bad frame that is
-//! followed by others is damage, not a torn tail, and is never dropped silently.
+//! followed by others is damage, not a torn tail, and is never dropped silently. A damaged length is
+//! mended: the frame ends where the next one begins, or the log does.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,6 +21,10 @@ const MAGIC: &[u8; 8] = b"OLCHAIN1";
 const HEAD: usize = 12;
 /// Bytes of a frame at most; a longer length field is damage.
 const FRAME_LIMIT: usize = 256 * 1024 * 1024;
+/// How every payload begins.
+const OPENING: &[u8] = b"{\"";
+/// Bytes that may be hashed in search of the frame behind a damaged one.
+const SEARCH_BUDGET: usize = 1024 * 1024 * 1024;
 
 /// Why the block log can't be read or written.
 #[expect(missing_docs, reason = "a message names its fields")]
@@ -131,41 +136,74 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
 fn scan(bytes: &[u8]) -> Result<(Vec<Frame>, usize), u64> {
     let mut frames = Vec::new();
     let mut offset = MAGIC.len();
-    while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
-        match frame(rest) {
-            Ok((frame, length)) => {
-                frames.push(frame);
-                offset += length;
-            }
-            Err(Broken::Torn) => break,
-            Err(Broken::Damaged) => return Err(offset as u64),
-        }
+    while offset < bytes.len() {
+        let end = match whole(bytes, offset) {
+            Some(end) => end,
+            None => match mended(bytes, offset) {
+                Mended::To(end) => end,
+                Mended::Torn => break,
+                Mended::Lost => return Err(offset as u64),
+            },
+        };
+        let payload = &bytes[offset + HEAD..end];
+        frames.push(serde_json::from_slice(payload).map_err(|_| offset as u64)?);
+        offset = end;
     }
     Ok((frames, offset))
 }
 
-enum Broken {
-    /// Could be what an interrupted append leaves.
-    Torn,
-    /// More follows, so it was whole once.
-    Damaged,
+/// Where the frame at an offset ends, if length and checksum are right.
+fn whole(bytes: &[u8], offset: usize) -> Option<usize> {
+    let length: [u8; 4] = bytes.get(offset..offset + 4)?.try_into().ok()?;
+    let length = u32::from_be_bytes(length) as usize;
+    let end = (offset + HEAD).checked_add(length).filter(|_| length <= FRAME_LIMIT)?;
+    fits(bytes, offset, end).then_some(end)
 }
 
-fn frame(rest: &[u8]) -> Result<(Frame, usize), Broken> {
-    let (Some(length), Some(sum)) = (rest.first_chunk::<4>(), rest.get(4..HEAD)) else {
-        return Err(Broken::Torn);
-    };
-    let length = u32::from_be_bytes(*length) as usize;
-    let Some(payload) = rest.get(HEAD..HEAD + length).filter(|_| length <= FRAME_LIMIT) else {
-        return Err(Broken::Torn);
-    };
-    let last = rest.len() == HEAD + length || rest.iter().all(|byte| *byte == 0);
-    let broken = || if last { Broken::Torn } else { Broken::Damaged };
-    if checksum(payload) != sum {
-        return Err(broken());
+/// Whether the checksum of the frame at an offset is right if it ends there, whatever length it claims.
+fn fits(bytes: &[u8], offset: usize, end: usize) -> bool {
+    let (sum, payload) = (bytes.get(offset + 4..offset + HEAD), bytes.get(offset + HEAD..end));
+    sum.zip(payload).is_some_and(|(sum, payload)| !payload.is_empty() && checksum(payload) == sum)
+}
+
+/// What can be said of a bad frame.
+enum Mended {
+    /// Only its length was wrong; it ends here.
+    To(usize),
+    /// Nothing follows it: what an interrupted append leaves.
+    Torn,
+    /// Others follow it, and it cannot be read.
+    Lost,
+}
+
+fn mended(bytes: &[u8], offset: usize) -> Mended {
+    let mut budget = SEARCH_BUDGET;
+    let mut end = bytes.len();
+    let mut follows = false;
+    for next in offset + 1..bytes.len().saturating_sub(HEAD) {
+        // Every payload begins alike, so few places are worth a checksum.
+        if !bytes[next + HEAD..].starts_with(OPENING) {
+            continue;
+        }
+        let Some(left) = budget.checked_sub(claimed(bytes, next)) else { return Mended::Lost };
+        budget = left;
+        if whole(bytes, next).is_some() {
+            (end, follows) = (next, true);
+            break;
+        }
     }
-    let frame = serde_json::from_slice(payload).map_err(|_| Broken::Damaged)?;
-    Ok((frame, HEAD + length))
+    match (fits(bytes, offset, end), follows) {
+        (true, _) => Mended::To(end),
+        (false, true) => Mended::Lost,
+        (false, false) => Mended::Torn,
+    }
+}
+
+/// Bytes that it costs to look whether a frame begins at an offset.
+fn claimed(bytes: &[u8], offset: usize) -> usize {
+    let length = bytes.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok());
+    let length = length.map_or(0, |length| u32::from_be_bytes(length) as usize);
+    if length <= bytes.len() - offset { length } else { 0 }
 }
 
 /// Makes a new file's name durable, where the platform can.
@@ -202,6 +240,50 @@ mod tests {
             drop(journal);
             let (_, frames) = Journal::open(dir.path()).unwrap();
             assert_eq!(frames.last(), Some(&sample(9)));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_length_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let all: Vec<_> = (0..4).map(sample).collect();
+        let mut begins = Vec::new();
+        for frame in &all {
+            begins.push(std::fs::metadata(&path).unwrap().len() as usize);
+            journal.append(frame).unwrap();
+        }
+        drop(journal);
+        let right = std::fs::read(&path).unwrap();
+        for begin in begins {
+            for bit in 0..32 {
+                let mut bytes = right.clone();
+                bytes[begin + bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, &bytes).unwrap();
+                let (_, frames) = Journal::open(dir.path()).unwrap();
+                assert_eq!(frames, all, "bit {bit} of the length at {begin}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_flipped_bit_before_the_tail_is_named_and_drops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        journal.append(&sample(0)).unwrap();
+        let end = std::fs::metadata(&path).unwrap().len() as usize;
+        journal.append(&sample(1)).unwrap();
+        drop(journal);
+        let right = std::fs::read(&path).unwrap();
+        for bit in (MAGIC.len() + 4) * 8..end * 8 {
+            let mut bytes = right.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            let opened = Journal::open(dir.path()).map(|(_, frames)| frames);
+            assert!(matches!(opened, Err(JournalError::Corrupt { offset: 8, .. })), "bit {bit}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }
     }
 
