@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use storage::durable::write_atomic_secret;
+use storage::durable::write_atomic;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,7 +135,7 @@ impl ApiServer {
         });
         let file = dir.join(API_FILE);
         let text = serde_json::to_vec(&access).expect("plain data has a JSON form");
-        write_atomic_secret(&file, &text)?;
+        write_atomic(&file, &text)?;
         Ok(Self { file, url, stop, task })
     }
 

@@ -91,6 +91,7 @@ fn default_dir() -> PathBuf {
 
 /// Parses the arguments of the process, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
+    keep_files_private();
     let cli = Cli::parse();
     let json = cli.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -113,6 +114,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What this process creates is its owner's alone, the files of its databases included.
+fn keep_files_private() {
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
 async fn dispatch(cli: Cli) -> Result<Output> {

@@ -107,6 +107,10 @@ options! {
         relay_server: bool = false, "OPENLEDGER_RELAY_SERVER";
         /// Relays to be reachable through, separated by commas: multiaddrs, or https URLs of iroh relays
         relays: List = List::default(), "OPENLEDGER_RELAYS";
+        /// Most strangers that are connected from one address, on each plane
+        max_per_address: u32 = 8, "OPENLEDGER_MAX_PER_ADDRESS";
+        /// Most strangers that are connected from one subnet (/24, in IPv6 /48), on each plane
+        max_per_subnet: u32 = 16, "OPENLEDGER_MAX_PER_SUBNET";
         /// Most upload of the data plane per second, like "2 MiB"
         max_upload: ByteSize, "OPENLEDGER_MAX_UPLOAD";
     }
@@ -248,16 +252,21 @@ impl Config {
     }
 }
 
-/// Writes the commented template, unless there is a file.
+/// Writes the commented template with the nodes to join through, unless there is a file.
 ///
 /// # Errors
 /// [`ConfigError::Write`] when the disk refuses.
-pub fn write_template(dir: &Path) -> Result<PathBuf, ConfigError> {
+pub fn write_template(dir: &Path, bootstrap: &[String]) -> Result<(), ConfigError> {
     let path = dir.join(CONFIG_FILE);
-    if !path.exists() {
-        write_atomic(&path, TEMPLATE.as_bytes())?;
+    if path.exists() {
+        return Ok(());
     }
-    Ok(path)
+    let list = toml::Value::from(bootstrap.to_vec());
+    let text = match bootstrap {
+        [] => TEMPLATE.to_owned(),
+        _ => TEMPLATE.replace("# bootstrap = []", &format!("bootstrap = {list}")),
+    };
+    Ok(write_atomic(&path, text.as_bytes())?)
 }
 
 fn read_file(path: &Path) -> Result<Layer, ConfigError> {

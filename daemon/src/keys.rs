@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::eip712::EvmKey;
 use protocol::{EvmAddress, NodeId};
-use storage::durable::{create_dir, write_atomic_secret};
+use storage::durable::{create_dir, write_atomic};
 
 pub use self::keystore::{Cost, KeystoreError, open, seal};
 pub use self::passphrase::{Passphrase, PassphraseError, PassphraseSources};
@@ -41,6 +41,9 @@ pub enum KeysError {
     /// A file cannot be written.
     #[error("cannot save the keys: {0}")]
     Write(#[from] storage::DiskError),
+    /// The passphrase that was left beside the keys cannot be read.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
     /// A file does not open.
     #[error("cannot open {}: {source}", path.display())]
     Keystore {
@@ -113,11 +116,26 @@ impl NodeKeys {
             if path.exists() {
                 return Err(KeysError::Exists(path));
             }
-            let sealed = seal(&secret, phrase, cost, address)
-                .map_err(|source| KeysError::Keystore { path: path.clone(), source })?;
-            write_atomic_secret(&path, sealed.as_bytes())?;
+            write_secret(&path, phrase, cost, (secret, address))?;
         }
         Ok(())
+    }
+
+    /// Opens the keys of a data directory, and makes those that it lacks: an `init` that was
+    /// interrupted goes on with what it has written.
+    ///
+    /// # Errors
+    /// As of [`Self::open`] and [`Self::create`].
+    pub fn complete(dir: &Path, phrase: &Passphrase, cost: Cost) -> Result<Self, KeysError> {
+        let keys = dir.join(KEYS_DIR);
+        create_dir(&keys)?;
+        let fresh = Self::generate()?;
+        let (secret, address) = (fresh.operator.to_bytes(), Some(fresh.operator.address()));
+        let path = keys.join(OPERATOR_FILE);
+        let secret = find_or_write(&path, phrase, cost, (secret, address))?;
+        let operator = EvmKey::from_bytes(&secret).ok_or(KeysError::NotAKey(path))?;
+        let node = find_or_write(&keys.join(NODE_FILE), phrase, cost, (fresh.node, None))?;
+        Ok(Self { node, operator })
     }
 
     /// Opens the keys of a data directory.
@@ -132,6 +150,35 @@ impl NodeKeys {
             .ok_or(KeysError::NotAKey(operator_path))?;
         Ok(Self { node, operator })
     }
+}
+
+/// A secret with the address that wallets show for it, if it has one.
+type Secret = ([u8; 32], Option<EvmAddress>);
+
+fn find_or_write(
+    path: &Path,
+    phrase: &Passphrase,
+    cost: Cost,
+    fresh: Secret,
+) -> Result<[u8; 32], KeysError> {
+    match read_secret(path, phrase) {
+        Err(KeysError::Missing(_)) => {
+            write_secret(path, phrase, cost, fresh)?;
+            Ok(fresh.0)
+        }
+        found => found,
+    }
+}
+
+fn write_secret(
+    path: &Path,
+    phrase: &Passphrase,
+    cost: Cost,
+    (secret, address): Secret,
+) -> Result<(), KeysError> {
+    let sealed = seal(&secret, phrase, cost, address)
+        .map_err(|source| KeysError::Keystore { path: path.to_owned(), source })?;
+    Ok(write_atomic(path, sealed.as_bytes())?)
 }
 
 fn read_secret(path: &Path, phrase: &Passphrase) -> Result<[u8; 32], KeysError> {

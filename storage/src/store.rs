@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::disk::FsBlobs;
-use crate::durable::{self, DirLock};
+use crate::durable::{self, DirLock, Fixtures};
 use crate::error::{DiskError, StoreError};
 use crate::index::{DiskIndex, IndexError, PinReason};
 use crate::quota::Quota;
 use crate::record_log::{LogConfig, LogError, RecordLog};
+
+/// The databases: what they hold open would go on without a name, and end with the process.
+const FILES: [&str; 2] = ["blobs/blobs.db", "index/db"];
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub struct Store {
     log: Mutex<RecordLog>,
     broken_index: Option<PathBuf>,
     lock: DirLock,
+    fixtures: Fixtures,
 }
 
 impl Store {
@@ -84,14 +88,16 @@ impl Store {
             durable::create_dir(dir)?;
         }
         let lock = DirLock::acquire(dir)?;
+        durable::make_private(dir)?;
         let blobs = FsBlobs::open(&dir.join("blobs"), Quota(config.max_disk)).await?;
         let opened = DiskIndex::open(&dir.join("index"), &lock)?;
         if opened.broken.is_some() {
             pin_everything(&opened.index, &blobs)?;
         }
         let log = Mutex::new(RecordLog::open(&dir.join("log"), config.log)?);
+        let fixtures = Fixtures::of(dir, &FILES)?;
         let (dir, index, broken_index) = (dir.to_owned(), opened.index, opened.broken);
-        Ok(Self { dir, config, blobs, index, log, broken_index, lock })
+        Ok(Self { dir, config, blobs, index, log, broken_index, lock, fixtures })
     }
 
     /// The data directory that was opened.
@@ -121,10 +127,12 @@ impl Store {
         self.broken_index.as_deref()
     }
 
-    /// Looks whether the disk is there, writable and not full. A node whose check fails goes
+    /// Looks whether the disk and all of the store are there, writable and not full. A node whose check fails goes
     /// offline.
     pub fn check(&self) -> Result<Health, DiskError> {
         self.lock.check()?;
+        self.fixtures.check()?;
+        self.log().check()?;
         durable::write_atomic(&self.dir.join("PROBE"), b"this directory is writable\n")?;
         let free = durable::free_bytes(&self.dir)?;
         if free.is_some_and(|free| free < self.config.min_free) {

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use storage::durable::{create_dir, write_atomic};
+use storage::durable::create_dir;
 
-use crate::config::{TEMPLATE, write_template};
-use crate::keys::{Cost, NodeKeys, Passphrase, PassphraseSources};
+use crate::config::{CONFIG_FILE, write_template};
+use crate::keys::{Cost, KEYS_DIR, KeysError, NodeKeys, Passphrase, PassphraseSources};
 use crate::network::{NETWORK_FILE, NetworkFile, NetworkTicket};
 use crate::output::Output;
 
@@ -36,34 +36,33 @@ pub(super) fn init(dir: &Path, args: &InitArgs) -> Result<Output> {
         (None, Some(file)) => Some(NetworkFile::read(file)?),
         (None, None) => None,
     };
+    if is_complete(dir, network.as_ref()) {
+        return Err(KeysError::Exists(dir.join(KEYS_DIR)).into());
+    }
     create_dir(dir)?;
     let sources = PassphraseSources::from_env(args.passphrase_file.clone());
-    let (phrase, made) = if sources.any() || NodeKeys::exist(dir) {
+    let (phrase, made) = if sources.any() {
         (sources.find(dir)?, None)
     } else {
         let (phrase, path) = Passphrase::generate(dir)?;
         (phrase, Some(path))
     };
     let cost = if args.light { Cost::Light } else { Cost::Standard };
-    let keys = NodeKeys::generate()?;
-    keys.create(dir, &phrase, cost)?;
+    let keys = NodeKeys::complete(dir, &phrase, cost)?;
     let peers = ticket.and_then(|ticket| ticket.peer).map(|peer| peer.bootstrap());
-    write_config(dir, peers.as_deref().unwrap_or_default())?;
+    write_template(dir, peers.as_deref().unwrap_or_default())?;
     if let Some(network) = &network {
         network.write(&dir.join(NETWORK_FILE))?;
     }
     Ok(report(dir, &keys, made.as_deref(), network.as_ref()))
 }
 
-/// The template, with the nodes to join through filled in.
-fn write_config(dir: &Path, bootstrap: &[String]) -> Result<()> {
-    let path = write_template(dir)?;
-    if !bootstrap.is_empty() {
-        let list = serde_json::to_string(bootstrap).context("plain text has a JSON form")?;
-        let text = TEMPLATE.replace("# bootstrap = []", &format!("bootstrap = {list}"));
-        write_atomic(&path, text.as_bytes())?;
-    }
-    Ok(())
+/// Whether an earlier run wrote all that this one would. Each step leaves a whole file or none, in this
+/// order, so one that was killed is taken up where it ended; nothing that is there is written again.
+fn is_complete(dir: &Path, network: Option<&NetworkFile>) -> bool {
+    NodeKeys::exist(dir)
+        && dir.join(CONFIG_FILE).exists()
+        && (network.is_none() || dir.join(NETWORK_FILE).exists())
 }
 
 fn report(

@@ -44,6 +44,11 @@ pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line 
 
 # --- limits
 
+# Most strangers (nodes without stake) that are connected from one address and from one subnet, on
+# each plane. More than the default only where many nodes share an address.
+# max_per_address = 8
+# max_per_subnet = 16
+
 # Most space for blobs; none by default.
 # max_disk = "50 GiB"
 

@@ -48,7 +48,7 @@ impl Member {
         let (phrase, _) = Passphrase::generate(dir)?;
         let keys = NodeKeys::generate()?;
         keys.create(dir, &phrase, Cost::Light)?;
-        write_template(dir)?;
+        write_template(dir, &[])?;
         network.write(&dir.join(NETWORK_FILE))?;
         Ok(keys)
     }
@@ -76,6 +76,7 @@ impl Member {
             .args(["--stop-with-stdin", "--listen-ip", "127.0.0.1"])
             .args(["--control-port", "0", "--data-port", "0", "--api-port", "0"])
             .args(["--mdns", "false", "--device", "cpu", "--claim-epochs", "1"])
+            .args(["--max-per-address", "64", "--max-per-subnet", "64"])
             .args(["--confirmations", "0", "--dir"])
             .arg(&dir)
             .env("RAYON_NUM_THREADS", "1")

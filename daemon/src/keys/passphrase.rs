@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use storage::durable::write_atomic_secret;
+use storage::durable::write_atomic;
 
 use super::{KEYS_DIR, KeysError, random_bytes};
 
@@ -108,7 +108,8 @@ impl PassphraseSources {
 }
 
 impl Passphrase {
-    /// Makes a random passphrase and keeps it beside the keys, readable by the owner only.
+    /// Makes a random passphrase and keeps it beside the keys, readable by the owner only. One that an
+    /// interrupted `init` left there is taken: keys may be encrypted with it already.
     ///
     /// # Errors
     /// [`KeysError`] when the disk or the randomness fails.
@@ -116,10 +117,10 @@ impl Passphrase {
         let text = hex::encode(random_bytes()?);
         let path = dir.join(KEYS_DIR).join(GENERATED_FILE);
         if path.exists() {
-            return Err(KeysError::Exists(path));
+            return Ok((read(&path)?, path));
         }
         storage::durable::create_dir(&dir.join(KEYS_DIR))?;
-        write_atomic_secret(&path, text.as_bytes())?;
+        write_atomic(&path, text.as_bytes())?;
         Ok((Self(text), path))
     }
 }

@@ -3,6 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use contracts_abi::rpc::ServerConfig;
+use daemon::keys::{NodeKeys, Passphrase};
+
+use super::cli_support::start_chain;
+
 /// Runs the binary without the environment of whoever runs the tests.
 pub(crate) fn openledger(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
@@ -39,6 +44,50 @@ fn init_makes_keys_once_and_says_what_comes_next() {
     let again = openledger(&node, &["init", "--light"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("never overwritten"), "{}", stderr(&again));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_goes_on_wherever_it_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let file = dir.path().join("network.json");
+    let (chain, network) = start_chain(ServerConfig::default()).await;
+    network.write(&file).unwrap();
+    chain.shutdown().await;
+    let args = ["init", "--light", "--json", "--network", file.to_str().unwrap()];
+    assert!(openledger(&whole, &args).status.success());
+    // In the order in which they are written; a killed write leaves its temporary file.
+    let steps = ["keys/passphrase", "keys/operator.json", "keys/node.json", "config.toml"];
+    let steps = steps.iter().chain(&["network.json"]);
+    for done in 0..=steps.clone().count() {
+        let node = dir.path().join(format!("killed-{done}"));
+        std::fs::create_dir_all(node.join("keys")).unwrap();
+        for name in steps.clone().take(done) {
+            std::fs::copy(whole.join(name), node.join(name)).unwrap();
+        }
+        if let Some(name) = steps.clone().nth(done) {
+            let half = node.join(name);
+            let half = half.with_file_name(format!(".{}.tmp", half.file_name().unwrap().display()));
+            std::fs::write(half, b"{\"ha").unwrap();
+        }
+        let again = openledger(&node, &args);
+        if done == steps.clone().count() {
+            let said = json(&again)["error"]["message"].to_string();
+            assert!(said.contains("never overwritten"), "{said}");
+            continue;
+        }
+        assert_eq!(again.status.code(), Some(0), "{done} steps: {}", stderr(&again));
+        for name in steps.clone() {
+            assert!(node.join(name).exists(), "{name} after {done} steps");
+        }
+        for name in steps.clone().take(done) {
+            let (kept, first) = (node.join(name), whole.join(name));
+            assert_eq!(std::fs::read(kept).unwrap(), std::fs::read(first).unwrap(), "{name}");
+        }
+        let phrase = std::fs::read_to_string(node.join("keys/passphrase")).unwrap();
+        let keys = NodeKeys::open(&node, &Passphrase::new(phrase)).unwrap();
+        assert_eq!(json(&again)["operator"], keys.operator_address().to_string());
+    }
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub(crate) fn loopback(bootstrap: Vec<String>) -> NetOptions {
         data_port: 0,
         bootstrap: List(bootstrap),
         mdns: false,
+        // All nodes of a test are neighbours.
+        max_per_address: 64,
+        max_per_subnet: 64,
         ..NetOptions::default()
     }
 }

@@ -11,7 +11,7 @@
 //!   that may hide acknowledged frames behind a damaged one is never cut: the segment is closed and
 //!   a new one begun.
 //! - Damage in one frame loses that frame, reported with its position; frames and segments behind
-//!   it stay readable.
+//!   it stay readable. A damaged header loses nothing: its segment takes no more records.
 
 pub mod frame;
 mod read;
@@ -67,12 +67,6 @@ pub enum LogError {
         /// Bytes up to the next readable frame, or to the end of the segment.
         lost: u64,
     },
-    /// The header of a segment is damaged or of another version.
-    #[error(
-        "{path} is damaged, or of another version of this software: move it away and start again; \
-         peers have its records"
-    )]
-    Header { path: PathBuf },
     /// There is no frame at this position.
     #[error("there is no record at {position:?}")]
     NoRecord { position: Position },
@@ -146,6 +140,14 @@ impl RecordLog {
     /// What opening had to repair.
     pub const fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// Fails when the segment that is written is no longer in its folder.
+    pub(crate) fn check(&self) -> Result<(), DiskError> {
+        match &self.writer {
+            Some((id, file)) => durable::check_same(file, &self.dir.join(id.file_name())),
+            None => Ok(()),
+        }
     }
 
     /// Epochs that have segments, ascending.

@@ -23,6 +23,8 @@ struct Loaded {
     id: SegmentId,
     bytes: Vec<u8>,
     offset: usize,
+    /// Whether its header is, or its damage was told.
+    is_whole: bool,
 }
 
 impl Records {
@@ -31,10 +33,10 @@ impl Records {
     }
 
     fn load(&self, id: SegmentId) -> Result<Loaded, LogError> {
-        let path = self.dir.join(id.file_name());
-        let bytes = load(&path)?;
-        let offset = segment::first_frame(&path, id, &bytes)?;
-        Ok(Loaded { id, bytes, offset })
+        let bytes = load(&self.dir.join(id.file_name()))?;
+        let is_whole = segment::has_header(id, &bytes);
+        let offset = bytes.len().min(HEADER_BYTES as usize);
+        Ok(Loaded { id, bytes, offset, is_whole })
     }
 }
 
@@ -62,6 +64,10 @@ impl Loaded {
     fn next(&mut self) -> Option<Result<(Position, Vec<u8>), LogError>> {
         let position =
             Position { epoch: self.id.epoch, segment: self.id.number, offset: self.offset as u64 };
+        if !std::mem::replace(&mut self.is_whole, true) {
+            let position = Position { offset: 0, ..position };
+            return Some(Err(LogError::Corrupt { position, lost: self.offset as u64 }));
+        }
         match frame::step(&self.bytes, self.offset) {
             Step::End => None,
             Step::Frame { payload, next } => {

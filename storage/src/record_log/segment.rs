@@ -60,7 +60,9 @@ pub(super) fn list(dir: &Path) -> Result<Vec<SegmentId>, DiskError> {
 pub(super) fn create(dir: &Path, id: SegmentId) -> Result<File, DiskError> {
     let path = dir.join(id.file_name());
     let failed = |source| DiskError::new(&path, source);
-    let mut file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.append(true).create_new(true);
+    let mut file = durable::private(&mut options).open(&path).map_err(failed)?;
     let begun = file.write_all(&header(id.epoch)).map_err(failed);
     if let Err(error) = begun.and_then(|()| durable::sync_dir(dir)) {
         // Nothing is in it yet, and the next attempt creates it again.
@@ -89,13 +91,10 @@ pub(super) fn remove_before(dir: &Path, epoch: u64) -> Result<usize, DiskError> 
     Ok(removed)
 }
 
-/// Where the frames of a loaded segment begin.
-pub(super) fn first_frame(path: &Path, id: SegmentId, bytes: &[u8]) -> Result<usize, LogError> {
-    if bytes.starts_with(&header(id.epoch)) {
-        Ok(HEADER_BYTES as usize)
-    } else {
-        Err(LogError::Header { path: path.to_owned() })
-    }
+/// Whether the header of a segment is as it was written. What it says is in its name as well, so its
+/// damage costs no frame.
+pub(super) fn has_header(id: SegmentId, bytes: &[u8]) -> bool {
+    bytes.starts_with(&header(id.epoch))
 }
 
 /// Finds the end of the last segment of an epoch; cuts a half-written tail.
@@ -116,14 +115,13 @@ pub(super) fn recover(
         recovery.torn.push((position(0), bytes.len() as u64));
         return Ok(Tail { segment: id.number, len: None });
     }
-    let mut offset = match first_frame(&path, id, &bytes) {
-        Ok(offset) => offset,
-        Err(error) => {
-            recovery.corrupt.push(error);
-            return Ok(next);
-        }
-    };
-    let mut damaged = false;
+    let is_ours = has_header(id, &bytes);
+    if !is_ours {
+        let lost = HEADER_BYTES;
+        recovery.corrupt.push(LogError::Corrupt { position: position(0), lost });
+    }
+    let mut offset = bytes.len().min(HEADER_BYTES as usize);
+    let mut damaged = !is_ours;
     loop {
         match frame::step(&bytes, offset) {
             Step::Frame { next, .. } => offset = next,
@@ -134,6 +132,12 @@ pub(super) fn recover(
                 recovery.corrupt.push(LogError::Corrupt { position: position(offset), lost });
                 damaged = true;
                 offset = found;
+            }
+            // What has no header of ours may be of another version: nothing of it is cut.
+            Step::Damage(Next::Unknown | Next::None) if !is_ours => {
+                let lost = (bytes.len() - offset) as u64;
+                recovery.corrupt.push(LogError::Corrupt { position: position(offset), lost });
+                return Ok(next);
             }
             Step::Damage(Next::Unknown) => {
                 let lost = (bytes.len() - offset) as u64;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use storage::durable::{DirLock, write_atomic, write_atomic_secret};
+use storage::durable::{DirLock, write_atomic};
 use storage::index::PinReason;
 use storage::store::OpenError;
 use storage::{DiskError, Store, StoreConfig};
@@ -44,7 +44,7 @@ fn small_files_are_replaced_whole() {
     write_atomic(&path, b"one").unwrap();
     // What a crash left behind is no obstacle.
     fs::write(dir.path().join(".key.tmp"), b"half").unwrap();
-    write_atomic_secret(&path, b"two").unwrap();
+    write_atomic(&path, b"two").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"two");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     #[cfg(unix)]
@@ -139,6 +139,62 @@ fn a_directory_that_vanishes_or_is_replaced_is_noticed() {
         fs::write(data.join("LOCK"), b"").unwrap();
     });
     assert!(matches!(replaced, Err(DiskError::Missing { .. })), "{replaced:?}");
+}
+
+#[test]
+fn whatever_is_deleted_from_under_a_store_is_noticed() {
+    let delete = |path: &Path| match path.is_dir() {
+        true => fs::remove_dir_all(path).unwrap(),
+        false => fs::remove_file(path).unwrap(),
+    };
+    for name in ["log", "index", "blobs", "blobs/data", "blobs/blobs.db", "index/db", "LOCK"] {
+        let gone = check_after(StoreConfig::default(), |data| delete(&data.join(name)));
+        assert!(matches!(gone, Err(DiskError::Missing { .. })), "{name}: {gone:?}");
+        let replaced = check_after(StoreConfig::default(), |data| {
+            let (path, kept) = (data.join(name), data.join("kept"));
+            let is_folder = path.is_dir();
+            fs::rename(&path, &kept).unwrap();
+            if is_folder { fs::create_dir(&path).unwrap() } else { fs::write(&path, b"").unwrap() }
+        });
+        assert!(matches!(replaced, Err(DiskError::Missing { .. })), "{name}: {replaced:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = Store::open(dir.path(), StoreConfig::default()).await.unwrap();
+        store.log().append(4, b"record").unwrap();
+        store.check().unwrap();
+        for segment in fs::read_dir(dir.path().join("log")).unwrap() {
+            fs::remove_file(segment.unwrap().path()).unwrap();
+        }
+        let gone = store.check();
+        assert!(matches!(gone, Err(DiskError::Missing { .. })), "{gone:?}");
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    // As an earlier program or a careless hand may have left it.
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("LOCK"), b"").unwrap();
+    for name in ["", "LOCK"] {
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    runtime().block_on(async {
+        let store = Store::open(&data, StoreConfig::default()).await.unwrap();
+        store.log().append(4, b"record").unwrap();
+        store.check().unwrap();
+    });
+    assert_eq!([mode(&data), mode(&data.join("LOCK"))], [0o700, 0o600]);
+    for folder in ["blobs", "index", "log"] {
+        assert_eq!(mode(&data.join(folder)), 0o700, "{folder}");
+    }
+    let segment = fs::read_dir(data.join("log")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!([mode(&segment), mode(&data.join("PROBE"))], [0o600, 0o600]);
 }
 
 #[test]
