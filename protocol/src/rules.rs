@@ -7,6 +7,7 @@ mod anchor;
 mod authority;
 mod label;
 mod output;
+mod standing;
 mod storage;
 pub mod verdict;
 
@@ -14,4 +15,5 @@ pub use anchor::{after_anchor, anchor_root, anchored_alone, anchored_in};
 pub use authority::{has_authority, is_by_operator};
 pub use label::{cutoff, work_epoch};
 pub use output::{attribution_auditors, follows_transcript, price, shares_are_whole};
+pub use standing::{Standing, standings};
 pub use storage::{committed_in_time, judge_storage};

@@ -97,7 +97,7 @@ fn line(model: &ModelInfo) -> String {
 pub(super) struct InferArgs {
     /// Number of the model, as `openledger model ls` lists it
     model: u64,
-    /// Text that the model goes on from
+    /// Text that the model goes on from; it becomes public, and so does the answer
     prompt: String,
     /// Tokens to generate
     #[arg(long, default_value_t = 48)]
@@ -111,6 +111,9 @@ pub(super) struct InferArgs {
 }
 
 pub(super) async fn infer(dir: &Path, args: &InferArgs) -> Result<Output> {
+    eprintln!(
+        "What you ask and what is answered become public: auditors are drawn later and must repeat it."
+    );
     let client = Client::of_dir(dir)?;
     let payer = args.payer.as_deref().unwrap_or(dir);
     let phrase = PassphraseSources::from_env(None).find(payer)?;

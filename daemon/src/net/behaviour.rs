@@ -1,6 +1,6 @@
 //! The protocols of the control plane, and their limits.
 //!
-//! The order of the fields is the order in which a new connection is asked for: the limits come
+//! The order of the fields is the order in which a new connection is asked for: the doors come
 //! first, so that a refused connection costs nothing else.
 
 use std::collections::{HashMap, HashSet};
@@ -14,11 +14,13 @@ use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{self, NetworkBehaviour};
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, autonat, connection_limits, dcutr, gossipsub};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, autonat, dcutr, gossipsub};
 use libp2p::{identify, kad, mdns, noise, ping, relay, tcp, yamux};
 
 use super::codec::{Codec, REQUESTS};
+use super::doors::Doors;
 use super::error::{NetError, Plane, TransportFailed};
+use super::standing::Standings;
 use super::{MAX_GOSSIP, NetConfig, PROTOCOL_VERSION};
 
 /// The distributed hash table's protocol name; another network's table is another name.
@@ -28,7 +30,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests in flight on one connection, both directions together.
 const STREAMS_PER_CONNECTION: usize = 32;
 /// A direct and a relayed connection, and one more while both sides dial at once.
-const CONNECTIONS_PER_PEER: u32 = 3;
+const CONNECTIONS_PER_PEER: usize = 3;
 /// How long a connection that no protocol needs is kept.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -41,7 +43,7 @@ pub(crate) type Gossip = gossipsub::Behaviour<
 /// All protocols of the control plane.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) doors: Doors,
     pub(crate) blocked: allow_block_list::Behaviour<BlockedPeers>,
     pub(crate) relay_client: relay::client::Behaviour,
     pub(crate) relay_server: Toggle<relay::Behaviour>,
@@ -57,15 +59,24 @@ pub(crate) struct Behaviour {
 }
 
 /// A swarm with every protocol, listening nowhere yet.
-pub(crate) fn build(key: &Keypair, config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
-    build_with(key, config, true).or_else(|error| {
+pub(crate) fn build(
+    key: &Keypair,
+    config: &NetConfig,
+    standings: &Standings,
+) -> Result<Swarm<Behaviour>, NetError> {
+    build_with(key, config, standings, true).or_else(|error| {
         // Without a resolver only /dns addresses are lost; a node can do without.
         tracing::warn!(%error, "no name resolution on the control plane");
-        build_with(key, config, false)
+        build_with(key, config, standings, false)
     })
 }
 
-fn build_with(key: &Keypair, config: &NetConfig, dns: bool) -> Result<Swarm<Behaviour>, NetError> {
+fn build_with(
+    key: &Keypair,
+    config: &NetConfig,
+    standings: &Standings,
+    dns: bool,
+) -> Result<Swarm<Behaviour>, NetError> {
     let builder = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
         .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -74,7 +85,7 @@ fn build_with(key: &Keypair, config: &NetConfig, dns: bool) -> Result<Swarm<Beha
     let settings = |config: swarm::Config| {
         config.with_idle_connection_timeout(IDLE).with_max_negotiating_inbound_streams(64)
     };
-    let make = |key: &Keypair, relay_client| assemble(key, relay_client, config);
+    let make = |key: &Keypair, relay_client| assemble(key, relay_client, config, standings);
     Ok(if dns {
         builder
             .with_dns()
@@ -104,6 +115,7 @@ fn assemble(
     key: &Keypair,
     relay_client: relay::client::Behaviour,
     config: &NetConfig,
+    standings: &Standings,
 ) -> Result<Behaviour, TransportFailed> {
     let me = key.public().to_peer_id();
     let mdns = match config.options.mdns {
@@ -111,7 +123,7 @@ fn assemble(
         false => None,
     };
     Ok(Behaviour {
-        limits: connection_limits::Behaviour::new(limits(config.max_connections)),
+        doors: Doors::new(config.places(CONNECTIONS_PER_PEER), standings.clone()),
         blocked: allow_block_list::Behaviour::default(),
         relay_client,
         relay_server: Toggle::from(
@@ -142,16 +154,6 @@ fn assemble(
         dcutr: dcutr::Behaviour::new(me),
         mdns: Toggle::from(mdns),
     })
-}
-
-fn limits(max: u32) -> connection_limits::ConnectionLimits {
-    connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(max.clamp(8, 64)))
-        .with_max_pending_outgoing(Some(max.clamp(8, 64)))
-        // A quarter stays free for connections that we open ourselves: nobody can shut us in.
-        .with_max_established_incoming(Some((max - max / 4).max(1)))
-        .with_max_established(Some(max))
-        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
 }
 
 /// A table of peers only: records that others put are never stored here.

@@ -3,31 +3,38 @@
 //! No outside service is contacted: the preset is `Minimal`, relays are those of the configuration,
 //! and addresses of peers come over the control plane only.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::{Connection, QuicTransportConfig, VarInt, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
-use iroh::{Endpoint, EndpointId, RelayMode, RelayUrl};
+use iroh::{Endpoint, EndpointId, RelayMode, RelayUrl, TransportAddr};
 use iroh_blobs::BlobsProtocol;
 use iroh_blobs::api::Store;
 use iroh_blobs::protocol::ERR_LIMIT;
 use iroh_blobs::provider::events::{ConnectMode, EventMask, EventSender, ThrottleMode};
 use iroh_blobs::ticket::BlobTicket;
 use protocol::{Hash, NodeId};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::DataAddress;
 use super::error::{NetError, Plane};
 use super::identity::endpoint_id;
 use super::meter::{self, Meter};
+use super::places::{Guest, PlaceLimits, Places};
+use super::standing::Standings;
 
 /// Streams that one connection may have open at a time; each costs a receive window.
 const STREAMS_PER_CONNECTION: u32 = 32;
 /// Connections that one peer may have open at a time.
-const CONNECTIONS_PER_PEER: usize = 16;
+pub(crate) const CONNECTIONS_PER_PEER: usize = 8;
+/// Connections that this node opens to one peer at a time: half of what that peer lets in, since it may
+/// not have noticed yet that the last ones are closed.
+const FETCHES_PER_PEER: usize = CONNECTIONS_PER_PEER / 2;
 /// Peers whose addresses are remembered.
 const ADDRESS_BOOK: usize = 4096;
 /// Questions of the blob provider that may wait for the meter.
@@ -38,7 +45,8 @@ pub(crate) struct DataConfig {
     pub(crate) secret: [u8; 32],
     pub(crate) listen: SocketAddr,
     pub(crate) relays: Vec<RelayUrl>,
-    pub(crate) max_connections: u32,
+    pub(crate) places: PlaceLimits,
+    pub(crate) standings: Standings,
     pub(crate) max_upload: Option<u64>,
 }
 
@@ -48,6 +56,8 @@ pub(crate) struct DataPlane {
     pub(super) endpoint: Endpoint,
     pub(super) store: Store,
     pub(super) meter: Arc<Meter>,
+    pub(super) standings: Standings,
+    turns: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
     router: Router,
     book: AddressBook,
 }
@@ -65,14 +75,16 @@ impl DataPlane {
         };
         let (events, questions) = EventSender::channel(QUESTIONS, mask);
         tokio::spawn(meter::run(questions, Arc::clone(&meter), config.max_upload));
-        let slots = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
         let serve = ServeBlobs {
             blobs: BlobsProtocol::new(&store, Some(events)),
-            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Mutex::new(Places::new(config.places))),
+            standings: config.standings.clone(),
             meter: Arc::clone(&meter),
         };
         let router = Router::builder(endpoint.clone()).accept(iroh_blobs::ALPN, serve).spawn();
-        Ok(Self { endpoint, store, meter, router, book: AddressBook::new(lookup) })
+        let (book, standings, turns) =
+            (AddressBook::new(lookup), config.standings, Mutex::default());
+        Ok(Self { endpoint, store, meter, standings, turns, router, book })
     }
 
     /// Where this data plane can be reached.
@@ -97,6 +109,19 @@ impl DataPlane {
     /// Whether the peer's address is known.
     pub(crate) fn knows(&self, node: NodeId) -> bool {
         endpoint_id(node).is_some_and(|id| self.book.lookup.get_endpoint_info(id).is_some())
+    }
+
+    /// Waits until one more connection to a peer may be opened.
+    pub(super) async fn turn(&self, node: NodeId) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut all = self.turns.lock().expect("no holder panics");
+            // Those that nobody waits for or holds are made anew when they are needed.
+            all.retain(|_, turns| turns.available_permits() < FETCHES_PER_PEER);
+            let turns =
+                all.entry(node).or_insert_with(|| Arc::new(Semaphore::new(FETCHES_PER_PEER)));
+            Arc::clone(turns)
+        };
+        turns.acquire_owned().await.ok()
     }
 
     /// Stops serving and closes the endpoint. The store stays open: it is the caller's.
@@ -156,29 +181,61 @@ impl AddressBook {
     }
 }
 
-/// The blob protocol with limits on connections, and without the library's habit of shutting the
-/// store down with the router.
+/// The blob protocol with [`Places`] for connections, which idle ones lose, and without the library's
+/// habit of shutting the store down with the router.
 #[derive(Debug)]
 struct ServeBlobs {
     blobs: BlobsProtocol,
-    slots: Arc<Semaphore>,
+    places: Arc<Mutex<Places<usize>>>,
+    standings: Standings,
     meter: Arc<Meter>,
+}
+
+/// Frees a place when the connection ends.
+struct Place<'a> {
+    places: &'a Mutex<Places<usize>>,
+    key: usize,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.places.lock().expect("no holder panics").leave(&self.key);
+    }
 }
 
 impl ProtocolHandler for ServeBlobs {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = NodeId(*connection.remote_id().as_bytes());
-        let Ok(_slot) = self.slots.try_acquire() else {
-            connection.close(ERR_LIMIT, b"busy");
-            return Ok(());
-        };
-        if self.meter.connections_of(peer) >= CONNECTIONS_PER_PEER {
-            connection.close(ERR_LIMIT, b"too many connections");
-            return Ok(());
+        let (key, standing) = (connection.stable_id(), self.standings.of(&peer));
+        let (address, since) = (address_of(&connection), Instant::now());
+        let guest = Guest { peer, address, standing, since };
+        let reputation = self.standings.reputation();
+        let entered = self.places.lock().expect("no holder panics").enter(key, guest, reputation);
+        match entered {
+            Ok(Some(worse)) => self.meter.close(worse),
+            Ok(None) => {}
+            Err(reason) => {
+                connection.close(ERR_LIMIT, reason.to_string().as_bytes());
+                return Ok(());
+            }
         }
+        let _place = Place { places: &self.places, key };
         let _tracked = self.meter.track(&connection);
-        self.blobs.accept(connection).await
+        let mut served = pin!(self.blobs.accept(connection.clone()));
+        tokio::select! {
+            served = &mut served => return served,
+            () = self.meter.idle(key) => connection.close(ERR_LIMIT, b"idle"),
+        }
+        served.await
     }
+}
+
+/// Where the other end of a connection is; `None` behind a relay.
+fn address_of(connection: &Connection) -> Option<IpAddr> {
+    connection.paths().iter().find_map(|path| match path.remote_addr() {
+        TransportAddr::Ip(socket) => Some(socket.ip()),
+        _ => None,
+    })
 }
 
 /// The address of this plane as a socket.

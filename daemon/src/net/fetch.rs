@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::data::DataPlane;
 use super::error::{FetchError, ProviderError};
 use super::identity::endpoint_id;
+use super::reputation::Deed;
 
 /// How long connecting to a provider may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -75,15 +76,25 @@ impl DataPlane {
         let mut bytes = 0;
         for &provider in providers {
             match self.fetch_from(provider, blob, (limit, admit), &mut bytes).await {
-                Ok(()) => return Ok(FetchStats { bytes, from: Some(provider) }),
+                Ok(()) => {
+                    self.note(provider, Deed::Useful);
+                    return Ok(FetchStats { bytes, from: Some(provider) });
+                }
                 Err(Left::Final(error)) => return Err(error),
                 Err(Left::Next(error)) => {
                     tracing::debug!(%provider, %hash, %error, "provider left");
+                    if matches!(error, ProviderError::Corrupt(_)) {
+                        self.note(provider, Deed::Invalid);
+                    }
                     tried.push((provider, error));
                 }
             }
         }
         Err(FetchError::Exhausted { tried })
+    }
+
+    fn note(&self, provider: NodeId, deed: Deed) {
+        self.standings.reputation().note(provider, deed, std::time::Instant::now());
     }
 
     async fn fetch_from(
@@ -93,6 +104,7 @@ impl DataPlane {
         (limit, admit): (u64, &Admit<'_>),
         bytes: &mut u64,
     ) -> Result<(), Left> {
+        let _turn = self.turn(provider).await;
         let connection = self.connect(provider).await.map_err(Left::Next)?;
         let _tracked = self.meter.track(&connection);
         let size = timeout(STALL, get_verified_size(&connection, &blob)).await;

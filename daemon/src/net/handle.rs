@@ -1,12 +1,13 @@
 //! The handle through which everybody talks to the network.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use iroh::RelayUrl;
 use libp2p::Multiaddr;
+use protocol::rules::Standing;
 use protocol::{Hash, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -14,11 +15,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::codec::MAX_REQUEST;
-use super::data::{DataConfig, DataPlane, socket};
+use super::data::{CONNECTIONS_PER_PEER, DataConfig, DataPlane, socket};
 use super::error::{FetchError, NetError, Plane};
 use super::events::{GossipId, NetEvent, Verdict};
 use super::fetch::{Admit, FetchStats};
 use super::identity::{keypair, node_of_secret, peer_id};
+use super::standing::Standings;
 use super::status::NetStatus;
 use super::swarm::{Command, Control};
 use super::ticket::JoinTicket;
@@ -49,6 +51,7 @@ struct Inner {
     node: NodeId,
     commands: mpsc::Sender<Command>,
     data: Arc<DataPlane>,
+    standings: Standings,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -76,13 +79,15 @@ impl Network {
         let bootstrap = parse_all(&config.options.bootstrap.0)?;
         let (relay_urls, relay_addresses) = split_relays(&config.options.relays.0)?;
         check_ports(&config.options)?;
-        let swarm = behaviour::build(&keypair(config.secret), &config)?;
+        let standings = Standings::default();
+        let swarm = behaviour::build(&keypair(config.secret), &config, &standings)?;
         let data = DataPlane::start(
             DataConfig {
                 secret: config.secret,
                 listen: socket(config.options.listen_ip, config.options.data_port),
                 relays: relay_urls,
-                max_connections: config.max_connections,
+                places: config.places(CONNECTIONS_PER_PEER),
+                standings: standings.clone(),
                 max_upload: config.options.max_upload.map(|size| size.0),
             },
             store,
@@ -92,7 +97,8 @@ impl Network {
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let stop = CancellationToken::new();
-        let mut control = Control::new(swarm, &config, Arc::clone(&data), event_sender);
+        let mut control =
+            Control::new(swarm, &config, Arc::clone(&data), standings.clone(), event_sender);
         control.listen(config.options.listen_ip, config.options.control_port).await?;
         control.join(bootstrap, relay_addresses);
         let task = tokio::spawn(control.run(command_receiver, stop.clone()));
@@ -100,6 +106,7 @@ impl Network {
             node: node_of_secret(&config.secret),
             commands,
             data,
+            standings,
             stop,
             task: Mutex::new(Some(task)),
         };
@@ -111,6 +118,12 @@ impl NetworkHandle {
     /// The id of this node.
     pub fn node(&self) -> NodeId {
         self.inner.node
+    }
+
+    /// Says which peers are more than strangers, instead of what was said before: when connections are
+    /// few, they are let in first.
+    pub fn set_standings(&self, standings: BTreeMap<NodeId, Standing>) {
+        self.inner.standings.set(standings);
     }
 
     /// Publishes to the peers that listen on the topic.

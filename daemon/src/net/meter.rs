@@ -1,4 +1,4 @@
-//! Counts what the data plane moves, and paces what it sends.
+//! Counts what the data plane moves, paces what it sends, and knows which connections rest.
 //!
 //! The blob provider asks before each 16 KiB: that one question serves both the accounting per
 //! peer (statements of bytes served) and the upload limit.
@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use iroh::endpoint::Connection;
+use iroh_blobs::protocol::ERR_LIMIT;
 use iroh_blobs::provider::events::ProviderMessage;
 use protocol::NodeId;
 use tokio::sync::mpsc;
@@ -20,6 +21,9 @@ use super::status::PlaneBytes;
 
 /// The most peers that are accounted one by one; beyond, only the total grows.
 const MAX_ACCOUNTS: usize = 4096;
+
+/// How long a connection may ask for nothing, or not take what it asked for.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Counters of the data plane.
 #[derive(Debug, Default)]
@@ -32,8 +36,17 @@ pub(crate) struct Meter {
 
 #[derive(Debug, Default)]
 struct Connections {
-    open: BTreeMap<usize, Connection>,
+    open: BTreeMap<usize, Open>,
     closed: PlaneBytes,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    /// When it was given something last.
+    active: Instant,
+    /// Parts that it waits for, since more is sent than may be.
+    waiting: u32,
 }
 
 impl Meter {
@@ -51,20 +64,53 @@ impl Meter {
     /// QUIC bytes of all connections, open and closed.
     pub(crate) fn quic(&self) -> PlaneBytes {
         let connections = self.connections.lock().expect("no holder panics");
-        connections.open.values().fold(connections.closed, |sum, c| add(sum, traffic(c)))
+        let open = connections.open.values().map(|open| traffic(&open.connection));
+        open.fold(connections.closed, add)
     }
 
-    /// Connections that `node` has open to this node or this node to it.
-    pub(crate) fn connections_of(&self, node: NodeId) -> usize {
+    /// Closes a connection that lost its place to a better one.
+    pub(crate) fn close(&self, id: usize) {
         let connections = self.connections.lock().expect("no holder panics");
-        connections.open.values().filter(|c| *c.remote_id().as_bytes() == node.0).count()
+        if let Some(open) = connections.open.get(&id) {
+            open.connection.close(ERR_LIMIT, b"busy");
+        }
+    }
+
+    /// Waits until a connection rests for too long, or is gone.
+    pub(crate) async fn idle(&self, id: usize) {
+        loop {
+            let (now, until) = (Instant::now(), {
+                let connections = self.connections.lock().expect("no holder panics");
+                let Some(open) = connections.open.get(&id) else { return };
+                if open.waiting > 0 { Instant::now() + IDLE } else { open.active + IDLE }
+            });
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Notes that a connection begins or ends to wait for leave to be sent a part.
+    fn waits(&self, id: u64, begins: bool) {
+        let mut connections = self.connections.lock().expect("no holder panics");
+        let open = usize::try_from(id).ok().and_then(|id| connections.open.get_mut(&id));
+        if let Some(open) = open {
+            open.active = Instant::now();
+            open.waiting = if begins {
+                open.waiting.saturating_add(1)
+            } else {
+                open.waiting.saturating_sub(1)
+            };
+        }
     }
 
     /// Counts a connection until the guard is dropped.
     pub(crate) fn track(self: &Arc<Self>, connection: &Connection) -> Tracked {
         let id = connection.stable_id();
         let mut connections = self.connections.lock().expect("no holder panics");
-        connections.open.insert(id, connection.clone());
+        let open = Open { connection: connection.clone(), active: Instant::now(), waiting: 0 };
+        connections.open.insert(id, open);
         Tracked { meter: Arc::clone(self), id }
     }
 
@@ -93,7 +139,7 @@ pub(crate) struct Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         let mut connections = self.meter.connections.lock().expect("no holder panics");
-        if let Some(connection) = connections.open.remove(&self.id) {
+        if let Some(Open { connection, .. }) = connections.open.remove(&self.id) {
             connections.closed = add(connections.closed, traffic(&connection));
         }
     }
@@ -160,15 +206,19 @@ pub(crate) async fn run(
             }
             Some(ProviderMessage::Throttle(message)) => {
                 let bytes = message.inner.size;
-                meter.count_served(peers.get(&message.inner.connection_id).copied(), bytes);
+                let connection = message.inner.connection_id;
+                meter.count_served(peers.get(&connection).copied(), bytes);
+                meter.waits(connection, true);
                 let at = pacer.as_mut().map(|pacer| pacer.reserve(Instant::now(), bytes));
                 // One stream asks one question at a time, so the number of streams bounds this.
+                let meter = &meter;
                 waiting.push(async move {
                     if let Some(at) = at {
                         tokio::time::sleep_until(at).await;
                     }
                     // The stream may be gone.
                     let _ = message.tx.send(Ok(())).await;
+                    meter.waits(connection, false);
                 });
             }
             // The mask asks for no other event.

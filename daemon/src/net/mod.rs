@@ -15,6 +15,7 @@ mod address;
 mod behaviour;
 mod codec;
 mod data;
+mod doors;
 mod error;
 mod events;
 mod fetch;
@@ -22,6 +23,9 @@ mod handle;
 mod identity;
 mod meter;
 mod peers;
+mod places;
+mod reputation;
+mod standing;
 mod status;
 mod swarm;
 mod ticket;
@@ -35,6 +39,7 @@ pub use self::identity::{node_id, node_of_secret, peer_id};
 pub use self::status::{Dropped, NetStatus, PeerStatus, PlaneBytes, Reachability};
 pub use self::ticket::{JoinTicket, TicketError};
 
+use self::places::PlaceLimits;
 use crate::config::NetOptions;
 
 /// The protocol version that identify announces: peers of another version are not ours.
@@ -54,4 +59,17 @@ pub struct NetConfig {
     pub max_connections: u32,
     /// The gossip topics; events and [`NetworkHandle::publish`] name them by their index.
     pub topics: Vec<String>,
+}
+
+impl NetConfig {
+    /// The places of a plane, of which one peer may have so many.
+    fn places(&self, per_peer: usize) -> PlaceLimits {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        PlaceLimits {
+            total: count(self.max_connections.max(4)),
+            per_peer,
+            per_address: count(self.options.max_per_address),
+            per_subnet: count(self.options.max_per_subnet),
+        }
+    }
 }

@@ -34,6 +34,7 @@ use super::error::{NetError, Plane};
 use super::events::NetEvent;
 use super::identity::node_of_secret;
 use super::peers::Peers;
+use super::standing::Standings;
 use super::status::{Dropped, PlaneBytes, Reachability};
 
 pub(crate) use self::command::Command;
@@ -55,6 +56,7 @@ pub(crate) struct Control {
     node: NodeId,
     topics: Vec<gossipsub::TopicHash>,
     peers: Peers,
+    standings: Standings,
     links: BTreeMap<PeerId, Link>,
     blocked: VecDeque<PeerId>,
     dials: HashMap<ConnectionId, Dial>,
@@ -73,8 +75,6 @@ struct Link {
     address: Multiaddr,
     /// Whether identify said that it speaks our protocol.
     ours: bool,
-    /// How often it broke the protocol.
-    violations: u32,
 }
 
 /// On whose behalf a dial is under way.
@@ -103,6 +103,7 @@ impl Control {
         swarm: Swarm<Behaviour>,
         config: &NetConfig,
         data: Arc<DataPlane>,
+        standings: Standings,
         events: mpsc::Sender<NetEvent>,
     ) -> Self {
         let topics = config.topics.iter().map(|t| gossipsub::IdentTopic::new(t).hash()).collect();
@@ -113,6 +114,7 @@ impl Control {
             node: node_of_secret(&config.secret),
             topics,
             peers: Peers::default(),
+            standings,
             links: BTreeMap::new(),
             blocked: VecDeque::new(),
             dials: HashMap::new(),

@@ -11,13 +11,10 @@ use protocol::{BlobRef, Hash, NodeId};
 use storage::Store;
 
 use super::health::Health;
+use super::holders::Holders;
 use crate::config::ByteSize;
 use crate::net::{FetchError, NetworkHandle};
 
-/// Most blobs whose holders are remembered.
-const MAX_KNOWN: usize = 1 << 16;
-/// Most holders that are remembered per blob.
-const MAX_HOLDERS: usize = 16;
 /// How long it is remembered that there was no room for a blob.
 const LATELY: Duration = Duration::from_secs(60);
 /// For how many blobs that is remembered.
@@ -34,7 +31,7 @@ pub(crate) struct Blobs {
 
 #[derive(Debug, Default)]
 struct Shared {
-    holders: BTreeMap<Hash, Vec<NodeId>>,
+    holders: Holders,
     peers: Vec<NodeId>,
     /// One fetch per blob at a time.
     gates: BTreeMap<Hash, Arc<tokio::sync::Mutex<()>>>,
@@ -55,18 +52,10 @@ impl Blobs {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a peer says it has blobs. A hint: what it sends is verified.
-    pub(crate) fn learn(&self, holder: NodeId, blobs: &[BlobRef]) {
-        let mut shared = self.lock();
-        for BlobRef { hash, .. } in blobs {
-            if shared.holders.len() >= MAX_KNOWN && !shared.holders.contains_key(hash) {
-                break;
-            }
-            let holders = shared.holders.entry(*hash).or_default();
-            if holders.len() < MAX_HOLDERS && !holders.contains(&holder) {
-                holders.push(holder);
-            }
-        }
+    /// Remembers that a member says it has blobs, unless it says too much. A hint: what it sends is
+    /// verified.
+    pub(crate) fn learn(&self, holder: NodeId, blobs: &[BlobRef]) -> bool {
+        self.lock().holders.learn(holder, blobs, Instant::now())
     }
 
     pub(crate) fn peer_up(&self, peer: NodeId) {
@@ -244,8 +233,8 @@ impl Blobs {
     fn providers(&self, hash: Hash, first: &[NodeId]) -> Vec<NodeId> {
         let shared = self.lock();
         let mut order = Vec::new();
-        let known = shared.holders.get(&hash).into_iter().flatten();
-        for node in first.iter().chain(known).chain(&shared.peers) {
+        let known = shared.holders.of(&hash);
+        for node in first.iter().chain(&known).chain(&shared.peers) {
             if *node != self.net.node() && *node != NodeId::ZERO && !order.contains(node) {
                 order.push(*node);
             }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contracts_abi::{ChainClient, ClientError, TxError, TxReceipt};
@@ -61,24 +61,49 @@ struct Sending {
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
     queue: mpsc::Sender<Sending>,
+    limit: Limit,
+}
+
+/// Why the last transaction was too dear, until one is not.
+#[derive(Debug, Clone, Default)]
+struct Limit(Arc<Mutex<Option<String>>>);
+
+impl Limit {
+    fn note(&self, result: &Result<TxReceipt, TxError>) {
+        let reason = match result {
+            Ok(_) => None,
+            Err(error @ (TxError::TooExpensive { .. } | TxError::TooMuchGas { .. })) => {
+                Some(error.to_string())
+            }
+            Err(_) => return,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
 }
 
 impl Sender {
     /// Starts the sending task.
     pub(crate) fn start(client: Arc<ChainClient>, stop: CancellationToken) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Sending>(QUEUE);
+        let limit = Limit::default();
+        let noted = limit.clone();
         tokio::spawn(async move {
             let places = Arc::new(Semaphore::new(IN_FLIGHT));
             while let Some(Some(item)) = stop.run_until_cancelled(waiting.recv()).await {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let (client, stop) = (Arc::clone(&client), stop.clone());
+                let (client, stop, noted) = (Arc::clone(&client), stop.clone(), noted.clone());
                 tokio::spawn(async move {
-                    send_one(&client, item, &stop).await;
+                    send_one(&client, item, &noted, &stop).await;
                     drop(place);
                 });
             }
         });
-        Self { queue }
+        Self { queue, limit }
+    }
+
+    /// Why transactions wait for a cheaper chain or another limit.
+    pub(crate) fn too_dear(&self) -> Option<String> {
+        self.limit.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Queues a transaction whose effect shows in the view. A full queue drops it: the machine asks
@@ -100,8 +125,9 @@ impl Sender {
     }
 }
 
-async fn send_one(client: &ChainClient, item: Sending, stop: &CancellationToken) {
+async fn send_one(client: &ChainClient, item: Sending, limit: &Limit, stop: &CancellationToken) {
     let result = send(client, &item.transaction, stop).await;
+    limit.note(&result);
     if let Err(error) = &result {
         tracing::info!(transaction = name(&item.transaction), %error, "the chain did not accept a transaction");
     }

@@ -88,16 +88,19 @@ impl NodeHandle {
 
     /// Why the node idles.
     fn waiting(&self, snapshot: &Snapshot) -> Vec<String> {
+        let too_dear = self.inner.worker.sender.too_dear();
         let Some(account) = snapshot.account else {
             let operator = self.inner.operator;
-            return vec![format!(
+            let no_account = format!(
                 "this node has no account yet: send some of the chain's coin to its operator \
                  {operator} for gas, and it registers by itself within a few blocks"
-            )];
+            );
+            return std::iter::once(no_account).chain(too_dear).collect();
         };
         let chain = &snapshot.chain;
         let placement = chain.placement(chain.epoch().next());
         let mut lines = self.inner.worker.settler.stopped();
+        lines.extend(too_dear);
         lines.extend(self.inner.worker.blobs.no_room(placement.packs_of(account)));
         lines.extend(snapshot.waiting.iter().map(ToString::to_string));
         lines

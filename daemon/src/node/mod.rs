@@ -12,6 +12,7 @@ mod chain;
 mod compute_thread;
 mod handle;
 mod health;
+mod holders;
 mod holding;
 mod jobs;
 mod models;

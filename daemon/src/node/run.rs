@@ -16,7 +16,7 @@ use protocol::node::{
     Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal,
 };
 use protocol::record::VerifiedRecord;
-use protocol::rules::is_by_operator;
+use protocol::rules::{is_by_operator, standings};
 use protocol::{BlobRef, BlockNumber, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -139,6 +139,8 @@ impl Loop {
             self.recent.push(header, events);
         }
         if is_head {
+            self.net
+                .set_standings(standings(&self.chain, self.machine.as_ref().map(Node::account)));
             self.enrol();
             self.input(Input::Block);
         }
@@ -184,7 +186,14 @@ impl Loop {
         let refused = Arc::clone(&self.refused);
         tokio::spawn(async move {
             let sent = sender.send(register).await;
-            if let Some(Err(TxError::Funds { .. } | TxError::Revert { .. })) = sent {
+            // None of these reached a block, so asking again makes no second account.
+            if let Some(Err(
+                TxError::Funds { .. }
+                | TxError::Revert { .. }
+                | TxError::TooExpensive { .. }
+                | TxError::TooMuchGas { .. },
+            )) = sent
+            {
                 refused.notify_one();
             }
         });
@@ -218,8 +227,13 @@ impl Loop {
     fn on_gossip(&mut self, from: NodeId, bytes: &[u8]) -> Verdict {
         match Gossip::from_bytes(bytes) {
             Ok(Gossip::Have(blobs)) => {
-                self.worker.blobs.learn(from, &blobs);
-                Verdict::Accept
+                // A member may be newer than this node's view of the chain, and be heard elsewhere at
+                // another rate: what is not taken here is not passed on, and nobody is blamed.
+                let is_member = self.chain.account_of(&from).is_some();
+                match is_member && self.worker.blobs.learn(from, &blobs) {
+                    true => Verdict::Accept,
+                    false => Verdict::Ignore,
+                }
             }
             Ok(Gossip::Record(record)) => match record.verify(&self.chain.domain) {
                 Ok(record) if self.is_operator(&record) => {

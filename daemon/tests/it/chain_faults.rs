@@ -49,7 +49,7 @@ async fn is_on_chain(net: &Net) -> bool {
     let head = net.node.chain().head().unwrap();
     let tag = format!("{:#x}", head.number.0);
     let block = call(&net.chain.url(), "eth_getBlockByNumber", json!([tag, false])).await;
-    block["hash"] == format!("0x{}", head.hash)
+    block["hash"] == head.hash.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

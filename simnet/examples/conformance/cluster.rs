@@ -187,7 +187,8 @@ impl Cluster {
         command.args(["--control-port", &CONTROL_PORT.to_string()]);
         command.args(["--data-port", &DATA_PORT.to_string(), "--api-port", "7412"]);
         command.args(["--mdns", "false", "--device", "cpu", "--rpc-url", &rpc_url()]);
-        command.args(["--claim-epochs", &self.claim_epochs.to_string()]);
+        command.args(["--claim-epochs", &self.claim_epochs.to_string(), "--confirmations", "0"]);
+        command.args(["--max-per-address", "64", "--max-per-subnet", "64"]);
         if !bootstrap.is_empty() {
             command.args(["--bootstrap", &bootstrap.join(",")]);
         }

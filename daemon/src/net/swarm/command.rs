@@ -1,5 +1,7 @@
 //! What the handle asks of the control plane.
 
+use std::time::Instant;
+
 use libp2p::gossipsub::PublishError;
 use libp2p::request_response::ResponseChannel;
 use libp2p::swarm::dial_opts::PeerCondition;
@@ -11,6 +13,7 @@ use super::super::codec::{Frame, Kind, MAX_REQUEST};
 use super::super::error::NetError;
 use super::super::events::{GossipId, Verdict};
 use super::super::identity::node_id;
+use super::super::reputation::Deed;
 use super::super::status::{NetStatus, PeerStatus};
 use super::{Control, Dial, MAX_PENDING, Pending, dial_options, last_peer};
 
@@ -90,6 +93,14 @@ impl Control {
     }
 
     pub(super) fn validate(&mut self, id: &GossipId, verdict: Verdict) {
+        let deed = match verdict {
+            Verdict::Accept => Some(Deed::Useful),
+            Verdict::Reject => Some(Deed::Invalid),
+            Verdict::Ignore => None,
+        };
+        if let Some((deed, node)) = deed.zip(node_id(&id.source)) {
+            self.standings.reputation().note(node, deed, Instant::now());
+        }
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         gossip.report_message_validation_result(&id.message, &id.source, verdict.into());
     }

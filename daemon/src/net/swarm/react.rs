@@ -1,5 +1,7 @@
 //! What the control plane does when the swarm reports something.
 
+use std::time::Instant;
+
 use libp2p::core::ConnectedPoint;
 use libp2p::request_response::{self, InboundFailure, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -15,12 +17,11 @@ use super::super::codec::{Frame, Kind, REQUESTS};
 use super::super::error::NetError;
 use super::super::events::{GossipId, NetEvent, Reply, Verdict};
 use super::super::identity::node_id;
+use super::super::reputation::Deed;
 use super::super::status::Reachability;
 use super::command::is_loopback;
 use super::{BehaviourEvent, Control, Dial, Link, Pending};
 
-/// Broken frames after which a peer is refused.
-const MAX_VIOLATIONS: u32 = 16;
 /// Addresses of one peer that are believed.
 const MAX_ADDRESSES: usize = 8;
 
@@ -95,7 +96,7 @@ impl Control {
             return;
         }
         let address = endpoint.get_remote_address().clone();
-        self.links.insert(peer, Link { address, ours: false, violations: 0 });
+        self.links.insert(peer, Link { address, ours: false });
         if endpoint.is_dialer() {
             self.introduce(peer, None);
         }
@@ -187,6 +188,9 @@ impl Control {
         response: Frame,
     ) {
         self.traffic.received += response.body.len() as u64;
+        if response.kind == Kind::App {
+            self.standings.reputation().note(node, Deed::Useful, Instant::now());
+        }
         let _ = reply.send(match response.kind {
             Kind::App => Ok(response.body),
             Kind::DataAddress => Err(NetError::Foreign(node)),
@@ -217,9 +221,11 @@ impl Control {
     }
 
     fn violated(&mut self, peer: PeerId) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
-        link.violations += 1;
-        if link.violations >= MAX_VIOLATIONS {
+        let Some(node) = node_id(&peer) else { return };
+        let (reputation, now) = (self.standings.reputation(), Instant::now());
+        reputation.note(node, Deed::Violation, now);
+        // What it did over earlier connections counts as well.
+        if reputation.is_refused(&node, now) {
             tracing::warn!(%peer, "refused from now on: it keeps breaking the protocol");
             self.block(peer);
         }
