@@ -294,6 +294,9 @@ fn honest_start(method: &str, otherwise: Value) -> Value {
 /// From a call and the honest answer to what is answered instead, as text.
 type Change = fn(&Value, Value) -> String;
 
+/// How an RPC is greedy, and what a sender says to that.
+type Greedy = (Change, fn(&TxError) -> bool);
+
 /// A server between a client and an honest one, which may change every answer.
 async fn between(honest: String, change: Change) -> String {
     contracts_abi::install_crypto_provider();
@@ -366,7 +369,7 @@ async fn logs_that_no_answer_can_carry_are_asked_for_in_parts() {
 async fn an_rpc_cannot_make_a_sender_pay_more_than_its_limits() {
     let server = start(Mining::OnDemand).await;
     let deployment = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
-    let greedy: [(Change, fn(&TxError) -> bool); 2] = [
+    let greedy: [Greedy; 2] = [
         (
             |call, mut answer| {
                 if call["method"] == "eth_getBlockByNumber" {

@@ -16,7 +16,7 @@ use daemon::node::{NodeHandle, RunOptions};
 use futures::FutureExt as _;
 use protocol::chain::Transaction;
 use protocol::eip712::EvmKey;
-use protocol::{Amount, BlockNumber, Epoch};
+use protocol::{Amount, BlockNumber};
 use serde_json::{Value, json};
 
 use super::cli_support::{Net, instant, loopback, start, start_chain};
@@ -60,7 +60,7 @@ async fn replaced_blocks_are_taken_back_and_the_node_goes_on() {
     let stake = |net: &Net| {
         net.node.chain().account(account).map(|account| account.stake_at(BlockNumber(u64::MAX)))
     };
-    let before = net.until(stake).await;
+    let before = net.until(|net| stake(net).filter(|stake| *stake > Amount::ZERO)).await;
     let deployment = NetworkFile::of_dir(dir.path()).unwrap().deployment;
     let key = EvmKey::from_bytes(&DEV_KEYS[1].0).unwrap();
     let sponsor = ChainClient::connect(&net.chain.url(), deployment, &key).await.unwrap();
@@ -86,7 +86,7 @@ async fn replaced_blocks_are_taken_back_and_the_node_goes_on() {
         (chain.next_to_settle() > epoch).then(|| chain.settlement(epoch).map(|s| s.proposer))
     };
     assert_eq!(net.until(is_settled).await, Some(account), "it settles as before");
-    assert!(epoch >= Epoch(0) && net.node.failed().now_or_never().is_none());
+    assert!(net.node.failed().now_or_never().is_none());
     net.stop().await;
 }
 

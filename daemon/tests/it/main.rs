@@ -1,6 +1,8 @@
 //! Integration tests of the daemon: one binary, one module per area.
 
 mod api;
+#[cfg(target_os = "linux")]
+mod budgets;
 mod chain_faults;
 mod cli;
 mod cli_attribute;

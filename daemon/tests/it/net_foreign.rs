@@ -165,18 +165,19 @@ async fn garbage_on_every_socket_leaves_the_node_serving() {
     assert_serving(&mut node, 2).await;
 }
 
-#[tokio::test]
-async fn garbage_in_the_request_protocol_gets_its_sender_refused() {
-    let mut node = Node::alone(1).await;
-    let mut hostile = swarm(|_| {
+/// A peer that speaks nothing but garbage of the request protocol.
+fn hostile() -> Swarm<request_response::Behaviour<Raw>> {
+    swarm(|_| {
         request_response::Behaviour::with_codec(
             Raw,
             [(StreamProtocol::new("/openledger/request/1"), ProtocolSupport::Full)],
             request_response::Config::default(),
         )
-    });
-    hostile.dial(node.multiaddr("udp").await.parse::<Multiaddr>().unwrap()).unwrap();
-    let garbage = [
+    })
+}
+
+fn garbage() -> Vec<Vec<u8>> {
+    vec![
         vec![],
         vec![0],
         vec![9, 0, 0, 0, 0],                              // an unknown kind
@@ -184,9 +185,17 @@ async fn garbage_in_the_request_protocol_gets_its_sender_refused() {
         vec![0, 0, 0, 1, 0, 7],                           // 256 bytes announced, one sent
         vec![1, 0, 0, 0, 1, 255],                         // 255 data addresses, none sent
         [&[1, 0, 0, 4, 0][..], &noise(1024, 1)].concat(), // a data address of noise
-    ];
+    ]
+}
+
+/// Sends garbage until the node hangs up; a new connection is made after each so many refusals. How
+/// many there were.
+async fn attack(node: &Node, per_connection: usize) -> usize {
+    let (mut hostile, garbage) = (hostile(), garbage());
+    let address = node.multiaddr("udp").await.parse::<Multiaddr>().unwrap();
+    hostile.dial(address.clone()).unwrap();
     let mut next = garbage.iter().cycle();
-    let mut refused = 0;
+    let (mut refused, mut is_leaving) = (0, false);
     let attack = async {
         loop {
             match hostile.select_next_some().await {
@@ -195,9 +204,14 @@ async fn garbage_in_the_request_protocol_gets_its_sender_refused() {
                 }
                 SwarmEvent::Behaviour(request_response::Event::OutboundFailure {
                     peer, ..
-                }) => {
+                }) if !is_leaving => {
                     refused += 1;
-                    hostile.behaviour_mut().send_request(&peer, next.next().unwrap().clone());
+                    is_leaving = refused % per_connection == 0;
+                    if is_leaving {
+                        hostile.disconnect_peer_id(peer).unwrap();
+                    } else {
+                        hostile.behaviour_mut().send_request(&peer, next.next().unwrap().clone());
+                    }
                 }
                 SwarmEvent::Behaviour(request_response::Event::Message {
                     peer,
@@ -206,12 +220,33 @@ async fn garbage_in_the_request_protocol_gets_its_sender_refused() {
                 }) => {
                     hostile.behaviour_mut().send_request(&peer, next.next().unwrap().clone());
                 }
-                SwarmEvent::ConnectionClosed { num_established: 0, .. } => break,
+                SwarmEvent::ConnectionClosed { num_established: 0, .. } if is_leaving => {
+                    is_leaving = false;
+                    hostile.dial(address.clone()).unwrap();
+                }
+                SwarmEvent::ConnectionClosed { num_established: 0, .. }
+                | SwarmEvent::OutgoingConnectionError { .. } => break,
                 _ => {}
             }
         }
     };
     timeout(PATIENCE, attack).await.expect("the node hangs up on the hostile peer");
+    refused
+}
+
+#[tokio::test]
+async fn garbage_in_the_request_protocol_gets_its_sender_refused() {
+    let mut node = Node::alone(1).await;
+    let refused = attack(&node, usize::MAX).await;
     assert!(refused >= 7, "{refused}");
+    assert_serving(&mut node, 2).await;
+}
+
+#[tokio::test]
+async fn what_a_peer_did_is_remembered_when_it_comes_again() {
+    let mut node = Node::alone(1).await;
+    // Never as much over one connection as would have it refused.
+    let refused = attack(&node, 4).await;
+    assert!((16..=100).contains(&refused), "{refused}");
     assert_serving(&mut node, 2).await;
 }
