@@ -22,6 +22,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, TransportError, gossipsub};
 use protocol::NodeId;
+use protocol::rules::Standing;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use super::codec::Frame;
 use super::data::DataPlane;
 use super::error::{NetError, Plane};
 use super::events::NetEvent;
-use super::identity::node_of_secret;
+use super::identity::{node_id, node_of_secret};
 use super::peers::Peers;
 use super::standing::Standings;
 use super::status::{Dropped, PlaneBytes, Reachability};
@@ -45,6 +46,9 @@ const TICK: Duration = Duration::from_secs(5);
 const LISTEN: Duration = Duration::from_secs(10);
 /// How long the peers are given to hear the goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// What of one peer may wait for the consumer: of a stranger, and of a member. The names of one host
+/// together do not fill the queue.
+const MAX_QUEUED: (u32, u32) = (96, 512);
 /// Our requests that may wait for answers.
 const MAX_PENDING: usize = 1024;
 
@@ -61,6 +65,8 @@ pub(crate) struct Control {
     blocked: VecDeque<PeerId>,
     dials: HashMap<ConnectionId, Dial>,
     pending: BTreeMap<OutboundRequestId, Pending>,
+    /// How much of each peer waits for the consumer.
+    queued: BTreeMap<PeerId, u32>,
     replies: FuturesUnordered<BoxFuture<'static, Answer>>,
     bootstrap: Vec<Bootstrap>,
     relays: Vec<(Multiaddr, Option<ListenerId>)>,
@@ -96,7 +102,7 @@ struct Bootstrap {
 }
 
 /// The consumer's answer to a request; `None` refuses.
-type Answer = (ResponseChannel<Frame>, Option<Vec<u8>>);
+type Answer = (PeerId, ResponseChannel<Frame>, Option<Vec<u8>>);
 
 impl Control {
     pub(crate) fn new(
@@ -119,6 +125,7 @@ impl Control {
             blocked: VecDeque::new(),
             dials: HashMap::new(),
             pending: BTreeMap::new(),
+            queued: BTreeMap::new(),
             replies: FuturesUnordered::new(),
             bootstrap: Vec::new(),
             relays: Vec::new(),
@@ -182,7 +189,10 @@ impl Control {
                     None => break,
                 },
                 event = self.swarm.select_next_some() => self.react(event),
-                Some((channel, answer)) = self.replies.next() => self.answer(channel, answer),
+                Some((peer, channel, answer)) = self.replies.next() => {
+                    self.dequeue(&peer);
+                    self.answer(channel, answer);
+                }
                 Ok(permit) = events.reserve(), if news => {
                     if let Some((peer, up)) = self.peers.tell() {
                         permit.send(match up {
@@ -232,7 +242,7 @@ impl Control {
         let strangers: Vec<PeerId> =
             self.links.iter().filter(|(_, link)| link.ours).map(|(peer, _)| *peer).collect();
         for peer in strangers {
-            if super::node_id(&peer).is_some_and(|node| !self.peers.is_up(&node)) {
+            if node_id(&peer).is_some_and(|node| !self.peers.is_up(&node)) {
                 self.introduce(peer, None);
             }
         }
@@ -255,6 +265,32 @@ impl Control {
                 let _ = reply.send(Err(NetError::Dial { address: address.to_string(), source }));
             }
             (Err(error), Dial::Bootstrap(_)) => tracing::debug!(%error, "bootstrap not dialled"),
+        }
+    }
+
+    /// Hands over what a peer brought, unless too much of it waits already.
+    fn enqueue(&mut self, peer: PeerId, event: NetEvent) -> bool {
+        let standing = node_id(&peer).map(|node| self.standings.of(&node));
+        let limit = match standing {
+            Some(Standing::Member | Standing::Judge) => MAX_QUEUED.1,
+            Some(Standing::Stranger) | None => MAX_QUEUED.0,
+        };
+        if self.queued.get(&peer).is_some_and(|queued| *queued >= limit)
+            || self.events.try_send(event).is_err()
+        {
+            return false;
+        }
+        *self.queued.entry(peer).or_default() += 1;
+        true
+    }
+
+    /// The consumer is done with something that a peer brought.
+    fn dequeue(&mut self, peer: &PeerId) {
+        if let Some(queued) = self.queued.get_mut(peer) {
+            *queued -= 1;
+            if *queued == 0 {
+                self.queued.remove(peer);
+            }
         }
     }
 

@@ -27,6 +27,9 @@ const QUEUE: usize = 1024;
 const IN_FLIGHT: usize = 16;
 /// How far behind an RPC may be without a word: those behind one address differ a little.
 const MAX_LAG: u64 = 16;
+/// How often in a row another chain must be found before the node believes it: an RPC may be wrong for
+/// a moment.
+const SURE: u32 = 5;
 /// Most blocks of one answer.
 const PAGE: u64 = 200;
 
@@ -169,18 +172,23 @@ pub(crate) fn follow(
     let (out, blocks) = mpsc::channel(4);
     let mut follower = Follower { client, depth, read: VecDeque::new(), pause: *POLL.start() };
     health.clone().guard(async move {
+        let mut too_deep = 0;
         let work = async {
             loop {
                 let batch = match follower.next().await {
-                    Ok(Some(batch)) => batch,
+                    Ok(Some(batch)) => {
+                        too_deep = 0;
+                        batch
+                    }
                     Ok(None) => {
                         tokio::time::sleep(follower.pause).await;
                         continue;
                     }
-                    Err(FollowError::TooDeep(block)) => {
+                    Err(FollowError::TooDeep(block)) if too_deep >= SURE => {
                         return health.fail(Offline::Chain { block });
                     }
                     Err(error) => {
+                        too_deep += u32::from(matches!(error, FollowError::TooDeep(_)));
                         tracing::warn!(%error, "the chain cannot be read; trying again");
                         tokio::time::sleep(RETRY).await;
                         continue;
@@ -249,6 +257,10 @@ impl Follower {
             let known = self.read[index];
             if self.client.block(known.number).await?.hash != known.hash {
                 continue;
+            }
+            if known.number == newest {
+                let what = "what follows it does not name it";
+                return Err(ClientError::Inconsistent { block: known.number.0, what }.into());
             }
             self.read.truncate(index + 1);
             self.client.forget_sent().await;

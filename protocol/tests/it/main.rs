@@ -10,4 +10,5 @@ mod net;
 mod scenarios;
 mod serving;
 mod settlement;
+mod standing;
 mod tidy;

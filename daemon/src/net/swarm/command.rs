@@ -63,7 +63,10 @@ impl Control {
             Command::Publish { topic, bytes, reply } => {
                 let _ = reply.send(self.publish(topic, bytes));
             }
-            Command::Validate { id, verdict } => self.validate(&id, verdict),
+            Command::Validate { id, verdict } => {
+                self.dequeue(&id.source);
+                self.validate(&id, verdict);
+            }
             Command::Request { node, to, bytes, reply } => self.request(node, to, bytes, reply),
             Command::Dial { address, reply } => self.dial(address, reply),
             Command::Block { peer } => self.block(peer),

@@ -125,7 +125,7 @@ impl Control {
             return;
         };
         let event = NetEvent::Gossip { from, topic, bytes: message.data, id: id.clone() };
-        if self.events.try_send(event).is_err() {
+        if !self.enqueue(id.source, event) {
             self.dropped.gossip += 1;
             self.validate(&id, Verdict::Ignore);
         }
@@ -172,11 +172,11 @@ impl Control {
                 let (to, answer) = oneshot::channel();
                 let reply = Reply { to, _held: request.held };
                 let event = NetEvent::Request { from, bytes: request.body, reply };
-                if self.events.try_send(event).is_err() {
+                if !self.enqueue(peer, event) {
                     self.dropped.requests += 1;
                     return;
                 }
-                self.replies.push(Box::pin(async move { (channel, answer.await.ok()) }));
+                self.replies.push(Box::pin(async move { (peer, channel, answer.await.ok()) }));
             }
         }
     }
