@@ -1,9 +1,8 @@
 //! The chain as a command sees it that has no node: read from its first block on.
 
 use anyhow::{Context, Result};
-use contracts_abi::ChainClient;
-use protocol::BlockNumber;
-use protocol::chain::ChainView;
+use contracts_abi::{ChainClient, ClientError};
+use protocol::chain::{BlockHeader, ChainView};
 
 use crate::keys::random_evm_key;
 use crate::network::NetworkFile;
@@ -12,8 +11,10 @@ use crate::network::NetworkFile;
 #[derive(Debug)]
 pub(crate) struct ChainReader {
     client: ChainClient,
+    /// The view before the first block.
+    empty: ChainView,
     view: ChainView,
-    next: BlockNumber,
+    last: Option<BlockHeader>,
 }
 
 impl ChainReader {
@@ -22,17 +23,27 @@ impl ChainReader {
         let key = random_evm_key()?;
         let deployment = network.deployment.clone();
         let client = ChainClient::connect(&network.rpc_url, deployment, &key).await?;
-        let next = network.deployment.genesis_block;
-        Ok(Self { client, view: network.view(), next })
+        Ok(Self { client, empty: network.view(), view: network.view(), last: None })
     }
 
-    /// Reads every block that is there.
+    /// Reads every block that is there; from the first on again where blocks were replaced.
     pub(crate) async fn catch_up(&mut self) -> Result<&ChainView> {
         let head = self.client.head().await?;
-        while self.next <= head {
-            let blocks = self.client.poll_blocks(self.next, head).await?;
+        while self.last.is_none_or(|last| last.number < head) {
+            let read = match &self.last {
+                Some(last) => self.client.poll_after(last, head).await,
+                None => {
+                    let first = self.client.deployment().genesis_block;
+                    self.client.poll_blocks(first, head).await
+                }
+            };
+            if let Err(ClientError::Replaced(_)) = read {
+                (self.view, self.last) = (self.empty.clone(), None);
+                continue;
+            }
+            let blocks = read?;
             let (last, _) = blocks.last().context("the RPC gave no block that it said it has")?;
-            self.next = last.number.next();
+            self.last = Some(*last);
             for (header, events) in &blocks {
                 self.view.apply(*header, events);
             }

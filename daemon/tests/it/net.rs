@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use daemon::net::{MAX_REQUEST, NetError, NetEvent, Network, Plane, Verdict};
 use iroh_blobs::store::mem::MemStore;
 use protocol::NodeId;
+use protocol::rules::Standing;
 use tokio::time::timeout;
 
 use crate::net_support::{Node, PATIENCE, config, noise};
@@ -149,6 +150,34 @@ async fn a_blocked_peer_stays_out() {
     a.wait(|event| matches!(event, NetEvent::PeerDown { peer } if peer == idb).then_some(())).await;
     let refused = a.net.request(idb, vec![]).await;
     assert!(matches!(refused, Err(NetError::Unreachable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_member_finds_a_place_where_strangers_have_taken_all_of_theirs() {
+    let mut few = config(1, Vec::new());
+    few.max_connections = 8;
+    let mut a = Node::with(few).await;
+    let mut strangers = Vec::new();
+    for seed in 10..14 {
+        let mut stranger = Node::joining(seed, &a).await;
+        stranger.wait_up(a.net.node()).await;
+        strangers.push(stranger);
+    }
+    // Half of the places for those that come are all that strangers get.
+    let late = Node::alone(20).await;
+    let address = a.multiaddr("udp").await;
+    let member = Node::alone(21).await;
+    a.net.set_standings([(member.net.node(), Standing::Member)].into());
+    member.net.dial(&address).await.unwrap();
+    a.wait_up(member.net.node()).await;
+    let dialled = late.net.dial(&address).await;
+    // Whether the handshake or the first request is refused depends on who is faster.
+    if dialled.is_ok() {
+        assert!(late.net.request(a.net.node(), vec![1]).await.is_err());
+    }
+    let peers = a.net.status().await.unwrap().peers;
+    assert!(peers.iter().any(|peer| peer.node == member.net.node()));
+    assert!(peers.iter().all(|peer| peer.node != late.net.node()));
 }
 
 #[tokio::test]
