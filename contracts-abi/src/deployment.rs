@@ -86,7 +86,7 @@ pub struct GenesisConfig {
     pub epoch_blocks: u64,
     /// Blocks in which a storage commitment must be anchored.
     pub commit_blocks: u64,
-    /// Blocks of the challenge window; also the delay of unstaking and of withdrawals.
+    /// Blocks of the challenge window; also the delay of withdrawals.
     pub challenge_blocks: u64,
     /// Blocks between the deployment and epoch 0.
     pub start_after: u64,
@@ -215,6 +215,14 @@ pub(crate) fn plan(
     Ok(Plan { deployment, steps: planner.steps })
 }
 
+/// Blocks for which stake that leaves can still be slashed, so that every window over what it did has
+/// closed by then: the epoch in which it was counted and the one from which it was, and of the settlement
+/// of both its challenge window, the one in which it may lapse, and these of one proposal more.
+const fn unstake_delay(config: &GenesisConfig) -> u64 {
+    let windows = config.challenge_blocks.saturating_mul(4);
+    config.epoch_blocks.saturating_mul(2).saturating_add(windows)
+}
+
 /// Everything but the token, in the order of dependence.
 fn create_contracts(
     p: &mut Planner,
@@ -223,7 +231,7 @@ fn create_contracts(
     open: Address,
 ) -> Addresses {
     let (admin, delay) = (p.deployer, config.challenge_blocks);
-    let arguments = Registry::constructorCall { open, unstakeDelay: delay, admin };
+    let arguments = Registry::constructorCall { open, unstakeDelay: unstake_delay(config), admin };
     let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
     let minimum = config.min_stake.0;
     let arguments = DatanetRegistry::constructorCall { registry, minStake: minimum, admin };
@@ -297,4 +305,43 @@ fn genesis_list(
     let held = list.entry(address(config.treasury)).or_default();
     *held = held.saturating_add(rest);
     Ok(list.into_iter().map(|(holder, amount)| (holder, U256::from(amount))).unzip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(epoch_blocks: u64, challenge_blocks: u64) -> GenesisConfig {
+        let none = Amount::ZERO;
+        GenesisConfig {
+            holders: vec![],
+            vault: none,
+            treasury: EvmAddress([7; 20]),
+            budget: none,
+            epoch_blocks,
+            commit_blocks: 2,
+            challenge_blocks,
+            start_after: 0,
+            cell_bytes: 1024,
+            bonds: Bonds { proposal: none, objection: none, dispute: none, fault: none },
+            min_stake: none,
+        }
+    }
+
+    /// What was asked back before a wrong was done must not be gone before it is found.
+    #[test]
+    fn stake_leaves_no_sooner_than_every_window_over_what_it_did_has_closed() {
+        for (epoch, window) in [(24, 2), (60, 12), (43_200, 1_800), (1, 5_000)] {
+            let config = config(epoch, window);
+            let delay = unstake_delay(&config);
+            assert!(delay >= 2 * epoch + 2 * window, "{epoch} {window}: {delay}");
+            let plan = plan(&config, 1, Address::ZERO, 0, BlockNumber(0)).unwrap();
+            let open = Address::ZERO.create(0);
+            let admin = Address::ZERO;
+            let arguments = Registry::constructorCall { open, unstakeDelay: delay, admin };
+            let registry = &plan.steps[1];
+            assert!(registry.data.ends_with(&arguments.abi_encode()), "deployed with it");
+        }
+        assert_eq!(unstake_delay(&config(u64::MAX, u64::MAX)), u64::MAX);
+    }
 }
