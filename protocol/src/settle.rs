@@ -97,8 +97,8 @@ pub enum Unpaid {
     /// The replay rejected the shard: a fault.
     #[error("the replay of the shard did not give what was claimed")]
     ShardRejected,
-    /// Another did the same work first.
-    #[error("another member did the same part of the round first")]
+    /// The same part of the round was done before.
+    #[error("the same part of the round was done before")]
     DoneBefore,
     /// No consumer had paid for the output when the epoch ended.
     #[error("the receipt behind the output was not redeemed before the epoch ended")]
@@ -119,6 +119,17 @@ pub struct Zero {
     pub record: Digest,
     /// The rule that the work did not meet.
     pub reason: Unpaid,
+}
+
+/// An audit that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Credit {
+    /// Who is paid for it.
+    auditor: AccountId,
+    /// The record that gives the verdict.
+    audit: Digest,
+    /// For how many seats it speaks.
+    seats: u64,
 }
 
 /// The result of an epoch.

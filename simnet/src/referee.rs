@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, BlockNumber, Digest, Epoch,
+    placement::Placement,
     settle::{Outcome, Source},
 };
 
@@ -113,6 +114,8 @@ pub struct Laws {
     pub budget: Amount,
     /// Share of it for storage, in basis points.
     pub storage_bps: u32,
+    /// Share of that which newcomers may have together.
+    pub newcomers_bps: u32,
     /// … for attributing outputs.
     pub attribution_bps: u32,
     /// Whether nothing goes wrong and nobody cheats.
@@ -189,16 +192,29 @@ impl Referee {
         self.broken.entry(rule).or_insert_with(what);
     }
 
-    /// Judges a settlement that became final in `block`; `assigned` are the bytes of all replicas.
-    pub fn judge(&mut self, laws: &Laws, outcome: &Outcome, assigned: u128, block: BlockNumber) {
+    /// Judges a settlement that became final in `block`, of an epoch in which that was assigned.
+    pub fn judge(
+        &mut self,
+        laws: &Laws,
+        outcome: &Outcome,
+        assigned: &Placement,
+        block: BlockNumber,
+    ) {
         let epoch = outcome.settlement.epoch;
         self.judge_sums(laws, outcome);
         self.judge_work(laws, outcome);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
+        // Newcomers are paid what others are, as long as it is no more than their share of the pot.
+        let (all, lane) = (assigned.bytes(), assigned.newcomers_bytes());
+        let lane_pot = (pot * lane / all.max(1)).min(pot * u128::from(laws.newcomers_bps) / 10_000);
         for line in &outcome.lines {
             match line.source {
                 Source::Storage if !self.work.is_of_output(line) => {
-                    self.judge_storage(laws, epoch, line.account, line.amount, (pot, assigned));
+                    let part = match assigned.is_newcomer(line.account) {
+                        true => (lane_pot, lane),
+                        false => (pot, all),
+                    };
+                    self.judge_storage(laws, epoch, line.account, line.amount, part);
                 }
                 Source::Audits if !self.auditors.contains(&(epoch, line.account)) => {
                     let account = line.account;

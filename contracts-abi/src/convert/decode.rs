@@ -75,6 +75,12 @@ fn registry(log: &Log) -> Result<Option<ChainEvent>, LogError> {
     } else if is::<Registry::StakeChanged>(log) {
         let e: Registry::StakeChanged = read(log)?;
         ChainEvent::StakeChanged { account: AccountId(e.account), stake: amount(e.stake, log)? }
+    } else if is::<Registry::UnstakeRequested>(log) {
+        let e: Registry::UnstakeRequested = read(log)?;
+        ChainEvent::UnstakeRequested { account: AccountId(e.account), leaving: Amount(e.amount) }
+    } else if is::<Registry::Slashed>(log) {
+        let e: Registry::Slashed = read(log)?;
+        ChainEvent::Slashed { account: AccountId(e.account), amount: Amount(e.amount) }
     } else {
         return Ok(None);
     }))

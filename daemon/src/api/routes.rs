@@ -140,7 +140,7 @@ async fn accounts(State(context): Ctx) -> Json<Vec<AccountInfo>> {
         operator: account.operator_at(head),
         payout: account.payout,
         node: account.node,
-        stake: account.stake_at(head),
+        stake: account.stake(),
         claimed: chain.claimed(id),
     };
     Json(chain.accounts().map(info).collect())

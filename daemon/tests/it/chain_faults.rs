@@ -58,9 +58,7 @@ async fn replaced_blocks_are_taken_back_and_the_node_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let net = start(dir.path(), BLOCK).await;
     let account = net.node.account().unwrap();
-    let stake = |net: &Net| {
-        net.node.chain().account(account).map(|account| account.stake_at(BlockNumber(u64::MAX)))
-    };
+    let stake = |net: &Net| net.node.chain().account(account).map(|account| account.stake());
     let before = net.until(|net| stake(net).filter(|stake| *stake > Amount::ZERO)).await;
     let deep = net.node.chain().now().after(protocol::Blocks(4));
     net.until(|net| (net.node.chain().now() > deep).then_some(())).await;

@@ -190,6 +190,20 @@ pub enum ChainEvent {
         /// The stake now.
         stake: Amount,
     },
+    /// A part of the stake was asked back. It is withdrawn later, and counts for nothing until then.
+    UnstakeRequested {
+        /// The account that it leaves.
+        account: AccountId,
+        /// All that is leaving now.
+        leaving: Amount,
+    },
+    /// A part of the stake was taken; what is left follows as [`Self::StakeChanged`].
+    Slashed {
+        /// The account that lost it.
+        account: AccountId,
+        /// What was taken.
+        amount: Amount,
+    },
     /// A Datanet exists.
     DatanetCreated {
         /// Its id, from 1, as DatanetRegistry gives it.

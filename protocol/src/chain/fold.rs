@@ -25,7 +25,10 @@ impl ChainView {
         {
             assert!(*waiting == Digest::ZERO, "the hash after a block is fixed once");
             *waiting = header.hash;
+            self.draw_watchers(head.number);
         }
+        // What everybody weighs is of an epoch that is over, so before what this block brings.
+        self.weigh(header.number);
         self.head = Some(header);
         // Events before draws: whoever registers in the block that fixes a seed is not drawn by it,
         // since draws look at what was there before the block.
@@ -60,11 +63,9 @@ impl ChainView {
                     state.payout = *payout;
                 }
             }
-            ChainEvent::StakeChanged { account, stake } => {
-                if let Some(state) = self.accounts.get_mut(account) {
-                    state.set_stake(block, *stake);
-                }
-            }
+            ChainEvent::StakeChanged { .. }
+            | ChainEvent::UnstakeRequested { .. }
+            | ChainEvent::Slashed { .. } => self.apply_stake(block, event),
             ChainEvent::DatanetCreated { datanet, owner, name, .. } => {
                 self.datanets.insert(*datanet, (*owner, name.clone()));
             }
@@ -102,9 +103,33 @@ impl ChainView {
         }
     }
 
+    fn apply_stake(&mut self, block: BlockNumber, event: &ChainEvent) {
+        let schedule = self.schedule;
+        match event {
+            ChainEvent::StakeChanged { account, stake } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.set_stake(block, *stake, &schedule);
+                }
+            }
+            ChainEvent::UnstakeRequested { account, leaving } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.set_leaving(block, *leaving, &schedule);
+                }
+            }
+            ChainEvent::Slashed { account, amount } => {
+                if let Some(state) = self.accounts.get_mut(account) {
+                    state.slash(block, *amount, &schedule);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn apply_settlement(&mut self, block: BlockNumber, event: &ChainEvent) {
         match event {
             ChainEvent::Proposed { proposer, settlement } => {
+                // Who recomputes it is drawn by the next block.
+                self.await_hash_after(block);
                 // In place of one that lapsed, if there was one: the contract takes no second one before.
                 self.settlements.insert(
                     settlement.epoch,
@@ -186,7 +211,8 @@ impl ChainView {
         if node != NodeId::ZERO {
             self.by_node.insert(node, account);
         }
-        self.accounts.insert(account, Account::new(block, owner, operator, payout, node));
+        let state = Account::new(block, owner, operator, payout, node, &self.schedule);
+        self.accounts.insert(account, state);
     }
 
     fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {

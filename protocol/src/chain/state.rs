@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 
 use super::Settlement;
-use crate::ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId};
+use crate::{
+    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
+    params::Schedule,
+};
 
 /// What a beacon is drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +30,45 @@ pub struct Account {
     /// Block of its registration.
     pub registered: BlockNumber,
     operators: Vec<(BlockNumber, EvmAddress)>,
-    stakes: Vec<(BlockNumber, Amount)>,
+    stake: Stake,
     /// Where claims pay now.
     pub payout: EvmAddress,
+}
+
+/// What an account has at stake, in as little as its weight needs: however often it changes, it is
+/// as large.
+#[derive(Debug, Clone, Copy)]
+struct Stake {
+    /// All of it, smallest units of OPEN.
+    total: Amount,
+    /// The part that waits for its withdrawal. It can be slashed, and counts for nothing else.
+    leaving: Amount,
+    /// The block in which either last changed.
+    since: BlockNumber,
+    /// The least that stayed at the end of any block of an epoch before `since`.
+    least: Option<(Epoch, Amount)>,
+}
+
+impl Stake {
+    const fn staying(&self) -> Amount {
+        self.total.saturating_sub(self.leaving)
+    }
+
+    fn least_in(&self, epoch: Epoch) -> Amount {
+        let before = self.least.filter(|(of, _)| *of == epoch);
+        before.map_or(self.staying(), |(_, least)| least.min(self.staying()))
+    }
+
+    /// Before it changes in a block: what stayed until then is noted for the epoch of the block.
+    fn note(&mut self, block: BlockNumber, schedule: &Schedule) {
+        let epoch = schedule.epoch_of(block);
+        // Several changes in one block are one: what it was in between was at the end of no block. And
+        // what changes in the first block of an epoch was not held in it before.
+        if block > self.since && block > schedule.start(epoch) {
+            self.least = Some((epoch, self.least_in(epoch)));
+        }
+        self.since = self.since.max(block);
+    }
 }
 
 impl Account {
@@ -40,9 +79,14 @@ impl Account {
         operator: EvmAddress,
         payout: EvmAddress,
         node: NodeId,
+        schedule: &Schedule,
     ) -> Self {
         let operators = alloc::vec![(block, operator)];
-        Self { owner, node, registered: block, operators, stakes: Vec::new(), payout }
+        let (total, leaving) = (Amount::ZERO, Amount::ZERO);
+        let mut stake = Stake { total, leaving, since: BlockNumber(0), least: None };
+        // Of the epoch before it came it held nothing.
+        stake.note(block, schedule);
+        Self { owner, node, registered: block, operators, stake, payout }
     }
 
     /// From a block on another key signs. The old one stays known: what it signed before still counts.
@@ -51,10 +95,27 @@ impl Account {
         self.operators.push((block, operator));
     }
 
-    /// From a block on the stake is another. What it was stays known: a settlement asks as of its epoch.
-    pub(super) fn set_stake(&mut self, block: BlockNumber, stake: Amount) {
-        assert!(is_next(&self.stakes, block), "stakes of an account change in order of blocks");
-        self.stakes.push((block, stake));
+    /// In a block the stake became another. One that became less, and was not slashed, was withdrawn:
+    /// all that was leaving at once.
+    pub(super) fn set_stake(&mut self, block: BlockNumber, total: Amount, schedule: &Schedule) {
+        self.stake.note(block, schedule);
+        if total < self.stake.total {
+            self.stake.leaving = Amount::ZERO;
+        }
+        self.stake.total = total;
+    }
+
+    /// In a block so much of the stake was asked back, all in all.
+    pub(super) fn set_leaving(&mut self, block: BlockNumber, leaving: Amount, schedule: &Schedule) {
+        self.stake.note(block, schedule);
+        self.stake.leaving = leaving;
+    }
+
+    /// In a block a part of the stake was taken. The contract takes what is leaving last, and how much
+    /// of it went the next request or withdrawal says; until then no more counts than is certain.
+    pub(super) fn slash(&mut self, block: BlockNumber, amount: Amount, schedule: &Schedule) {
+        self.stake.note(block, schedule);
+        self.stake.total = self.stake.total.saturating_sub(amount);
     }
 
     /// The operator as of a block, that block included.
@@ -62,10 +123,20 @@ impl Account {
         self.operators.iter().rev().find(|(since, _)| *since <= block).map(|(_, key)| *key)
     }
 
-    /// The stake as of a block, that block included.
-    pub fn stake_at(&self, block: BlockNumber) -> Amount {
-        let known = self.stakes.iter().rev().find(|(since, _)| *since <= block);
-        known.map_or(Amount::ZERO, |(_, stake)| *stake)
+    /// All that is at stake now, what is leaving among it.
+    pub const fn stake(&self) -> Amount {
+        self.stake.total
+    }
+
+    /// The part of the stake that is not leaving.
+    pub const fn staying(&self) -> Amount {
+        self.stake.staying()
+    }
+
+    /// The least that stayed at stake at the end of any block of an epoch, of which the last block was
+    /// folded in and none of a later one.
+    pub(super) fn least_in(&self, epoch: Epoch) -> Amount {
+        self.stake.least_in(epoch)
     }
 }
 

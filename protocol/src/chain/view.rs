@@ -8,12 +8,10 @@ use super::{
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
-    draw,
     eip712::Domain,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
-    limits::MAX_SHARDS_PER_ROUND,
     params::{Params, Schedule},
 };
 
@@ -121,33 +119,6 @@ impl ChainView {
     /// The account that runs a node.
     pub fn account_of(&self, node: &NodeId) -> Option<AccountId> {
         self.by_node.get(node).copied()
-    }
-
-    /// Accounts with a bound node that were registered before a block, by id.
-    pub fn members_at(&self, block: BlockNumber) -> Vec<AccountId> {
-        let is_member =
-            |account: &Account| account.node != NodeId::ZERO && account.registered < block;
-        self.accounts().filter(|(_, account)| is_member(account)).map(|(id, _)| id).collect()
-    }
-
-    /// The accounts that take part in a training run: those that had a node before it was ordered, and
-    /// where they are more than a round can close over, as many as the block after the order draws.
-    /// `None` for a run that is not known, or not drawn yet.
-    pub fn run_members(&self, model: ModelId) -> Option<Vec<AccountId>> {
-        let (ordered, _) = self.model(model)?;
-        let members = self.members_at(*ordered);
-        if members.len() <= MAX_SHARDS_PER_ROUND {
-            return Some(members);
-        }
-        Some(draw::run_members(&self.hash_after(*ordered)?, &members))
-    }
-
-    /// Sum of all stakes as of a block, with each staker.
-    pub fn stakes_at(&self, block: BlockNumber) -> Vec<(AccountId, Amount)> {
-        self.accounts()
-            .map(|(id, account)| (id, account.stake_at(block)))
-            .filter(|(_, stake)| *stake > Amount::ZERO)
-            .collect()
     }
 
     /// A Datanet's owner and name.

@@ -28,7 +28,7 @@ pub fn audience(chain: &ChainView, record: &VerifiedRecord) -> Audience {
     match &made.body {
         Body::StorageCommit(_) => Audience::Accounts(alloc::vec![made.account]),
         Body::StorageProof(_) => {
-            let mut accounts = chain.storage_auditors(made.epoch, made.account);
+            let mut accounts = chain.storage_auditors(made.epoch, made.account).holders();
             accounts.push(made.account);
             Audience::Accounts(accounts)
         }

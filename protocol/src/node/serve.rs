@@ -202,7 +202,7 @@ impl Node {
             let Some(auditors) = attribution_auditors(chain, &record) else { continue };
             // Known now, and it does not change: whoever is not drawn need not remember it.
             self.serving.waiting.remove(&id);
-            if auditors.contains(&self.account) && self.config.computes {
+            if auditors.has(self.account) && self.config.computes {
                 let server = record.record().account;
                 assert!(server != self.account, "nobody audits its own attribution");
                 self.serving.audited.insert(id, record.record().epoch);

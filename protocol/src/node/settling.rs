@@ -14,8 +14,8 @@ use crate::{
     rules::cutoff,
 };
 
-/// How many nodes, by rank, recompute a proposal that is not their own.
-const WATCHERS: usize = 3;
+/// In how many turns the watchers object whose log cannot be had.
+const DOUBT_TURNS: usize = 4;
 /// For how many blocks a watcher asks for a log before it objects that it cannot have it.
 const PATIENCE: Blocks = Blocks(8);
 
@@ -129,16 +129,17 @@ impl Node {
         epoch: Epoch,
         now: BlockNumber,
     ) -> Option<(BlockNumber, Step)> {
-        let rank = chain.proposer_rank(epoch, self.account)?;
+        let turn = chain.proposer_turn(epoch, self.account)?;
         let Some(state) = chain.settlement(epoch) else {
-            return Some((self.propose_at(chain, epoch, rank), Step::Propose));
+            return Some((self.propose_at(chain, epoch, turn), Step::Propose));
         };
-        let anew = self.replace_at(chain, state, rank).map(|turn| (turn, Step::Propose));
+        let anew = self.replace_at(chain, state, turn).map(|turn| (turn, Step::Propose));
         if self.settling.missed == Some(state.id) && anew.is_some_and(|(turn, _)| now >= turn) {
             return anew;
         }
         let is_own = state.proposer == self.account;
-        if !is_own && rank <= WATCHERS && self.settling.watched != Some(state.id) {
+        let is_watcher = self.watches(chain, state).is_some();
+        if is_watcher && self.settling.watched != Some(state.id) {
             return Some((BlockNumber(0), Step::Verify));
         }
         if self.settling.distrusted == Some(state.id) {
@@ -148,7 +149,12 @@ impl Node {
             return Some((BlockNumber(0), Step::Object));
         }
         // While an objection waits for the arbiter nobody can make it final.
-        state.objector.is_none().then(|| (ripe_at(chain, state, rank, is_own), Step::Finalise))
+        state.objector.is_none().then(|| (ripe_at(chain, state, turn, is_own), Step::Finalise))
+    }
+
+    /// The place of this node among those who were drawn to recompute a proposal.
+    fn watches(&self, chain: &ChainView, state: &SettlementState) -> Option<usize> {
+        chain.watchers(state)?.first_of(self.account)
     }
 
     fn verify(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
@@ -238,14 +244,15 @@ impl Node {
     /// one after the other in the last blocks of the window, so that one of them pays the bond.
     fn doubts_at(&self, chain: &ChainView, epoch: Epoch) -> Option<BlockNumber> {
         let state = chain.settlement(epoch)?;
-        let rank = chain.proposer_rank(epoch, self.account).filter(|rank| *rank <= WATCHERS)?;
+        let place = self.watches(chain, state)?;
         let (_, since) = self.settling.asked.filter(|(id, _)| *id == state.id)?;
         let is_answered = state.proposer == self.account
             || state.objector.is_some()
             || self.settling.watched == Some(state.id)
             || self.settling.objected == Some(state.proposed);
         let until = state.open_since.after(chain.schedule.challenge_blocks);
-        let places = Blocks(u64::try_from(WATCHERS.saturating_sub(rank)).ok()?).next();
+        let later = DOUBT_TURNS.saturating_sub(place.checked_rem(DOUBT_TURNS)?);
+        let places = Blocks(u64::try_from(later).ok()?);
         // An objection takes some blocks to the chain.
         let turn = until.before(RESEND_AFTER.plus(places)).max(since.after(PATIENCE));
         (!is_answered && turn < until).then_some(turn)
@@ -253,10 +260,10 @@ impl Node {
 
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
     /// begin anew, or all who had theirs would propose at once.
-    fn propose_at(&self, chain: &ChainView, epoch: Epoch, rank: usize) -> BlockNumber {
+    fn propose_at(&self, chain: &ChainView, epoch: Epoch, turn: usize) -> BlockNumber {
         let first = cutoff(chain, epoch);
         let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
-        let turn = fell.unwrap_or_default().max(first).after(rank_wait(chain, rank));
+        let turn = fell.unwrap_or_default().max(first).after(turn_wait(chain, turn));
         self.once_admitted(chain, epoch, turn)
     }
 
@@ -265,9 +272,9 @@ impl Node {
         &self,
         chain: &ChainView,
         state: &SettlementState,
-        rank: usize,
+        turn: usize,
     ) -> Option<BlockNumber> {
-        let turn = chain.lapses_at(state)?.after(rank_wait(chain, rank));
+        let turn = chain.lapses_at(state)?.after(turn_wait(chain, turn));
         Some(self.once_admitted(chain, state.settlement.epoch, turn))
     }
 
@@ -336,13 +343,13 @@ impl Node {
     }
 }
 
-/// The block from which on it is this rank's turn to finalise.
-fn ripe_at(chain: &ChainView, state: &SettlementState, rank: usize, is_own: bool) -> BlockNumber {
-    let turn = if is_own { Blocks::ZERO } else { rank_wait(chain, rank) };
-    state.open_since.after(chain.schedule.challenge_blocks.plus(turn)).next()
+/// The block from which on it is somebody's turn to finalise.
+fn ripe_at(chain: &ChainView, state: &SettlementState, turn: usize, is_own: bool) -> BlockNumber {
+    let wait = if is_own { Blocks::ZERO } else { turn_wait(chain, turn) };
+    state.open_since.after(chain.schedule.challenge_blocks.plus(wait)).next()
 }
 
-fn rank_wait(chain: &ChainView, rank: usize) -> Blocks {
-    let rank = u64::try_from(rank).unwrap_or(u64::MAX);
-    chain.params().propose_fallback_blocks.times(rank)
+fn turn_wait(chain: &ChainView, turn: usize) -> Blocks {
+    let turn = u64::try_from(turn).unwrap_or(u64::MAX);
+    chain.params().propose_fallback_blocks.times(turn)
 }

@@ -50,8 +50,8 @@ pub struct Progress {
 pub(super) struct Run {
     model: ModelId,
     config: RunConfig,
-    /// Accounts that take part: bound when the run was ordered.
-    members: Vec<AccountId>,
+    /// Whose each slot is, by account: drawn when the run was ordered.
+    slots: Vec<AccountId>,
     units: u32,
     stage: Stage,
     retry_at: BlockNumber,
@@ -231,7 +231,7 @@ impl Node {
         let duties: Vec<_> = run
             .on_branch(open)
             .filter(|seen| !seen.is_audited_here && !seen.is_judged_by(self.account))
-            .filter(|seen| seen.auditors().contains(&self.account))
+            .filter(|seen| seen.is_audited_by(self.account))
             .filter(|seen| run.is_due(chain, open, seen))
             .map(|seen| (Arc::clone(&seen.record), run.is_repeated(chain, open, seen)))
             .collect();

@@ -1,11 +1,9 @@
 //! A paid output: its price, who checks its attribution, and which attributions divide a fee.
 
-use alloc::vec::Vec;
-
 use super::{after_anchor, anchored_alone};
 use crate::{
     chain::{ChainView, ModelPublication},
-    draw,
+    draw::{self, Seats},
     ids::{AccountId, Amount},
     math::{PPM, mul_div},
     record::{AttributionBody, VerifiedRecord},
@@ -18,12 +16,13 @@ pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Optio
     Amount(prompt).checked_add(Amount(output))?.checked_add(offer.price_use)
 }
 
-/// Who audits an attribution; `None` until the block after its anchor exists.
-pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Vec<AccountId>> {
-    let seed = after_anchor(chain, record)?;
-    let members = chain.members_at(anchored_alone(chain, record)?);
-    let (server, count) = (record.record().account, chain.params().training.auditors);
-    Some(draw::attribution_auditors(&seed, &record.id(), server, &members, count))
+/// Who audits an attribution, of those that count in the epoch in which it was fixed; `None` until the
+/// block after that exists. An output is named by its receipt, which no record about it can change.
+pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Seats> {
+    let beacon = after_anchor(chain, record)?;
+    let counting = chain.seats_in(chain.schedule.epoch_of(anchored_alone(chain, record)?));
+    let (made, count) = (record.record(), chain.params().training.auditors);
+    Some(draw::attribution_auditors(&beacon, &made.subject, made.account, &counting, count))
 }
 
 /// Whether a record says what its transcript says: the same shares, and as many tokens as were paid for.

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use crate::{
     chain::ChainView,
-    ids::{AccountId, Amount, BlockNumber, NodeId},
+    ids::{AccountId, NodeId},
 };
 
 /// Turns to propose whose owners are waited for: the later ones come only after these failed.
@@ -13,9 +13,9 @@ const FIRST_TURNS: usize = 3;
 /// What a peer is to a node, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Nobody that the chain knows, or without stake: names are free.
+    /// Nobody that the chain knows, or without the least stake that counts: names are free.
     Stranger,
-    /// The node of an account with stake.
+    /// The node of an account with that stake.
     Member,
     /// Drawn to judge what this node did, or to settle it: who cannot reach this node does not have
     /// it paid.
@@ -23,24 +23,23 @@ pub enum Standing {
 }
 
 /// The standing of every node that is not a stranger, to the node of an account; without an account
-/// nobody judges it. Where nobody has stake yet, every account with a node is a member.
+/// nobody judges it. Where nobody has as much yet, every account with a node is a member.
 pub fn standings(chain: &ChainView, of: Option<AccountId>) -> BTreeMap<NodeId, Standing> {
-    let now = chain.now();
     let bound = || chain.accounts().filter(|(_, account)| account.node != NodeId::ZERO);
-    let has_stake =
-        |now: BlockNumber, account: &crate::chain::Account| account.stake_at(now) > Amount::ZERO;
-    let is_young = !bound().any(|(_, account)| has_stake(now, account));
-    let members = bound().filter(|(_, account)| is_young || has_stake(now, account));
+    let least = chain.params().economics.min_stake;
+    let has_stake = |account: &crate::chain::Account| account.staying() >= least;
+    let is_young = !bound().any(|(_, account)| has_stake(account));
+    let members = bound().filter(|(_, account)| is_young || has_stake(account));
     let mut all: BTreeMap<_, _> =
         members.map(|(_, account)| (account.node, Standing::Member)).collect();
     let Some(of) = of else { return all };
     let (epoch, settled) = (chain.epoch(), chain.next_to_settle());
-    let mut judges = chain.storage_auditors(epoch, of);
+    let mut judges = chain.storage_auditors(epoch, of).holders();
     if let Some(last) = epoch.0.checked_sub(1) {
-        judges.extend(chain.storage_auditors(crate::Epoch(last), of));
+        judges.extend(chain.storage_auditors(crate::Epoch(last), of).holders());
     }
     let is_next =
-        |id: &AccountId| chain.proposer_rank(settled, *id).is_some_and(|rank| rank < FIRST_TURNS);
+        |id: &AccountId| chain.proposer_turn(settled, *id).is_some_and(|turn| turn < FIRST_TURNS);
     judges.extend(bound().map(|(id, _)| id).filter(is_next));
     let nodes = judges.into_iter().filter_map(|id| chain.account(id)).map(|account| account.node);
     all.extend(nodes.filter(|node| *node != NodeId::ZERO).map(|node| (node, Standing::Judge)));

@@ -24,8 +24,8 @@ pub fn veto(heard: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
     Some(if is_good { Verdict::Pass } else { Verdict::Fail })
 }
 
-/// What drawn auditors say of work that the vault pays for. `heard` has one verdict of each of the
-/// `drawn` that said anything.
+/// What drawn auditors say of work that the vault pays for. `heard` has one verdict for each of the
+/// `drawn` seats whose holder said anything: as many as somebody has seats.
 ///
 /// It passes when more than half of those that were drawn pass it, heard or not: of those heard, whoever
 /// shows its work to a friend alone would have a majority. It fails when no fewer of those heard fail it

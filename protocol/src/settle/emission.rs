@@ -10,7 +10,7 @@ use alloc::{
 };
 
 use super::{
-    Invariant, Source, Unpaid,
+    Credit, Invariant, Source, Unpaid,
     fees::Redeemed,
     invariant,
     ledger::{Ledger, count_one},
@@ -18,11 +18,12 @@ use super::{
 use crate::{
     blob::BlobRef,
     codec::Wire as _,
-    draw,
+    draw::{self, Part, Seats},
     hash::blake3,
     holding,
     ids::{AccountId, BlockNumber, Digest, Epoch},
     math::{BPS, mul_div},
+    placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
     rules::{attribution_auditors, committed_in_time, judge_storage, verdict},
     training::{RunConfig, ShardTask},
@@ -45,7 +46,9 @@ impl Ledger<'_> {
     pub(super) fn pay_storage(&mut self) -> Result<(), Invariant> {
         let placement = self.chain.placement(self.epoch);
         let pot = self.pot(self.chain.params().economics.emission_storage_bps)?;
-        let (paid_before, mut holders, mut refused) = (self.lines.len(), 0usize, 0usize);
+        let lane = self.newcomers_pot(pot, &placement)?;
+        let (mut holders, mut proven, mut refused) = (0usize, 0usize, 0usize);
+        let paid_before = self.lines.len();
         for (holder, packs) in placement.holders() {
             holders = holders.saturating_add(1);
             let auditors = self.chain.storage_auditors(self.epoch, holder);
@@ -54,10 +57,19 @@ impl Ledger<'_> {
                 Shown::Proven { replicas, bytes, record } => {
                     let count = self.replicas_proven.checked_add(replicas);
                     self.replicas_proven = count.ok_or(Invariant::Count("proven replicas"))?;
-                    self.proven.insert(holder, bytes);
+                    let is_newcomer = placement.is_newcomer(holder);
+                    let (pot, of) = match is_newcomer {
+                        true => (lane, placement.newcomers_bytes()),
+                        false => (pot, placement.bytes()),
+                    };
+                    // What consumers pay for storage is of those who have something at stake.
+                    if !is_newcomer {
+                        self.proven.insert(holder, bytes);
+                    }
+                    proven = proven.saturating_add(1);
                     // Packs of no bytes are nothing to be paid for, and leave nothing to divide by.
                     if bytes > 0 {
-                        let amount = mul_div(pot, u128::from(bytes), placement.bytes());
+                        let amount = mul_div(pot, u128::from(bytes), of);
                         let amount = amount.ok_or(Invariant::Part(Source::Storage))?;
                         self.pay(holder, Source::Storage, amount, record);
                     }
@@ -71,7 +83,7 @@ impl Ledger<'_> {
                 }
             }
         }
-        let judged = self.proven.len().saturating_add(refused);
+        let judged = proven.saturating_add(refused);
         if judged != holders {
             return Err(Invariant::Holders { holders, judged });
         }
@@ -81,7 +93,16 @@ impl Ledger<'_> {
         invariant::within_pot(Source::Storage, pot, self.lines_since(paid_before)?)
     }
 
-    /// Notes that so many audits of a piece of work were due, done or not.
+    /// What newcomers are paid at most for all that they are to hold: what anybody is for it, and of the
+    /// pot no more than their part. What is above stays in the vault.
+    fn newcomers_pot(&self, pot: u128, placement: &Placement) -> Result<u128, Invariant> {
+        let by_bytes = mul_div(pot, placement.newcomers_bytes(), placement.bytes().max(1));
+        let bps = u128::from(self.chain.params().economics.newcomers_bps);
+        let most = mul_div(pot, bps, BPS);
+        by_bytes.zip(most).map(|(a, b)| a.min(b)).ok_or(Invariant::Part(Source::Storage))
+    }
+
+    /// Notes that audits of a piece of work were due for so many seats, done or not.
     fn owe_audits(&mut self, count: usize) -> Result<(), Invariant> {
         let due = u64::try_from(count).ok().and_then(|count| self.audits_due.checked_add(count));
         self.audits_due = due.ok_or(Invariant::Count("audits due"))?;
@@ -92,7 +113,7 @@ impl Ledger<'_> {
         &mut self,
         holder: AccountId,
         packs: &[BlobRef],
-        auditors: &[AccountId],
+        auditors: &Seats,
     ) -> Result<Shown, Invariant> {
         let subject = storage_subject(self.epoch, holder);
         let commit = self.records.get(&(Kind::StorageCommit, holder, subject)).cloned();
@@ -141,32 +162,36 @@ impl Ledger<'_> {
         Some(judge_storage(self.chain, commit, proof, openings))
     }
 
-    /// Credits the drawn auditors whose verdict is the right one; gives how many there are.
-    fn credit_audits(
-        &mut self,
-        record: &VerifiedRecord,
-        right: Verdict,
-        drawn: &[AccountId],
-    ) -> usize {
-        let verdicts = self.verdicts_on(record);
-        let mut seen = BTreeSet::new();
-        for (by, verdict, audit) in verdicts {
-            if verdict == right && drawn.contains(&by) && seen.insert(by) {
-                self.good_audits.push((by, audit.id()));
+    /// Credits the drawn auditors whose verdict is the right one; gives how many seats they have.
+    fn credit_audits(&mut self, record: &VerifiedRecord, right: Verdict, drawn: &Seats) -> usize {
+        let mut agreeing = 0usize;
+        for (by, verdict, audit) in self.verdicts_on(record) {
+            if verdict == right {
+                agreeing = agreeing.saturating_add(drawn.of(by));
+                self.credit(by, audit.id(), drawn);
             }
         }
-        seen.len()
+        agreeing
     }
 
-    /// How many of the drawn auditors say that nothing came in time.
-    fn count_missing(&self, work: &Digest, drawn: &[AccountId]) -> usize {
-        drawn.iter().filter(|auditor| self.missing.contains_key(&(**auditor, *work))).count()
+    fn credit(&mut self, auditor: AccountId, audit: Digest, drawn: &Seats) {
+        let seats = drawn.of(auditor) as u64;
+        if seats > 0 {
+            self.good_audits.push(Credit { auditor, audit, seats });
+        }
     }
 
-    fn credit_missing(&mut self, work: &Digest, drawn: &[AccountId]) {
-        for auditor in drawn {
-            if let Some(audit) = self.missing.get(&(*auditor, *work)) {
-                self.good_audits.push((*auditor, audit.id()));
+    /// The seats of those drawn auditors who say that nothing came in time.
+    fn count_missing(&self, work: &Digest, drawn: &Seats) -> usize {
+        let is_missing = |auditor: &AccountId| self.missing.contains_key(&(*auditor, *work));
+        let missing = drawn.holders().into_iter().filter(is_missing);
+        missing.fold(0, |sum, auditor| drawn.of(auditor).saturating_add(sum))
+    }
+
+    fn credit_missing(&mut self, work: &Digest, drawn: &Seats) {
+        for auditor in drawn.holders() {
+            if let Some(audit) = self.missing.get(&(auditor, *work)).map(|audit| audit.id()) {
+                self.credit(auditor, audit, drawn);
             }
         }
     }
@@ -181,8 +206,11 @@ impl Ledger<'_> {
         }
         // Of two who did the same, the first in a block is paid: the other may have copied it.
         judged.sort_by_key(|(shard, _)| (self.anchored_alone(shard), shard.id()));
-        let due = judged.iter().filter(|(_, verdict)| verdict.is_some()).count();
-        // By what was judged, not by what passed: a rejected shard makes no other one dearer.
+        // By what was judged, not by what passed: a rejected shard makes no other one dearer. And by the
+        // parts of rounds: one that is done from several checkpoints, true or invented, is one.
+        let judged_parts = judged.iter().filter(|(_, verdict)| verdict.is_some());
+        let due =
+            judged_parts.filter_map(|(shard, _)| part_of(shard)).collect::<BTreeSet<_>>().len();
         let share = pot.checked_div(due as u128);
         let (paid_before, mut paid) = (self.lines.len(), BTreeSet::new());
         for (shard, verdict) in judged {
@@ -190,7 +218,7 @@ impl Ledger<'_> {
             match verdict {
                 Some(Verdict::Pass) => {
                     count_one(&mut self.shards_verified, "verified shards")?;
-                    if paid.insert(made.subject) {
+                    if paid.insert(part_of(&shard)) {
                         let share = share.ok_or(Invariant::Part(Source::Shards))?;
                         self.pay(made.account, Source::Shards, share, shard.id());
                     } else {
@@ -224,27 +252,30 @@ impl Ledger<'_> {
     }
 
     /// Who audits a shard; nobody while it is not anchored, or where it is not its worker's to do.
-    fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Vec<AccountId>> {
+    fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Seats> {
         let Body::Shard(body) = &shard.record().body else { return None };
         let (_, model) = self.chain.model(body.model)?;
         let config = RunConfig::from_bytes(&model.config).ok()?;
-        let members = self.chain.run_members(body.model)?;
-        let own = members.iter().position(|member| *member == shard.record().account)?;
-        let is_training = config.task(body.round) == ShardTask::Train;
-        if body.round.0 > config.rounds || (is_training && u32::try_from(own) != Ok(body.slot)) {
+        let slots = self.chain.run_slots(body.model)?;
+        let worker = shard.record().account;
+        let is_own = match config.task(body.round) {
+            ShardTask::Train => slots.get(usize::try_from(body.slot).ok()?) == Some(&worker),
+            ShardTask::Sketch => slots.contains(&worker),
+        };
+        if body.round.0 > config.rounds || !is_own {
             return None;
         }
         let block = self.anchored_alone(shard)?;
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
-        let worker = shard.record().account;
-        Some(draw::shard_auditors(&hash, &shard.id(), worker, &members, count))
+        let weights = self.chain.run_weights(&slots, block);
+        Some(draw::shard_auditors(&hash, part_of(shard)?, worker, &weights, count))
     }
 
     fn verdict_of_drawn(
         &mut self,
         record: &VerifiedRecord,
-        drawn: &[AccountId],
+        drawn: &Seats,
     ) -> Result<Option<Verdict>, Invariant> {
         invariant::are_others(record.id(), record.record().account, drawn)?;
         self.owe_audits(drawn.len())?;
@@ -259,10 +290,10 @@ impl Ledger<'_> {
     fn verdicts_by(
         &self,
         record: &VerifiedRecord,
-        drawn: &[AccountId],
+        drawn: &Seats,
     ) -> Vec<(AccountId, Verdict, Arc<VerifiedRecord>)> {
         let mut verdicts = self.verdicts_on(record);
-        verdicts.retain(|(by, ..)| drawn.contains(by));
+        verdicts.retain(|(by, ..)| drawn.has(*by));
         verdicts
     }
 
@@ -359,7 +390,8 @@ impl Ledger<'_> {
         Some((verdict, verdicts.into_iter().map(|(_, _, audit)| audit).collect()))
     }
 
-    /// Pays each audit whose verdict was the right one an equal part of the pot of all that were due.
+    /// Pays each audit whose verdict was the right one, for each seat that it fills, an equal part of the
+    /// pot of all that were due.
     pub(super) fn pay_audits(&mut self) -> Result<(), Invariant> {
         let pot = self.pot(self.chain.params().economics.emission_audits_bps)?;
         let credited = core::mem::take(&mut self.good_audits);
@@ -367,9 +399,10 @@ impl Ledger<'_> {
         // By what was due: an auditor that is silent leaves its part in the vault.
         let share = pot.checked_div(u128::from(self.audits_due));
         let paid_before = self.lines.len();
-        for (account, record) in credited {
-            let share = share.ok_or(Invariant::Part(Source::Audits))?;
-            self.pay(account, Source::Audits, share, record);
+        for Credit { auditor, audit, seats } in credited {
+            let amount = share.and_then(|share| share.checked_mul(u128::from(seats)));
+            let amount = amount.ok_or(Invariant::Part(Source::Audits))?;
+            self.pay(auditor, Source::Audits, amount, audit);
         }
         invariant::within_pot(Source::Audits, pot, self.lines_since(paid_before)?)
     }
@@ -379,10 +412,15 @@ impl Ledger<'_> {
     }
 }
 
-/// What the drawn auditors that were heard say together.
-fn majority(
-    heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)],
-    drawn: &[AccountId],
-) -> Option<Verdict> {
-    verdict::majority(heard.iter().map(|(_, verdict, _)| *verdict), drawn.len())
+/// Which part of which round a shard is.
+fn part_of(shard: &VerifiedRecord) -> Option<Part> {
+    let Body::Shard(body) = &shard.record().body else { return None };
+    Some(Part { model: body.model, round: body.round, slot: body.slot })
+}
+
+/// What the drawn auditors that were heard say together, each as often as it has seats.
+fn majority(heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)], drawn: &Seats) -> Option<Verdict> {
+    let of_seats =
+        |(by, verdict, _): &(AccountId, Verdict, _)| core::iter::repeat_n(*verdict, drawn.of(*by));
+    verdict::majority(heard.iter().flat_map(of_seats), drawn.len())
 }

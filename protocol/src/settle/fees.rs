@@ -139,9 +139,9 @@ impl Ledger<'_> {
             None => treasury,
         };
         self.pay(earns, Source::Model, developer, record);
-        // As of the start of the epoch: who stakes after seeing a fee has no part of it.
-        let stakes = self.chain.stakes_at(self.start_block());
-        let stakes: Vec<_> = stakes.into_iter().map(|(id, stake)| (id, stake.0)).collect();
+        // What stayed at stake through the whole epoch: who stakes after seeing a fee, or is on its way
+        // out, has no part of it.
+        let stakes: Vec<_> = self.chain.stakers(self.epoch).iter().collect();
         self.pay_by_weight(stakers, Source::Stake, &stakes, treasury, record)?;
         let serving = nodes.div_ceil(2);
         self.pay(server, Source::Serving, serving, record);

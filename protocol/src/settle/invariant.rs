@@ -9,9 +9,10 @@ use alloc::{
     sync::Arc,
 };
 
-use super::{Line, Source, Zero};
+use super::{Credit, Line, Source, Zero};
 use crate::{
     chain::DatanetUse,
+    draw::Seats,
     ids::{AccountId, Amount, DatanetId, Digest},
     record::VerifiedRecord,
 };
@@ -50,18 +51,18 @@ pub enum Invariant {
         /// Holders that were proven or refused.
         judged: usize,
     },
-    /// An auditor was drawn for its own work, or twice, or was not drawn at all.
-    #[error("the auditors of record {0} are not distinct others")]
+    /// An auditor was drawn for its own work.
+    #[error("the auditors of record {0} are not others")]
     Auditors(Digest),
     /// An audit was credited twice.
     #[error("audit {0} is paid twice")]
     AuditTwice(Digest),
-    /// More audits were credited than were due.
-    #[error("{credited} audits are paid where {due} were due")]
+    /// Audits of more seats were credited than were due.
+    #[error("audits of {credited} seats are paid where {due} were due")]
     AuditsDue {
-        /// Audits that are paid.
+        /// Seats whose audits are paid.
         credited: u64,
-        /// Audits that were due.
+        /// Seats whose audits were due.
         due: u64,
     },
     /// A shard was paid twice, or both paid and refused.
@@ -138,24 +139,23 @@ pub(super) fn fees_are_whole(moved: u128, lines: &[Line]) -> Result<(), Invarian
     if paid == moved { Ok(()) } else { Err(Invariant::Fees { moved, paid }) }
 }
 
-/// Auditors are distinct, and nobody audits its own work.
+/// Nobody judges itself.
 pub(super) fn are_others(
     record: Digest,
     worker: AccountId,
-    drawn: &[AccountId],
+    drawn: &Seats,
 ) -> Result<(), Invariant> {
-    let distinct: BTreeSet<_> = drawn.iter().collect();
-    let is_good = distinct.len() == drawn.len() && !distinct.contains(&worker);
-    if is_good { Ok(()) } else { Err(Invariant::Auditors(record)) }
+    if drawn.has(worker) { Err(Invariant::Auditors(record)) } else { Ok(()) }
 }
 
-/// No audit is credited twice, and no more of them than were due.
-pub(super) fn audits_are_due(credited: &[(AccountId, Digest)], due: u64) -> Result<(), Invariant> {
+/// No audit is credited twice, and those of no more seats than were due.
+pub(super) fn audits_are_due(credited: &[Credit], due: u64) -> Result<(), Invariant> {
     let mut seen = BTreeSet::new();
-    if let Some((_, twice)) = credited.iter().find(|(_, audit)| !seen.insert(*audit)) {
-        return Err(Invariant::AuditTwice(*twice));
+    if let Some(twice) = credited.iter().find(|credit| !seen.insert(credit.audit)) {
+        return Err(Invariant::AuditTwice(twice.audit));
     }
-    let credited = credited.len() as u64;
+    let seats = credited.iter().try_fold(0u64, |sum, credit| sum.checked_add(credit.seats));
+    let credited = seats.ok_or(Invariant::Count("seats of audits"))?;
     if credited <= due { Ok(()) } else { Err(Invariant::AuditsDue { credited, due }) }
 }
 
@@ -231,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::draw::{self, Weights};
     use crate::settle::Unpaid;
 
     const A: AccountId = AccountId(1);
@@ -266,19 +267,22 @@ mod tests {
     }
 
     #[test]
-    fn who_is_drawn_twice_or_for_its_own_work_is_seen() {
-        assert_eq!(are_others(WORK, A, &[B, AccountId(3)]), Ok(()));
-        assert_eq!(are_others(WORK, A, &[B, A]), Err(Invariant::Auditors(WORK)));
-        assert_eq!(are_others(WORK, A, &[B, B]), Err(Invariant::Auditors(WORK)));
+    fn who_is_drawn_for_its_own_work_is_seen() {
+        let weights = Weights::new([(A, 1), (B, 1)]);
+        let of_a = draw::storage_auditors(&WORK, A, &weights, 3);
+        assert_eq!(are_others(WORK, A, &of_a), Ok(()));
+        assert_eq!(are_others(WORK, B, &of_a), Err(Invariant::Auditors(WORK)));
     }
 
     #[test]
     fn audits_that_are_paid_twice_or_were_not_due_are_seen() {
-        let audits = [(A, WORK), (B, Digest([8; 32]))];
-        assert_eq!(audits_are_due(&audits, 2), Ok(()));
-        let broken = Invariant::AuditsDue { credited: 2, due: 1 };
-        assert_eq!(audits_are_due(&audits, 1), Err(broken));
-        assert_eq!(audits_are_due(&[(A, WORK), (B, WORK)], 9), Err(Invariant::AuditTwice(WORK)));
+        let credit = |auditor, audit, seats| Credit { auditor, audit, seats };
+        let audits = [credit(A, WORK, 1), credit(B, Digest([8; 32]), 2)];
+        assert_eq!(audits_are_due(&audits, 3), Ok(()));
+        let broken = Invariant::AuditsDue { credited: 3, due: 2 };
+        assert_eq!(audits_are_due(&audits, 2), Err(broken));
+        let twice = [credit(A, WORK, 1), credit(B, WORK, 1)];
+        assert_eq!(audits_are_due(&twice, 9), Err(Invariant::AuditTwice(WORK)));
     }
 
     #[test]

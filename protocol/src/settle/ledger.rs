@@ -3,8 +3,8 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
-    EpochLog, Evidence, Invariant, Line, Outcome, Source, Unpaid, Zero, invariant, payout_tree,
-    records_tree,
+    Credit, EpochLog, Evidence, Invariant, Line, Outcome, Source, Unpaid, Zero, invariant,
+    payout_tree, records_tree,
 };
 use crate::{
     chain::{ChainView, DatanetUse, Settlement},
@@ -31,10 +31,10 @@ pub(super) struct Ledger<'a> {
     pub(super) lines: Vec<Line>,
     pub(super) zeros: Vec<Zero>,
     pub(super) uses: BTreeMap<DatanetId, DatanetUse>,
-    /// Bytes proven by each holder.
+    /// Bytes proven by each holder that is no newcomer.
     pub(super) proven: BTreeMap<AccountId, u64>,
-    /// Audits that hold, and how many were due.
-    pub(super) good_audits: Vec<(AccountId, Digest)>,
+    /// Audits that hold, and for how many seats there should be some.
+    pub(super) good_audits: Vec<Credit>,
     pub(super) audits_due: u64,
     pub(super) replicas_proven: u32,
     pub(super) storage_faults: u32,
@@ -341,7 +341,7 @@ mod tests {
         });
         assert_eq!(unused, Err(Invariant::Use(DatanetId(3))));
         let not_due = broken(|ledger| {
-            ledger.good_audits.push((SERVER, work));
+            ledger.good_audits.push(Credit { auditor: SERVER, audit: work, seats: 1 });
             assert_eq!(ledger.pay_audits(), Err(Invariant::AuditsDue { credited: 1, due: 0 }));
         });
         assert_eq!(not_due, Ok(()), "what was not due was not paid");

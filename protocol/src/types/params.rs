@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{BlockNumber, Blocks, Epoch},
+    ids::{Amount, BlockNumber, Blocks, Epoch},
     math::PPM,
 };
 
@@ -63,7 +63,7 @@ pub struct Training {
     pub min_shards: u32,
     /// Blocks after which a round closes without its missing shards.
     pub round_blocks: Blocks,
-    /// Blocks that each next-ranked leader waits.
+    /// Blocks between two turns to close a round.
     pub fallback_blocks: Blocks,
     /// Auditors per shard.
     pub auditors: u32,
@@ -84,9 +84,14 @@ pub struct Attribution {
     pub min_query_cosine_ppm: u32,
 }
 
-/// How emission and fees are split, in basis points.
+/// Whose stake counts, and how emission and fees are split, in basis points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Economics {
+    /// Stake below which an account counts for nothing: no seat, no turn, no part of fees for stake.
+    pub min_stake: Amount,
+    /// The newcomers' lane: the part of all replicas, and of the emission for them, that accounts below
+    /// the least stake may have together.
+    pub newcomers_bps: u32,
     /// Emission of an epoch that goes to proven replicas.
     pub emission_storage_bps: u32,
     /// … to verified shards.
@@ -123,7 +128,7 @@ pub struct Params {
     pub work_margin_blocks: Blocks,
     /// Blocks after the end of an epoch at which its settlement is proposed.
     pub settle_delay_blocks: Blocks,
-    /// Blocks that each next-ranked proposer of a settlement waits.
+    /// Blocks between two turns to propose a settlement.
     pub propose_fallback_blocks: Blocks,
     /// Tokens of a unit, fixed by the network and never by the contributor (in bytes of text: four
     /// times as many at most).
@@ -173,6 +178,7 @@ impl Params {
             auditors: 3,
             audit_blocks: Blocks(4),
         };
+        params.economics.min_stake = Amount::ONE_OPEN;
         params.training.round_blocks = Blocks(60);
         params.training.fallback_blocks = Blocks(6);
         params.work_margin_blocks = Blocks(10);
@@ -185,7 +191,11 @@ impl Params {
 impl Economics {
     /// The defaults of the design: 40/40/10/10 of emission; 10 % of gross to the treasury, and of the
     /// net fee 50 % to contributors, 20 % to the developer, 15 % to stakers, 15 % to nodes.
+    ///
+    /// To count takes 1,000 OPEN of the 10⁹ that there are.
     pub const DEFAULT: Self = Self {
+        min_stake: Amount(1_000 * Amount::ONE_OPEN.0),
+        newcomers_bps: 1000,
         emission_storage_bps: 4000,
         emission_shards_bps: 4000,
         emission_audits_bps: 1000,
@@ -208,6 +218,10 @@ const _: () = {
             == 10_000,
         "emission is split whole"
     );
+    assert!(e.newcomers_bps <= 10_000, "newcomers have a part of the emission for storage");
+    let least = Amount::ONE_OPEN.0;
+    assert!(e.min_stake.0 >= least, "placement weighs stake in whole OPEN");
+    assert!(Params::minimal().economics.min_stake.0 >= least, "here too");
     assert!(
         e.fee_contributors_bps + e.fee_developer_bps + e.fee_stakers_bps + e.fee_nodes_bps
             == 10_000,

@@ -47,7 +47,8 @@ pub(crate) fn domain() -> Domain {
 impl FakeChain {
     pub(crate) fn new(seed: u64, shard_auditors: u32) -> Self {
         let schedule = Schedule {
-            genesis_block: BlockNumber(1),
+            // The first block brings everybody with a stake, which so counts from the first epoch on.
+            genesis_block: BlockNumber(2),
             epoch_blocks: Blocks(EPOCH_BLOCKS),
             commit_blocks: Blocks(10),
             challenge_blocks: Blocks(4),

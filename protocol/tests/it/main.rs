@@ -12,3 +12,4 @@ mod serving;
 mod settlement;
 mod standing;
 mod tidy;
+mod weight;

@@ -1,6 +1,6 @@
 //! Properties of settlement and of its verification.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use protocol::{
     AccountId, Amount, Digest, Epoch,
@@ -10,9 +10,9 @@ use protocol::{
     node::Event,
     record::{
         AuditBody, Body, Finding, Record, ReplayReport, SignedRecord, Verdict, VerifiedRecord,
-        audit_subject, shard_subject,
+        audit_subject, shard_subject, storage_subject,
     },
-    settle::{EpochLog, Outcome, VerifyError, settle, verify},
+    settle::{EpochLog, Outcome, Source, VerifyError, settle, verify},
 };
 
 use crate::{
@@ -109,6 +109,50 @@ fn contrary(finding: Finding) -> Finding {
             Finding::Attribution { record, verdict: opposite(verdict) }
         }
     }
+}
+
+/// Every auditor says of a proof that was not shown that it is missing, once as the holder's and once as
+/// that of each other account, and says of all else what it said as that of others too.
+#[test]
+fn a_duty_is_paid_once_whatever_names_its_audit_is_given_under() {
+    let net = settled();
+    let (epoch, mut evidence) = (Epoch(2), net.evidence(0));
+    let parent = net.parent(epoch);
+    let is_shown = |record: &Arc<VerifiedRecord>| match &record.record().body {
+        Body::StorageProof(_) => record.record().account.0 == 2,
+        Body::Audit(body) => body.of.0 == 2 && matches!(body.finding, Finding::Storage { .. }),
+        _ => false,
+    };
+    evidence.records.retain(|_, record| !is_shown(record));
+    let work = storage_subject(epoch, AccountId(2));
+    let missing = (1..=5).map(|auditor| (auditor, work, Finding::StorageMissing));
+    let others = evidence.records.values().filter_map(|record| match &record.record().body {
+        Body::Audit(body) => Some((record.record().account.0, body.work, body.finding)),
+        _ => None,
+    });
+    let all: Vec<_> = missing.chain(others).collect();
+    for (auditor, work, finding) in all {
+        for of in (1..=5).map(AccountId) {
+            let body = Body::Audit(AuditBody { of, work, finding });
+            let subject = audit_subject(of, &work);
+            let record = Record { epoch, account: AccountId(auditor), subject, body };
+            let signed = record.sign(&domain(), &key(auditor)).unwrap();
+            let verified = Arc::new(signed.verify(&domain()).unwrap());
+            evidence.records.insert(verified.id(), verified);
+        }
+    }
+    let (outcome, _) = settle(&net.chain.view, epoch, &parent, &evidence).unwrap();
+    let paid = outcome.lines.iter().filter(|line| line.source == Source::Audits);
+    let duties = paid.map(|line| match &evidence.records[&line.record].record().body {
+        Body::Audit(body) => (line.account, body.work),
+        other => panic!("{other:?} is paid as an audit"),
+    });
+    let duties: Vec<_> = duties.collect();
+    let distinct: BTreeSet<_> = duties.iter().collect();
+    assert_eq!(distinct.len(), duties.len(), "a duty is paid twice");
+    let auditors = net.chain.view.storage_auditors(epoch, AccountId(2)).holders();
+    let of_missing = duties.iter().filter(|(_, of)| *of == work).map(|(by, _)| *by);
+    assert_eq!(of_missing.collect::<Vec<_>>(), auditors);
 }
 
 #[test]

@@ -24,11 +24,11 @@ fn those_drawn_to_judge_come_before_members_and_members_before_strangers() {
     net.step();
     let view = &net.chain.view;
     let auditors: Vec<_> = (view.epoch().0 - 1..=view.epoch().0)
-        .flat_map(|epoch| view.storage_auditors(Epoch(epoch), SELF))
+        .flat_map(|epoch| view.storage_auditors(Epoch(epoch), SELF).holders())
         .collect();
     assert!(!auditors.is_empty() && auditors.len() < 20);
     for id in (1..=30).map(AccountId) {
-        let settles = view.proposer_rank(view.next_to_settle(), id).is_some_and(|rank| rank < 3);
+        let settles = view.proposer_turn(view.next_to_settle(), id).is_some_and(|turn| turn < 3);
         let expected = match auditors.contains(&id) || settles {
             true => Standing::Judge,
             false if id == idle => Standing::Stranger,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, Round,
+    draw::Part,
     record::Verdict,
     settle::{Line, Outcome, Source},
 };
@@ -15,8 +16,10 @@ use super::{Laws, Referee, Rule};
 pub struct Claimed {
     /// Under which epoch.
     pub epoch: Epoch,
-    /// Of which part of which round.
+    /// Of which part of which round, and from which checkpoint.
     pub subject: Digest,
+    /// Of which part of which round.
+    pub part: Part,
     /// Whether its worker really computed what it claims.
     pub is_computed: bool,
 }
@@ -30,6 +33,8 @@ pub struct Judged {
     pub is_adverse: bool,
     /// What it says.
     pub verdict: Verdict,
+    /// For how many seats it speaks.
+    pub seats: usize,
 }
 
 /// What happened to models.
@@ -57,6 +62,11 @@ impl Work {
     /// Whether a shard that was claimed was not computed; `None` for what is no shard.
     pub fn is_forged(&self, record: &Digest) -> Option<bool> {
         self.shards.get(record).map(|shard| !shard.is_computed)
+    }
+
+    /// A shard that was claimed.
+    pub fn shard(&self, record: &Digest) -> Option<&Claimed> {
+        self.shards.get(record)
     }
 
     /// All that was redeemed in an epoch.
@@ -127,8 +137,10 @@ impl Referee {
             self.find(Rule::ShardAudited, at);
         }
         let shard = self.work.shards.get(&record).copied();
-        let honest_fails = of(Verdict::Fail).filter(|judged| !judged.is_adverse).count();
-        let is_outvoted = honest_fails < of(Verdict::Pass).filter(|j| j.is_adverse).count();
+        let seats = |verdict, is_adverse| {
+            of(verdict).filter(|j| j.is_adverse == is_adverse).map(|j| j.seats).sum::<usize>()
+        };
+        let is_outvoted = seats(Verdict::Fail, false) < seats(Verdict::Pass, true);
         let is_own = shard.is_some_and(|shard| shard.is_computed || self.lay_unjudged(&shard));
         if !is_own && !is_outvoted {
             self.find(Rule::ShardComputed, at);

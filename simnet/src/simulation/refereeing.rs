@@ -1,8 +1,9 @@
 //! Tells the referee what really happens.
 
 use protocol::{
-    BlockNumber, Epoch, Hash,
+    AccountId, BlockNumber, Digest, Epoch, Hash,
     chain::ChainEvent,
+    draw::{self, Part},
     record::{Body, Finding, VerifiedRecord},
     rules::anchor_root,
 };
@@ -32,6 +33,7 @@ fn laws(env: &Env) -> Laws {
             + SLACK_BLOCKS,
         budget: BUDGET,
         storage_bps: params.economics.emission_storage_bps,
+        newcomers_bps: params.economics.newcomers_bps,
         attribution_bps: params.economics.emission_attribution_bps,
         is_calm: is_calm(scenario),
     }
@@ -90,8 +92,8 @@ pub(super) fn settlement(
     settled: &Settled,
     (epoch, block): (Epoch, BlockNumber),
 ) {
-    let assigned = env.view().placement(epoch).bytes();
-    referee.judge(&laws(env), &settled.outcome, assigned, block);
+    let assigned = env.view().placement(epoch);
+    referee.judge(&laws(env), &settled.outcome, &assigned, block);
 }
 
 /// What a signed record says to the referee.
@@ -120,18 +122,40 @@ pub(super) fn record(
             referee.audited(made.epoch, made.account);
             if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
                 let is_adverse = env.population.node(index).kind.is_adverse();
-                let judged = Judged { auditor: made.account, is_adverse, verdict };
+                let seats = referee
+                    .work()
+                    .shard(&shard)
+                    .map_or(0, |claimed| seats(env, &shard, claimed, (audit.of, made.account)));
+                let judged = Judged { auditor: made.account, is_adverse, verdict, seats };
                 referee.judged(shard, judged);
             }
         }
         Body::Shard(shard) => {
             let is_computed = training.has_done(made.account, &shard.payload);
             let (epoch, subject) = (made.epoch, made.subject);
-            referee.claimed(record.id(), Claimed { epoch, subject, is_computed });
+            let part = Part { model: shard.model, round: shard.round, slot: shard.slot };
+            referee.claimed(record.id(), Claimed { epoch, subject, part, is_computed });
         }
         Body::Attribution(_) => referee.attributed(record.id()),
         Body::RoundClose(_) => {}
     }
+}
+
+/// The seats of an auditor over a worker's shard.
+fn seats(
+    env: &Env,
+    shard: &Digest,
+    claimed: &Claimed,
+    (worker, auditor): (AccountId, AccountId),
+) -> usize {
+    let (view, part) = (env.view(), claimed.part);
+    let drawn = || {
+        let block = view.anchored(claimed.epoch, &anchor_root(shard))?;
+        let weights = view.run_weights(&view.run_slots(part.model)?, block);
+        let count = view.params().training.auditors;
+        Some(draw::shard_auditors(&view.hash_after(block)?, part, worker, &weights, count))
+    };
+    drawn().map_or(0, |drawn| drawn.of(auditor))
 }
 
 /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or

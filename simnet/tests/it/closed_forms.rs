@@ -6,7 +6,7 @@ use protocol::{
     AccountId, Amount, Digest, Hash,
     hash::keccak,
     holding,
-    placement::{NodeSeed, PackSeed, Placement},
+    placement::{NodeSeed, PackSeed, Placement, Replication},
 };
 use simnet::{
     Scenario,
@@ -163,7 +163,7 @@ fn many_names_for_one_disk_save_what_random_assignment_lets_them() {
     let stake = |number: u64| Amount(Amount::ONE_OPEN.0 * u128::from(number / 200 + 1));
     let node = |number| NodeSeed {
         account: AccountId(number),
-        stake: stake(number),
+        weight: stake(number),
         seed: seed(b"registered", number),
     };
     let nodes: Vec<_> = (0..NODES).map(node).collect();
@@ -173,7 +173,8 @@ fn many_names_for_one_disk_save_what_random_assignment_lets_them() {
         (5, [(100, 2.0), (20, 9.5), (10, 18.1), (5, 32.8), (3, 47.9)]),
     ];
     for (replicas, row) in table {
-        let placement = Placement::compute(&packs, &nodes, replicas);
+        let placement =
+            Placement::compute(&packs, &nodes, Replication { replicas, newcomers_bps: 0 });
         assert_eq!(placement.replicas(), PACKS * u64::from(replicas));
         for (parties, percent) in row {
             let (share, r) = (1.0 / parties as f64, f64::from(replicas));

@@ -6,7 +6,7 @@
 //! checkpoint that they start from, say which close most of them follow; a run that followed another
 //! goes back to that round. Before anybody went on, the first that was anchored counts. It is the
 //! rule of the heaviest subtree (Sompolinsky and Zohar 2015, "Secure High-Rate Transaction
-//! Processing in Bitcoin"), with one vote a member and a depth of one.
+//! Processing in Bitcoin"), with one vote a slot and a depth of one.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,7 +18,6 @@ use core::cmp::Reverse;
 use super::{Open, Own, Run, Stage, fallback_wait};
 use crate::{
     chain::ChainView,
-    draw,
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
     node::outbox::Outgoing,
     record::{Body, VerifiedRecord},
@@ -45,9 +44,10 @@ pub(super) type Trail = VecDeque<Left>;
 
 impl Run {
     /// The close to follow: of those anchored, by a leader whose turn it was, over shards that
-    /// passed, the one from whose checkpoint most members went on, and of these the first.
+    /// passed, the one from whose checkpoint most slots went on, and of these the first.
     pub(super) fn best_close(&self, chain: &ChainView, open: &Open) -> Option<Arc<VerifiedRecord>> {
-        let order = draw::round_leaders(&open.seed, &self.members);
+        self.closes(open.round).next()?;
+        let leaders = self.leaders(chain, open);
         let valid: Vec<_> = self
             .closes(open.round)
             .filter_map(|close| {
@@ -55,26 +55,26 @@ impl Run {
                 let block = anchored_alone(chain, close)?;
                 // The next round's seed is the hash after the anchor; without it nobody can go on.
                 chain.hash_after(block)?;
-                let rank = order.iter().position(|l| *l == close.record().account)?;
+                let turn = leaders.first_of(close.record().account, &[])?;
                 // By the block of the anchor, which is the same for all, and not by when it was heard.
                 let waited = block.since(open.since);
-                let is_turn = rank == 0 || waited >= fallback_wait(&chain.params().training, rank);
+                let is_turn = turn == 0 || waited >= fallback_wait(&chain.params().training, turn);
                 let is_valid =
                     is_turn && body.base == open.base && self.is_backed(chain, open, &body.shards);
-                is_valid.then_some((block, rank, body.next, close))
+                is_valid.then_some((block, turn, body.next, close))
             })
             .collect();
         // Counting is dear and nearly always needless: most rounds have one close.
         let votes = if valid.len() > 1 { self.votes(chain, open.round) } else { BTreeMap::new() };
         let support = |next: &Hash| Reverse(votes.get(next).copied().unwrap_or(0));
-        let place = |(block, rank, next, close): &(_, _, Hash, &Arc<VerifiedRecord>)| {
-            (support(next), *block, *rank, close.id())
+        let place = |(block, turn, next, close): &(_, _, Hash, &Arc<VerifiedRecord>)| {
+            (support(next), *block, *turn, close.id())
         };
         valid.into_iter().min_by_key(place).map(|(.., close)| Arc::clone(close))
     }
 
-    /// How many members went on from each checkpoint after a round. The shard that a member anchored
-    /// first speaks for it.
+    /// How many slots went on from each checkpoint after a round. The shard that a member anchored first
+    /// speaks for all of its slots.
     fn votes(&self, chain: &ChainView, round: Round) -> BTreeMap<Hash, u32> {
         let mut first: BTreeMap<AccountId, (BlockNumber, Digest, Hash)> = BTreeMap::new();
         for seen in self.shards(round.next()) {
@@ -86,9 +86,12 @@ impl Run {
             *known = vote.min(*known);
         }
         let mut votes = BTreeMap::new();
-        for (_, _, base) in first.into_values() {
-            let count: &mut u32 = votes.entry(base).or_default();
-            *count = count.saturating_add(1);
+        // By slots, which were drawn by stake: names have no vote.
+        for member in &self.slots {
+            if let Some((_, _, base)) = first.get(member) {
+                let count: &mut u32 = votes.entry(*base).or_default();
+                *count = count.saturating_add(1);
+            }
         }
         votes
     }
@@ -104,7 +107,7 @@ impl Run {
             && slots.len() == listed.len()
             && listed.len() >= self.least_shards(chain)
             && (self.config.task(open.round) == ShardTask::Train
-                || listed.len() == self.members.len())
+                || listed.len() == self.slots.len())
             && known.iter().all(|seen| seen.has_pass())
     }
 

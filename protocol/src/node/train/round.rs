@@ -9,7 +9,7 @@ use alloc::{
 use super::{Open, Run, Stage};
 use crate::{
     chain::ChainView,
-    draw,
+    draw::{self, Part, Seats, Turns},
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
     node::Done,
     record::{Body, Finding, Verdict, VerifiedRecord},
@@ -20,8 +20,8 @@ use crate::{
 /// Most rounds ahead of the open one whose records are kept, so that a node that joins late or
 /// starts again can catch up from records that it is given once.
 const MAX_ROUNDS_AHEAD: u32 = 512;
-/// Most shards kept per round and member; in the sketch round a member may come to do every slot.
-const MAX_SHARDS_PER_MEMBER: usize = 8;
+/// Most shards kept per round and slot of a member; in the sketch round it may come to do every slot.
+const MAX_SHARDS_PER_SLOT: usize = 8;
 /// Most audits kept per member whose shard has not come yet; the oldest gives way.
 const MAX_ORPHANS: usize = 64;
 /// Most closes kept per round and member.
@@ -35,7 +35,7 @@ pub(super) struct Seen {
     /// The root that anchors the record by itself.
     root: Digest,
     /// The randomness that drew its auditors, and them.
-    drawn: Option<(Digest, Vec<AccountId>)>,
+    drawn: Option<(Digest, Seats)>,
     /// Verdicts of members, drawn or not.
     verdicts: Vec<(AccountId, Verdict)>,
 }
@@ -50,22 +50,27 @@ impl Seen {
     }
 
     /// Draws who audits it, once the block after its anchor exists.
-    fn draw(&mut self, chain: &ChainView, members: &[AccountId]) {
+    fn draw(&mut self, chain: &ChainView, slots: &[AccountId]) {
         let made = self.record.record();
-        let hash = self.anchored(chain).and_then(|block| chain.hash_after(block));
-        // Drawing hashes once for each member, for every shard at every block.
-        if self.drawn.as_ref().map(|(from, _)| *from) == hash {
+        let fixed = self.anchored(chain).and_then(|block| Some((block, chain.hash_after(block)?)));
+        // Drawing takes some hashes, for every shard at every block.
+        if self.drawn.as_ref().map(|(from, _)| *from) == fixed.map(|(_, hash)| hash) {
             return;
         }
-        let (id, count) = (self.record.id(), chain.params().training.auditors);
-        let auditors = |hash| draw::shard_auditors(&hash, &id, made.account, members, count);
-        self.drawn = hash.map(|hash| (hash, auditors(hash)));
-        assert!(!self.auditors().contains(&made.account), "nobody audits its own shard");
+        let Body::Shard(shard) = &made.body else { return };
+        let part = Part { model: shard.model, round: shard.round, slot: shard.slot };
+        let count = chain.params().training.auditors;
+        let auditors = |(block, hash): (BlockNumber, Digest)| {
+            let weights = chain.run_weights(slots, block);
+            (hash, draw::shard_auditors(&hash, part, made.account, &weights, count))
+        };
+        self.drawn = fixed.map(auditors);
+        assert!(!self.is_audited_by(made.account), "nobody audits its own shard");
     }
 
-    /// Who audits it; empty until it is known.
-    pub(super) fn auditors(&self) -> &[AccountId] {
-        self.drawn.as_ref().map_or(&[], |(_, auditors)| auditors)
+    /// Whether an account was drawn to audit it; nobody is until it is known.
+    pub(super) fn is_audited_by(&self, account: AccountId) -> bool {
+        self.drawn.as_ref().is_some_and(|(_, auditors)| auditors.has(account))
     }
 
     /// Whether an account has judged it.
@@ -107,16 +112,17 @@ impl Seen {
         if self.verdicts.is_empty() {
             return None;
         }
-        let auditors = self.auditors();
-        let drawn = self.verdicts.iter().filter(|(by, _)| auditors.contains(by));
+        let drawn = self.verdicts.iter().filter(|(by, _)| self.is_audited_by(*by));
         verdict::veto(drawn.map(|(_, verdict)| *verdict))
     }
 
     /// Whether a drawn auditor passed it, whatever else was said: enough to follow a leader who had
     /// heard only that.
     pub(super) fn has_pass(&self) -> bool {
-        let passes = |by: &AccountId| self.verdicts.contains(&(*by, Verdict::Pass));
-        self.auditors().iter().any(passes)
+        let passes = |(by, verdict): &(AccountId, Verdict)| {
+            *verdict == Verdict::Pass && self.is_audited_by(*by)
+        };
+        self.verdicts.iter().any(passes)
     }
 }
 
@@ -135,7 +141,7 @@ impl Run {
         let current = self.first_round();
         let is_over = matches!(self.stage, Stage::Ready(_)) && self.left.is_empty();
         // Who is no member can send what it likes: nothing of it is kept, so nothing of it costs memory.
-        if self.slot_of(made.account).is_none() || is_over {
+        if !self.is_member(made.account) || is_over {
             return;
         }
         match &made.body {
@@ -147,7 +153,7 @@ impl Run {
                 if !is_known && by_same.count() < MAX_CLOSES_PER_MEMBER {
                     state.closes.push(Arc::clone(record));
                 }
-                let most = self.members.len().saturating_mul(MAX_CLOSES_PER_MEMBER);
+                let most = self.slots.len().saturating_mul(MAX_CLOSES_PER_MEMBER);
                 let kept = self.closes(close.round).count();
                 assert!(kept <= most, "closes of a round are bounded by its members");
             }
@@ -164,12 +170,14 @@ impl Run {
         let account = record.record().account;
         let limit = match self.config.task(round) {
             ShardTask::Train => 0,
-            ShardTask::Sketch => self.members.len(),
+            ShardTask::Sketch => self.slots.len(),
         };
+        let own = self.own_slots(account).count();
+        let limit = limit.max(own.saturating_mul(MAX_SHARDS_PER_SLOT));
         let Some(state) = self.round_mut(current, round) else { return };
         let by_same = state.shards.iter().filter(|s| s.record.record().account == account);
         let is_known = state.shards.iter().any(|s| s.record.id() == record.id());
-        if is_known || by_same.count() >= limit.max(MAX_SHARDS_PER_MEMBER) {
+        if is_known || by_same.count() >= limit {
             return;
         }
         // Gossip keeps no order: its audits may have come first.
@@ -214,7 +222,7 @@ impl Run {
     /// Draws the auditors of what was anchored since the last look.
     pub(super) fn draw_auditors(&mut self, chain: &ChainView) {
         for seen in self.records.values_mut().flat_map(|state| state.shards.iter_mut()) {
-            seen.draw(chain, &self.members);
+            seen.draw(chain, &self.slots);
         }
     }
 
@@ -324,7 +332,7 @@ impl Run {
     /// Shards below which no round closes.
     pub(super) fn least_shards(&self, chain: &ChainView) -> usize {
         let min = usize::try_from(chain.params().training.min_shards).unwrap_or(usize::MAX);
-        let least = min.min(self.members.len()).max(1);
+        let least = min.min(self.slots.len()).max(1);
         assert!(least > 0, "a round never closes over nothing");
         least
     }
@@ -344,26 +352,28 @@ impl Run {
         // A training round can do without shards that failed. The round of sketches cannot: a unit
         // without its sketch would never be paid for.
         let trains = self.config.task(open.round) == ShardTask::Train;
-        let is_complete = passed == self.members.len()
-            || (trains && passed.saturating_add(failed) >= self.members.len());
+        let is_complete = passed == self.slots.len()
+            || (trains && passed.saturating_add(failed) >= self.slots.len());
         let waited = now.since(open.since);
         let is_late = trains && waited >= limits.round_blocks;
         if passed < self.least_shards(chain) || !(is_complete || is_late) {
             return false;
         }
-        let order = draw::round_leaders(&open.seed, &self.members);
-        match order.iter().position(|leader| *leader == account) {
+        match self.leaders(chain, open).first_of(account, &[]) {
             Some(0) => true,
-            Some(rank) => waited >= fallback_wait(limits, rank),
+            Some(turn) => waited >= fallback_wait(limits, turn),
             None => false,
         }
     }
 
+    /// Whose turn it is to close a round, one after the other.
+    pub(super) fn leaders(&self, chain: &ChainView, open: &Open) -> Turns {
+        draw::round_leaders(&open.seed, &chain.run_weights(&self.slots, open.since))
+    }
+
     /// The run has its initial checkpoint: the first round opens.
     pub(super) fn on_prepared(&mut self, chain: &ChainView, done: &Done) {
-        let opened = chain.model(self.model).map(|(block, _)| *block);
-        let start = opened.and_then(|block| Some((block, chain.hash_after(block)?)));
-        match (done, start) {
+        match (done, chain.run_start(self.model)) {
             (Done::Prepared(base), Some((block, hash))) => {
                 self.enter(Round(0), block, round_seed(&hash, Round(0)), *base);
             }
@@ -376,7 +386,7 @@ impl Run {
 }
 
 /// Blocks after a round opened at which it is a leader's turn.
-pub(super) fn fallback_wait(limits: &crate::params::Training, rank: usize) -> Blocks {
-    let rank = u64::try_from(rank).unwrap_or(u64::MAX);
-    limits.round_blocks.plus(limits.fallback_blocks.times(rank))
+pub(super) fn fallback_wait(limits: &crate::params::Training, turn: usize) -> Blocks {
+    let turn = u64::try_from(turn).unwrap_or(u64::MAX);
+    limits.round_blocks.plus(limits.fallback_blocks.times(turn))
 }

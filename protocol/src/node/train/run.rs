@@ -25,7 +25,7 @@ impl Run {
         Some(Self {
             model: model.id,
             config,
-            members: chain.run_members(model.id)?,
+            slots: chain.run_slots(model.id)?,
             units,
             stage: Stage::New,
             retry_at: BlockNumber(0),
@@ -67,7 +67,7 @@ impl Run {
                 training::training_units(seed, slot, self.config.units_per_shard, self.units)
             }
             ShardTask::Sketch => {
-                let slots = u32::try_from(self.members.len()).unwrap_or(1);
+                let slots = u32::try_from(self.slots.len()).unwrap_or(1);
                 training::sketch_units(slot, slots, self.units).collect()
             }
         }

@@ -19,19 +19,26 @@ struct Tries {
 }
 
 impl Run {
-    pub(super) fn slot_of(&self, account: AccountId) -> Option<u32> {
-        let index = self.members.iter().position(|member| *member == account)?;
-        u32::try_from(index).ok()
+    /// The slots of an account: drawn by stake, so there may be several.
+    pub(super) fn own_slots(&self, account: AccountId) -> impl Iterator<Item = u32> {
+        let slots = (0u32..).zip(&self.slots);
+        slots.filter(move |(_, of)| **of == account).map(|(slot, _)| slot)
     }
 
-    /// Whether the rounds have such a slot: one for each member.
+    /// Whether an account has any slot.
+    pub(super) fn is_member(&self, account: AccountId) -> bool {
+        self.slots.contains(&account)
+    }
+
+    /// Whether the rounds have such a slot.
     pub(super) fn has_slot(&self, slot: u32) -> bool {
-        usize::try_from(slot).is_ok_and(|slot| slot < self.members.len())
+        usize::try_from(slot).is_ok_and(|slot| slot < self.slots.len())
     }
 
-    /// The slot for a member to work on. Training slots are the members' own. A sketch slot passes on
-    /// to the next member with every shard of it that failed and with every deadline, until one
-    /// passes; the member does its own first.
+    /// The slot for a member to work on, of several the first that it has not done. Training slots are
+    /// the members' own. A sketch slot passes on to the slot after it, and so to whose that is, with
+    /// every shard of it that failed and with every deadline, until one passes; the member does its own
+    /// first.
     pub(super) fn slot_to_work(
         &self,
         chain: &ChainView,
@@ -39,26 +46,27 @@ impl Run {
         account: AccountId,
         now: BlockNumber,
     ) -> Option<u32> {
-        let own = self.slot_of(account)?;
-        // A training round closes without the shard of who is away; only sketches must be complete.
-        if self.config.task(open.round) == ShardTask::Train {
-            return Some(own);
-        }
-        let count = u32::try_from(self.members.len()).ok()?;
-        let tries = self.tries(open);
-        let is_done = |slot| {
-            let shard = self.own_shard(open, account, slot);
+        let is_done = |slot: &u32| {
+            let shard = self.own_shard(open, account, *slot);
             shard.is_some_and(|shard| anchored_alone(chain, &shard).is_some())
         };
-        // Walking back from one's own slot: at any time each slot is the turn of exactly one member, so
-        // nobody has to be told, and of those who heard the same no two compute the same.
-        let slots = (0..count).map(|back| back_from(own, back, count));
-        let mut turns = slots.zip(0u64..).filter(|(slot, back)| {
-            let tried = tries.get(slot).copied().unwrap_or_default();
+        // A training round closes without the shard of who is away; only sketches must be complete.
+        if self.config.task(open.round) == ShardTask::Train {
+            return self.own_slots(account).find(|slot| !is_done(slot));
+        }
+        let count = u32::try_from(self.slots.len()).ok()?;
+        let tries = self.tries(open);
+        // Walking back from one's own slot: at any time each slot is the turn of exactly one, so nobody
+        // has to be told, and of those who heard the same no two compute the same.
+        let is_turn = |slot: u32, back: u32| {
+            let tried = tries.get(&slot).copied().unwrap_or_default();
             let passed_on = elapsed(chain, open, now).saturating_add(tried.failed);
-            !tried.is_passed && passed_on.checked_rem(count.into()) == Some(*back)
-        });
-        turns.find(|(slot, _)| !is_done(*slot)).map(|(slot, _)| slot)
+            !tried.is_passed && passed_on.checked_rem(count.into()) == Some(back.into())
+        };
+        let turns =
+            |back| self.own_slots(account).map(move |own| (back_from(own, back, count), back));
+        let turns = (0..count).flat_map(turns).filter(|(slot, back)| is_turn(*slot, *back));
+        turns.map(|(slot, _)| slot).find(|slot| !is_done(slot))
     }
 
     pub(super) fn slot_passed(&self, open: &Open, slot: u32) -> bool {
@@ -87,15 +95,15 @@ impl Run {
         account: AccountId,
         slot: u32,
     ) -> bool {
-        let Some(own) = self.slot_of(account) else { return false };
         if self.config.task(open.round) == ShardTask::Train {
-            return own == slot;
+            return self.own_slots(account).any(|own| own == slot);
         }
-        let Ok(count) = u32::try_from(self.members.len()) else { return false };
+        let Ok(count) = u32::try_from(self.slots.len()) else { return false };
         let now = chain.now();
         let failed = self.tries(open).get(&slot).map_or(0, |tries| tries.failed);
         let passed_on = elapsed(chain, open, now).saturating_add(failed);
-        slot < count && u64::from(back_from(own, slot, count)) <= passed_on
+        let is_passed_on = |own| u64::from(back_from(own, slot, count)) <= passed_on;
+        slot < count && self.own_slots(account).any(is_passed_on)
     }
 
     /// Whether a shard can be judged now. In the sketch round, work may be passed on before this
