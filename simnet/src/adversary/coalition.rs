@@ -1,6 +1,6 @@
 //! Nodes that cheat together.
 
-use super::{Adversary, AdversaryKind, Copies, Settlements};
+use super::{Adversary, AdversaryKind, Copies, Settlements, Stakes};
 use crate::{kernel::Time, scenario::AdversaryPlan};
 
 /// The nodes of one `[[adversary]]` of a scenario, which know each other.
@@ -18,8 +18,8 @@ pub struct Coalition {
 /// What the behaviours of a coalition say of themselves, together.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// Whether its nodes register with a stake.
-    pub stakes: bool,
+    /// What is at stake behind each of its nodes.
+    pub stakes: Stakes,
     /// The packs of others that it contributes once more.
     pub copies: Option<Copies>,
     /// Whether it contributes under many accounts.
@@ -36,7 +36,7 @@ impl Facts {
     fn of(behaviours: &[Box<dyn Adversary>]) -> Self {
         let any = |of: fn(&dyn Adversary) -> bool| behaviours.iter().any(|one| of(&**one));
         Self {
-            stakes: behaviours.iter().all(|one| one.stakes()),
+            stakes: behaviours.iter().map(|one| one.stakes()).min().unwrap_or(Stakes::Whole),
             copies: behaviours.iter().find_map(|one| one.copies()),
             splits_data: any(|one| one.splits_data()),
             owns_last_run: any(|one| one.owns_last_run()),

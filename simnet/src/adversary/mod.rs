@@ -49,21 +49,23 @@ pub use lazy_storage::LAZY_STORAGE;
 pub use on_demand::ON_DEMAND;
 pub use outsourcing::OUTSOURCING;
 pub use self_dealing::SELF_DEALING;
-pub use sybil::{SYBIL, SYBIL_UNSTAKED};
+pub use sybil::{SYBIL, SYBIL_DIVIDED, SYBIL_DUST, SYBIL_UNSTAKED};
 pub use whitewashing::WHITEWASHING;
 pub use world::{Answer, World};
 
-use protocol::{BlockNumber, Hash, chain::Transaction, node::Job, record::Record};
+use protocol::{Amount, BlockNumber, Hash, chain::Transaction, node::Job, record::Record};
 
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 20] = [
+pub const ALL: [AdversaryKind; 22] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
     SYBIL,
     SYBIL_UNSTAKED,
+    SYBIL_DUST,
+    SYBIL_DIVIDED,
     ECLIPSE,
     GOSSIP_SPAM,
     LATE_REVEAL,
@@ -84,9 +86,9 @@ pub const ALL: [AdversaryKind; 20] = [
 /// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats
 /// says only where it deviates.
 pub trait Adversary: Send {
-    /// Whether its nodes register with a stake.
-    fn stakes(&self) -> bool {
-        true
+    /// What is at stake behind each of its nodes.
+    fn stakes(&self) -> Stakes {
+        Stakes::Whole
     }
 
     /// The packs of others that it contributes once more.
@@ -151,6 +153,34 @@ pub trait Adversary: Send {
 
     /// Acts by itself after a block; `members` are its nodes.
     fn act(&mut self, _world: &mut dyn World, _members: &[u32], _block: BlockNumber) {}
+}
+
+/// What is at stake behind each node of an adversary, from less to more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stakes {
+    /// Nothing at all, so it may only hold packs.
+    Nothing,
+    /// The smallest unit of OPEN.
+    Dust,
+    /// Of what [`Self::PARTY`] nodes have together, an equal part.
+    Divided,
+    /// What every node has.
+    Whole,
+}
+
+impl Stakes {
+    /// Nodes whose stake is divided.
+    pub const PARTY: u128 = 5;
+
+    /// What a node has, one of so many, where every other has `whole`.
+    pub fn of(self, whole: Amount, names: usize) -> Amount {
+        match self {
+            Self::Nothing => Amount::ZERO,
+            Self::Dust => Amount(1),
+            Self::Divided => Amount(whole.0 * Self::PARTY / (names as u128).max(1)),
+            Self::Whole => whole,
+        }
+    }
 }
 
 /// Copies of packs that others contributed.

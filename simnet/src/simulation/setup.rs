@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, BlobRef, DatanetId, EvmAddress, NodeId,
+    AccountId, Amount, BlobRef, DatanetId, EvmAddress, NodeId,
     chain::{ChainEvent, Contribution, Transaction},
 };
 
@@ -47,7 +47,8 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let registry = chain.view().registry;
     let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
     let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
-    let accounts = register(&mut chain, &scenario, &ids, &data, stakers(&coalitions, &roles))?;
+    let stakes = stakes(&scenario, &coalitions, &roles);
+    let accounts = register(&mut chain, &scenario, &ids, &data, &stakes)?;
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
@@ -199,12 +200,18 @@ const fn without_node(owner: EvmAddress) -> Transaction {
     Transaction::Register { owner, operator, payout, node: NodeId::ZERO, binding: [0; 64] }
 }
 
-/// Whether the node of an index has a stake.
-fn stakers(coalitions: &Coalitions, roles: &[Role]) -> impl Fn(usize) -> bool {
-    |index| {
-        let coalition = roles[index].1.and_then(|number| coalitions.get(number.into()));
-        coalition.is_none_or(|coalition| coalition.facts.stakes)
+/// What each node has at stake, in order.
+fn stakes(scenario: &Scenario, coalitions: &Coalitions, roles: &[Role]) -> Vec<Amount> {
+    let mut names = vec![0; coalitions.count()];
+    for number in roles.iter().filter_map(|role| role.1) {
+        names[usize::from(number)] += 1;
     }
+    let stake = |(_, number, _): &Role| {
+        let number = usize::from((*number)?);
+        let of = coalitions.get(number)?.facts.stakes;
+        Some(of.of(scenario.stake(), names[number]))
+    };
+    roles.iter().map(|role| stake(role).unwrap_or(scenario.stake())).collect()
 }
 
 /// Registers nodes, contributors and model developers, and stakes for the nodes; accounts by owner.
@@ -213,7 +220,7 @@ fn register(
     scenario: &Scenario,
     ids: &[Identity],
     data: &[Contributor],
-    is_staked: impl Fn(usize) -> bool,
+    stakes: &[Amount],
 ) -> Result<BTreeMap<EvmAddress, AccountId>, ChainError> {
     let sponsor = chain.sponsor();
     let nodes = ids.iter().map(Identity::registration);
@@ -233,16 +240,13 @@ fn register(
             }
         }
     }
-    let amount = scenario.stake();
-    if amount == protocol::Amount::ZERO {
-        return Ok(accounts);
-    }
-    let staked: Vec<_> = ids.iter().enumerate().filter(|(index, _)| is_staked(*index)).collect();
+    let staked: Vec<_> =
+        ids.iter().zip(stakes).filter(|(_, stake)| **stake > Amount::ZERO).collect();
     for batch in staked.chunks(BATCH) {
         let stakes = batch
             .iter()
-            .map(|(_, id)| {
-                let account = account_of(&accounts, id.owner)?;
+            .map(|(id, amount)| {
+                let (account, amount) = (account_of(&accounts, id.owner)?, **amount);
                 Ok((sponsor, Transaction::StakeFor { account, amount }))
             })
             .collect::<Result<Vec<_>, ChainError>>()?;

@@ -7,6 +7,7 @@ mod determinism;
 mod exits;
 mod fuzz;
 mod lookups;
+mod names;
 mod outcomes;
 mod preset;
 mod reorgs;

@@ -1,0 +1,61 @@
+//! What many names get, without stake, with next to none, and with one stake for all of them.
+
+use protocol::{Digest, settle::Source};
+use simnet::{
+    adversary::{self, AdversaryKind},
+    chain::BUDGET,
+    report::{Report, Status},
+    scenario::AdversaryPlan,
+};
+
+use crate::{faultless, run, sized, with};
+
+/// Honest nodes against names of one operator, through two epochs of proofs.
+fn against(honest: u32, kind: AdversaryKind, names: u32) -> Report {
+    let share = f64::from(names) / f64::from(honest + names);
+    run(with(sized(honest + names, 2, 120, 3), |scenario| {
+        faultless(scenario);
+        scenario.adversaries = vec![AdversaryPlan::new(kind, share)];
+    }))
+}
+
+/// What the operator earned by something of its kind, and what all did.
+fn earned(report: &Report, source: Source) -> (u128, u128) {
+    let of_work = report.payouts.iter().filter(|row| row.line.source == source);
+    of_work.filter(|row| row.line.record != Digest::ZERO).fold((0, 0), |(mine, all), row| {
+        let amount = row.line.amount.0;
+        (mine + if row.kind.is_adverse() { amount } else { 0 }, all + amount)
+    })
+}
+
+#[test]
+fn four_hundred_names_without_stake_hold_no_seat_and_no_more_than_their_lane() {
+    for kind in [adversary::SYBIL_UNSTAKED, adversary::SYBIL_DUST] {
+        let report = against(10, kind, 400);
+        let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();
+        assert!(failed.is_empty(), "{kind}: {failed:?}");
+        assert!(report.epochs.iter().all(|row| row.status == Status::Final), "{kind}");
+        let (seats, all) = earned(&report, Source::Audits);
+        assert!(seats == 0 && all > 0, "{kind}: {seats} of {all} for audits");
+        let (storage, all) = earned(&report, Source::Storage);
+        let pot = BUDGET.0 * 4 / 10 * report.epochs.len() as u128;
+        assert!(storage > 0, "{kind}: the lane lets them in");
+        assert!(storage * 10 <= pot, "{kind}: {storage} of {pot}, where all had {all}");
+    }
+}
+
+/// One stake under one name, ten and a hundred: a fifth of all stake has about a fifth of the seats.
+#[test]
+fn one_stake_has_no_more_seats_the_more_names_it_has() {
+    for names in [1, 10, 100] {
+        let report = against(20, adversary::SYBIL_DIVIDED, names);
+        let (seats, all) = earned(&report, Source::Audits);
+        let share = seats as f64 / all as f64;
+        // Three seats over each of at least twenty holders in each of two epochs: five standard
+        // deviations of 120 draws are 0.18.
+        assert!(share < 0.38, "{names} names: {share}");
+        assert!(names > 1 || share > 0.02, "one name with the stake of five has seats: {share}");
+        let (storage, all) = earned(&report, Source::Storage);
+        assert!(storage * 100 <= all * 27, "{names} names: {storage} of {all} for storage");
+    }
+}
