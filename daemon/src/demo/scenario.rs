@@ -21,6 +21,7 @@ pub(super) async fn run(
     let accounts = world.people.register(world.members(), world.server, node_accounts).await?;
     let published = data::publish(world, &accounts).await?;
     nodes::crash(world, &args.kill, Phase::Publish).await?;
+    nodes::count(world, &accounts.nodes).await?;
     let model = model::order(world, published.datanet).await?;
     nodes::crash(world, &args.kill, Phase::Train).await?;
     model::train(world, model).await?;

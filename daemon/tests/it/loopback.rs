@@ -287,6 +287,13 @@ async fn data_becomes_money() {
     for (index, name) in ["bierce", "jargon"].into_iter().enumerate() {
         contributors.push(world.contribute(index, datanet, &text(name, 150_000)).await);
     }
+    world
+        .until("the stake of every node counts", |w| {
+            let chain = w.nodes[0].chain();
+            let counting = chain.seats_in(chain.epoch());
+            w.nodes.iter().filter_map(NodeHandle::account).all(|id| counting.of(id) > 0)
+        })
+        .await;
     let fee = train_and_use(&world, datanet, contributors[0]).await;
     world
         .until("the fee is settled and storage proven", |w| {

@@ -42,6 +42,21 @@ pub(in crate::demo) async fn start(world: &mut World<'_>) -> Result<Vec<AccountI
     Ok(accounts)
 }
 
+/// Waits until the stake of every node counts: it has to stay for a whole epoch, and a run that is
+/// ordered before has no slot for those whose stake does not.
+pub(in crate::demo) async fn count(world: &mut World<'_>, nodes: &[AccountId]) -> Result<()> {
+    let what = "the stake of the nodes to count";
+    let mut wait = world.wait_for(what);
+    loop {
+        let chain = world.reader.catch_up().await?;
+        let counting = chain.seats_in(chain.epoch());
+        if nodes.iter().all(|account| counting.of(*account) > 0) {
+            return Ok(());
+        }
+        world.pause(&mut wait, what).await?;
+    }
+}
+
 /// Kills the nodes whose turn it is in this phase, and starts them again.
 pub(in crate::demo) async fn crash(
     world: &mut World<'_>,
