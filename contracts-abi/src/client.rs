@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::bindings::{Coordinator, Open};
 use crate::convert::{
-    Call, EncodeError, LogError, RevertReason, address, decode_log, encode, needs_proposal,
+    Call, EncodeError, RevertReason, address, decode_log, encode, needs_proposal,
 };
 use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
 use crate::http::{ANSWER_LIMIT, HttpRpc, RpcError};
@@ -65,9 +65,6 @@ pub enum ClientError {
     /// A block that was read is no longer part of the chain.
     #[error("block {0} of the chain was replaced")]
     Replaced(u64),
-    /// A log of a contract of ours does not decode.
-    #[error(transparent)]
-    Log(#[from] LogError),
 }
 
 /// Why contracts could not be deployed.
@@ -331,7 +328,7 @@ impl ChainClient {
                 return Err(bad("its logs are out of order"));
             }
             last = place;
-            let event = decode_log(&log.inner, &self.deployment)?;
+            let event = decode_log(&log.inner, &self.deployment);
             events.entry(block).or_default().extend(event);
         }
         Ok(events)
@@ -391,10 +388,7 @@ impl ChainClient {
 
     async fn receipt(&self, sent: Sent) -> Result<TxReceipt, TxError> {
         let mined = self.sender.wait(&sent).await?;
-        let mut events = Vec::new();
-        for log in &mined.logs {
-            events.extend(decode_log(log, &self.deployment).map_err(TxError::Log)?);
-        }
+        let events = mined.logs.iter().filter_map(|log| decode_log(log, &self.deployment)).collect();
         Ok(TxReceipt { block: BlockNumber(mined.block), gas: mined.gas, events })
     }
 
@@ -410,7 +404,7 @@ impl ChainClient {
         let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
         let newest = logs.into_iter().max_by_key(|log| (log.block_number, log.log_index));
         let Some(log) = newest else { return Ok(None) };
-        match decode_log(&log.inner, &self.deployment).map_err(TxError::Log)? {
+        match decode_log(&log.inner, &self.deployment) {
             Some(ChainEvent::Proposed { settlement, .. }) if settlement.epoch == epoch => {
                 Ok(Some(settlement))
             }

@@ -18,7 +18,7 @@ pub mod rpc;
 mod sender;
 
 pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
-pub use convert::{EncodeError, LogError, RevertReason};
+pub use convert::{EncodeError, RevertReason};
 pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
 pub use reads::{ProposalState, ProposalStatus, ReadError, VaultState};

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::convert::{EncodeError, LogError, RevertReason};
+use crate::convert::{EncodeError, RevertReason};
 use crate::devchain::TX_GAS_CAP;
 use crate::http::{HttpRpc, RpcError};
 use crate::reads::ReadError;
@@ -68,9 +68,6 @@ pub enum TxError {
     /// A question that the transaction depends on had no answer.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A log of a contract of ours does not decode.
-    #[error(transparent)]
-    Log(LogError),
     /// No signature exists for it.
     #[error("signing failed: {0}")]
     Sign(#[from] alloy::signers::Error),

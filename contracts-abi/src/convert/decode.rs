@@ -1,6 +1,10 @@
 //! Logs of our contracts as [`ChainEvent`]s.
+//!
+//! Anybody can have a contract of ours emit what a transaction may hold, so nothing in a log may stop
+//! whoever follows the chain. One rule for all nodes: text that is not UTF-8 is read with U+FFFD in its
+//! place, and a log that does not decode as the event that its topic names is skipped.
 
-use alloy::primitives::{Address, Log, U256};
+use alloy::primitives::{Address, Log};
 use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
 use protocol::{
@@ -11,27 +15,16 @@ use super::address;
 use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, UsageEscrow};
 use crate::deployment::Deployment;
 
-/// A log that claims to be one of ours and is not.
-#[expect(missing_docs, reason = "a message names its fields")]
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LogError {
-    /// The data does not decode as the event that the topic names.
-    #[error("a log of {contract} does not decode: {reason}")]
-    Malformed { contract: EvmAddress, reason: String },
-    /// A value is out of the protocol's range.
-    #[error("a log of {0} holds a value that is out of range")]
-    Range(EvmAddress),
-}
-
-/// Decodes a log. `None` for events that the protocol does not follow and for other contracts.
-pub(crate) fn decode_log(log: &Log, at: &Deployment) -> Result<Option<ChainEvent>, LogError> {
+/// Decodes a log. `None` for events that the protocol does not follow, for other contracts, and for what
+/// cannot be decoded.
+pub(crate) fn decode_log(log: &Log, at: &Deployment) -> Option<ChainEvent> {
     match log.address {
         from if from == address(at.registry) => registry(log),
         from if from == address(at.datanets) => datanets(log),
         from if from == address(at.models) => models(log),
         from if from == address(at.coordinator) => coordinator(log),
         from if from == address(at.escrow) => escrow(log),
-        _ => Ok(None),
+        _ => None,
     }
 }
 
@@ -39,31 +32,35 @@ fn is<E: SolEvent>(log: &Log) -> bool {
     log.topics().first() == Some(&E::SIGNATURE_HASH)
 }
 
-fn read<E: SolEvent>(log: &Log) -> Result<E, LogError> {
-    E::decode_raw_log_validate(log.topics().iter().copied(), &log.data.data).map_err(|error| {
-        LogError::Malformed { contract: evm(log.address), reason: error.to_string() }
-    })
+fn read<E: SolEvent>(log: &Log) -> Option<E> {
+    let event = E::decode_raw_log_validate(log.topics().iter().copied(), &log.data.data);
+    event.inspect_err(|error| skipped(log, error)).ok()
+}
+
+/// Reads an event whose text a stranger chose: any bytes.
+fn read_text<E: SolEvent>(log: &Log) -> Option<E> {
+    let event = E::decode_raw_log(log.topics().iter().copied(), &log.data.data);
+    event.inspect_err(|error| skipped(log, error)).ok()
+}
+
+fn skipped(log: &Log, error: &alloy::sol_types::Error) {
+    tracing::warn!(contract = %log.address, %error, "a log does not decode and is skipped");
 }
 
 fn evm(address: Address) -> EvmAddress {
     EvmAddress(address.into())
 }
 
-fn amount(value: U256, log: &Log) -> Result<Amount, LogError> {
-    u128::try_from(value).map(Amount).map_err(|_| LogError::Range(evm(log.address)))
-}
-
-fn registry(log: &Log) -> Result<Option<ChainEvent>, LogError> {
-    Ok(Some(if is::<Registry::AccountRegistered>(log) {
+fn registry(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<Registry::AccountRegistered>(log) {
         let e: Registry::AccountRegistered = read(log)?;
-        let binding = <[u8; 64]>::try_from(e.binding.as_ref());
         ChainEvent::AccountRegistered {
             account: AccountId(e.account),
             owner: evm(e.owner),
             operator: evm(e.operator),
             payout: evm(e.payout),
             node: NodeId(e.nodeId.0),
-            binding: binding.map_err(|_| LogError::Range(evm(log.address)))?,
+            binding: e.binding.as_ref().try_into().ok()?,
         }
     } else if is::<Registry::OperatorRotated>(log) {
         let e: Registry::OperatorRotated = read(log)?;
@@ -74,7 +71,8 @@ fn registry(log: &Log) -> Result<Option<ChainEvent>, LogError> {
         ChainEvent::PayoutChanged { account: AccountId(e.account), payout: evm(e.payout) }
     } else if is::<Registry::StakeChanged>(log) {
         let e: Registry::StakeChanged = read(log)?;
-        ChainEvent::StakeChanged { account: AccountId(e.account), stake: amount(e.stake, log)? }
+        let stake = Amount(u128::try_from(e.stake).ok()?);
+        ChainEvent::StakeChanged { account: AccountId(e.account), stake }
     } else if is::<Registry::UnstakeRequested>(log) {
         let e: Registry::UnstakeRequested = read(log)?;
         ChainEvent::UnstakeRequested { account: AccountId(e.account), leaving: Amount(e.amount) }
@@ -82,13 +80,13 @@ fn registry(log: &Log) -> Result<Option<ChainEvent>, LogError> {
         let e: Registry::Slashed = read(log)?;
         ChainEvent::Slashed { account: AccountId(e.account), amount: Amount(e.amount) }
     } else {
-        return Ok(None);
-    }))
+        return None;
+    })
 }
 
-fn datanets(log: &Log) -> Result<Option<ChainEvent>, LogError> {
-    Ok(Some(if is::<DatanetRegistry::DatanetCreated>(log) {
-        let e: DatanetRegistry::DatanetCreated = read(log)?;
+fn datanets(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<DatanetRegistry::DatanetCreated>(log) {
+        let e: DatanetRegistry::DatanetCreated = read_text(log)?;
         ChainEvent::DatanetCreated {
             datanet: DatanetId(e.datanet),
             owner: AccountId(e.owner),
@@ -99,7 +97,7 @@ fn datanets(log: &Log) -> Result<Option<ChainEvent>, LogError> {
     } else if is::<DatanetRegistry::ContributionAdmitted>(log) {
         let e: DatanetRegistry::ContributionAdmitted = read(log)?;
         if e.packs.len() != e.lengths.len() {
-            return Err(LogError::Range(evm(log.address)));
+            return None;
         }
         ChainEvent::ContributionAdmitted(Contribution {
             id: e.contribution,
@@ -115,12 +113,12 @@ fn datanets(log: &Log) -> Result<Option<ChainEvent>, LogError> {
             units: e.units,
         })
     } else {
-        return Ok(None);
-    }))
+        return None;
+    })
 }
 
-fn models(log: &Log) -> Result<Option<ChainEvent>, LogError> {
-    Ok(Some(if is::<ModelRegistry::ModelCreated>(log) {
+fn models(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<ModelRegistry::ModelCreated>(log) {
         let e: ModelRegistry::ModelCreated = read(log)?;
         ChainEvent::ModelCreated(Model {
             id: ModelId(e.model),
@@ -140,12 +138,12 @@ fn models(log: &Log) -> Result<Option<ChainEvent>, LogError> {
             price_use: Amount(e.priceUse),
         })
     } else {
-        return Ok(None);
-    }))
+        return None;
+    })
 }
 
-fn coordinator(log: &Log) -> Result<Option<ChainEvent>, LogError> {
-    Ok(Some(if is::<Coordinator::Anchored>(log) {
+fn coordinator(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<Coordinator::Anchored>(log) {
         let e: Coordinator::Anchored = read(log)?;
         ChainEvent::Anchored { epoch: Epoch(e.epoch), root: Digest(e.root.0) }
     } else if is::<Coordinator::Proposed>(log) {
@@ -177,21 +175,21 @@ fn coordinator(log: &Log) -> Result<Option<ChainEvent>, LogError> {
         let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
         ChainEvent::DisputeOpened { epoch, account, cell: e.cell }
     } else {
-        return Ok(None);
-    }))
+        return None;
+    })
 }
 
-fn escrow(log: &Log) -> Result<Option<ChainEvent>, LogError> {
+fn escrow(log: &Log) -> Option<ChainEvent> {
     if !is::<UsageEscrow::Redeemed>(log) {
-        return Ok(None);
+        return None;
     }
     let e: UsageEscrow::Redeemed = read(log)?;
-    Ok(Some(ChainEvent::Redeemed {
+    Some(ChainEvent::Redeemed {
         payer: evm(e.payer),
         payee: AccountId(e.payee),
         cumulative: Amount(e.cumulative),
         amount: Amount(e.amount),
-    }))
+    })
 }
 
 fn settlement(s: &Coordinator::Settlement) -> Settlement {

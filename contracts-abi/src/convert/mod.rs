@@ -4,7 +4,6 @@ mod decode;
 mod encode;
 mod revert;
 
-pub use decode::LogError;
 pub use encode::EncodeError;
 pub use revert::RevertReason;
 

@@ -6,7 +6,7 @@ mod blake3_slices;
 mod chain;
 mod disputes;
 mod settlements;
-mod world;
+pub(crate) mod world;
 
 use chain::{AnvilChain, Chain, EmbeddedChain};
 

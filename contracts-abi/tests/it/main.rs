@@ -7,3 +7,4 @@ mod devchain;
 mod devchain_rpc;
 mod embedded;
 mod genesis;
+mod hostile_chain;

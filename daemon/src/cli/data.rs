@@ -15,6 +15,7 @@ use crate::api::types::{
 use crate::config::ByteSize;
 use crate::ingest::{Skipped, batches, read};
 use crate::output::Output;
+use crate::report;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DatanetCommand {
@@ -76,12 +77,14 @@ pub(super) async fn datanet(client: &Client, command: DatanetCommand) -> Result<
 fn line(datanet: &DatanetInfo) -> String {
     let units: u64 = datanet.contributions.iter().map(|c| u64::from(c.units)).sum();
     let count = datanet.contributions.len();
-    format!("{}\t{}\t{count} contributions, {units} units", datanet.id, datanet.name)
+    let name = report::line(&datanet.name);
+    format!("{}\t{name}\t{count} contributions, {units} units", datanet.id)
 }
 
 fn describe(datanet: &DatanetInfo) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    writeln!(text, "Datanet {} {:?}, owner account {}", datanet.id, datanet.name, datanet.owner)?;
+    let name = report::line(&datanet.name);
+    writeln!(text, "Datanet {} \"{name}\", owner account {}", datanet.id, datanet.owner)?;
     for item in &datanet.contributions {
         let bytes = ByteSize(item.packs.iter().map(|(_, length)| length).sum());
         let (id, account, packs) = (item.id, item.account, item.packs.len());
@@ -115,7 +118,7 @@ async fn add(
         writeln!(text, "contribution {contribution}: {units} units in {packs} packs, {bytes}")?;
     }
     for Skipped { path, reason } in &skipped {
-        writeln!(text, "skipped {}: {reason}", path.display())?;
+        writeln!(text, "skipped {}: {reason}", report::line(&path.to_string_lossy()))?;
     }
     let skipped: Vec<_> = skipped
         .iter()
@@ -137,4 +140,23 @@ pub(super) async fn pin(client: &Client, args: &PinArgs) -> Result<Output> {
     let text =
         format!("pinned {} ({bytes})\nticket for any iroh-blobs client:\n{ticket}", args.hash);
     Ok(Output::new(text, &json!({ "hash": pinned.hash, "bytes": pinned.bytes, "ticket": ticket })))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::AccountId;
+
+    use super::*;
+
+    #[test]
+    fn a_name_commands_no_terminal() {
+        let name = "\u{1b}]0;owned\u{7}\u{1b}[2J\nfree OPEN\u{202e}".to_owned();
+        let contributions = Vec::new();
+        let hostile =
+            DatanetInfo { id: DatanetId(1), owner: AccountId(2), name, contributions };
+        for shown in [line(&hostile), describe(&hostile).unwrap()] {
+            let text = shown.trim_end().replace('\t', " ");
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ pub(super) fn for_page(text: &str) -> String {
 }
 
 /// Text for one line of a terminal: white space of any kind becomes a single space.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     plain(&words.join(" "))
 }
