@@ -191,8 +191,10 @@ async fn seen(context: &Context, id: AccountId) -> Result<AccountId, Problem> {
 fn operated(chain: &ChainView, owner: EvmAddress, operator: EvmAddress) -> Option<AccountId> {
     let head = chain.head()?.number;
     let mut accounts = chain.accounts();
+    // Anybody can register an account for another, and with a payout address of its own.
     let is_it = |account: &protocol::chain::Account| {
         account.owner == owner
+            && account.payout == owner
             && account.node == NodeId::ZERO
             && account.operator_at(head) == Some(operator)
     };

@@ -186,6 +186,7 @@ fn registration(options: &RunOptions) -> Transaction {
         registry: deployment.registry,
         owner: address,
         operator: address,
+        payout: address,
     };
     let (node, signature) = binding.sign(&options.keys.node);
     Transaction::Register {

@@ -46,11 +46,9 @@ impl ChainView {
                     registry: self.registry,
                     owner: *owner,
                     operator: *operator,
+                    payout: *payout,
                 };
-                // The contract cannot check ed25519, so the chain may carry a binding that is wrong. The
-                // account stands, since money goes to accounts, but no node is taken to be its own.
-                let is_bound = *node != NodeId::ZERO && claim.verify(node, binding);
-                let node = if is_bound { *node } else { NodeId::ZERO };
+                let node = self.bound_node(&claim, node, binding);
                 self.register(block, *account, *owner, *operator, *payout, node);
             }
             ChainEvent::OperatorRotated { account, operator } => {
@@ -197,6 +195,15 @@ impl ChainView {
         assert!(is_next, "redemptions follow in order of blocks");
         let from = to.saturating_sub(amount);
         self.redemptions.push(Redemption { payer, payee, from, to, amount, block });
+    }
+
+    /// The node that a registration binds, zero for none. The contract cannot check ed25519, so the chain
+    /// may carry a binding that is wrong: the account stands, since money goes to accounts, but no node
+    /// is taken to be its own. The first valid binding counts: junk must not take a node's name, and what
+    /// everybody can copy from an event must not take the node away from its account.
+    fn bound_node(&self, claim: &Binding, node: &NodeId, binding: &[u8; 64]) -> NodeId {
+        let is_free = *node != NodeId::ZERO && !self.by_node.contains_key(node);
+        if is_free && claim.verify(node, binding) { *node } else { NodeId::ZERO }
     }
 
     fn register(

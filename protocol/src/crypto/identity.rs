@@ -1,7 +1,9 @@
 //! The binding of a node's ed25519 key to an account's money keys.
 //!
 //! The EVM cannot check ed25519 cheaply, so the chain only carries the signature; peers and
-//! `settle()` ignore accounts whose binding is wrong.
+//! `settle()` ignore accounts whose binding is wrong. Anybody may register an account for another, and
+//! a signature that stands in an event can be sent again by everybody: so it names every key and where
+//! claims pay, and the first account that it is valid for has the node.
 
 use alloc::vec::Vec;
 
@@ -15,7 +17,8 @@ use crate::{
 /// Prefix of what is signed, so that no other ed25519 signature can be taken for a binding.
 const PREFIX: &[u8] = b"openledger/v1/binding\0";
 
-/// What the node's key signs: "this owner and operator speak for me on this chain".
+/// What the node's key signs: "this owner and operator speak for me on this chain, and what I earn is
+/// paid there".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding {
     /// EIP-155 chain id.
@@ -26,6 +29,8 @@ pub struct Binding {
     pub owner: EvmAddress,
     /// The hot key at registration.
     pub operator: EvmAddress,
+    /// Where claims pay at registration.
+    pub payout: EvmAddress,
 }
 
 impl Binding {
@@ -35,6 +40,7 @@ impl Binding {
         self.registry.encode(&mut message);
         self.owner.encode(&mut message);
         self.operator.encode(&mut message);
+        self.payout.encode(&mut message);
         message
     }
 
@@ -64,11 +70,13 @@ mod tests {
             registry: EvmAddress([1; 20]),
             owner: EvmAddress([2; 20]),
             operator: EvmAddress([3; 20]),
+            payout: EvmAddress([5; 20]),
         };
         let (node, signature) = binding.sign(&[9; 32]);
         assert!(binding.verify(&node, &signature));
         assert!(!Binding { chain_id: 8, ..binding }.verify(&node, &signature));
         assert!(!Binding { operator: EvmAddress([4; 20]), ..binding }.verify(&node, &signature));
+        assert!(!Binding { payout: EvmAddress([4; 20]), ..binding }.verify(&node, &signature));
         assert!(!binding.verify(&NodeId([0; 32]), &signature));
         assert!(!binding.verify(&node, &[0; 64]));
     }

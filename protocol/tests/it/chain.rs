@@ -74,9 +74,16 @@ impl FakeChain {
     /// Registers an account at the next block; `runs_node` binds a node to it.
     pub(crate) fn register(&mut self, account: AccountId, runs_node: bool) {
         let operator = key(account.0).address();
-        let binding =
-            Binding { chain_id: 31337, registry: EvmAddress([1; 20]), owner: operator, operator };
-        let (node, signature) = binding.sign(&[account.0 as u8; 32]);
+        let binding = Binding {
+            chain_id: 31337,
+            registry: EvmAddress([1; 20]),
+            owner: operator,
+            operator,
+            payout: operator,
+        };
+        let mut secret = [account.0 as u8; 32];
+        secret[..8].copy_from_slice(&account.0.to_be_bytes());
+        let (node, signature) = binding.sign(&secret);
         self.extra.push(ChainEvent::AccountRegistered {
             account,
             owner: operator,

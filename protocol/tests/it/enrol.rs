@@ -1,7 +1,8 @@
 //! A node gets one account, whatever becomes of its first tries.
 
 use protocol::{
-    AccountId, NodeId,
+    AccountId, BlockNumber, EvmAddress, NodeId,
+    chain::ChainEvent,
     node::{Enrol, Enrolment},
 };
 
@@ -52,5 +53,51 @@ fn a_node_that_starts_again_finds_its_account() {
     let mut chain = FakeChain::new(1, 1);
     chain.register(ACCOUNT, true);
     let mut enrolment = Enrolment::new(node_of(ACCOUNT));
+    assert_eq!(blocks(&mut chain, &mut enrolment, 1), [Enrol::Start(ACCOUNT)]);
+}
+
+/// The event of the node's registration, with changes.
+fn registration(change: impl Fn(&mut AccountId, &mut EvmAddress, &mut [u8; 64])) -> ChainEvent {
+    let mut chain = FakeChain::new(1, 1);
+    chain.register(ACCOUNT, true);
+    let mut event = chain.extra[0].clone();
+    let ChainEvent::AccountRegistered { account, payout, binding, .. } = &mut event else {
+        panic!("a registration comes first");
+    };
+    change(account, payout, binding);
+    event
+}
+
+#[test]
+fn what_the_public_can_send_again_takes_no_node_away() {
+    let thief = EvmAddress([0xee; 20]);
+    // Before the honest registration and after it: with another payout, and word for word.
+    let stolen = registration(|account, payout, _| (*account, *payout) = (AccountId(8), thief));
+    let copied = registration(|account, ..| *account = AccountId(9));
+    for thefts_first in [true, false] {
+        let mut chain = FakeChain::new(1, 1);
+        if thefts_first {
+            chain.extra.push(stolen.clone());
+            chain.mine();
+        }
+        chain.register(ACCOUNT, true);
+        chain.mine();
+        chain.extra.extend([stolen.clone(), copied.clone()]);
+        chain.mine();
+        let mut enrolment = Enrolment::new(node_of(ACCOUNT));
+        assert_eq!(blocks(&mut chain, &mut enrolment, 1), [Enrol::Start(ACCOUNT)]);
+        assert_eq!(chain.view.members_at(BlockNumber(99)), [ACCOUNT], "a copy is no second member");
+    }
+}
+
+#[test]
+fn junk_does_not_take_a_nodes_name() {
+    let junk = registration(|account, _, binding| (*account, *binding) = (AccountId(8), [7; 64]));
+    let mut chain = FakeChain::new(1, 1);
+    chain.extra.push(junk);
+    chain.mine();
+    let mut enrolment = Enrolment::new(node_of(ACCOUNT));
+    assert_eq!(blocks(&mut chain, &mut enrolment, 1), [Enrol::Register]);
+    chain.register(ACCOUNT, true);
     assert_eq!(blocks(&mut chain, &mut enrolment, 1), [Enrol::Start(ACCOUNT)]);
 }

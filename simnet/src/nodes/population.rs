@@ -26,7 +26,7 @@ pub struct Identity {
     pub operator: EvmAddress,
     /// The transport identity.
     pub node: NodeId,
-    /// The node's signature over owner and operator.
+    /// The node's signature over owner, operator and payout.
     pub binding: [u8; 64],
 }
 
@@ -69,11 +69,12 @@ fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAddres
     secret(&mut draws);
     let operator = signer.address(number);
     let owner = named_address(b"owner", number);
-    let binding = Binding { chain_id: CHAIN_ID, registry, owner, operator };
+    let payout = named_address(b"payout", number);
+    let binding = Binding { chain_id: CHAIN_ID, registry, owner, operator, payout };
     let mut transport = [0u8; 32];
     draws.fill(&mut transport);
     let (node, binding) = binding.sign(&transport);
-    Identity { owner, payout: named_address(b"payout", number), operator, node, binding }
+    Identity { owner, payout, operator, node, binding }
 }
 
 /// The hot key of an identity.
