@@ -69,6 +69,9 @@ pub enum IngestError {
     /// A folder has too many files, or too deep ones.
     #[error("{} has more than {MAX_FILES} files or {MAX_DEPTH} levels; publish parts of it", .0.display())]
     TooMany(PathBuf),
+    /// A pipe, a device or a socket, which may never end.
+    #[error("{} is neither a file nor a folder; save its text to a file first", .0.display())]
+    NotAFile(PathBuf),
     /// A folder without text.
     #[error("{} has no text: put .txt or .md files into it", .0.display())]
     Empty(PathBuf),
@@ -104,9 +107,12 @@ pub fn read(paths: &[PathBuf]) -> Result<(Vec<Document>, Vec<Skipped>), IngestEr
     let (mut documents, mut skipped) = (Vec::new(), Vec::new());
     for path in paths {
         let kind = std::fs::metadata(path).map_err(|source| fail(path, source))?;
-        if !kind.is_dir() {
+        if kind.is_file() {
             documents.push(read_document(path)?);
             continue;
+        }
+        if !kind.is_dir() {
+            return Err(IngestError::NotAFile(path.clone()));
         }
         let mut files = Vec::new();
         walk(path, 0, &mut files, &mut skipped)?;
@@ -294,6 +300,17 @@ mod tests {
             assert!(error.to_string().contains(word), "{error}");
         }
         assert!(matches!(read_bytes("blank.txt", b" \n "), Err(IngestError::EmptyFile(_))));
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_opened() {
+        let device = PathBuf::from("/dev/zero");
+        assert!(matches!(read(&[device]), Err(IngestError::NotAFile(_))));
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("pipe.txt");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        assert!(matches!(read(&[fifo]), Err(IngestError::NotAFile(_))));
     }
 
     #[test]
