@@ -388,7 +388,8 @@ impl ChainClient {
 
     async fn receipt(&self, sent: Sent) -> Result<TxReceipt, TxError> {
         let mined = self.sender.wait(&sent).await?;
-        let events = mined.logs.iter().filter_map(|log| decode_log(log, &self.deployment)).collect();
+        let events =
+            mined.logs.iter().filter_map(|log| decode_log(log, &self.deployment)).collect();
         Ok(TxReceipt { block: BlockNumber(mined.block), gas: mined.gas, events })
     }
 

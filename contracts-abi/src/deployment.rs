@@ -92,6 +92,8 @@ pub struct GenesisConfig {
     pub start_after: u64,
     /// Bytes of a storage cell.
     pub cell_bytes: u64,
+    /// Longest pack that may be contributed, in bytes.
+    pub max_pack: u64,
     /// What proposing, objecting and accusing lock.
     pub bonds: Bonds,
     /// Stake that a Datanet with the `Staked` policy asks for.
@@ -233,8 +235,12 @@ fn create_contracts(
     let (admin, delay) = (p.deployer, config.challenge_blocks);
     let arguments = Registry::constructorCall { open, unstakeDelay: unstake_delay(config), admin };
     let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
-    let minimum = config.min_stake.0;
-    let arguments = DatanetRegistry::constructorCall { registry, minStake: minimum, admin };
+    let arguments = DatanetRegistry::constructorCall {
+        registry,
+        minStake: config.min_stake.0,
+        maxPack: config.max_pack,
+        admin,
+    };
     let datanets = p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
     let arguments = ModelRegistry::constructorCall { registry, datanetRegistry: datanets };
     let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());

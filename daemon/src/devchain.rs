@@ -44,6 +44,7 @@ pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisCo
         challenge_blocks: CHALLENGE_BLOCKS,
         start_after: START_AFTER,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
+        max_pack: Preset::Minimal.params().holding.max_pack,
         bonds: Bonds {
             proposal: whole(100),
             objection: whole(100),

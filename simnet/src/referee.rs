@@ -11,9 +11,9 @@ pub use work::{Claimed, Judged, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch,
+    AccountId, Amount, BlobRef, BlockNumber, Digest, Epoch, Hash,
     placement::Placement,
-    settle::{Outcome, Source},
+    settle::{Line, Outcome, Source},
 };
 
 /// What a settlement must never do. Each is a check of every run.
@@ -31,7 +31,7 @@ pub enum Rule {
     HadTheBytes,
     /// Whoever is paid for storage was committed before the sample was known.
     CommittedInTime,
-    /// Pay for storage is the pot by bytes proven over bytes assigned.
+    /// Pay for storage is the pot by bytes proven over those that anybody proved, in all replicas.
     PaidByBytes,
     /// Whoever is paid for auditing audited.
     AuditedForPay,
@@ -83,7 +83,7 @@ impl Rule {
             Self::ProofInEpoch => "storage is paid only for a proof shown within the epoch",
             Self::HadTheBytes => "storage is paid only to who had the bytes",
             Self::CommittedInTime => "storage is paid only for a commitment made before the sample",
-            Self::PaidByBytes => "storage pay is the pot by bytes proven over bytes assigned",
+            Self::PaidByBytes => "storage pay is the pot by bytes proven over all that could be",
             Self::AuditedForPay => "audits are paid only to who audited",
             Self::ShardComputed => {
                 "a shard is paid only to who computed it or outvoted its auditors"
@@ -128,6 +128,17 @@ impl Laws {
     }
 }
 
+/// A commitment as it was signed.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The root that anchors it.
+    pub root: Digest,
+    /// The bytes that it claims.
+    pub bytes: u64,
+    /// The packs that it declares absent.
+    pub absent: Vec<Hash>,
+}
+
 /// A proof as it was shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
@@ -143,8 +154,7 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct Referee {
     anchored: BTreeMap<(Epoch, Digest), BlockNumber>,
-    /// Root and claimed bytes of each commitment.
-    commits: BTreeMap<(Epoch, Digest), (Digest, u64)>,
+    commits: BTreeMap<(Epoch, Digest), Committed>,
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
     leaves: BTreeMap<AccountId, Amount>,
@@ -163,9 +173,30 @@ impl Referee {
         self.anchored.retain(|_, block| *block <= stays);
     }
 
-    /// A commitment was signed: its id, the root that anchors it, the bytes it claims.
-    pub fn committed(&mut self, epoch: Epoch, id: Digest, root: Digest, bytes: u64) {
-        self.commits.insert((epoch, id), (root, bytes));
+    /// A commitment of that id was signed.
+    pub fn committed(&mut self, epoch: Epoch, id: Digest, committed: Committed) {
+        self.commits.insert((epoch, id), committed);
+    }
+
+    /// Bytes of all replicas, and of those of newcomers, of the packs that somebody was paid for: nobody is
+    /// made poorer by a pack that nobody has.
+    fn provable(&self, outcome: &Outcome, placement: &Placement) -> (u128, u128) {
+        let epoch = outcome.settlement.epoch;
+        let is_storage = |line: &&Line| line.source == Source::Storage;
+        let mut seen = BTreeSet::<&BlobRef>::new();
+        for line in outcome.lines.iter().filter(is_storage).filter(|l| !self.work.is_of_output(l)) {
+            let shown = self.proofs.get(&(epoch, line.account)).into_iter().flatten();
+            for commit in shown.filter_map(|shown| self.commits.get(&(epoch, shown.commit))) {
+                let packs = placement.packs_of(line.account).iter();
+                seen.extend(packs.filter(|pack| !commit.absent.contains(&pack.hash)));
+            }
+        }
+        let of = |is_wanted: &dyn Fn(AccountId) -> bool| {
+            let holders = placement.holders().filter(|(holder, _)| is_wanted(*holder));
+            let packs = holders.flat_map(|(_, packs)| packs).filter(|pack| seen.contains(pack));
+            packs.map(|pack| u128::from(pack.length)).sum()
+        };
+        (of(&|_| true), of(&|holder| placement.is_newcomer(holder)))
     }
 
     /// A proof was signed.
@@ -205,7 +236,7 @@ impl Referee {
         self.judge_work(laws, outcome);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         // Newcomers are paid what others are, as long as it is no more than their share of the pot.
-        let (all, lane) = (assigned.bytes(), assigned.newcomers_bytes());
+        let (all, lane) = self.provable(outcome, assigned);
         let lane_pot = (pot * lane / all.max(1)).min(pot * u128::from(laws.newcomers_bps) / 10_000);
         for line in &outcome.lines {
             match line.source {
@@ -274,7 +305,7 @@ impl Referee {
         epoch: Epoch,
         account: AccountId,
         amount: Amount,
-        (pot, assigned): (u128, u128),
+        (pot, provable): (u128, u128),
     ) {
         let at = || format!("epoch {epoch}, account {account}");
         let end = laws.start(epoch.next());
@@ -284,7 +315,7 @@ impl Referee {
             self.find(Rule::ProofInEpoch, at);
             return;
         }
-        let pay = |bytes: u64| pot * u128::from(bytes) / assigned.max(1);
+        let pay = |bytes: u64| pot * u128::from(bytes) / provable.max(1);
         // One who showed several proofs is paid for one of them.
         if !all.iter().any(|shown| pay(shown.had) >= amount.0) {
             let had = all.iter().map(|shown| shown.had).max().unwrap_or(0);
@@ -298,8 +329,8 @@ impl Referee {
         let is_early = |root: &Digest| {
             self.anchored.get(&(epoch, *root)).is_some_and(|block| block.0 <= deadline)
         };
-        let late = !commits.iter().any(|(root, _)| is_early(root));
-        let is_exact = commits.iter().any(|(_, bytes)| pay(*bytes) == amount.0);
+        let late = !commits.iter().any(|commit| is_early(&commit.root));
+        let is_exact = commits.iter().any(|commit| pay(commit.bytes) == amount.0);
         if late {
             self.find(Rule::CommittedInTime, at);
         }

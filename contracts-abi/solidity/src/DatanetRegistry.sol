@@ -28,6 +28,9 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     /// @notice Stake that contributors to a Datanet of policy Staked must have.
     uint128 public immutable MIN_STAKE;
 
+    /// @notice Longest pack, in bytes: nobody may claim to have what no node could hold or prove.
+    uint64 public immutable MAX_PACK;
+
     /// @inheritdoc IDatanetRegistry
     uint64 public datanets;
     /// @notice The number of admitted contributions, over all Datanets.
@@ -37,9 +40,10 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     mapping(uint64 id => Datanet) private _datanets;
     mapping(uint64 submission => bytes32) private _submitted;
 
-    constructor(IRegistry registry, uint128 minStake, address admin) {
+    constructor(IRegistry registry, uint128 minStake, uint64 maxPack, address admin) {
         REGISTRY = registry;
         MIN_STAKE = minStake;
+        MAX_PACK = maxPack;
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
     }
 
@@ -151,13 +155,16 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         bytes32[] calldata packs,
         uint64[] calldata lengths,
         uint32 units
-    ) private pure {
+    ) private view {
         if (packs.length == 0 || packs.length > MAX_PACKS || packs.length != lengths.length) {
             revert BadPacks(packs.length, lengths.length);
         }
+        uint256 bytesOfAll = 0;
         for (uint256 i = 0; i < lengths.length; ++i) {
-            if (lengths[i] == 0) revert BadPacks(packs.length, lengths.length);
+            if (lengths[i] == 0 || lengths[i] > MAX_PACK) revert BadPack(lengths[i], MAX_PACK);
+            bytesOfAll += lengths[i];
         }
-        if (units == 0) revert NoUnits();
+        // A unit has at least a byte.
+        if (units == 0 || units > bytesOfAll) revert BadUnits(units, bytesOfAll);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         challenge_blocks: 2,
         start_after: 8,
         cell_bytes: 16 * 1024,
+        max_pack: 64 * 1024,
         bonds: Bonds { proposal: open(10), objection: open(10), dispute: open(1), fault: open(5) },
         min_stake: open(1),
     }

@@ -152,8 +152,7 @@ mod tests {
     fn a_name_commands_no_terminal() {
         let name = "\u{1b}]0;owned\u{7}\u{1b}[2J\nfree OPEN\u{202e}".to_owned();
         let contributions = Vec::new();
-        let hostile =
-            DatanetInfo { id: DatanetId(1), owner: AccountId(2), name, contributions };
+        let hostile = DatanetInfo { id: DatanetId(1), owner: AccountId(2), name, contributions };
         for shown in [line(&hostile), describe(&hostile).unwrap()] {
             let text = shown.trim_end().replace('\t', " ");
             assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");

@@ -77,6 +77,12 @@ impl Blobs {
         self.store.blobs().has(hash)
     }
 
+    /// Whether a blob is here, and as long as it was said to be: of one that is not, no chunk can be
+    /// proven.
+    pub(crate) fn has_whole(&self, blob: &BlobRef) -> bool {
+        self.store.blobs().len(blob.hash) == Some(blob.length)
+    }
+
     pub(crate) async fn put(&self, bytes: Vec<u8>) -> Result<Hash, Failure> {
         self.store.blobs().put(Bytes::from(bytes)).await.map_err(|error| {
             tracing::error!(%error, "a blob could not be stored");
@@ -110,7 +116,8 @@ impl Blobs {
             tracing::debug!(%pack, length, "a pack is not stored: --max-disk leaves no room");
             return Err(Failure::Local);
         }
-        self.ensure(pack, length, &[]).await
+        self.ensure(pack, length, &[]).await?;
+        if self.has_whole(&BlobRef::new(pack, length)) { Ok(()) } else { Err(Failure::Invalid) }
     }
 
     /// Whether one more pack leaves room for the work on those that are here.

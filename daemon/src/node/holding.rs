@@ -41,12 +41,12 @@ impl Chunks {
 }
 
 impl Prover {
-    /// Reads the chosen chunk of every cell. Packs that are missing or cannot be read are declared
-    /// absent: unpaid, and no fault.
+    /// Reads the chosen chunk of every cell. Packs that are missing, cannot be read or are not as long as
+    /// the chain says are declared absent: unpaid, and no fault.
     pub(crate) async fn commit(&self, account: AccountId, packs: &[BlobRef], s1: Digest) -> Done {
         let key = RowKey::new(&s1, account);
-        let mut absent: Vec<Hash> =
-            packs.iter().map(|pack| pack.hash).filter(|hash| !self.blobs.has(*hash)).collect();
+        let is_absent = |pack: &&BlobRef| !self.blobs.has_whole(pack);
+        let mut absent: Vec<Hash> = packs.iter().filter(is_absent).map(|pack| pack.hash).collect();
         // What is left out moves the choice in what stays, so everything is read again without it.
         loop {
             let inventory = Inventory::owed(packs, &absent, self.cell_bytes);

@@ -64,6 +64,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         challenge_blocks: 2,
         start_after: 2,
         cell_bytes: 16 << 10,
+        max_pack: 64 << 10,
         bonds: Bonds { proposal: open(1), objection: open(1), dispute: open(1), fault: open(1) },
         min_stake: open(1),
     };

@@ -58,6 +58,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         challenge_blocks: 4,
         start_after: 2,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
+        max_pack: Preset::Minimal.params().holding.max_pack,
         bonds: Bonds {
             proposal: Amount(10 * OPEN),
             objection: Amount(10 * OPEN),

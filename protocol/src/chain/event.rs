@@ -13,6 +13,7 @@ use crate::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
         NodeId, Timestamp,
     },
+    limits::MAX_PACKS_PER_CONTRIBUTION,
     merkle::{Path, SumNode},
     receipt::SignedReceipt,
     record::SignedRecord,
@@ -45,6 +46,18 @@ pub struct Contribution {
     pub packs: Vec<BlobRef>,
     /// Number of units.
     pub units: u32,
+}
+
+impl Contribution {
+    /// Whether it is one that the network takes notice of: as many packs as a contribution may have,
+    /// none of them empty or longer than a pack may be, and no more units than bytes. Whatever else the
+    /// chain carries was never contributed.
+    pub fn is_in_bounds(&self, max_pack: u64) -> bool {
+        let packs = 1..=MAX_PACKS_PER_CONTRIBUTION;
+        packs.contains(&self.packs.len())
+            && self.packs.iter().all(|pack| (1..=max_pack).contains(&pack.length))
+            && (1..=BlobRef::total(&self.packs)).contains(&u64::from(self.units))
+    }
 }
 
 /// A training run (event `ModelCreated`).

@@ -223,6 +223,10 @@ impl ChainView {
     }
 
     fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {
+        // A length that nobody can prove would take its part of what all others are paid for storing.
+        if !contribution.is_in_bounds(self.params.holding.max_pack) {
+            return;
+        }
         let admitted = self.schedule.epoch_of(block);
         for pack in &contribution.packs {
             // The earliest contribution owns a pack; a later copy brings nothing new.

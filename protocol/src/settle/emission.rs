@@ -1,7 +1,7 @@
 //! What the vault pays for: proven replicas, verified shards, audits, the work of attributing.
 //!
 //! Each pot is divided by the work that was *due*, so that a failure enriches nobody: its part stays
-//! in the vault.
+//! in the vault. Of storage that is due which can be proven at all.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +31,29 @@ use crate::{
 
 /// What became of one holder's proof.
 enum Shown {
-    Proven { replicas: u32, bytes: u64, record: Digest },
+    Proven(Vec<BlobRef>, Digest),
     Unpaid(Unpaid, Digest),
+}
+
+/// Bytes of the replicas that could have been proven, of all holders and of newcomers: those of packs that
+/// somebody proved. A pack that nobody has makes nobody poorer.
+struct Provable {
+    all: u128,
+    newcomers: u128,
+}
+
+fn provable(placement: &Placement, proven: &[(AccountId, Vec<BlobRef>, Digest)]) -> Provable {
+    let seen: BTreeSet<_> = proven.iter().flat_map(|(_, packs, _)| packs).collect();
+    let mut due = Provable { all: 0, newcomers: 0 };
+    for (holder, packs) in placement.holders() {
+        let lengths = packs.iter().filter(|pack| seen.contains(pack));
+        let bytes = lengths.map(|pack| u128::from(pack.length)).fold(0, u128::saturating_add);
+        due.all = due.all.saturating_add(bytes);
+        if placement.is_newcomer(holder) {
+            due.newcomers = due.newcomers.saturating_add(bytes);
+        }
+    }
+    due
 }
 
 impl Ledger<'_> {
@@ -42,38 +63,18 @@ impl Ledger<'_> {
         if pot <= self.chain.budget.0 { Ok(pot) } else { Err(Invariant::Pot(bps)) }
     }
 
-    /// Pays every holder for the bytes that it proved, as a part of all bytes that were assigned.
+    /// Pays every holder for the bytes that it proved, as a part of all that could have been proven.
     pub(super) fn pay_storage(&mut self) -> Result<(), Invariant> {
         let placement = self.chain.placement(self.epoch);
         let pot = self.pot(self.chain.params().economics.emission_storage_bps)?;
-        let lane = self.newcomers_pot(pot, &placement)?;
-        let (mut holders, mut proven, mut refused) = (0usize, 0usize, 0usize);
+        let (mut holders, mut proven, mut refused) = (0usize, Vec::new(), 0usize);
         let paid_before = self.lines.len();
         for (holder, packs) in placement.holders() {
             holders = holders.saturating_add(1);
             let auditors = self.chain.storage_auditors(self.epoch, holder);
             invariant::are_others(storage_subject(self.epoch, holder), holder, &auditors)?;
             match self.judge_holder(holder, packs, &auditors)? {
-                Shown::Proven { replicas, bytes, record } => {
-                    let count = self.replicas_proven.checked_add(replicas);
-                    self.replicas_proven = count.ok_or(Invariant::Count("proven replicas"))?;
-                    let is_newcomer = placement.is_newcomer(holder);
-                    let (pot, of) = match is_newcomer {
-                        true => (lane, placement.newcomers_bytes()),
-                        false => (pot, placement.bytes()),
-                    };
-                    // What consumers pay for storage is of those who have something at stake.
-                    if !is_newcomer {
-                        self.proven.insert(holder, bytes);
-                    }
-                    proven = proven.saturating_add(1);
-                    // Packs of no bytes are nothing to be paid for, and leave nothing to divide by.
-                    if bytes > 0 {
-                        let amount = mul_div(pot, u128::from(bytes), of);
-                        let amount = amount.ok_or(Invariant::Part(Source::Storage))?;
-                        self.pay(holder, Source::Storage, amount, record);
-                    }
-                }
+                Shown::Proven(packs, record) => proven.push((holder, packs, record)),
                 Shown::Unpaid(reason, record) => {
                     refused = refused.saturating_add(1);
                     if reason == Unpaid::WrongProof {
@@ -83,7 +84,27 @@ impl Ledger<'_> {
                 }
             }
         }
-        let judged = proven.saturating_add(refused);
+        let judged = proven.len().saturating_add(refused);
+        let due = provable(&placement, &proven);
+        let lane = self.newcomers_pot(pot, &due)?;
+        for (holder, packs, record) in proven {
+            let replicas = u32::try_from(packs.len()).ok();
+            let count = replicas.and_then(|count| self.replicas_proven.checked_add(count));
+            self.replicas_proven = count.ok_or(Invariant::Count("proven replicas"))?;
+            let bytes = BlobRef::total(&packs);
+            let is_newcomer = placement.is_newcomer(holder);
+            let (pot, of) = if is_newcomer { (lane, due.newcomers) } else { (pot, due.all) };
+            // What consumers pay for storage is of those who have something at stake.
+            if !is_newcomer {
+                self.proven.insert(holder, bytes);
+            }
+            // Packs of no bytes are nothing to be paid for, and leave nothing to divide by.
+            if bytes > 0 {
+                let amount = mul_div(pot, u128::from(bytes), of);
+                let amount = amount.ok_or(Invariant::Part(Source::Storage))?;
+                self.pay(holder, Source::Storage, amount, record);
+            }
+        }
         if judged != holders {
             return Err(Invariant::Holders { holders, judged });
         }
@@ -95,8 +116,8 @@ impl Ledger<'_> {
 
     /// What newcomers are paid at most for all that they are to hold: what anybody is for it, and of the
     /// pot no more than their part. What is above stays in the vault.
-    fn newcomers_pot(&self, pot: u128, placement: &Placement) -> Result<u128, Invariant> {
-        let by_bytes = mul_div(pot, placement.newcomers_bytes(), placement.bytes().max(1));
+    fn newcomers_pot(&self, pot: u128, due: &Provable) -> Result<u128, Invariant> {
+        let by_bytes = mul_div(pot, due.newcomers, due.all.max(1));
         let bps = u128::from(self.chain.params().economics.newcomers_bps);
         let most = mul_div(pot, bps, BPS);
         by_bytes.zip(most).map(|(a, b)| a.min(b)).ok_or(Invariant::Part(Source::Storage))
@@ -144,9 +165,7 @@ impl Ledger<'_> {
                 };
                 let cell_bytes = self.chain.params().holding.cell_bytes;
                 let inventory = holding::Inventory::owed(packs, absent, cell_bytes);
-                let replicas = u32::try_from(inventory.packs().len());
-                let replicas = replicas.map_err(|_| Invariant::Count("proven replicas"))?;
-                Shown::Proven { replicas, bytes: inventory.bytes(), record: proof.id() }
+                Shown::Proven(inventory.packs().to_vec(), proof.id())
             }
         })
     }

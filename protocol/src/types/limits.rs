@@ -6,8 +6,8 @@ pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 pub const MAX_RECORD_BODY_BYTES: usize = 64 * 1024;
 /// Records in one pull-sync answer.
 pub const MAX_RECORDS_PER_ANSWER: usize = 64;
-/// Packs in one contribution.
-pub const MAX_PACKS_PER_CONTRIBUTION: usize = 4096;
+/// Packs in one contribution, as the DatanetRegistry has it.
+pub const MAX_PACKS_PER_CONTRIBUTION: usize = 256;
 /// Units in one contribution.
 pub const MAX_UNITS_PER_CONTRIBUTION: usize = 1 << 20;
 /// Bytes of a manifest blob.

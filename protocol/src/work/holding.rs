@@ -110,17 +110,34 @@ impl Inventory {
     pub fn chosen(&self, key: &RowKey) -> Vec<Cell> {
         let mut cells = Vec::new();
         let mut number = 0u32;
-        for &BlobRef { hash: pack, length } in &self.packs {
-            for within in 0..self.cells_of(length) {
-                let start = within.saturating_mul(self.cell_bytes);
-                let size = length.saturating_sub(start).min(self.cell_bytes);
-                let first = start.checked_div(CHUNK_BYTES).unwrap_or(0);
-                let chunk = first.saturating_add(key.chosen_chunk(number, slice::chunks(size)));
-                cells.push(Cell { number, pack, pack_length: length, chunk });
+        for pack in &self.packs {
+            for within in 0..self.cells_of(pack.length) {
+                cells.push(self.choose(key, pack, within, number));
                 number = number.saturating_add(1);
             }
         }
         cells
+    }
+
+    /// One cell with its chosen chunk; `None` beyond the last. A step for each pack, however long.
+    pub fn cell(&self, key: &RowKey, number: u32) -> Option<Cell> {
+        let mut within = u64::from(number);
+        for pack in &self.packs {
+            let cells = self.cells_of(pack.length);
+            match within.checked_sub(cells) {
+                None => return Some(self.choose(key, pack, within, number)),
+                Some(rest) => within = rest,
+            }
+        }
+        None
+    }
+
+    fn choose(&self, key: &RowKey, pack: &BlobRef, within: u64, number: u32) -> Cell {
+        let start = within.saturating_mul(self.cell_bytes);
+        let size = pack.length.saturating_sub(start).min(self.cell_bytes);
+        let first = start.checked_div(CHUNK_BYTES).unwrap_or(0);
+        let chunk = first.saturating_add(key.chosen_chunk(number, slice::chunks(size)));
+        Cell { number, pack: pack.hash, pack_length: pack.length, chunk }
     }
 
     /// The commitment over the rows of all cells, in order of their numbers.
@@ -277,12 +294,10 @@ impl Claim<'_> {
             return Err(HoldingFault::Inventory);
         }
         let key = RowKey::new(&self.s1, self.account);
-        let chosen = inventory.chosen(&key);
         for number in sample(&self.s2, self.account, cells, self.params.opened_cells) {
             let opened = openings.0.iter().find(|opening| opening.cell == number);
             let opening = opened.ok_or(HoldingFault::NotOpened(number))?;
-            let cell = usize::try_from(number).ok().and_then(|index| chosen.get(index));
-            let cell = cell.ok_or(HoldingFault::NotOpened(number))?;
+            let cell = inventory.cell(&key, number).ok_or(HoldingFault::NotOpened(number))?;
             let is_data = opening.slice.index == cell.chunk
                 && slice::verify(&cell.pack, cell.pack_length, &opening.slice);
             if !is_data {
@@ -393,6 +408,30 @@ mod tests {
         let (commit, openings) = prove(&holder, absent, |_| false);
         assert_eq!(commit.cells, 5);
         assert_eq!(judge(&holder, &commit, &openings), Ok(()));
+    }
+
+    #[test]
+    fn a_claimed_length_costs_an_auditor_nothing() {
+        // 2⁴⁸ cells, of which an auditor looks at those that are drawn.
+        let endless = Holder {
+            packs: BTreeMap::new(),
+            assigned: vec![BlobRef::new(Hash([7; 32]), u64::MAX), BlobRef::new(Hash([8; 32]), 1)],
+        };
+        let inventory = Inventory::owed(&endless.assigned, &[], params().cell_bytes);
+        let commit = StorageCommitBody {
+            inventory: inventory.tree().root(),
+            rows: Digest([9; 32]),
+            bytes: inventory.bytes(),
+            cells: inventory.cells(),
+            absent: vec![],
+        };
+        let fault = judge(&endless, &commit, &Openings::default());
+        assert!(matches!(fault, Err(HoldingFault::NotOpened(_))), "{fault:?}");
+        let key = RowKey::new(&S1, ME);
+        let honest = Inventory::owed(&holder().assigned, &[], params().cell_bytes);
+        let all: Vec<_> = (0..honest.cells()).filter_map(|n| honest.cell(&key, n)).collect();
+        assert_eq!(all, honest.chosen(&key));
+        assert_eq!(honest.cell(&key, honest.cells()), None);
     }
 
     #[test]

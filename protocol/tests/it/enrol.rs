@@ -73,7 +73,7 @@ fn what_the_public_can_send_again_takes_no_node_away() {
     let thief = EvmAddress([0xee; 20]);
     // Before the honest registration and after it: with another payout, and word for word.
     let stolen = registration(|account, payout, _| (*account, *payout) = (AccountId(8), thief));
-    let copied = registration(|account, ..| *account = AccountId(9));
+    let copied = registration(|account, _, _| *account = AccountId(9));
     for thefts_first in [true, false] {
         let mut chain = FakeChain::new(1, 1);
         if thefts_first {

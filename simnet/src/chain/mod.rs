@@ -105,6 +105,7 @@ impl Chain {
             challenge_blocks: scenario.chain.challenge_blocks,
             start_after,
             cell_bytes: params.holding.cell_bytes,
+            max_pack: params.holding.max_pack,
             bonds: Bonds { proposal: bond, objection: bond, dispute: bond, fault: bond },
             min_stake: Amount::ZERO,
         };

@@ -12,7 +12,7 @@ use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
     Scenario,
     chain::BUDGET,
-    referee::{Claimed, Judged, Laws, Referee, Shown},
+    referee::{Claimed, Committed, Judged, Laws, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
 
@@ -106,8 +106,9 @@ pub(super) fn record(
     let made = record.record();
     match &made.body {
         Body::StorageCommit(body) => {
-            let root = anchor_root(&record.id());
-            referee.committed(made.epoch, record.id(), root, body.bytes);
+            let (root, absent) = (anchor_root(&record.id()), body.absent.clone());
+            let committed = Committed { root, bytes: body.bytes, absent };
+            referee.committed(made.epoch, record.id(), committed);
         }
         Body::StorageProof(body) => {
             let placement = env.view().placement(made.epoch);

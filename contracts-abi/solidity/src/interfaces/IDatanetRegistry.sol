@@ -50,10 +50,12 @@ interface IDatanetRegistry {
     error UnknownDatanet(uint64 datanet);
     /// @notice The caller is neither owner nor operator of the account.
     error NotController(uint64 account, address caller);
-    /// @notice A contribution names no pack, too many, one of no bytes, or lists of unequal length.
+    /// @notice A contribution names no pack, too many, or lists of unequal length.
     error BadPacks(uint256 packs, uint256 lengths);
-    /// @notice A contribution has no units.
-    error NoUnits();
+    /// @notice A pack has no bytes, or more than a pack may have.
+    error BadPack(uint64 length, uint64 max);
+    /// @notice A contribution has no units, or more than bytes.
+    error BadUnits(uint32 units, uint256 bytesOfAll);
     /// @notice The contributor's stake is below the Datanet's minimum.
     error StakeTooLow(uint256 stake, uint256 minimum);
     /// @notice The contribution differs from the one that was submitted, or was admitted before.

@@ -14,8 +14,8 @@ use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, Mo
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    ACCOUNTS, BUDGET, CHALLENGE_BLOCKS, Coordinator, OPEN, PROPOSAL_BOND, Registry, World, abi,
-    header, path, sum_nodes, who,
+    ACCOUNTS, BUDGET, CHALLENGE_BLOCKS, Coordinator, MAX_PACK, OPEN, PROPOSAL_BOND, Registry,
+    World, abi, header, path, sum_nodes, who,
 };
 use Coordinator::{Listed, ListedLeaf, Settlement as AbiSettlement};
 
@@ -192,6 +192,14 @@ fn use_data(world: &mut World<'_>) {
     world.fails::<D::NotController, _>(3, datanets, &contribute);
     let unequal = D::contributeCall { lengths: vec![], ..contribute.clone() };
     world.fails::<D::BadPacks, _>(2, datanets, &unequal);
+    for length in [0, MAX_PACK + 1, u64::MAX] {
+        let claimed = D::contributeCall { lengths: vec![length], ..contribute.clone() };
+        world.fails::<D::BadPack, _>(2, datanets, &claimed);
+    }
+    for units in [0, 1001] {
+        let claimed = D::contributeCall { units, ..contribute.clone() };
+        world.fails::<D::BadUnits, _>(2, datanets, &claimed);
+    }
     let nowhere = D::contributeCall { id: 2, ..contribute.clone() };
     world.fails::<D::UnknownDatanet, _>(2, datanets, &nowhere);
     world.send(2, datanets, &contribute);

@@ -42,6 +42,7 @@ pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
 pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
+pub(crate) const MAX_PACK: u64 = 64 << 20;
 pub(crate) const FAULT: u128 = 30 * OPEN;
 /// Accounts 1 to 3 belong to these development accounts.
 pub(crate) const ACCOUNTS: u64 = 3;
@@ -83,9 +84,8 @@ impl<'a> World<'a> {
         let genesis_list = (vec![admin, who(5)], vec![half, half]);
         let open = deploy(chain, "Open", &genesis_list.abi_encode_params());
         let registry = deploy(chain, "Registry", &(open, 20u64, admin).abi_encode_params());
-        let min_stake = 100 * OPEN;
-        let datanets =
-            deploy(chain, "DatanetRegistry", &(registry, min_stake, admin).abi_encode_params());
+        let arguments = (registry, 100 * OPEN, MAX_PACK, admin).abi_encode_params();
+        let datanets = deploy(chain, "DatanetRegistry", &arguments);
         let verifier = deploy(chain, "StorageVerifier", &[]);
         let vault = deploy(chain, "RewardVault", &(open, BUDGET, admin).abi_encode_params());
         let genesis = chain.head() + 30;
