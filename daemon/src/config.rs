@@ -118,6 +118,8 @@ options! {
     work: WorkOptions {
         /// Most space for blobs, like "50 GiB"
         max_disk: ByteSize, "OPENLEDGER_MAX_DISK";
+        /// Most memory that training runs may need, like "8 GiB"; half of the machine's by default
+        max_memory: ByteSize, "OPENLEDGER_MAX_MEMORY";
         /// Where to compute: auto, cpu, or a part of a GPU's name (built with `--features gpu`)
         device: Device = Device(DeviceChoice::Auto), "OPENLEDGER_DEVICE";
         /// Claim what is owed every so many epochs; 0 leaves it to `openledger claim`

@@ -132,7 +132,7 @@ mod tests {
         let total: u64 = manifest.units.iter().map(|unit| u64::from(unit.length)).sum();
         assert_eq!(total, joined.len() as u64);
         let units = u32::try_from(manifest.units.len()).unwrap();
-        assert_eq!(manifest.check(&manifest.packs, units), Ok(()));
+        assert_eq!(manifest.check(&manifest.packs, units, params.unit_bytes), Ok(()));
         for (pack, listed) in packed.packs.iter().zip(&manifest.packs) {
             assert_eq!(BlobRef::new(storage::hash_of(pack), pack.len() as u64), *listed);
             assert!(listed.length <= params.holding.max_pack);

@@ -52,6 +52,9 @@ pub struct NodeConfig {
     /// itself. Accounts take turns. A claim pays for all epochs before it, and costs a transaction and
     /// the log of a settlement, which all would fetch at once.
     pub claim_epochs: u64,
+    /// Bytes of memory that the jobs of training runs may need, all together; `None`: as much as the
+    /// network allows.
+    pub max_memory: Option<u64>,
 }
 
 /// The state machine of one node.
@@ -121,7 +124,7 @@ impl Node {
     /// What it waits for, so that an operator can read why it idles.
     pub fn waiting(&self, chain: &ChainView) -> Vec<Waiting> {
         let mut reasons = self.proving.waiting(self.account, chain);
-        reasons.extend(self.runs.values().filter_map(|run| run.waiting(chain)));
+        reasons.extend(self.waiting_for_runs(chain));
         if reasons.is_empty() && self.runs.is_empty() {
             reasons.push(Waiting::NoTrainingRun);
         }
@@ -152,6 +155,7 @@ impl Node {
                 }
             }
             Input::Serve(request) => self.on_serve(chain, request),
+            Input::Ended { model, times } => self.on_ended(chain, model, times),
         }
     }
 

@@ -7,5 +7,6 @@ pub mod adapter;
 pub mod attribution;
 pub mod draw;
 pub mod holding;
+pub mod order;
 pub mod placement;
 pub mod training;

@@ -1,7 +1,7 @@
 //! Training runs whose numbers were measured.
 
 use protocol::BlobRef;
-use protocol::training::RunConfig;
+use protocol::training::{Contributions, RunConfig};
 use serde::{Deserialize, Serialize};
 
 use super::hyper::ShardHyper;
@@ -57,7 +57,8 @@ impl TrainingPreset {
         hyper
     }
 
-    /// The order of a run with this preset's numbers, the model `nano`, and shards of some steps.
+    /// The order of a run over a whole Datanet with this preset's numbers, the model `nano`, and shards
+    /// of some steps.
     pub fn order(&self, tokenizer: BlobRef, seed: u64, steps: u32) -> RunConfig {
         let tokens = u64::from(steps) * u64::from(self.hyper.batch * self.hyper.context);
         RunConfig {
@@ -76,6 +77,7 @@ impl TrainingPreset {
             final_rate: self.final_rate_ppm,
             top_k: self.hyper.keep,
             alpha: self.alpha_ppm,
+            data: vec![Contributions::ALL],
         }
     }
 
@@ -116,4 +118,30 @@ fn fallen(rate: u32, final_ppm: u32, round: u32, rounds: u32) -> u32 {
     let done = u64::from(round).min(last);
     let fall = 1_000_000u64.saturating_sub(u64::from(final_ppm));
     (u64::from(rate) * (1_000_000 - fall * done / last) / 1_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Hash;
+    use protocol::order::Shape;
+
+    use super::*;
+
+    #[test]
+    fn the_protocol_knows_the_shape_of_every_preset() {
+        let order = TrainingPreset::demo().order(BlobRef::new(Hash::ZERO, 1), 1, 1);
+        for preset in 0..=u8::MAX {
+            let model = run_model(&RunConfig { preset, ..order.clone() });
+            let shape = model.map(|model| Shape {
+                vocab: model.vocab,
+                context: model.context,
+                width: model.width,
+                layers: model.layers,
+                heads: model.heads,
+                ffn: model.ffn,
+                parameters: model.parameters(),
+            });
+            assert_eq!(Shape::of(preset), shape, "preset {preset}");
+        }
+    }
 }

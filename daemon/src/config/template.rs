@@ -52,6 +52,10 @@ pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line 
 # Most space for blobs; none by default.
 # max_disk = "50 GiB"
 
+# Most memory that training runs may need; half of the machine's by default. A run that needs more is
+# not worked on, and `openledger status` says so.
+# max_memory = "8 GiB"
+
 # Most upload of the data plane per second; none by default.
 # max_upload = "2 MiB"
 

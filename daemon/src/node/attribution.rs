@@ -135,7 +135,7 @@ impl NodeHandle {
         query: AttributeQuery,
     ) -> Result<Attribution, AttributeError> {
         let chain = self.chain();
-        let (ordered, order) = chain.model(model).ok_or(AttributeError::UnknownModel(model))?;
+        let (_, order) = chain.model(model).ok_or(AttributeError::UnknownModel(model))?;
         let worker = &self.inner.worker;
         let run = worker.run_data(model).ok_or(AttributeError::NotHeld(model))?;
         let (ready, sketch_root) =
@@ -151,10 +151,8 @@ impl NodeHandle {
         });
         let exchange = exchange.await.map_err(broken)?;
         let units = ranked(&exchange.evidence, &query);
-        let contributions = chain.snapshot(order.datanet, *ordered);
-        let contributions: Vec<_> = contributions.iter().map(|c| (c.units, c.manifest)).collect();
         let shown = units.iter().filter(|unit| unit.is_shown).map(|unit| unit.rank).collect();
-        let documents = name_documents(&worker.blobs, &contributions, &shown).await;
+        let documents = name_documents(&worker.blobs, &chain, model, &shown).await;
         Ok(Attribution {
             model,
             datanet: order.datanet,

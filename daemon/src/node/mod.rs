@@ -15,6 +15,7 @@ mod health;
 mod holders;
 mod holding;
 mod jobs;
+mod marks;
 mod models;
 mod pool;
 mod requests;

@@ -9,6 +9,7 @@ use protocol::chain::{Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
+use protocol::order::{Data, Order};
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
@@ -18,7 +19,7 @@ use super::compute_thread::failed;
 use super::handle::{NodeHandle, why};
 use super::requests::{Question, Served};
 use super::run::Command;
-use super::run_data::read_snapshot;
+use super::run_data::{Readable, read_datanet};
 
 /// A contribution, packed by [`crate::ingest`].
 #[derive(Debug)]
@@ -145,13 +146,20 @@ impl NodeHandle {
     pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
         let chain = self.chain();
         let now = chain.head().context("no block was read yet; try again")?.number.next();
-        let texts = read_snapshot(&chain, &self.inner.worker.blobs, request.datanet, now).await;
-        let texts = texts.map_err(|failure| {
+        let read = read_datanet(&chain, &self.inner.worker.blobs, request.datanet, now).await;
+        let Readable { data, texts, bytes, left_out } = read.map_err(|failure| {
             anyhow!("the Datanet's data is not available now: {}", why(failure))
         })?;
+        if texts.is_empty() && left_out > 0 {
+            bail!(
+                "none of the data of Datanet {} can be read now; try again later",
+                request.datanet
+            );
+        }
         if texts.is_empty() {
             bail!("Datanet {} is empty; add data first", request.datanet);
         }
+        let size = Data { units: texts.len() as u64, bytes };
         let preset = TrainingPreset::demo();
         let vocab = preset.model.vocab;
         let tokenizer = tokio::task::spawn_blocking(move || {
@@ -164,11 +172,16 @@ impl NodeHandle {
         let steps = request.steps.unwrap_or(preset.hyper.steps);
         let mut config = preset.order(tokenizer, request.seed, steps);
         config.rounds = request.rounds.unwrap_or(config.rounds);
+        config.data = data;
+        let config = config.to_bytes();
+        // What no node would work on is not worth the transaction.
+        Order::read(&config, &chain.params().training, |_| size)
+            .map_err(|fault| anyhow!("the network would refuse this run: {fault}"))?;
         let model = Model {
             id: ModelId(0),
             developer: request.developer,
             datanet: request.datanet,
-            config: config.to_bytes(),
+            config,
         };
         let outcome = self.submit(Transaction::CreateModel(model)).await?;
         outcome.created.map(ModelId).context("the chain did not number the model")

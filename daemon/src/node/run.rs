@@ -174,6 +174,10 @@ impl Loop {
                 for record in self.worker.pool.all() {
                     machine.handle(&self.chain, Input::Record(record));
                 }
+                for (model, times) in self.worker.marks.ended() {
+                    tracing::warn!(%model, times, "this program ended during a job of a run");
+                    machine.handle(&self.chain, Input::Ended { model, times });
+                }
                 self.machine = Some(machine);
             }
             Enrol::Register => self.register(),

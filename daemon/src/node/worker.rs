@@ -20,6 +20,7 @@ use super::chain::Sender;
 use super::compute_thread::{ComputeThread, failed, not_served};
 use super::holding::Prover;
 use super::jobs::Jobs;
+use super::marks::Marks;
 use super::pool::Pool;
 use super::requests::Requests;
 use super::run_data::{self, RunData};
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) thread: ComputeThread,
     pub(crate) sender: Sender,
     pub(crate) requests: Requests,
+    pub(crate) marks: Marks,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -66,8 +68,9 @@ impl Worker {
         sender: Sender,
     ) -> Self {
         let settler = Settler::new(blobs.clone(), pool.clone());
+        let marks = Marks::new(blobs.shared_store());
         let (requests, shared) = (Requests::default(), Arc::default());
-        Self { blobs, pool, prover, settler, thread, sender, requests, shared }
+        Self { blobs, pool, prover, settler, thread, sender, requests, marks, shared }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -102,6 +105,7 @@ impl Worker {
 
     /// Does one job.
     async fn do_job(&self, chain: Arc<ChainView>, job: Job) -> Done {
+        let _under_way = self.marks.begin(&job);
         let outcome = match job {
             Job::Fetch(blob) => self.blobs.take(blob).await.map(|()| Done::Fetched),
             Job::Commit { account, packs, s1 } => Ok(self.prover.commit(account, &packs, s1).await),

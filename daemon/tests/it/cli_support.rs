@@ -97,6 +97,7 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
             max_disk: max_disk.map(ByteSize),
             device: Device(DeviceChoice::Cpu),
             claim_epochs: 1,
+            ..WorkOptions::default()
         },
     };
     let node = NodeHandle::start(options).await.unwrap();

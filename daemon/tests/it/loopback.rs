@@ -91,7 +91,11 @@ async fn start_node(
         keys,
         net: loopback(bootstrap),
         chain: instant(),
-        work: WorkOptions { max_disk: None, device: Device(DeviceChoice::Cpu), claim_epochs: 1 },
+        work: WorkOptions {
+            device: Device(DeviceChoice::Cpu),
+            claim_epochs: 1,
+            ..WorkOptions::default()
+        },
     };
     let started = match cheats {
         true => start_dishonest_node(options).await,

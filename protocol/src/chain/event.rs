@@ -67,9 +67,9 @@ pub struct Model {
     pub id: ModelId,
     /// Who ordered it, and earns the developer's share.
     pub developer: AccountId,
-    /// What it trains on: all contributions admitted before it.
+    /// What it trains on: those contributions admitted before it that it names.
     pub datanet: DatanetId,
-    /// The encoding of a [`crate::training::RunConfig`]; a run whose bytes are none never starts.
+    /// The encoding of a [`crate::training::RunConfig`]; what is no [`crate::order::Order`] is no run.
     pub config: Vec<u8>,
 }
 

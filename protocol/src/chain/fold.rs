@@ -4,12 +4,14 @@
 //! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
-    BlockHeader, ChainEvent, ChainView, Contribution,
+    BlockHeader, ChainEvent, ChainView, Contribution, Model,
     state::{Account, Pack, Redemption, SettlementState, is_next},
 };
 use crate::{
+    blob::BlobRef,
     identity::Binding,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
+    order::{Data, Order, OrderFault},
 };
 
 impl ChainView {
@@ -70,6 +72,8 @@ impl ChainView {
             ChainEvent::ContributionAdmitted(contribution) => self.admit(block, contribution),
             ChainEvent::ModelCreated(model) => {
                 self.await_hash_after(block);
+                let order = self.read_order(block, model);
+                self.orders.insert(model.id, order);
                 self.models.insert(model.id, (block, model.clone()));
             }
             ChainEvent::ModelPublished(publication) => {
@@ -220,6 +224,17 @@ impl ChainView {
         }
         let state = Account::new(block, owner, operator, payout, node, &self.schedule);
         self.accounts.insert(account, state);
+    }
+
+    fn read_order(&self, block: BlockNumber, model: &Model) -> Result<Order, OrderFault> {
+        Order::read(&model.config, &self.params.training, |config| {
+            let read = self.snapshot(model.datanet, block);
+            let read = read.into_iter().filter(|contribution| config.reads(contribution.id));
+            read.fold(Data::default(), |sum, contribution| Data {
+                units: sum.units.saturating_add(contribution.units.into()),
+                bytes: sum.bytes.saturating_add(BlobRef::total(&contribution.packs)),
+            })
+        })
     }
 
     fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {

@@ -12,6 +12,7 @@ use crate::{
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
+    order::{Order, OrderFault},
     params::{Params, Schedule},
 };
 
@@ -36,6 +37,8 @@ pub struct ChainView {
     pub(super) contributions: Vec<(BlockNumber, Contribution)>,
     pub(super) packs: BTreeMap<Hash, Pack>,
     pub(super) models: BTreeMap<ModelId, (BlockNumber, Model)>,
+    /// What each order came to when it was made.
+    pub(super) orders: BTreeMap<ModelId, Result<Order, OrderFault>>,
     /// Every offer of a model, with the block that made it.
     pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
     pub(super) anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
@@ -74,6 +77,7 @@ impl ChainView {
             contributions: Vec::new(),
             packs: BTreeMap::new(),
             models: BTreeMap::new(),
+            orders: BTreeMap::new(),
             publications: BTreeMap::new(),
             anchors: BTreeMap::new(),
             settlements: BTreeMap::new(),
@@ -153,6 +157,25 @@ impl ChainView {
     /// A training run with the block that ordered it.
     pub fn model(&self, id: ModelId) -> Option<&(BlockNumber, Model)> {
         self.models.get(&id)
+    }
+
+    /// The run that an order is.
+    ///
+    /// # Errors
+    /// [`OrderFault`] where it is none, for any node.
+    pub fn order(&self, id: ModelId) -> Result<&Order, OrderFault> {
+        self.orders.get(&id).ok_or(OrderFault::Config)?.as_ref().map_err(|fault| *fault)
+    }
+
+    /// The contributions that a run reads: those to its Datanet, admitted before it was ordered, that
+    /// its order names; in order of commitment. None where the order is no run.
+    pub fn run_data(&self, id: ModelId) -> Vec<&Contribution> {
+        let (Some((ordered, model)), Ok(order)) = (self.model(id), self.order(id)) else {
+            return Vec::new();
+        };
+        let mut data = self.snapshot(model.datanet, *ordered);
+        data.retain(|contribution| order.config.reads(contribution.id));
+        data
     }
 
     /// All training runs.

@@ -6,6 +6,7 @@ use crate::{
     blob::BlobRef,
     chain::{DatanetUse, Settlement, Transaction},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
+    order::OrderFault,
     receipt::SignedReceipt,
     record::{
         AttributionBody, Record, ReplayReport, ShardBody, StorageCommitBody, Verdict,
@@ -29,6 +30,13 @@ pub enum Input {
     Done(OpId, Done),
     /// A consumer asks to use a model.
     Serve(ServeRequest),
+    /// The process ended during a job of a training run, so many times in a row; told at the start.
+    Ended {
+        /// The run whose job was under way.
+        model: ModelId,
+        /// How often, since such a job was last done.
+        times: u32,
+    },
 }
 
 /// A paid request to a served model.
@@ -348,6 +356,48 @@ pub enum Waiting {
     /// The snapshot or the tokenizer of a run is still being fetched.
     #[error("fetching the data of model {0}")]
     Preparing(ModelId),
+    /// An order is no run, on any node.
+    #[error("the order of model {0} is refused by the network: {1}")]
+    Refused(ModelId, OrderFault),
+    /// A run needs more memory than this node gives.
+    #[error(
+        "model {model} is not worked on: it needs {needs} bytes of memory, and --max-memory allows \
+         {limit}"
+    )]
+    TooLarge {
+        /// The run that is not begun.
+        model: ModelId,
+        /// Bytes that it needs.
+        needs: u64,
+        /// Bytes that this node gives to all runs.
+        limit: u64,
+    },
+    /// Other runs have the memory that it needs.
+    #[error(
+        "model {model} waits for the {needs} bytes of memory that other runs have; raise --max-memory"
+    )]
+    NoMemory {
+        /// The run that waits.
+        model: ModelId,
+        /// Bytes that it needs.
+        needs: u64,
+    },
+    /// Its data could not be had, or cannot be used.
+    #[error("the data of model {0} could not be read; it is tried again at block {1}")]
+    Failed(ModelId, BlockNumber),
+    /// Its jobs ended the process.
+    #[error(
+        "model {model} is left alone until block {until}: this program ended {times} times in a row \
+         while it worked on it"
+    )]
+    Quarantined {
+        /// The run that is put off.
+        model: ModelId,
+        /// How often in a row.
+        times: u32,
+        /// When it is tried again.
+        until: BlockNumber,
+    },
     /// The node's shard of a round is being computed.
     #[error("computing a shard of model {0}, round {1}")]
     Computing(ModelId, Round),

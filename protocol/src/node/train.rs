@@ -4,6 +4,7 @@
 //! late catches up by reading the same records: a round whose close is anchored needs no work, only
 //! the checkpoint.
 
+mod burden;
 mod fork;
 mod round;
 mod run;
@@ -17,8 +18,9 @@ use super::{Done, Event, Failure, Job, Node, Pending as NodePending, nodes_of, o
 use crate::{
     blob::BlobRef,
     chain::{ChainView, Transaction},
-    ids::{AccountId, BlockNumber, Blocks, Digest, Hash, ModelId, Round},
+    ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
     merkle,
+    order::Needs,
     record::{
         AuditBody, Body, Finding, ReplayReport, RoundCloseBody, ShardBody, Verdict, VerifiedRecord,
         audit_subject, round_subject, shard_subject,
@@ -26,9 +28,6 @@ use crate::{
     rules::{anchor_root, anchored_alone, work_epoch},
     training::{RunConfig, ShardTask, round_seed, shard_seed},
 };
-
-/// Blocks after which a job that failed for want of bytes is tried again.
-const RETRY_AFTER: Blocks = Blocks(2);
 
 /// How far a training run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +49,16 @@ pub struct Progress {
 pub(super) struct Run {
     model: ModelId,
     config: RunConfig,
+    /// What its jobs cost at most.
+    needs: Needs,
     /// Whose each slot is, by account: drawn when the run was ordered.
     slots: Vec<AccountId>,
     units: u32,
     stage: Stage,
     retry_at: BlockNumber,
+    /// Jobs that failed since one was done, and times that the process ended during one.
+    failures: u32,
+    ended: u32,
     records: BTreeMap<Round, RoundState>,
     orphans: round::Orphans,
     /// Rounds to which it may have to go back.
@@ -116,13 +120,7 @@ pub fn closing_root(payloads: &[BlobRef]) -> Digest {
 
 impl Node {
     pub(super) fn advance_runs(&mut self, chain: &ChainView) {
-        for (ordered, model) in chain.models() {
-            if !self.runs.contains_key(&model.id)
-                && let Some(run) = Run::new(chain, *ordered, model)
-            {
-                self.runs.insert(model.id, run);
-            }
-        }
+        self.advance_runs_known(chain);
         let ids: Vec<_> = self.runs.keys().copied().collect();
         for id in ids {
             // The run is taken out while it advances, so that it can ask the node for things.
@@ -145,6 +143,7 @@ impl Node {
             self.tell(Event::RoundReopened { model: run.model, round });
         }
         match &run.stage {
+            Stage::New if self.lacks_memory(run).is_some() => {}
             Stage::New => {
                 run.stage = Stage::Preparing;
                 let pending = NodePending::Train(Pending::Prepare(run.model));
@@ -378,13 +377,14 @@ impl Node {
                     == (model, round, slot, base) =>
             {
                 open.own = Own::Done(slot, Outgoing::new());
+                run.failures = 0;
                 let subject = shard_subject(model, round, slot, &base);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
             }
             // Another shard than asked for is no better than none.
-            _ => {
+            other => {
                 open.own = Own::None;
-                run.retry_at = retry_at(chain);
+                run.back_off(chain, &other);
             }
         }
     }
@@ -415,7 +415,7 @@ impl Node {
             // Bytes that are not there yet, or this node's own trouble, say nothing about the worker.
             _ => {
                 run.unmark_audited(round, record);
-                run.retry_at = retry_at(chain);
+                run.back_off(chain, done);
             }
         }
     }
@@ -456,7 +456,7 @@ impl Node {
         let Some(open) = run.open_from(from.0, from.1) else { return };
         open.is_aggregating = false;
         let Done::Aggregated(next) = done else {
-            run.retry_at = retry_at(chain);
+            run.back_off(chain, done);
             return;
         };
         match pending {
@@ -543,9 +543,9 @@ impl Node {
 
     /// Makes room for records of runs that the chain already knows.
     fn advance_runs_known(&mut self, chain: &ChainView) {
-        for (ordered, model) in chain.models() {
+        for (_, model) in chain.models() {
             if !self.runs.contains_key(&model.id)
-                && let Some(run) = Run::new(chain, *ordered, model)
+                && let Some(run) = Run::new(chain, model.id)
             {
                 self.runs.insert(model.id, run);
             }
@@ -566,8 +566,4 @@ fn canonical_payloads(shards: &[Seen]) -> Vec<BlobRef> {
     let is_one_each = bodies.is_sorted_by(|a, b| a.slot < b.slot);
     assert!(is_one_each, "a checkpoint takes one update of each slot");
     bodies.into_iter().map(ShardBody::payload_blob).collect()
-}
-
-fn retry_at(chain: &ChainView) -> BlockNumber {
-    chain.now().after(RETRY_AFTER)
 }

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     blob::BlobRef,
-    codec::Wire as _,
     draw::{self, Part, Seats},
     hash::blake3,
     holding,
@@ -26,7 +25,7 @@ use crate::{
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
     rules::{attribution_auditors, committed_in_time, judge_storage, verdict},
-    training::{RunConfig, ShardTask},
+    training::ShardTask,
 };
 
 /// What became of one holder's proof.
@@ -273,8 +272,7 @@ impl Ledger<'_> {
     /// Who audits a shard; nobody while it is not anchored, or where it is not its worker's to do.
     fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Seats> {
         let Body::Shard(body) = &shard.record().body else { return None };
-        let (_, model) = self.chain.model(body.model)?;
-        let config = RunConfig::from_bytes(&model.config).ok()?;
+        let config = &self.chain.order(body.model).ok()?.config;
         let slots = self.chain.run_slots(body.model)?;
         let worker = shard.record().account;
         let is_own = match config.task(body.round) {

@@ -4,7 +4,11 @@
 //! redemption covers a range; the attributions whose receipts lie in it divide it, and ranges never
 //! overlap, so nothing is paid twice.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Invariant, Source, invariant, ledger::Ledger};
 use crate::{
@@ -153,7 +157,7 @@ impl Ledger<'_> {
     }
 
     /// By attribution where it holds; otherwise to the declared pool: everyone whose data the model
-    /// was trained on, by units.
+    /// was trained on, by bytes.
     fn pay_contributors(
         &mut self,
         amount: u128,
@@ -169,18 +173,21 @@ impl Ledger<'_> {
         self.pay_by_weight(amount, Source::Attribution, &weights, treasury, record)
     }
 
-    /// Everyone whose data a model was trained on, by units; nobody for a model that there is not.
+    /// Everyone whose data a model was trained on, by bytes of the packs that they brought first; nobody
+    /// for a model that there is not. All units of a run are cut from its packs by its members, who do
+    /// not begin one of which a pack is not as long as the chain says; what a contributor declares beside
+    /// that weighs nothing.
     fn pool_of(&self, model: Option<ModelId>) -> Result<Vec<(AccountId, u128)>, Invariant> {
-        let Some((ordered, model)) = model.and_then(|id| self.chain.model(id)) else {
-            return Ok(Vec::new());
-        };
-        let mut units = BTreeMap::<AccountId, u128>::new();
-        for contribution in self.chain.snapshot(model.datanet, *ordered) {
-            let sum = units.entry(contribution.account).or_default();
-            let more = sum.checked_add(u128::from(contribution.units));
-            *sum = more.ok_or(Invariant::Count("units of a contributor"))?;
+        let (mut bytes, mut seen) = (BTreeMap::<AccountId, u128>::new(), BTreeSet::new());
+        let data = model.map(|id| self.chain.run_data(id)).into_iter().flatten();
+        for (account, pack) in data.flat_map(|c| c.packs.iter().map(|pack| (c.account, pack))) {
+            if seen.insert(pack.hash) {
+                let sum = bytes.entry(account).or_default();
+                let more = sum.checked_add(u128::from(pack.length));
+                *sum = more.ok_or(Invariant::Count("bytes of a contributor"))?;
+            }
         }
-        Ok(units.into_iter().collect())
+        Ok(bytes.into_iter().collect())
     }
 
     /// Divides an amount by weight; where nobody has any, all of it goes to one account.

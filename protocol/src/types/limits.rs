@@ -32,6 +32,8 @@ pub const MAX_LOG_BYTES: usize = 1 << 30;
 pub const MAX_LOG_RECORDS: usize = 1 << 20;
 /// Bytes of the configuration of a training run, as the chain carries it.
 pub const MAX_CONFIG_BYTES: usize = 4096;
+/// Ranges of contributions that the order of a training run may name.
+pub const MAX_RUN_RANGES: usize = 200;
 /// Longest prompt of an inference, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
 /// Most tokens that one inference may generate.
@@ -52,4 +54,8 @@ const _: () = assert!(
 const _: () = assert!(
     MAX_SHARDS_PER_ROUND * 32 < MAX_RECORD_BODY_BYTES,
     "a round close that lists every shard fits into a record body"
+);
+const _: () = assert!(
+    MAX_RUN_RANGES * 16 + 256 < MAX_CONFIG_BYTES,
+    "the configuration of a run with every range fits into what the chain carries"
 );

@@ -11,6 +11,8 @@ use crate::{
 
 /// Longest name of a document, in bytes.
 const MAX_NAME_BYTES: usize = 255;
+/// The least that a network's limit on units may be, in bytes: room for any two characters.
+const MIN_UNIT_BYTES: u32 = 8;
 /// Most documents of one contribution.
 const MAX_DOCUMENTS: usize = 1 << 16;
 
@@ -56,31 +58,50 @@ pub enum ManifestError {
     /// The number of units is not that of the contribution on chain.
     #[error("the manifest lists other units than the contribution on chain")]
     Units,
-    /// A unit reaches beyond its pack.
-    #[error("unit {0} reaches beyond its pack")]
-    OutOfPack(usize),
+    /// Units do not follow one another, overlap, or are longer than the network's.
+    #[error("unit {0} is not where the one before it ends, or not of the network's size")]
+    Unit(usize),
+    /// Units leave a part of a pack out, or reach beyond it.
+    #[error("the units of pack {0} are not all of it")]
+    NotWhole(usize),
 }
 
 impl Manifest {
-    /// Checks the manifest against the contribution it belongs to.
+    /// Checks the manifest against the contribution it belongs to: its units are all of its packs, one
+    /// after the other, each of the network's size. Where exactly they are cut follows from the packs
+    /// ([`cut_units`]); what is trained on and paid is cut from them again.
     ///
     /// # Errors
     /// [`ManifestError`] naming the contradiction.
-    pub fn check(&self, packs: &[BlobRef], units: u32) -> Result<(), ManifestError> {
+    pub fn check(
+        &self,
+        packs: &[BlobRef],
+        units: u32,
+        unit_bytes: u32,
+    ) -> Result<(), ManifestError> {
         if self.packs != packs {
             return Err(ManifestError::Packs);
         }
         if u32::try_from(self.units.len()) != Ok(units) {
             return Err(ManifestError::Units);
         }
-        for (index, unit) in self.units.iter().enumerate() {
-            let pack = usize::try_from(unit.pack).ok().and_then(|i| self.packs.get(i));
-            let end = u64::from(unit.offset).saturating_add(u64::from(unit.length));
-            if pack.is_none_or(|pack| end > pack.length) {
-                return Err(ManifestError::OutOfPack(index));
+        let mut all = self.units.iter().enumerate().peekable();
+        for (place, pack) in self.packs.iter().enumerate() {
+            let mut end = 0u64;
+            while let Some((index, unit)) =
+                all.next_if(|(_, unit)| usize::try_from(unit.pack) == Ok(place))
+            {
+                let is_next = u64::from(unit.offset) == end;
+                if !is_next || !(1..=unit_bytes.max(MIN_UNIT_BYTES)).contains(&unit.length) {
+                    return Err(ManifestError::Unit(index));
+                }
+                end = end.saturating_add(u64::from(unit.length));
+            }
+            if end != pack.length {
+                return Err(ManifestError::NotWhole(place));
             }
         }
-        Ok(())
+        all.next().map_or(Ok(()), |(index, _)| Err(ManifestError::Unit(index)))
     }
 }
 
@@ -88,7 +109,7 @@ impl Manifest {
 /// limit, else at the last character boundary. The network's rule, so that no contributor can gain
 /// by cutting its text at favourable places.
 pub fn cut_units(pack: u32, text: &[u8], unit_bytes: u32) -> Vec<Unit> {
-    let limit = usize::try_from(unit_bytes.max(8)).unwrap_or(usize::MAX);
+    let limit = usize::try_from(unit_bytes.max(MIN_UNIT_BYTES)).unwrap_or(usize::MAX);
     let mut units = Vec::new();
     let mut offset = 0usize;
     let mut rest = text;
@@ -171,15 +192,30 @@ mod tests {
 
     #[test]
     fn a_manifest_that_contradicts_the_chain_is_refused() {
-        let packs = vec![BlobRef::new(Hash([1; 32]), 10)];
-        let unit = Unit { pack: 0, offset: 5, length: 5 };
-        let good = Manifest { documents: vec![], packs: packs.clone(), units: vec![unit] };
-        assert_eq!(good.check(&packs, 1), Ok(()));
-        assert_eq!(good.check(&[], 1), Err(ManifestError::Packs));
-        assert_eq!(good.check(&packs, 2), Err(ManifestError::Units));
-        let mut long = good;
-        long.units[0].length = 6;
-        assert_eq!(long.check(&packs, 1), Err(ManifestError::OutOfPack(0)));
+        let packs = vec![BlobRef::new(Hash([1; 32]), 10), BlobRef::new(Hash([2; 32]), 3)];
+        let unit = |pack, offset, length| Unit { pack, offset, length };
+        let of = |units: &[Unit]| Manifest {
+            documents: vec![],
+            packs: packs.clone(),
+            units: units.to_vec(),
+        };
+        let judge = |manifest: &Manifest| manifest.check(&packs, manifest.units.len() as u32, 8);
+        let good = [unit(0, 0, 5), unit(0, 5, 5), unit(1, 0, 3)];
+        assert_eq!(judge(&of(&good)), Ok(()));
+        assert_eq!(of(&good).check(&packs[..1], 3, 8), Err(ManifestError::Packs));
+        assert_eq!(of(&good).check(&packs, 4, 8), Err(ManifestError::Units));
+        for (units, error) in [
+            (vec![unit(0, 0, 5), unit(0, 4, 6), unit(1, 0, 3)], ManifestError::Unit(1)),
+            (vec![unit(0, 0, 10), unit(1, 0, 3)], ManifestError::Unit(0)),
+            (vec![unit(0, 0, 5), unit(0, 5, 0), unit(0, 5, 5)], ManifestError::Unit(1)),
+            (vec![unit(0, 0, 5), unit(0, 5, 6), unit(1, 0, 3)], ManifestError::NotWhole(0)),
+            (vec![unit(1, 0, 3), unit(0, 0, 5), unit(0, 5, 5)], ManifestError::NotWhole(0)),
+            (good[..2].to_vec(), ManifestError::NotWhole(1)),
+            ([&good[..], &[unit(2, 0, 1)]].concat(), ManifestError::Unit(3)),
+            (vec![unit(0, u32::MAX, u32::MAX)], ManifestError::Unit(0)),
+        ] {
+            assert_eq!(judge(&of(&units)), Err(error), "{units:?}");
+        }
     }
 
     proptest! {

@@ -75,6 +75,10 @@ pub struct Training {
     pub min_norm_ratio_ppm: u32,
     /// Greatest ratio of the norms, in ppm.
     pub max_norm_ratio_ppm: u32,
+    /// Bytes of memory that the jobs of a run may need ([`crate::order::Needs`]).
+    pub max_memory: u64,
+    /// Multiplications that a training shard may take.
+    pub max_work: u64,
 }
 
 /// Audits of attributions.
@@ -156,6 +160,8 @@ impl Params {
                 min_cosine_ppm: 995_000,
                 min_norm_ratio_ppm: 970_000,
                 max_norm_ratio_ppm: 1_030_000,
+                max_memory: 16 << 30,
+                max_work: 1_000_000_000_000_000,
             },
             attribution: Attribution { min_query_cosine_ppm: 995_000 },
             economics: Economics::DEFAULT,
@@ -181,6 +187,8 @@ impl Params {
         params.economics.min_stake = Amount::ONE_OPEN;
         params.training.round_blocks = Blocks(60);
         params.training.fallback_blocks = Blocks(6);
+        params.training.max_memory = 4 << 30;
+        params.training.max_work = 100_000_000_000_000;
         params.work_margin_blocks = Blocks(10);
         params.settle_delay_blocks = Blocks(8);
         params.propose_fallback_blocks = Blocks(4);

@@ -6,9 +6,10 @@
 use alloc::vec::Vec;
 
 use crate::{
-    codec::{DecodeError, Reader, Wire},
+    codec::{DecodeError, Reader, Wire, encode_list},
     hash::{keccak, leading_u64},
     ids::{Digest, Hash, Round},
+    limits::MAX_RUN_RANGES,
 };
 
 /// The configuration of a training run, as the chain carries it. All numbers are integers, so that
@@ -43,6 +44,68 @@ pub struct RunConfig {
     pub top_k: u32,
     /// Weight of the averaged update in the outer step, in ppm.
     pub alpha: u32,
+    /// Which contributions to its Datanet it reads, ascending. Who orders a run names what its own node
+    /// has read, and serves that to the others: a contribution that nobody can read, or that is shown to
+    /// some only, keeps no member from any run.
+    pub data: Vec<Contributions>,
+}
+
+/// Contributions by their numbers, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contributions {
+    /// The lowest number.
+    pub first: u64,
+    /// The highest number.
+    pub last: u64,
+}
+
+impl Contributions {
+    /// Every contribution there is.
+    pub const ALL: Self = Self { first: 1, last: u64::MAX };
+}
+
+/// Collects what an order will read, while all contributions to a Datanet are looked at in order.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    ranges: Vec<Contributions>,
+    goes_on: bool,
+}
+
+impl Selection {
+    /// Whether the next contribution can be named; an order has room for [`MAX_RUN_RANGES`] ranges.
+    pub fn has_room(&self) -> bool {
+        self.goes_on || self.ranges.len() < MAX_RUN_RANGES
+    }
+
+    /// The next contribution is read. What lies between it and the one before belongs to other Datanets,
+    /// and does no harm in a range.
+    pub fn take(&mut self, id: u64) {
+        match self.ranges.last_mut().filter(|_| self.goes_on) {
+            Some(range) => range.last = id,
+            None => self.ranges.push(Contributions { first: id, last: id }),
+        }
+        self.goes_on = true;
+    }
+
+    /// The next contribution is left out.
+    pub const fn leave_out(&mut self) {
+        self.goes_on = false;
+    }
+
+    /// What is read, as the order names it.
+    pub fn ranges(self) -> Vec<Contributions> {
+        self.ranges
+    }
+}
+
+impl Wire for Contributions {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.first.encode(out);
+        self.last.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { first: Wire::decode(input)?, last: Wire::decode(input)? })
+    }
 }
 
 /// What the shards of a round are made of. A run trains in all its rounds and captures sketches in
@@ -59,6 +122,20 @@ impl RunConfig {
     /// What the shards of a round are made of.
     pub const fn task(&self, round: Round) -> ShardTask {
         if round.0 < self.rounds { ShardTask::Train } else { ShardTask::Sketch }
+    }
+
+    /// Whether it reads the contribution of a number, if that is one to its Datanet.
+    pub fn reads(&self, contribution: u64) -> bool {
+        let after = self.data.partition_point(|range| range.first <= contribution);
+        let range = after.checked_sub(1).and_then(|place| self.data.get(place));
+        range.is_some_and(|range| contribution <= range.last)
+    }
+
+    fn has_ascending_data(&self) -> bool {
+        let is_range = |range: &Contributions| range.first <= range.last;
+        !self.data.is_empty()
+            && self.data.iter().all(is_range)
+            && self.data.is_sorted_by(|a, b| a.last < b.first)
     }
 }
 
@@ -79,6 +156,7 @@ impl Wire for RunConfig {
         self.final_rate.encode(out);
         self.top_k.encode(out);
         self.alpha.encode(out);
+        encode_list(&self.data, out);
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -101,6 +179,7 @@ impl Wire for RunConfig {
             final_rate: Wire::decode(input)?,
             top_k: Wire::decode(input)?,
             alpha: Wire::decode(input)?,
+            data: input.list(MAX_RUN_RANGES)?,
         };
         let is_sane = (1..=1_000_000).contains(&config.rounds)
             && (1..=1 << 20).contains(&config.units_per_shard)
@@ -112,7 +191,8 @@ impl Wire for RunConfig {
             && config.final_rate <= 1_000_000
             && (2..=4096).contains(&config.top_k)
             && config.alpha <= 2_000_000
-            && config.tokenizer_length <= 64 << 20;
+            && config.tokenizer_length <= 64 << 20
+            && config.has_ascending_data();
         if is_sane { Ok(config) } else { Err(DecodeError::Invalid("a run outside its limits")) }
     }
 }
@@ -209,7 +289,7 @@ impl Permutation {
 
 #[cfg(test)]
 mod tests {
-    use alloc::collections::BTreeSet;
+    use alloc::{collections::BTreeSet, vec};
 
     use proptest::prelude::*;
 
@@ -279,10 +359,38 @@ mod tests {
             final_rate: 1,
             top_k: 64,
             alpha: 1,
+            data: vec![Contributions { first: 2, last: 4 }, Contributions { first: 7, last: 7 }],
         };
         assert_eq!(RunConfig::from_bytes(&config.to_bytes()), Ok(config.clone()));
-        let bad = RunConfig { rounds: 0, ..config };
-        assert!(matches!(RunConfig::from_bytes(&bad.to_bytes()), Err(DecodeError::Invalid(_))));
+        let read: Vec<u64> = (0..10).filter(|id| config.reads(*id)).collect();
+        assert_eq!(read, [2, 3, 4, 7]);
+        let backwards = config.data.iter().rev().copied().collect();
+        for bad in [
+            RunConfig { rounds: 0, ..config.clone() },
+            RunConfig { data: vec![], ..config.clone() },
+            RunConfig { data: backwards, ..config.clone() },
+            RunConfig { data: vec![Contributions { first: 2, last: 1 }], ..config },
+        ] {
+            assert!(matches!(RunConfig::from_bytes(&bad.to_bytes()), Err(DecodeError::Invalid(_))));
+        }
+    }
+
+    #[test]
+    fn a_selection_names_what_is_read_and_nothing_else_of_the_datanet() {
+        let mut selection = Selection::default();
+        for (id, is_read) in [(2, true), (5, true), (6, false), (9, true), (11, true), (12, false)]
+        {
+            if is_read { selection.take(id) } else { selection.leave_out() }
+        }
+        let expected = [Contributions { first: 2, last: 5 }, Contributions { first: 9, last: 11 }];
+        assert_eq!(selection.ranges(), expected);
+        let mut full = Selection::default();
+        for id in 0..MAX_RUN_RANGES as u64 {
+            assert!(full.has_room());
+            full.take(2 * id);
+            full.leave_out();
+        }
+        assert!(!full.has_room(), "an order is of bounded length");
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use protocol::{
     },
     settle::EpochLog,
     sync::{Part, Sum},
-    training::RunConfig,
+    training::{Contributions, RunConfig},
 };
 
 use crate::chain::domain;
@@ -76,6 +76,7 @@ fn config() -> RunConfig {
         final_rate: 100_000,
         top_k: 64,
         alpha: 700_000,
+        data: vec![Contributions { first: 2, last: 4 }],
     }
 }
 
@@ -330,6 +331,8 @@ fn manifests_runs_and_logs() {
             "000186a0",         // final rate
             "00000040",         // top k
             "000aae60",         // alpha
+            "00000001",         // ranges of contributions
+            "00000000000000020000000000000004",
         ],
     );
     golden(

@@ -7,6 +7,7 @@ mod golden;
 mod hostile;
 mod jobs;
 mod net;
+mod orders;
 mod scenarios;
 mod serving;
 mod settlement;

@@ -14,7 +14,7 @@ use protocol::{
     receipt::SignedReceipt,
     record::{Kind, SignedRecord, VerifiedRecord},
     settle::Outcome,
-    training::RunConfig,
+    training::{Contributions, RunConfig},
 };
 
 use crate::chain::{CONTRIBUTOR, FakeChain, TREASURY, domain, key};
@@ -63,7 +63,28 @@ pub(crate) struct Net {
 }
 
 pub(crate) fn new_node(account: AccountId) -> Node {
-    Node::new(account, NodeConfig { computes: true, claim_epochs: 1 })
+    Node::new(account, NodeConfig { computes: true, claim_epochs: 1, max_memory: None })
+}
+
+/// A run of some rounds over all that there is.
+pub(crate) fn order(rounds: u32) -> RunConfig {
+    RunConfig {
+        preset: 0,
+        tokenizer: Hash::ZERO,
+        tokenizer_length: 1,
+        seed: 1,
+        rounds,
+        units_per_shard: 4,
+        steps: 2,
+        batch: 2,
+        context: 96,
+        warmup: 1,
+        learning_rate: 1,
+        final_rate: 1,
+        top_k: 64,
+        alpha: 1_000_000,
+        data: vec![Contributions::ALL],
+    }
 }
 
 impl Net {
@@ -125,22 +146,7 @@ impl Net {
     }
 
     pub(crate) fn order_model(&mut self, rounds: u32) {
-        let config = RunConfig {
-            preset: 0,
-            tokenizer: Hash::ZERO,
-            tokenizer_length: 1,
-            seed: 1,
-            rounds,
-            units_per_shard: 4,
-            steps: 2,
-            batch: 2,
-            context: 96,
-            warmup: 1,
-            learning_rate: 1,
-            final_rate: 1,
-            top_k: 64,
-            alpha: 1_000_000,
-        };
+        let config = order(rounds);
         self.chain.waiting.push(Transaction::CreateModel(Model {
             id: ModelId(0),
             developer: CONTRIBUTOR,

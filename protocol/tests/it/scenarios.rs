@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    AccountId, BlobRef, Digest, Epoch, Hash, ModelId,
+    AccountId, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
+    chain::{Contribution, Transaction},
     draw::{Part, Seats},
     node::Event,
     record::{Body, Finding, Kind, Verdict},
@@ -11,7 +12,7 @@ use protocol::{
 };
 
 use crate::{
-    chain::BUDGET,
+    chain::{BUDGET, CONTRIBUTOR},
     net::{Faults, Net},
 };
 
@@ -61,6 +62,37 @@ fn assert_all_ready(net: &Net, count: usize) {
     let who: BTreeSet<_> = ready.iter().map(|(account, ..)| *account).collect();
     let what: BTreeSet<_> = ready.iter().map(|(_, a, b)| (*a, *b)).collect();
     assert_eq!((who.len(), what.len()), (count, 1), "{ready:?}");
+}
+
+/// A pack that nobody has, as long as a pack may be.
+fn claim_a_pack(net: &mut Net) {
+    let max = net.chain.view.params().holding.max_pack;
+    net.chain.waiting.push(Transaction::Contribute(Contribution {
+        id: 0,
+        datanet: DatanetId(9),
+        account: CONTRIBUTOR,
+        manifest: Hash::ZERO,
+        packs: (0..50).map(|pack| BlobRef::new(Hash([pack; 32]), max)).collect(),
+        units: 1,
+    }));
+}
+
+#[test]
+fn packs_that_nobody_has_make_nobody_poorer() {
+    let pay = |is_attacked: bool| {
+        let mut net = Net::new(5, 6, 1);
+        if is_attacked {
+            claim_a_pack(&mut net);
+        }
+        net.run_epochs(3);
+        let of = |account| earned(&net, 2, account, Source::Storage);
+        let pay: u128 = (1..=5).map(of).sum();
+        assert_eq!(net.outcome(2).settlement.replicas_proven, 6 * 3);
+        pay
+    };
+    // Twenty-seven times as many bytes as there are.
+    let (honest, attacked) = (pay(false), pay(true));
+    assert!(honest.abs_diff(attacked) <= 5, "but for rounding: {honest} became {attacked}");
 }
 
 #[test]

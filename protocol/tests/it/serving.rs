@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, Digest, Hash, ModelId,
-    chain::{ModelPublication, Transaction},
+    AccountId, Amount, BlobRef, DatanetId, Digest, Hash, ModelId,
+    chain::{Contribution, ModelPublication, Transaction},
+    hash::blake3,
     node::{Event, Input, Refusal, ServeRequest},
     receipt::Receipt,
     record::Body,
@@ -36,7 +37,10 @@ fn served(seed: u64) -> Net {
 }
 
 fn served_for(seed: u64, prices: [u128; 3]) -> Net {
-    let mut net = Net::new(5, 3, seed);
+    served_by(Net::new(5, 3, seed), prices)
+}
+
+fn served_by(mut net: Net, prices: [u128; 3]) -> Net {
     net.order_model(2);
     net.run_to(82);
     net.chain.waiting.push(Transaction::PublishModel(ModelPublication {
@@ -165,14 +169,49 @@ fn a_fee_without_attribution_pays_the_treasury_where_no_model_is_known() {
 #[test]
 fn an_attribution_that_fails_its_audit_pays_the_declared_pool() {
     let mut net = served(14);
+    unaudited(&mut net);
+    assert_eq!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution), 450, "all units are its");
+}
+
+#[test]
+fn units_without_text_and_copies_have_no_part_of_the_declared_pool() {
+    const THIEF: AccountId = AccountId(60);
+    let mut net = Net::new(5, 3, 14);
+    net.chain.register(THIEF, false);
+    let copied = net.chain.view.contributions()[0].1.packs.clone();
+    let tiny = vec![b'x'; 100];
+    let pack = BlobRef::new(blake3(&tiny), tiny.len() as u64);
+    net.origin.insert(pack.hash, tiny);
+    let units = u32::try_from(pack.length).unwrap();
+    for (packs, units) in [(copied, 60_003), (vec![pack; 200], 200 * units)] {
+        net.chain.waiting.push(Transaction::Contribute(Contribution {
+            id: 0,
+            datanet: DatanetId(1),
+            account: THIEF,
+            manifest: Hash::ZERO,
+            packs,
+            units,
+        }));
+    }
+    net.chain.mine();
+    assert_eq!(net.chain.view.contributions().len(), 3);
+    let mut net = served_by(net, [10, 20, 51]);
+    unaudited(&mut net);
+    // A hundred of sixty thousand bytes, though nearly all units: at most what rounding gives.
+    let thief = earned(&net, 2, THIEF.0, Source::Attribution);
+    assert!(thief <= 1, "{thief}");
+    assert_eq!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution), 450 - thief);
+}
+
+/// An output that is paid for, and of which no auditor says anything.
+fn unaudited(net: &mut Net) {
     net.peer(1).faults.claims_lost = false;
-    assert_eq!(ask(&mut net, request(1, 1, 1000)), None);
+    assert_eq!(ask(net, request(1, 1, 1000)), None);
     net.run_to(85);
     // The auditors are gone before they can say anything.
     (2..=5).for_each(|account| net.peer(account).faults.offline = true);
     net.run_to(118);
     (2..=5).for_each(|account| net.peer(account).faults.offline = false);
     net.run_epochs(4);
-    assert_conserved(&net, 2, 1000);
-    assert_eq!(earned(&net, 2, CONTRIBUTOR.0, Source::Attribution), 450, "all units are its");
+    assert_conserved(net, 2, 1000);
 }

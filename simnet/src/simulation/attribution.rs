@@ -55,8 +55,8 @@ impl AdverseData {
 
     /// The units of the snapshot of a model, in order.
     fn units(&self, env: &Env, model: ModelId) -> Option<Vec<Unit>> {
-        let (ordered, order) = env.view().model(model)?;
-        let parts = env.view().snapshot(order.datanet, *ordered);
+        env.view().order(model).ok()?;
+        let parts = env.view().run_data(model);
         let mut copied = 0;
         let mut units = Vec::new();
         for part in parts {

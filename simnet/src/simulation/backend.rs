@@ -10,7 +10,7 @@ use protocol::{
     hash::{blake3, keccak},
     node::Failure,
     record::{ReplayReport, ShardBody},
-    training::{RunConfig, ShardTask},
+    training::{Contributions, RunConfig, ShardTask},
 };
 
 use super::SetupError;
@@ -181,6 +181,7 @@ impl Backend for StandIns {
             final_rate: 100_000,
             top_k: 64,
             alpha: 1_000_000,
+            data: vec![Contributions::ALL],
         }
     }
 

@@ -49,6 +49,7 @@ impl Population {
         let config = NodeConfig {
             computes: scenario.training.is_on(),
             claim_epochs: scenario.chain.claim_epochs,
+            max_memory: None,
         };
         let by_account = (0u32..).zip(&nodes).map(|(index, node)| (node.account, index)).collect();
         let (former, renames) = (BTreeMap::new(), BTreeMap::new());

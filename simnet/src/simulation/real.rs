@@ -20,7 +20,6 @@ use protocol::{
     chain::ChainView,
     codec::Wire as _,
     hash::{keccak, leading_u64},
-    manifest::Manifest,
     node::Failure,
     record::ReplayReport,
     training::{RunConfig, ShardTask},
@@ -71,10 +70,8 @@ fn read(view: &ChainView, blobs: &SharedBlobs) -> Vec<Text> {
     let mut all = Vec::new();
     let Some(head) = view.head() else { return all };
     for part in view.snapshot(DatanetId(1), head.number.next()) {
-        let manifest = blobs.get(part.manifest).and_then(|b| Manifest::from_bytes(b.as_ref()).ok());
-        let manifest = manifest.expect("what the setup contributed is well formed");
-        let packs: Vec<_> = manifest.packs.iter().filter_map(|pack| blobs.get(pack.hash)).collect();
-        all.extend(texts(&manifest, &packs, part.account).expect("its units are in its packs"));
+        let packs: Vec<_> = part.packs.iter().filter_map(|pack| blobs.get(pack.hash)).collect();
+        all.extend(texts(&packs, view.params().unit_bytes, part.account));
     }
     all
 }

@@ -201,9 +201,9 @@ impl Training {
     fn prepare(&mut self, site: &mut Site<'_>, model: ModelId) -> Option<Answer> {
         let me = number(site.index);
         let view = site.env.view();
-        let (ordered, order) = view.model(model)?;
-        let snapshot = view.snapshot(order.datanet, *ordered);
-        let packs: Vec<_> = snapshot.iter().flat_map(|part| part.packs.iter().copied()).collect();
+        let (_, order) = view.model(model)?;
+        let data = view.run_data(model);
+        let packs: Vec<_> = data.iter().flat_map(|part| part.packs.iter().copied()).collect();
         let (order, mut taken) = (order.config.clone(), 0);
         // The data of a run is fetched once, and again where that failed.
         if self.prepared.insert((me, model)) {

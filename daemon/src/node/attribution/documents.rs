@@ -2,28 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::chain::{ChainView, Contribution};
 use protocol::codec::Wire;
 use protocol::limits::MAX_MANIFEST_BYTES;
 use protocol::manifest::Manifest;
-use protocol::{BlobRef, Hash};
+use protocol::{BlobRef, ModelId};
 
 use crate::node::blobs::Blobs;
 
-/// The document that each of some units begins in, by rank of the unit; those whose manifest cannot be
-/// had now are left out. Contributions are given as number of units and manifest, in order.
+/// The document that each of some units of a run begins in, by rank of the unit; those whose manifest
+/// cannot be had now, or is not that of its contribution, are left out.
 pub(super) async fn name_documents(
     blobs: &Blobs,
-    contributions: &[(u32, Hash)],
+    chain: &ChainView,
+    model: ModelId,
     ranks: &BTreeSet<u32>,
 ) -> BTreeMap<u32, String> {
+    let unit_bytes = chain.params().unit_bytes;
     let mut names = BTreeMap::new();
     let mut first = 0u32;
-    for (count, hash) in contributions {
-        let after = first.saturating_add(*count);
+    for Contribution { manifest, packs, units, .. } in chain.run_data(model) {
+        let after = first.saturating_add(*units);
         let mut wanted = ranks.range(first..after).peekable();
         if wanted.peek().is_some()
-            && let Ok(bytes) = blobs.obtain(*hash, MAX_MANIFEST_BYTES as u64, &[]).await
+            && let Ok(bytes) = blobs.obtain(*manifest, MAX_MANIFEST_BYTES as u64, &[]).await
             && let Ok(manifest) = Manifest::from_bytes(&bytes)
+            && manifest.check(packs, *units, unit_bytes).is_ok()
         {
             let named =
                 |rank: &u32| Some((*rank, document_of(&manifest, (rank - first) as usize)?));
@@ -49,6 +53,8 @@ fn document_of(manifest: &Manifest, unit: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Hash;
+
     use super::*;
 
     #[test]

@@ -375,11 +375,12 @@ impl Run {
     pub(super) fn on_prepared(&mut self, chain: &ChainView, done: &Done) {
         match (done, chain.run_start(self.model)) {
             (Done::Prepared(base), Some((block, hash))) => {
+                self.failures = 0;
                 self.enter(Round(0), block, round_seed(&hash, Round(0)), *base);
             }
             _ => {
                 self.stage = Stage::New;
-                self.retry_at = super::retry_at(chain);
+                self.back_off(chain, done);
             }
         }
     }

@@ -5,30 +5,25 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{Open, Own, Progress, Run, Stage, fork, round};
 use crate::{
     chain::ChainView,
-    codec::Wire as _,
-    ids::{BlockNumber, Digest, Hash, Round},
+    ids::{BlockNumber, Digest, Hash, ModelId, Round},
     node::{Waiting, outbox::Outgoing},
-    training::{self, RunConfig, ShardTask},
+    training::{self, ShardTask},
 };
 
 impl Run {
-    pub(super) fn new(
-        chain: &ChainView,
-        ordered: BlockNumber,
-        model: &crate::chain::Model,
-    ) -> Option<Self> {
-        let config = RunConfig::from_bytes(&model.config).ok()?;
-        let units = chain
-            .snapshot(model.datanet, ordered)
-            .iter()
-            .fold(0u32, |sum, contribution| sum.saturating_add(contribution.units));
+    /// `None` for an order that is no run, and while its members are not drawn.
+    pub(super) fn new(chain: &ChainView, model: ModelId) -> Option<Self> {
+        let order = chain.order(model).ok()?;
         Some(Self {
-            model: model.id,
-            config,
-            slots: chain.run_slots(model.id)?,
-            units,
+            model,
+            config: order.config.clone(),
+            needs: order.needs,
+            slots: chain.run_slots(model)?,
+            units: order.units,
             stage: Stage::New,
             retry_at: BlockNumber(0),
+            failures: 0,
+            ended: 0,
             records: BTreeMap::new(),
             orphans: round::Orphans::new(),
             left: fork::Trail::new(),

@@ -1,0 +1,249 @@
+//! What the order of a training run asks of whoever works on it, computed from its parameters before
+//! anything is fetched or allocated.
+//!
+//! An order is a transaction that anybody can send, and every member does its jobs. So what they cost
+//! at most follows from numbers on chain, by the same integers on every node: beyond the network's
+//! bounds an order is no run for anybody.
+
+use crate::{codec::Wire as _, params::Training, training::RunConfig};
+
+/// The shape of a model, as far as the cost of its jobs follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Number of token ids.
+    pub vocab: u32,
+    /// Most tokens in one sequence.
+    pub context: u32,
+    /// Width of the residual stream.
+    pub width: u32,
+    /// Decoder layers, each of attention and a SwiGLU block.
+    pub layers: u32,
+    /// Query heads of a layer.
+    pub heads: u32,
+    /// Inner width of the SwiGLU block.
+    pub ffn: u32,
+    /// Number of parameters.
+    pub parameters: u64,
+}
+
+impl Shape {
+    /// The shape that an order names by number: `nano`, `micro`, `small`, `smol-135m`.
+    pub const fn of(preset: u8) -> Option<Self> {
+        let (vocab, context, width, layers, heads, ffn, parameters) = match preset {
+            0 => (512, 128, 128, 3, 4, 256, 508_800),
+            1 => (2_048, 256, 256, 5, 8, 640, 3_967_744),
+            2 => (16_384, 512, 512, 8, 8, 1_344, 31_203_840),
+            3 => (49_152, 2_048, 576, 30, 9, 1_536, 134_515_008),
+            _ => return None,
+        };
+        Some(Self { vocab, context, width, layers, heads, ffn, parameters })
+    }
+}
+
+/// What the jobs of a run cost a member at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of memory of the dearest job, with the data of the run beside it.
+    pub memory: u64,
+    /// Bytes of memory that the data alone takes, also when the run is over.
+    pub data: u64,
+    /// Multiplications of a training shard.
+    pub work: u64,
+}
+
+/// Bytes of memory that a byte of data takes: its text, its tokens, which units repeat others, and the
+/// index of spans.
+const MEMORY_PER_BYTE: u64 = 24;
+/// Values of four bytes that a parameter takes: weights, their twin in a step, gradients, two moments of
+/// the optimiser, start and change of a shard.
+const VALUES_PER_PARAMETER: u64 = 8;
+
+impl Needs {
+    /// Of a run over so many bytes of data; `None` where they have no 64 bits.
+    fn new(config: &RunConfig, shape: &Shape, bytes: u64) -> Option<Self> {
+        let [vocab, width, layers, heads, ffn, context, batch, steps] = [
+            shape.vocab,
+            shape.width,
+            shape.layers,
+            shape.heads,
+            shape.ffn,
+            config.context,
+            config.batch,
+            config.steps,
+        ]
+        .map(u64::from);
+        let tokens = batch.checked_mul(context)?;
+        // What a step keeps of each token for the way back, measured generously: the inputs of every
+        // map, the scores of attention against a whole sequence, the logits.
+        let attention = heads.checked_mul(context)?.checked_mul(10)?;
+        let layer =
+            width.checked_mul(40)?.checked_add(ffn.checked_mul(12)?)?.checked_add(attention)?;
+        let values = layers.checked_mul(layer)?.checked_add(vocab.checked_mul(10)?)?;
+        let step = tokens.checked_mul(values)?;
+        let state = shape.parameters.checked_mul(VALUES_PER_PARAMETER)?;
+        let memory = step.checked_add(state)?.checked_mul(4)?;
+        let data = bytes.checked_mul(MEMORY_PER_BYTE)?;
+        let tokenizer = u64::from(config.tokenizer_length).checked_mul(MEMORY_PER_BYTE)?;
+        // Forward once, back twice; a multiplication of each parameter, and of attention.
+        let scores = layers.checked_mul(width)?.checked_mul(context)?.checked_mul(2)?;
+        let token = shape.parameters.checked_add(scores)?.checked_mul(3)?;
+        Some(Self {
+            memory: memory.checked_add(data)?.checked_add(tokenizer)?,
+            data,
+            work: tokens.checked_mul(steps)?.checked_mul(token)?,
+        })
+    }
+}
+
+/// A run that the network does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What it trains and how, as the chain has it.
+    pub config: RunConfig,
+    /// Units of all contributions that it reads.
+    pub units: u32,
+    /// What it costs a member.
+    pub needs: Needs,
+}
+
+/// Why an order is no run, for anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OrderFault {
+    /// It is not known, or its configuration cannot be read.
+    #[error("its configuration is none")]
+    Config,
+    /// There is no such preset, or it has shorter sequences.
+    #[error("there is no preset {preset} with sequences of {context} tokens")]
+    Preset {
+        /// The number that was ordered.
+        preset: u8,
+        /// Tokens of a sequence that were ordered.
+        context: u32,
+    },
+    /// It reads nothing.
+    #[error("it reads no contribution to its Datanet")]
+    NoData,
+    /// It needs more than can be counted.
+    #[error("it needs more than can be counted")]
+    Uncountable,
+    /// Its jobs need more memory than the network allows.
+    #[error("its jobs need {needs} bytes of memory, and the network allows {most}")]
+    Memory {
+        /// Bytes that it needs.
+        needs: u64,
+        /// Bytes that a run may need.
+        most: u64,
+    },
+    /// A shard takes more work than the network allows.
+    #[error("a shard takes {needs} multiplications, and the network allows {most}")]
+    Work {
+        /// Multiplications of a shard.
+        needs: u64,
+        /// Multiplications that a shard may take.
+        most: u64,
+    },
+}
+
+/// What an order reads: units and bytes of all contributions, as the chain has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Data {
+    /// Number of units.
+    pub units: u64,
+    /// Bytes of all packs.
+    pub bytes: u64,
+}
+
+impl Order {
+    /// Reads an order; `data` says what of its Datanet the configuration names.
+    ///
+    /// # Errors
+    /// [`OrderFault`] where it is no run.
+    pub fn read(
+        config: &[u8],
+        bounds: &Training,
+        data: impl FnOnce(&RunConfig) -> Data,
+    ) -> Result<Self, OrderFault> {
+        let config = RunConfig::from_bytes(config).map_err(|_| OrderFault::Config)?;
+        let (preset, context) = (config.preset, config.context);
+        let shape = Shape::of(preset).filter(|shape| context <= shape.context);
+        let shape = shape.ok_or(OrderFault::Preset { preset, context })?;
+        let Data { units, bytes } = data(&config);
+        if units == 0 {
+            return Err(OrderFault::NoData);
+        }
+        let needs = Needs::new(&config, &shape, bytes).ok_or(OrderFault::Uncountable)?;
+        if needs.memory > bounds.max_memory {
+            return Err(OrderFault::Memory { needs: needs.memory, most: bounds.max_memory });
+        }
+        if needs.work > bounds.max_work {
+            return Err(OrderFault::Work { needs: needs.work, most: bounds.max_work });
+        }
+        let units = u32::try_from(units).map_err(|_| OrderFault::Uncountable)?;
+        Ok(Self { config, units, needs })
+    }
+}
+
+/// Most bytes of data that a run within some memory can read, whatever else it needs.
+pub const fn most_data(memory: u64) -> u64 {
+    memory / MEMORY_PER_BYTE
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{ids::Hash, params::Params, training::Contributions};
+
+    const BOUNDS: Training = Params::mainnet().training;
+
+    /// The demo's order.
+    fn demo() -> RunConfig {
+        RunConfig {
+            preset: 0,
+            tokenizer: Hash::ZERO,
+            tokenizer_length: 4_096,
+            seed: 1,
+            rounds: 5,
+            units_per_shard: 48,
+            steps: 48,
+            batch: 2,
+            context: 128,
+            warmup: 4,
+            learning_rate: 6_000_000,
+            final_rate: 300_000,
+            top_k: 2_048,
+            alpha: 1_500_000,
+            data: vec![Contributions::ALL],
+        }
+    }
+
+    fn read(config: &RunConfig, bytes: u64) -> Result<Order, OrderFault> {
+        let units = bytes.div_ceil(640);
+        Order::read(&config.to_bytes(), &BOUNDS, |_| Data { units, bytes })
+    }
+
+    #[test]
+    fn the_demos_order_fits_into_any_home_computer() {
+        let order = read(&demo(), 1_500_000).unwrap();
+        assert!(order.needs.memory < 256 << 20, "{:?}", order.needs);
+        assert!(order.needs.work < 1 << 36, "{:?}", order.needs);
+    }
+
+    #[test]
+    fn what_would_kill_a_node_is_no_run() {
+        let widest = RunConfig { batch: 1_024, ..demo() };
+        assert!(matches!(read(&widest, 1 << 20), Err(OrderFault::Memory { .. })));
+        assert!(matches!(read(&demo(), 1 << 40), Err(OrderFault::Memory { .. })));
+        assert!(matches!(read(&demo(), u64::MAX), Err(OrderFault::Uncountable)));
+        let longest = RunConfig { preset: 3, context: 256, steps: 10_000, ..demo() };
+        assert!(matches!(read(&longest, 1 << 20), Err(OrderFault::Work { .. })));
+        for (preset, context) in [(4, 128), (255, 8), (0, 129), (0, 1 << 20)] {
+            let config = RunConfig { preset, context, ..demo() };
+            assert_eq!(read(&config, 1), Err(OrderFault::Preset { preset, context }));
+        }
+        assert_eq!(read(&demo(), 0), Err(OrderFault::NoData));
+        let junk = Order::read(&[0xff; 4_096], &BOUNDS, |_| Data::default());
+        assert_eq!(junk, Err(OrderFault::Config));
+    }
+}
