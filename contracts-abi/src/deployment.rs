@@ -100,6 +100,19 @@ pub struct GenesisConfig {
     pub min_stake: Amount,
 }
 
+impl GenesisConfig {
+    /// What a hot key may lock or lose of its owner's stake in an epoch and in all, until the owner says
+    /// otherwise: enough for all that an honest node does by itself, two of each bond, and so that a
+    /// thief gets a few bonds and not the stake. Who owns and operates with one key has no such limit.
+    fn hot_key(&self) -> (Amount, Amount) {
+        let Bonds { proposal, objection, dispute, .. } = self.bonds;
+        // A proposer's bond is no less than the emission that it can move.
+        let bonds = [proposal.max(self.budget), objection, dispute];
+        let one = bonds.into_iter().fold(0, |sum: u128, bond| sum.saturating_add(bond.0));
+        (Amount(one.saturating_mul(2)), Amount(one.saturating_mul(4)))
+    }
+}
+
 /// Why a network can't start so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
@@ -233,7 +246,15 @@ fn create_contracts(
     open: Address,
 ) -> Addresses {
     let (admin, delay) = (p.deployer, config.challenge_blocks);
-    let arguments = Registry::constructorCall { open, unstakeDelay: unstake_delay(config), admin };
+    let (per_period, in_all) = config.hot_key();
+    let arguments = Registry::constructorCall {
+        open,
+        unstakeDelay: unstake_delay(config),
+        period: config.epoch_blocks.max(1),
+        perPeriod: per_period.0,
+        inAll: in_all.0,
+        admin,
+    };
     let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
     let arguments = DatanetRegistry::constructorCall {
         registry,
@@ -329,6 +350,7 @@ mod tests {
             challenge_blocks,
             start_after: 0,
             cell_bytes: 1024,
+            max_pack: 4096,
             bonds: Bonds { proposal: none, objection: none, dispute: none, fault: none },
             min_stake: none,
         }
@@ -344,7 +366,15 @@ mod tests {
             let plan = plan(&config, 1, Address::ZERO, 0, BlockNumber(0)).unwrap();
             let open = Address::ZERO.create(0);
             let admin = Address::ZERO;
-            let arguments = Registry::constructorCall { open, unstakeDelay: delay, admin };
+            let (per_period, in_all) = config.hot_key();
+            let arguments = Registry::constructorCall {
+                open,
+                unstakeDelay: delay,
+                period: epoch,
+                perPeriod: per_period.0,
+                inAll: in_all.0,
+                admin,
+            };
             let registry = &plan.steps[1];
             assert!(registry.data.ends_with(&arguments.abi_encode()), "deployed with it");
         }

@@ -23,21 +23,51 @@ contract Registry is IRegistry, AccessControl {
         uint128 leaving;
     }
 
+    /// What the hot key has locked of its owner's stake.
+    struct HotKey {
+        /// Whether the owner set limits of its own.
+        bool isSet;
+        uint64 period;
+        /// Most that is locked or lost through the hot key in a period, and in all.
+        uint128 perPeriod;
+        uint128 inAll;
+        /// Locked or lost through it, in `period` and since the limits were set.
+        uint128 usedInPeriod;
+        uint128 used;
+        /// Of it, what may still come back.
+        uint128 locked;
+    }
+
     /// @notice May lock, seize and slash stake: the Coordinator.
     bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
     /// @notice The token of the stake.
     IERC20 public immutable OPEN;
     /// @notice Blocks between the request for stake and its withdrawal.
     uint64 public immutable UNSTAKE_DELAY;
+    /// @notice Blocks of a period of allowances.
+    uint64 public immutable PERIOD;
+    /// @notice What a hot key may lock or lose in a period, where its owner says nothing.
+    uint128 public immutable PER_PERIOD;
+    /// @notice … and in all.
+    uint128 public immutable IN_ALL;
 
     /// @inheritdoc IRegistry
     uint64 public accounts;
     mapping(uint64 account => Account) private _accounts;
     mapping(uint64 account => Checkpoints.Trace160) private _operators;
+    mapping(uint64 account => HotKey) private _hotKeys;
 
-    constructor(IERC20 open, uint64 unstakeDelay, address admin) {
+    constructor(
+        IERC20 open,
+        uint64 unstakeDelay,
+        uint64 period,
+        uint128 perPeriod,
+        uint128 inAll,
+        address admin
+    ) {
         OPEN = open;
         UNSTAKE_DELAY = unstakeDelay;
+        (PERIOD, PER_PERIOD, IN_ALL) = (period, perPeriod, inAll);
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
     }
 
@@ -85,6 +115,15 @@ contract Registry is IRegistry, AccessControl {
     }
 
     /// @inheritdoc IRegistry
+    function setAllowance(uint64 account, uint128 perPeriod, uint128 inAll) external {
+        _requireOwner(account);
+        HotKey storage h = _hotKeys[account];
+        (h.isSet, h.perPeriod, h.inAll) = (true, perPeriod, inAll);
+        h.used = h.locked;
+        emit AllowanceChanged(account, perPeriod, inAll);
+    }
+
+    /// @inheritdoc IRegistry
     function stakeFor(uint64 account, uint128 amount) external {
         Account storage a = _existing(account);
         if (amount == 0) revert ZeroAmount();
@@ -117,15 +156,26 @@ contract Registry is IRegistry, AccessControl {
     }
 
     /// @inheritdoc IRegistry
-    function lock(uint64 account, uint128 amount) external onlyRole(SLASHER_ROLE) {
+    function lock(
+        uint64 account,
+        uint128 amount,
+        address by
+    ) external onlyRole(SLASHER_ROLE) {
         Account storage a = _existing(account);
         _requireFree(a, account, amount);
+        if (by != a.owner) _useAllowance(account, amount);
         a.locked += amount;
     }
 
     /// @inheritdoc IRegistry
     function unlock(uint64 account, uint128 amount) external onlyRole(SLASHER_ROLE) {
         _accounts[account].locked -= amount;
+        HotKey storage h = _hotKeys[account];
+        uint128 back = _take(h, amount);
+        h.used -= back;
+        if (h.period == block.number / PERIOD) {
+            h.usedInPeriod -= back < h.usedInPeriod ? back : h.usedInPeriod;
+        }
     }
 
     /// @inheritdoc IRegistry
@@ -136,6 +186,7 @@ contract Registry is IRegistry, AccessControl {
     ) external onlyRole(SLASHER_ROLE) {
         Account storage a = _accounts[account];
         a.locked -= amount;
+        _take(_hotKeys[account], amount);
         _take(a, account, amount, to);
     }
 
@@ -191,6 +242,15 @@ contract Registry is IRegistry, AccessControl {
     }
 
     /// @inheritdoc IRegistry
+    function allowanceOf(
+        uint64 account
+    ) external view returns (uint128 perPeriod, uint128 inAll, uint128 used) {
+        HotKey storage h = _hotKeys[account];
+        (perPeriod, inAll) = h.isSet ? (h.perPeriod, h.inAll) : (PER_PERIOD, IN_ALL);
+        used = h.used;
+    }
+
+    /// @inheritdoc IRegistry
     function controls(uint64 account, address who) external view returns (bool) {
         if (who == address(0)) return false;
         return _accounts[account].owner == who || address(_operators[account].latest()) == who;
@@ -198,6 +258,27 @@ contract Registry is IRegistry, AccessControl {
 
     function _setOperator(uint64 account, address operator) private {
         _operators[account].push(uint96(block.number), uint160(operator));
+    }
+
+    /// @dev Whoever has the hot key and not the owner's can lock, and so lose, no more than this.
+    function _useAllowance(uint64 account, uint128 amount) private {
+        HotKey storage h = _hotKeys[account];
+        (uint128 perPeriod, uint128 inAll) =
+            h.isSet ? (h.perPeriod, h.inAll) : (PER_PERIOD, IN_ALL);
+        uint64 period = uint64(block.number) / PERIOD;
+        uint256 inPeriod = amount;
+        if (h.period == period) inPeriod += h.usedInPeriod;
+        uint256 used = uint256(h.used) + amount;
+        if (inPeriod > perPeriod || used > inAll) revert BeyondAllowance(account, amount);
+        (h.period, h.usedInPeriod) = (period, uint128(inPeriod));
+        (h.used, h.locked) = (uint128(used), h.locked + amount);
+    }
+
+    /// @dev A bond comes back or is lost: first one that the hot key locked, so that nothing comes back
+    /// to its allowance twice.
+    function _take(HotKey storage h, uint128 amount) private returns (uint128 taken) {
+        taken = amount < h.locked ? amount : h.locked;
+        h.locked -= taken;
     }
 
     function _take(Account storage a, uint64 account, uint128 amount, address to) private {

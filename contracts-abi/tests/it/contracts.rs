@@ -2,6 +2,7 @@
 //!
 //! Each scenario is a function of a [`Chain`]; `PATH` or the variable `ANVIL` says where anvil is.
 
+mod allowance;
 mod blake3_slices;
 mod chain;
 mod disputes;
@@ -55,4 +56,9 @@ fn a_settlement_is_challenged_finalised_and_claimed() {
 #[test]
 fn a_storage_dispute_is_answered_or_slashed() {
     on_every_chain(disputes::scenario);
+}
+
+#[test]
+fn a_hot_key_loses_no_more_than_its_owner_allowed() {
+    on_every_chain(allowance::scenario);
 }

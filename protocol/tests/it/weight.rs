@@ -44,7 +44,8 @@ fn run_to_end_before(view: &mut ChainView, epoch: u64) {
 fn register(account: u64) -> ChainEvent {
     let operator = key(account).address();
     let registry = EvmAddress([1; 20]);
-    let binding = Binding { chain_id: 31337, registry, owner: operator, operator };
+    let binding =
+        Binding { chain_id: 31337, registry, owner: operator, operator, payout: operator };
     let mut secret = [9; 32];
     secret[..8].copy_from_slice(&account.to_be_bytes());
     let (node, binding) = binding.sign(&secret);

@@ -58,7 +58,7 @@ abstract contract Disputes is IDisputes, Challenges {
         (d.accuser, d.until, d.cell, d.cells) = (accuser, until, cell, cells);
         d.committed = keccak256(body[:64]);
         emit DisputeOpened(epoch, record.account, accuser, cell, until);
-        REGISTRY.lock(accuser, _bonds.dispute);
+        REGISTRY.lock(accuser, _bonds.dispute, msg.sender);
     }
 
     /// @inheritdoc IDisputes

@@ -99,7 +99,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         (p.proposer, p.proposedAt, p.objector) = (proposer, uint64(block.number), 0);
         (p.height, p.status) = (base.height, Status.Live);
         emit Proposed(settlement.epoch, proposer, id, settlement);
-        REGISTRY.lock(proposer, _bonds.proposal);
+        REGISTRY.lock(proposer, _bonds.proposal, msg.sender);
     }
 
     /// @inheritdoc ISettlements
@@ -165,7 +165,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         if (p.objector != 0) revert ObjectionPending(settlement.epoch);
         p.objector = account;
         emit Objected(settlement.epoch, p.id, account, reason);
-        REGISTRY.lock(account, _bonds.objection);
+        REGISTRY.lock(account, _bonds.objection, msg.sender);
     }
 
     /// @inheritdoc ISettlements

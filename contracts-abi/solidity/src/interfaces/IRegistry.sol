@@ -19,6 +19,8 @@ interface IRegistry {
     event PayoutChanged(uint64 indexed account, address payout);
     /// @notice The account runs another node.
     event NodeBound(uint64 indexed account, bytes32 nodeId, bytes binding);
+    /// @notice The owner limited what the hot key may lock or lose of the stake.
+    event AllowanceChanged(uint64 indexed account, uint128 perPeriod, uint128 inAll);
     /// @notice The stake changed; `stake` includes what is locked or waits for withdrawal.
     event StakeChanged(uint64 indexed account, uint256 stake);
     /// @notice The owner asked for stake back, to be had from `unlockBlock` on.
@@ -36,6 +38,8 @@ interface IRegistry {
     error BindingLength(uint256 found);
     /// @notice The free stake does not cover the amount.
     error InsufficientStake(uint64 account, uint256 free, uint256 wanted);
+    /// @notice The hot key may not lock so much; the owner may, or may allow it.
+    error BeyondAllowance(uint64 account, uint128 wanted);
     /// @notice Nothing waits for withdrawal, or not yet.
     error NotWithdrawable(uint64 account, uint64 unlockBlock);
     /// @notice An amount is zero.
@@ -59,6 +63,9 @@ interface IRegistry {
     /// @notice Binds another node to the account.
     function bindNode(uint64 account, bytes32 nodeId, bytes calldata binding) external;
 
+    /// @notice Limits what the hot key may lock or lose in a period and in all, counted anew from now.
+    function setAllowance(uint64 account, uint128 perPeriod, uint128 inAll) external;
+
     /// @notice Gives stake to any account. It belongs to the account from then on.
     function stakeFor(uint64 account, uint128 amount) external;
 
@@ -68,8 +75,9 @@ interface IRegistry {
     /// @notice Ends a withdrawal whose delay is over; pays the owner.
     function withdraw(uint64 account) external;
 
-    /// @notice Locks free stake as a bond.
-    function lock(uint64 account, uint128 amount) external;
+    /// @notice Locks free stake as a bond on behalf of `by`: of its owner without limit, of anybody else
+    /// within the hot key's allowance.
+    function lock(uint64 account, uint128 amount, address by) external;
 
     /// @notice Releases a bond.
     function unlock(uint64 account, uint128 amount) external;
@@ -105,6 +113,11 @@ interface IRegistry {
         external
         view
         returns (uint128 stake, uint128 locked, uint128 leaving, uint64 unlockBlock);
+
+    /// @notice What the hot key may lock or lose in a period and in all, and what of that it has.
+    function allowanceOf(
+        uint64 account
+    ) external view returns (uint128 perPeriod, uint128 inAll, uint128 used);
 
     /// @notice Whether `who` is the account's owner or operator.
     function controls(uint64 account, address who) external view returns (bool);

@@ -42,6 +42,9 @@ pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
 pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
+/// What a hot key may lock or lose in an epoch, and in all.
+pub(crate) const PER_PERIOD: u128 = 300 * OPEN;
+pub(crate) const IN_ALL: u128 = 500 * OPEN;
 pub(crate) const MAX_PACK: u64 = 64 << 20;
 pub(crate) const FAULT: u128 = 30 * OPEN;
 /// Accounts 1 to 3 belong to these development accounts.
@@ -83,7 +86,8 @@ impl<'a> World<'a> {
         let admin = who(0);
         let genesis_list = (vec![admin, who(5)], vec![half, half]);
         let open = deploy(chain, "Open", &genesis_list.abi_encode_params());
-        let registry = deploy(chain, "Registry", &(open, 20u64, admin).abi_encode_params());
+        let arguments = (open, 20u64, EPOCH_BLOCKS, PER_PERIOD, IN_ALL, admin).abi_encode_params();
+        let registry = deploy(chain, "Registry", &arguments);
         let arguments = (registry, 100 * OPEN, MAX_PACK, admin).abi_encode_params();
         let datanets = deploy(chain, "DatanetRegistry", &arguments);
         let verifier = deploy(chain, "StorageVerifier", &[]);
