@@ -138,7 +138,10 @@ fn a_settlement_whose_log_is_withheld_falls_too() {
 
 #[test]
 fn without_an_arbiter_a_false_settlement_is_never_final() {
-    assert_eq!(kpi(&lied_to(adversary::FALSE_SETTLEMENT, 0), "pay_adverse_mean"), 0.0);
+    // The referee, whose findings were looked at, judges what became final before a lie stopped it.
+    let report = lied_to(adversary::FALSE_SETTLEMENT, 0);
+    assert!(report.totals.wrong_settlements > 0);
+    assert!(kpi(&report, "epochs_settled") < 1.0, "what was objected to waits");
 }
 
 #[test]
