@@ -151,15 +151,20 @@ fn names_without_stake_or_with_dust_have_no_seat_no_turn_no_slot_and_a_tenth_of_
         let names: Vec<_> = (1001..=1400).map(|id| (id, dust)).collect();
         let mut view = staked(&[honest, names].concat());
         let packs = (0..900u32).map(|n| BlobRef::new(Hash(keccak(&[&n.to_be_bytes()]).0), 100));
-        let contribution = Contribution {
-            id: 1,
-            datanet: DatanetId(1),
-            account: AccountId(1),
-            manifest: Hash::ZERO,
-            packs: packs.collect(),
-            units: 1,
+        let packs: Vec<_> = packs.collect();
+        let contribution = |(packs, id): (&[BlobRef], u64)| {
+            ChainEvent::ContributionAdmitted(Contribution {
+                id,
+                datanet: DatanetId(1),
+                account: AccountId(1),
+                manifest: Hash::ZERO,
+                packs: packs.to_vec(),
+                units: 1,
+            })
         };
-        mine(&mut view, &[ChainEvent::ContributionAdmitted(contribution)]);
+        // No contribution has more than 256 packs.
+        let contributions: Vec<_> = packs.chunks(225).zip(1..).map(contribution).collect();
+        mine(&mut view, &contributions);
         run_to_end_before(&mut view, 2);
         let (id, developer) = (ModelId(1), AccountId(1001));
         let model = Model { id, developer, datanet: DatanetId(1), config: vec![] };
