@@ -41,7 +41,7 @@ pub struct Deployment {
     pub datanets: EvmAddress,
     /// The ModelRegistry: training runs and their checkpoints.
     pub models: EvmAddress,
-    /// The Coordinator: beacon, anchors, settlements, challenges, disputes.
+    /// The Coordinator: beacon, records, settlements, challenges, disputes.
     pub coordinator: EvmAddress,
     /// The StorageVerifier: checks BLAKE3 openings on chain.
     pub verifier: EvmAddress,
@@ -84,8 +84,10 @@ pub struct GenesisConfig {
     pub budget: Amount,
     /// Blocks of an epoch.
     pub epoch_blocks: u64,
-    /// Blocks in which a storage commitment must be anchored.
+    /// Blocks in which a storage commitment must be included.
     pub commit_blocks: u64,
+    /// Blocks after an epoch in which its records may still be included.
+    pub settle_blocks: u64,
     /// Blocks of the challenge window; also the delay of withdrawals.
     pub challenge_blocks: u64,
     /// Blocks between the deployment and epoch 0.
@@ -203,6 +205,7 @@ pub(crate) fn plan(
         genesis_block: BlockNumber(start.ok_or(GenesisError::TooLate)?),
         epoch_blocks: Blocks(config.epoch_blocks),
         commit_blocks: Blocks(config.commit_blocks),
+        settle_blocks: Blocks(config.settle_blocks),
         challenge_blocks: Blocks(config.challenge_blocks),
     };
     let mut planner = Planner { deployer, nonce, steps: Vec::new() };
@@ -274,6 +277,7 @@ fn create_contracts(
             genesisBlock: schedule.genesis_block.0,
             epochBlocks: schedule.epoch_blocks.0,
             commitBlocks: schedule.commit_blocks.0,
+            settleBlocks: schedule.settle_blocks.0,
             challengeBlocks: schedule.challenge_blocks.0,
             cellBytes: config.cell_bytes,
         },
@@ -347,6 +351,7 @@ mod tests {
             budget: none,
             epoch_blocks,
             commit_blocks: 2,
+            settle_blocks: 2,
             challenge_blocks,
             start_after: 0,
             cell_bytes: 1024,

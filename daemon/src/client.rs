@@ -3,5 +3,5 @@
 mod chain;
 mod consumer;
 
-pub(crate) use self::chain::ChainReader;
+pub(crate) use self::chain::{ChainReader, Judged};
 pub(crate) use self::consumer::{Consumer, Question};

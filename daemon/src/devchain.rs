@@ -15,8 +15,10 @@ use crate::network::{NetworkFile, Preset};
 
 /// Blocks of an epoch of a development network.
 const EPOCH_BLOCKS: u64 = 24;
-/// Blocks of it in which commitments may be anchored.
+/// Blocks of it in which commitments may be included.
 const COMMIT_BLOCKS: u64 = 8;
+/// Blocks after it in which its records may still be included.
+const SETTLE_BLOCKS: u64 = 8;
 /// Blocks of the challenge window.
 const CHALLENGE_BLOCKS: u64 = 4;
 /// Blocks between the deployment and epoch 0.
@@ -41,12 +43,14 @@ pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisCo
         budget: whole(1_000),
         epoch_blocks: EPOCH_BLOCKS,
         commit_blocks: COMMIT_BLOCKS,
+        settle_blocks: SETTLE_BLOCKS,
         challenge_blocks: CHALLENGE_BLOCKS,
         start_after: START_AFTER,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
         max_pack: Preset::Minimal.params().holding.max_pack,
         bonds: Bonds {
-            proposal: whole(100),
+            // What an epoch can move, so that a false settlement costs more than it can bring.
+            proposal: whole(1_000),
             objection: whole(100),
             dispute: whole(1),
             fault: whole(10),

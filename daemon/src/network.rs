@@ -222,6 +222,7 @@ mod tests {
                     genesis_block: BlockNumber(20),
                     epoch_blocks: Blocks(24),
                     commit_blocks: Blocks(6),
+                    settle_blocks: Blocks(8),
                     challenge_blocks: Blocks(4),
                 },
                 cell_bytes: 16 << 10,

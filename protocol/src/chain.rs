@@ -8,6 +8,7 @@ mod drawn;
 mod draws;
 mod event;
 mod fold;
+mod inclusions;
 mod recent;
 mod state;
 mod view;

@@ -13,6 +13,7 @@
 
 mod audit;
 mod enrol;
+mod include;
 mod io;
 mod outbox;
 mod prove;
@@ -37,7 +38,7 @@ use crate::{
     chain::{ChainView, Transaction},
     ids::{AccountId, BlockNumber, Blocks, Digest, Epoch, NodeId},
     record::{Body, Finding, Kind, Record, VerifiedRecord},
-    rules::has_authority,
+    rules::{has_authority, included_in},
 };
 
 /// Blocks after which packs that could not be fetched are asked for again.
@@ -74,6 +75,7 @@ pub struct Node {
     runs: BTreeMap<crate::ModelId, train::Run>,
     serving: serve::Serving,
     settling: settling::Settling,
+    unincluded: include::Unincluded,
 }
 
 /// Which part waits for the answer to a job.
@@ -108,6 +110,7 @@ impl Node {
             runs: BTreeMap::new(),
             serving: serve::Serving::new(),
             settling: settling::Settling::new(),
+            unincluded: BTreeMap::new(),
         }
     }
 
@@ -175,12 +178,21 @@ impl Node {
         self.advance_runs(chain);
         self.advance_serving(chain);
         self.advance_settlement(chain);
+        self.advance_inclusions(chain);
     }
 
     fn on_record(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
         let Some(head) = chain.head() else { return };
-        if self.is_others(record) || !has_authority(chain, record, head.number) {
+        if self.is_others(record) {
             return;
+        }
+        // Of what the chain took in, it has judged who signed.
+        let is_included = included_in(chain, record).is_some();
+        if !is_included && !has_authority(chain, record, head.number) {
+            return;
+        }
+        if record.record().account == self.account {
+            self.have_included(chain, record);
         }
         match &record.record().body {
             Body::StorageCommit(_) => self.on_commit(record),

@@ -4,6 +4,7 @@
 //! header names by hash. (kind, account, subject) is unique inside an epoch, so counting work twice
 //! is provable from two headers alone. No record, no pay: presence earns nothing.
 
+pub mod batch;
 mod body;
 pub mod receipt;
 mod subject;
@@ -22,7 +23,6 @@ use crate::{
     hash::keccak,
     ids::{AccountId, Digest, Epoch, EvmAddress},
     limits::MAX_RECORD_BODY_BYTES,
-    merkle::Path,
 };
 
 /// What a record is about.
@@ -107,7 +107,7 @@ impl Record {
     /// [`BadSignature`] when the key yields none.
     pub fn sign(self, domain: &Domain, key: &EvmKey) -> Result<SignedRecord, BadSignature> {
         let signature = key.sign(&self.id(domain))?;
-        Ok(SignedRecord { record: self, signature, anchor: None })
+        Ok(SignedRecord { record: self, signature })
     }
 
     /// Whether the subject is the one that the body determines. Without this, one piece of work
@@ -137,15 +137,13 @@ impl Record {
     }
 }
 
-/// A signed record, with its place under an anchored root where it has one.
+/// A signed record. Its encoding is what the Coordinator takes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRecord {
     /// What was signed.
     pub record: Record,
     /// By the account's operator, over [`Record::id`].
     pub signature: Signature,
-    /// The place of the id under a root that was anchored; not signed, since it comes later.
-    pub anchor: Option<Path>,
 }
 
 impl SignedRecord {
@@ -168,18 +166,18 @@ impl SignedRecord {
     ) -> Result<VerifiedRecord, BadSignature> {
         let id = self.record.id(domain);
         let signer = signatures.recover(&self.signature, &id)?;
-        let is_well_formed = self.record.is_well_formed(domain);
-        Ok(VerifiedRecord { id, signer, is_well_formed, signed: self })
+        Ok(self.signed_by(domain, id, signer))
     }
 
-    /// The payload of this record's leaf in the records tree: id ‖ keccak(signature).
-    pub fn leaf_payload(&self, id: &Digest) -> [u8; 64] {
-        let mut payload = [0u8; 64];
-        if let Some((head, tail)) = payload.split_first_chunk_mut::<32>() {
-            *head = id.0;
-            tail.copy_from_slice(&keccak(&[&self.signature.0]).0);
-        }
-        payload
+    /// What the chain took in, having found that `operator` signed it.
+    pub(crate) fn included(self, domain: &Domain, operator: EvmAddress) -> VerifiedRecord {
+        let id = self.record.id(domain);
+        self.signed_by(domain, id, operator)
+    }
+
+    fn signed_by(self, domain: &Domain, id: Digest, signer: EvmAddress) -> VerifiedRecord {
+        let is_well_formed = self.record.is_well_formed(domain);
+        VerifiedRecord { id, signer, is_well_formed, signed: self }
     }
 }
 
@@ -191,10 +189,6 @@ impl Wire for SignedRecord {
         self.record.subject.encode(out);
         encode_bytes(&self.record.body.to_bytes(), out);
         self.signature.encode(out);
-        self.anchor.is_some().encode(out);
-        if let Some(path) = &self.anchor {
-            path.encode(out);
-        }
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -203,12 +197,11 @@ impl Wire for SignedRecord {
             (Wire::decode(input)?, Wire::decode(input)?, Wire::decode(input)?);
         let body = Body::from_kind(kind, &input.bytes(MAX_RECORD_BODY_BYTES)?)?;
         let signature = Wire::decode(input)?;
-        let anchor = if bool::decode(input)? { Some(Path::decode(input)?) } else { None };
-        Ok(Self { record: Record { epoch, account, subject, body }, signature, anchor })
+        Ok(Self { record: Record { epoch, account, subject, body }, signature })
     }
 }
 
-/// A record whose signature was checked by the driver. Only this enters a machine or `settle()`;
+/// A record whose signature was checked, by the driver or by the chain. Only this enters a machine or `settle()`;
 /// whether `signer` is the account's operator is a question to the chain, asked there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedRecord {
@@ -234,7 +227,7 @@ impl VerifiedRecord {
         self.is_well_formed
     }
 
-    /// The record without signature and anchor.
+    /// The record without the signature.
     pub const fn record(&self) -> &Record {
         &self.signed.record
     }
@@ -242,13 +235,6 @@ impl VerifiedRecord {
     /// The record as it travels.
     pub const fn signed(&self) -> &SignedRecord {
         &self.signed
-    }
-
-    /// The same record with its place under an anchored root.
-    #[must_use]
-    pub fn with_anchor(mut self, path: Path) -> Self {
-        self.signed.anchor = Some(path);
-        self
     }
 }
 

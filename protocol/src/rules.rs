@@ -3,17 +3,17 @@
 //!
 //! A rule is a pure function of the chain and of signed records. It never asks who asks.
 
-mod anchor;
 mod authority;
+mod inclusion;
 mod label;
 mod output;
 mod standing;
 mod storage;
 pub mod verdict;
 
-pub use anchor::{after_anchor, anchor_root, anchored_alone, anchored_in};
 pub use authority::{has_authority, is_by_operator};
-pub use label::{cutoff, work_epoch};
+pub use inclusion::{after_inclusion, included_in, of_use_until};
+pub use label::work_epoch;
 pub use output::{attribution_auditors, follows_transcript, price, shares_are_whole};
 pub use standing::{Standing, standings};
 pub use storage::{committed_in_time, judge_storage};

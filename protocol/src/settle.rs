@@ -1,33 +1,28 @@
-//! Settlement: the pure function from an epoch's records and the chain to payouts.
+//! Settlement: the pure function from the chain to payouts.
 //!
-//! Anyone who has the log and the chain gets the same roots, to the last unit. Emission that nobody
-//! earned stays in the vault; every fee that was redeemed is split without remainder. A rule here
-//! never asks who proposes.
+//! The chain has the records of the epoch, and the verdicts of the auditors among them. So anyone who has
+//! the chain gets the same roots, to the last unit. Emission that nobody earned stays in the vault; every
+//! fee that was redeemed is split without remainder. A rule here never asks who proposes.
 
 mod emission;
 mod fees;
 mod invariant;
 mod ledger;
-mod log;
+mod verify;
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::fmt;
 
 pub use invariant::Invariant;
 use ledger::Ledger;
-pub use log::{EpochLog, VerifyError, verify, verify_with};
+pub use verify::{VerifyError, verify};
 
 use crate::{
     chain::{ChainView, DatanetUse, Settlement},
-    codec::Wire as _,
-    ids::{AccountId, Amount, Digest, Epoch, Hash},
-    merkle::{SumNode, SumTree, Tree},
-    record::VerifiedRecord,
-    rules::cutoff,
+    codec::{DecodeError, Reader, Wire as _, encode_list},
+    ids::{AccountId, Amount, Digest, Epoch},
+    limits::MAX_BALANCES,
+    merkle::{SumNode, SumTree},
 };
 
 /// What an account earned by.
@@ -82,8 +77,8 @@ pub struct Line {
 /// Why work earned nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unpaid {
-    /// No commitment was anchored in time.
-    #[error("no storage commitment was anchored before the deadline")]
+    /// No commitment was included in time.
+    #[error("no storage commitment was included before the deadline")]
     NotCommitted,
     /// A commitment, but no proof.
     #[error("the sampled cells were not opened")]
@@ -164,18 +159,15 @@ pub fn payout_tree(leaves: &[(AccountId, Amount)]) -> SumTree {
     SumTree::new(&leaves)
 }
 
-/// The records tree: leaf payload id ‖ keccak(signature), sorted by id.
-pub fn records_tree(records: &[Arc<VerifiedRecord>]) -> Tree {
-    let leaves: Vec<_> = records.iter().map(|r| r.signed().leaf_payload(&r.id())).collect();
-    Tree::new(&leaves)
-}
-
 /// Why an epoch is not settled here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SettleError {
     /// The epoch is not over, or its beacon was missed.
     #[error("epoch {0} is not over yet")]
     NotOver(Epoch),
+    /// The epoch was settled so long ago that its records are not kept any more.
+    #[error("epoch {0} was settled long ago: read the chain up to its settlement to do it again")]
+    Forgotten(Epoch),
     /// The leaves are not those of the final settlement before.
     #[error("the balances before epoch {0} are not those of the final settlement before it")]
     WrongParent(Epoch),
@@ -202,32 +194,25 @@ pub enum SettleError {
     },
 }
 
-/// Everything an epoch is settled from. Records of neighbouring epochs may be among them; the rules
-/// take what they need.
-#[derive(Debug, Default, Clone)]
-pub struct Evidence {
-    /// Verified records by id.
-    pub records: BTreeMap<Digest, Arc<VerifiedRecord>>,
-    /// Openings of storage proofs, by address.
-    pub openings: BTreeMap<Hash, Vec<u8>>,
+/// The canonical list of balances, as a blob that its hash names.
+pub fn encode_balances(balances: &[(AccountId, Amount)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_list(balances, &mut bytes);
+    bytes
 }
 
-impl Evidence {
-    /// All of it in the form of a log, for a bug report: who has the chain can settle again from it,
-    /// and from the balances that were settled on. It names no settlement before, being of none.
-    pub fn to_log(&self, epoch: Epoch, balances: &[(AccountId, Amount)]) -> Vec<u8> {
-        let log = EpochLog {
-            epoch,
-            parent: Digest::ZERO,
-            balances: balances.to_vec(),
-            records: self.records.values().map(|record| record.signed().clone()).collect(),
-            openings: self.openings.values().cloned().collect(),
-        };
-        log.to_bytes()
-    }
+/// Reads a list of balances.
+///
+/// # Errors
+/// [`DecodeError`] where the bytes are none.
+pub fn decode_balances(bytes: &[u8]) -> Result<Vec<(AccountId, Amount)>, DecodeError> {
+    let mut input = Reader::new(bytes);
+    let balances = input.list(MAX_BALANCES)?;
+    input.finish()?;
+    Ok(balances)
 }
 
-/// Settles an epoch and writes its log.
+/// Settles an epoch.
 ///
 /// # Errors
 /// [`SettleError`] when the epoch is not over, `parent` is not the final balance before it, or an
@@ -236,16 +221,16 @@ pub fn settle(
     chain: &ChainView,
     epoch: Epoch,
     parent: &[(AccountId, Amount)],
-    evidence: &Evidence,
-) -> Result<(Outcome, Vec<u8>), SettleError> {
+) -> Result<Outcome, SettleError> {
     let parent_id = check_parent(chain, epoch, parent)?;
-    if chain.head().is_none_or(|head| head.number < cutoff(chain, epoch)) {
+    if chain.head().is_none_or(|head| head.number < chain.schedule.cutoff(epoch)) {
         return Err(SettleError::NotOver(epoch));
     }
-    let settled = Ledger::new(chain, epoch, evidence).and_then(|mut ledger| {
-        ledger.pay_all()?;
-        ledger.finish(parent_id, parent)
-    });
+    if !chain.has_records(epoch) {
+        return Err(SettleError::Forgotten(epoch));
+    }
+    let mut ledger = Ledger::new(chain, epoch);
+    let settled = ledger.pay_all().and_then(|()| ledger.finish(parent_id, parent));
     settled.map_err(|invariant| SettleError::Invariant { epoch, invariant })
 }
 

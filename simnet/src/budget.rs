@@ -20,7 +20,7 @@ const PAYOUT: u64 = 150;
 /// Settlements whose logs and trees are kept.
 const KEPT_SETTLEMENTS: u64 = 8;
 /// What chain and view keep of a holder's epoch for good.
-const ANCHORED: u64 = 600;
+const INCLUDED: u64 = 600;
 /// Epochs whose records and openings are kept.
 const KEPT_EPOCHS: u64 = 4;
 /// Records that a node makes in an epoch: commitment, proof, and what it signs as an auditor.
@@ -38,7 +38,7 @@ pub fn estimate(scenario: &Scenario) -> Size {
     let packs = u64::from(scenario.workload.packs);
     let all_epochs = scenario.epochs.saturating_add(crate::scenario::WARM_UP_EPOCHS);
     let made = nodes.min(packs.saturating_mul(u64::from(scenario.holding.replicas)));
-    let anchored = made.saturating_mul(all_epochs).saturating_mul(ANCHORED);
+    let included = made.saturating_mul(all_epochs).saturating_mul(INCLUDED);
     let settlement = made.saturating_mul(LOG).saturating_add(nodes.saturating_mul(PAYOUT));
     let settled = settlement.saturating_mul(all_epochs.min(KEPT_SETTLEMENTS));
     let epochs = all_epochs.min(KEPT_EPOCHS);
@@ -66,7 +66,7 @@ pub fn estimate(scenario: &Scenario) -> Size {
         nodes.saturating_mul(NODE),
         records.saturating_mul(RECORD),
         proofs,
-        anchored,
+        included,
         settled,
         data,
         in_flight,

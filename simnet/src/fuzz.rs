@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::{
     Scenario,
-    adversary::{self, AdversaryKind, Coalition, Settlements},
+    adversary::{self, AdversaryKind, Coalition},
     kernel::{Purpose, Stream, Streams},
     report::Report,
     runner::{self, Failure},
@@ -91,7 +91,7 @@ fn give_time(scenario: &mut Scenario) {
 }
 
 fn lies_to_settle(plan: &AdversaryPlan) -> bool {
-    Coalition::new(plan).facts.settlements == Settlements::False
+    Coalition::new(plan).facts.settles_falsely
 }
 
 /// Runs that are trained, asked and cheated about; calm networks stay calm.

@@ -1,6 +1,6 @@
 //! Judges settlements by what really happened, not by what the machines say.
 //!
-//! The simulator knows who had which bytes, when each commitment was anchored and what was shown. The
+//! The simulator knows who had which bytes, when each commitment was included and what was shown. The
 //! rules here are written from the design a second time, and share no arithmetic with `protocol`, so
 //! that a wrong rule there is seen although every node follows it.
 
@@ -131,8 +131,6 @@ impl Laws {
 /// A commitment as it was signed.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// The root that anchors it.
-    pub root: Digest,
     /// The bytes that it claims.
     pub bytes: u64,
     /// The packs that it declares absent.
@@ -153,7 +151,7 @@ pub struct Shown {
 /// What happened in the epochs that are not settled yet.
 #[derive(Debug, Default)]
 pub struct Referee {
-    anchored: BTreeMap<(Epoch, Digest), BlockNumber>,
+    included: BTreeMap<(Epoch, Digest), BlockNumber>,
     commits: BTreeMap<(Epoch, Digest), Committed>,
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
@@ -163,14 +161,14 @@ pub struct Referee {
 }
 
 impl Referee {
-    /// A root was anchored.
-    pub fn anchored(&mut self, epoch: Epoch, root: Digest, block: BlockNumber) {
-        self.anchored.entry((epoch, root)).or_insert(block);
+    /// The chain took a record in.
+    pub fn included(&mut self, epoch: Epoch, record: Digest, block: BlockNumber) {
+        self.included.entry((epoch, record)).or_insert(block);
     }
 
-    /// The blocks after one were replaced, and what was anchored there with them.
-    pub fn forget_anchors_after(&mut self, stays: BlockNumber) {
-        self.anchored.retain(|_, block| *block <= stays);
+    /// The blocks after one were replaced, and what they had taken in with them.
+    pub fn forget_inclusions_after(&mut self, stays: BlockNumber) {
+        self.included.retain(|_, block| *block <= stays);
     }
 
     /// A commitment of that id was signed.
@@ -324,13 +322,12 @@ impl Referee {
             });
         }
         let deadline = laws.start(epoch) + laws.commit_blocks;
-        let commits: Vec<_> =
-            all.iter().filter_map(|shown| self.commits.get(&(epoch, shown.commit))).collect();
-        let is_early = |root: &Digest| {
-            self.anchored.get(&(epoch, *root)).is_some_and(|block| block.0 <= deadline)
-        };
-        let late = !commits.iter().any(|commit| is_early(&commit.root));
-        let is_exact = commits.iter().any(|commit| pay(commit.bytes) == amount.0);
+        let ids = || all.iter().map(|shown| (epoch, shown.commit));
+        let is_early =
+            |id: (Epoch, Digest)| self.included.get(&id).is_some_and(|block| block.0 <= deadline);
+        let late = !ids().any(is_early);
+        let commits = ids().filter_map(|id| self.commits.get(&id));
+        let is_exact = commits.map(|commit| commit.bytes).any(|bytes| pay(bytes) == amount.0);
         if late {
             self.find(Rule::CommittedInTime, at);
         }
@@ -340,7 +337,7 @@ impl Referee {
     }
 
     fn forget(&mut self, settled: Epoch) {
-        self.anchored.retain(|(epoch, _), _| *epoch > settled);
+        self.included.retain(|(epoch, _), _| *epoch > settled);
         self.commits.retain(|(epoch, _), _| *epoch > settled);
         self.proofs.retain(|(epoch, _), _| *epoch > settled);
         self.auditors.retain(|(epoch, _)| *epoch > settled);

@@ -63,7 +63,7 @@ pub struct EpochRow {
     pub storage_faults: u32,
     /// Those of lazy nodes.
     pub adverse_faults: u64,
-    /// Honest holders without an anchored commitment.
+    /// Honest holders without an included commitment.
     pub honest_not_committed: u64,
     /// Honest holders without a proof.
     pub honest_not_opened: u64,

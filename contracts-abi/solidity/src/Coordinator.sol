@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Disputes} from "./coordinator/Disputes.sol";
 import {Beacon} from "./coordinator/Beacon.sol";
+import {Inclusion} from "./coordinator/Inclusion.sol";
 import {Settlements} from "./coordinator/Settlements.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
@@ -12,7 +13,7 @@ import {TypedData} from "./libraries/TypedData.sol";
 import {Bonds, EpochParams} from "./Types.sol";
 
 /// @title From an epoch's records to payouts
-/// @notice Seeds and anchors (Beacon), bonded proposals and claims (Settlements), proofs that a
+/// @notice Seeds (Beacon), which records an epoch has (Inclusion), bonded proposals and claims (Settlements), proofs that a
 /// proposal is wrong (Challenges), and storage disputes (Disputes).
 contract Coordinator is Disputes {
     constructor(
@@ -25,7 +26,8 @@ contract Coordinator is Disputes {
         address admin
     )
         Beacon(params)
-        Settlements(registry, datanets, vault, bondAmounts, admin)
+        Inclusion(registry)
+        Settlements(datanets, vault, bondAmounts, admin)
         Disputes(verifier)
     {}
 

@@ -16,6 +16,8 @@ contract Registry is IRegistry, AccessControl {
     struct Account {
         address owner;
         uint64 unlockBlock;
+        /// The hot key now; what it was stands in _operators. Inclusion reads it for every record.
+        address operator;
         address payout;
         bytes32 nodeId;
         uint128 stake;
@@ -211,7 +213,7 @@ contract Registry is IRegistry, AccessControl {
 
     /// @inheritdoc IRegistry
     function operatorOf(uint64 account) external view returns (address) {
-        return address(_operators[account].latest());
+        return _accounts[account].operator;
     }
 
     /// @inheritdoc IRegistry
@@ -253,10 +255,11 @@ contract Registry is IRegistry, AccessControl {
     /// @inheritdoc IRegistry
     function controls(uint64 account, address who) external view returns (bool) {
         if (who == address(0)) return false;
-        return _accounts[account].owner == who || address(_operators[account].latest()) == who;
+        return _accounts[account].owner == who || _accounts[account].operator == who;
     }
 
     function _setOperator(uint64 account, address operator) private {
+        _accounts[account].operator = operator;
         _operators[account].push(uint96(block.number), uint160(operator));
     }
 

@@ -7,8 +7,11 @@ struct EpochParams {
     uint64 genesisBlock;
     /// Blocks of an epoch.
     uint64 epochBlocks;
-    /// Blocks from an epoch's start in which a storage commitment must be anchored.
+    /// Blocks from an epoch's start in which a storage commitment must be included.
     uint64 commitBlocks;
+    /// Blocks after an epoch in which its records may still be included, and before which nobody may
+    /// propose its settlement.
+    uint64 settleBlocks;
     /// Blocks after a proposal in which it may be challenged; also the time to answer a dispute.
     uint64 challengeBlocks;
     /// Bytes of a cell, the grain of storage proofs.
@@ -33,16 +36,16 @@ struct Settlement {
     uint64 epoch;
     /// Id of the final settlement that this one builds on; zero for the first.
     bytes32 parent;
-    /// Merkle root over (record id, signature hash), sorted by id.
-    bytes32 recordsRoot;
+    /// What the chain included for the epoch: the fold over record ids that IInclusion keeps.
+    bytes32 records;
     /// Merkle-sum root over (account, cumulative amount), sorted by account.
     bytes32 payoutRoot;
     /// Sum of all cumulative amounts.
     uint128 total;
-    /// BLAKE3 hash of the published log.
-    bytes32 log;
-    /// Length of the log in bytes.
-    uint64 logLength;
+    /// BLAKE3 hash of the list of all (account, cumulative amount), which whoever recomputes it has.
+    bytes32 balances;
+    /// Length of that list in bytes.
+    uint64 balancesLength;
     /// Hash of the packed list of Datanet uses.
     bytes32 uses;
     /// Replicas proven in this epoch.
@@ -99,19 +102,12 @@ struct SumNode {
     uint128 sum;
 }
 
-/// @notice A record that a proposal lists.
-struct Listed {
-    Record record;
-    /// keccak256 of the 65-byte signature.
-    bytes32 signatureHash;
-    Path path;
-}
-
-/// @notice A leaf of the records tree.
-struct ListedLeaf {
-    bytes32 id;
-    bytes32 signatureHash;
-    Path path;
+/// @notice A leaf of a payout tree with its place; the number of leaves comes with it.
+struct Leaf {
+    uint64 account;
+    uint128 cumulative;
+    uint64 index;
+    SumNode[] siblings;
 }
 
 /// @notice The opening of a cell.

@@ -7,6 +7,7 @@
 use alloy::primitives::{Address, Log};
 use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
+use protocol::record::batch;
 use protocol::{
     AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
 };
@@ -143,9 +144,11 @@ fn models(log: &Log) -> Option<ChainEvent> {
 }
 
 fn coordinator(log: &Log) -> Option<ChainEvent> {
-    Some(if is::<Coordinator::Anchored>(log) {
-        let e: Coordinator::Anchored = read(log)?;
-        ChainEvent::Anchored { epoch: Epoch(e.epoch), root: Digest(e.root.0) }
+    Some(if is::<Coordinator::Included>(log) {
+        let e: Coordinator::Included = read(log)?;
+        // The contract emits whole records only.
+        let records = batch::included(&e.batch, |place| e.accepted.bit(place)).ok()?;
+        ChainEvent::Included { epoch: Epoch(e.epoch), head: Digest(e.head.0), records }
     } else if is::<Coordinator::Proposed>(log) {
         let e: Coordinator::Proposed = read(log)?;
         let proposer = AccountId(e.proposer);
@@ -160,6 +163,9 @@ fn coordinator(log: &Log) -> Option<ChainEvent> {
     } else if is::<Coordinator::Defeated>(log) {
         let e: Coordinator::Defeated = read(log)?;
         ChainEvent::Defeated { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
+    } else if is::<Coordinator::SetAside>(log) {
+        let e: Coordinator::SetAside = read(log)?;
+        ChainEvent::SetAside { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
     } else if is::<Coordinator::Finalised>(log) {
         let e: Coordinator::Finalised = read(log)?;
         ChainEvent::Finalised { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
@@ -196,11 +202,11 @@ fn settlement(s: &Coordinator::Settlement) -> Settlement {
     Settlement {
         epoch: Epoch(s.epoch),
         parent: Digest(s.parent.0),
-        records_root: Digest(s.recordsRoot.0),
+        records: Digest(s.records.0),
         payout_root: Digest(s.payoutRoot.0),
         total: Amount(s.total),
-        log: Hash(s.log.0),
-        log_length: s.logLength,
+        balances: Hash(s.balances.0),
+        balances_length: s.balancesLength,
         uses: Digest(s.uses.0),
         replicas_proven: s.replicasProven,
         storage_faults: s.storageFaults,

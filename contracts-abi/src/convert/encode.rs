@@ -6,10 +6,9 @@ use protocol::chain::{
     Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, ProposalAct, Settlement,
     Transaction,
 };
-use protocol::hash::keccak;
 use protocol::merkle::{Path, SumNode};
 use protocol::receipt::SignedReceipt;
-use protocol::record::SignedRecord;
+use protocol::record::batch;
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress};
 
 use super::address;
@@ -84,8 +83,9 @@ pub(crate) fn encode(
             call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
         }
         Transaction::Redeem(signed) => call(at.escrow, &redeem(signed)),
-        Transaction::Anchor { epoch, root } => {
-            call(at.coordinator, &Coordinator::anchorCall { epoch: epoch.0, root: word(root) })
+        Transaction::Include { epoch, records } => {
+            let batch = batch::encode(records).into();
+            call(at.coordinator, &Coordinator::includeCall { epoch: epoch.0, batch })
         }
         Transaction::Propose { proposer, settlement: s } => {
             let (proposer, settlement) = (proposer.0, settlement(s));
@@ -211,41 +211,6 @@ fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Coordinator::S
         ProposalAct::Rule { uphold } => {
             call(at.coordinator, &Coordinator::ruleCall { settlement, uphold: *uphold })
         }
-        ProposalAct::ChallengeSignature { record, path } => call(
-            at.coordinator,
-            &Coordinator::challengeSignatureCall {
-                settlement,
-                record: header(record),
-                signature: Bytes::copy_from_slice(&record.signature.0),
-                path: merkle_path(path),
-            },
-        ),
-        ProposalAct::ChallengeDoubleCount { first, second } => call(
-            at.coordinator,
-            &Coordinator::challengeDoubleCountCall {
-                settlement,
-                first: listed(first),
-                second: listed(second),
-            },
-        ),
-        ProposalAct::ChallengeOmission { record, anchor, before, after } => call(
-            at.coordinator,
-            &Coordinator::challengeOmissionCall {
-                settlement,
-                record: header(record),
-                signature: Bytes::copy_from_slice(&record.signature.0),
-                anchored: merkle_path(anchor),
-                neighbours: before.iter().chain(after).map(listed_leaf).collect(),
-            },
-        ),
-    }
-}
-
-fn listed_leaf((id, signature, path): &(Digest, Digest, Path)) -> Coordinator::ListedLeaf {
-    Coordinator::ListedLeaf {
-        id: word(id),
-        signatureHash: word(signature),
-        path: merkle_path(path),
     }
 }
 
@@ -253,11 +218,11 @@ fn settlement(s: &Settlement) -> Coordinator::Settlement {
     Coordinator::Settlement {
         epoch: s.epoch.0,
         parent: word(&s.parent),
-        recordsRoot: word(&s.records_root),
+        records: word(&s.records),
         payoutRoot: word(&s.payout_root),
         total: s.total.0,
-        log: FixedBytes(s.log.0),
-        logLength: s.log_length,
+        balances: FixedBytes(s.balances.0),
+        balancesLength: s.balances_length,
         uses: word(&s.uses),
         replicasProven: s.replicas_proven,
         storageFaults: s.storage_faults,
@@ -279,24 +244,5 @@ fn merkle_path(path: &Path) -> Coordinator::Path {
         index: path.index,
         count: path.count,
         siblings: path.siblings.iter().map(word).collect(),
-    }
-}
-
-fn header(signed: &SignedRecord) -> Coordinator::Record {
-    let record = &signed.record;
-    Coordinator::Record {
-        kind: record.body.kind().tag(),
-        epoch: record.epoch.0,
-        account: record.account.0,
-        subject: word(&record.subject),
-        body: word(&keccak(&[&record.body.to_bytes()])),
-    }
-}
-
-fn listed((signed, path): &(SignedRecord, Path)) -> Coordinator::Listed {
-    Coordinator::Listed {
-        record: header(signed),
-        signatureHash: word(&keccak(&[&signed.signature.0])),
-        path: merkle_path(path),
     }
 }

@@ -16,6 +16,7 @@ use contracts_abi::{
 };
 use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
+use protocol::record::{Body, Record, SignedRecord, StorageProofBody};
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ async fn story(url: &str) -> Deployment {
     assert_eq!(client.stake(account).await.unwrap(), open(50));
     assert_eq!(client.balance(alice).await.unwrap(), open(950));
 
-    let anchored = several_in_flight(client, &deployment).await;
+    let included = several_in_flight(client, &deployment).await;
     let client = ChainClient::connect(url, deployment.clone(), &key(1)).await.unwrap();
     settle(&client, account).await;
     let mut blocks = Vec::new();
@@ -72,8 +73,8 @@ async fn story(url: &str) -> Deployment {
         blocks.extend(part);
     }
     let events: Vec<_> = blocks.iter().flat_map(|(_, events)| events).collect();
-    let roots = events.iter().filter(|event| matches!(event, ChainEvent::Anchored { .. }));
-    assert_eq!(roots.count(), anchored);
+    let roots = events.iter().filter(|event| matches!(event, ChainEvent::Included { .. }));
+    assert_eq!(roots.count(), included);
     assert!(matches!(events.first(), Some(ChainEvent::AccountRegistered { account, .. })
         if *account == deployment.treasury));
     assert!(matches!(events.last(), Some(ChainEvent::Finalised { .. })));
@@ -84,32 +85,61 @@ async fn story(url: &str) -> Deployment {
     deployment
 }
 
+/// A record of an account, of which `number` makes another.
+fn record(at: &Deployment, account: AccountId, number: u8) -> SignedRecord {
+    let body = StorageProofBody { commit: Digest([number; 32]), openings: Hash::ZERO, length: 1 };
+    let record = Record {
+        epoch: Epoch(0),
+        account,
+        subject: Digest([number; 32]),
+        body: Body::StorageProof(body),
+    };
+    record.sign(&at.domain(), &key(1)).unwrap()
+}
+
 /// One key with many transactions at once; the number of them.
 async fn several_in_flight(client: ChainClient, at: &Deployment) -> usize {
     while client.head().await.unwrap() < at.schedule.genesis_block {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
     }
     let client = Arc::new(client);
-    let mut anchored = 0;
+    let mut included = 0;
     let tasks: Vec<_> = (0..6u8)
         .map(|n| {
             let client = Arc::clone(&client);
             tokio::spawn(async move {
-                let anchor = Transaction::Anchor { epoch: Epoch(0), root: Digest([n; 32]) };
-                client.submit(&anchor).await
+                let records = vec![record(client.deployment(), AccountId(2), n)];
+                client.submit(&Transaction::Include { epoch: Epoch(0), records }).await
             })
         })
         .collect();
     for task in tasks {
         match task.await.unwrap() {
-            Ok(_) => anchored += 1,
+            Ok(_) => included += 1,
             // Where blocks come by timer, a slow machine may see the epoch end meanwhile.
             Err(TxError::Revert { reason }) => assert_eq!(reason.name(), Some("WrongEpoch")),
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(anchored > 0);
-    anchored
+    assert!(included > 0);
+    included
+}
+
+/// The fold over the records that came in, as the newest event says it.
+async fn records_head(client: &ChainClient) -> Digest {
+    let (mut from, head) = (client.deployment().genesis_block, client.head().await.unwrap());
+    let mut newest = Digest::ZERO;
+    while from <= head {
+        for (header, events) in client.poll_blocks(from, head).await.unwrap() {
+            from = header.number.next();
+            for event in events {
+                if let ChainEvent::Included { head, .. } = event {
+                    newest = head;
+                }
+            }
+        }
+    }
+    newest
 }
 
 async fn settle(client: &ChainClient, account: AccountId) {
@@ -117,17 +147,17 @@ async fn settle(client: &ChainClient, account: AccountId) {
     let finalise =
         Transaction::AboutProposal { epoch: Epoch(0), act: ProposalAct::Finalise { uses: vec![] } };
     assert!(matches!(client.submit(&finalise).await, Err(TxError::Encode(_))));
-    while client.head().await.unwrap() < at.schedule.start(Epoch(1)) {
+    while client.head().await.unwrap() < at.schedule.cutoff(Epoch(0)) {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
     }
     let settlement = Settlement {
         epoch: Epoch(0),
         parent: Digest::ZERO,
-        records_root: Digest([1; 32]),
+        records: records_head(client).await,
         payout_root: Digest([2; 32]),
         total: Amount(0),
-        log: Hash([3; 32]),
-        log_length: 5,
+        balances: Hash([3; 32]),
+        balances_length: 5,
         uses: Settlement::hash_uses(&[]),
         replicas_proven: 1,
         storage_faults: 2,

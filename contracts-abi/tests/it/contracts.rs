@@ -6,6 +6,8 @@ mod allowance;
 mod blake3_slices;
 mod chain;
 mod disputes;
+mod inclusion;
+mod losses;
 mod settlements;
 pub(crate) mod world;
 

@@ -13,6 +13,7 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         budget: open(1_000),
         epoch_blocks: 24,
         commit_blocks: 2,
+        settle_blocks: 2,
         challenge_blocks: 2,
         start_after: 8,
         cell_bytes: 16 * 1024,

@@ -9,7 +9,7 @@ use protocol::chain::{ProposalAct, Transaction};
 use protocol::eip712::EvmKey;
 use serde_json::json;
 
-use super::verify::{EpochArgs, find, judge};
+use super::verify::{EpochArgs, find};
 
 use crate::output::Output;
 
@@ -20,29 +20,22 @@ pub(super) struct RuleArgs {
     /// A file with the arbiter's key in 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Uphold the objection because nobody has the log
-    #[arg(long, conflicts_with_all = ["log", "peer"])]
-    no_log: bool,
 }
 
-/// Upholds the objection where the settlement does not follow from its log, and overrules it where it
-/// does; the loser's bond goes to the winner.
+/// Upholds the objection where the settlement does not follow from the chain, and overrules it where it
+/// does; half of the loser's bond goes to the winner.
 pub(super) async fn rule(dir: &Path, args: RuleArgs) -> Result<Output> {
     let key = read_key(&args.key)?;
     let found = find(dir, &args.of).await?;
-    let epoch = found.state.settlement.epoch;
-    if found.state.is_final {
+    let state = found.judged.state;
+    let epoch = state.settlement.epoch;
+    if state.is_final {
         bail!("the settlement of epoch {epoch} is final: nothing can be ruled about it any more");
     }
-    let Some(objector) = found.state.objector else {
+    let Some(objector) = state.objector else {
         bail!("nobody objected to the settlement of epoch {epoch}: there is nothing to rule on");
     };
-    let fault = if args.no_log {
-        Some("nobody has its log".to_owned())
-    } else {
-        let hint = "if nobody has the log, uphold the objection with --no-log";
-        judge(&args.of, &found).await.context(hint)?.err().map(|error| error.to_string())
-    };
+    let fault = found.judged.outcome.err().map(|error| error.to_string());
     let deployment = found.network.deployment.clone();
     let client = ChainClient::connect(&found.network.rpc_url, deployment, &key).await?;
     let ruling =
@@ -51,7 +44,7 @@ pub(super) async fn rule(dir: &Path, args: RuleArgs) -> Result<Output> {
     let text = match &fault {
         Some(reason) => format!("upheld: the settlement of epoch {epoch} fell, since {reason}"),
         None => format!(
-            "overruled: the settlement of epoch {epoch} follows from its log; account {objector} \
+            "overruled: the settlement of epoch {epoch} follows from the chain; account {objector} \
              lost its bond"
         ),
     };

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use contracts_abi::{ChainClient, ClientError};
-use protocol::chain::{BlockHeader, ChainView};
+use protocol::chain::{BlockHeader, ChainEvent, ChainView, SettlementState};
+use protocol::settle::{Outcome, VerifyError, verify};
+use protocol::{AccountId, Amount, BlockNumber, Epoch};
 
 use crate::keys::random_evm_key;
 use crate::network::NetworkFile;
@@ -17,6 +19,13 @@ pub(crate) struct ChainReader {
     last: Option<BlockHeader>,
 }
 
+/// A settlement, and what recomputing it came to.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) state: SettlementState,
+    pub(crate) outcome: Result<Outcome, VerifyError>,
+}
+
 impl ChainReader {
     /// Connects with a key of no importance: nothing is sent with it.
     pub(crate) async fn connect(network: &NetworkFile) -> Result<Self> {
@@ -29,26 +38,72 @@ impl ChainReader {
     /// Reads every block that is there; from the first on again where blocks were replaced.
     pub(crate) async fn catch_up(&mut self) -> Result<&ChainView> {
         let head = self.client.head().await?;
-        while self.last.is_none_or(|last| last.number < head) {
-            let read = match &self.last {
-                Some(last) => self.client.poll_after(last, head).await,
-                None => {
-                    let first = self.client.deployment().genesis_block;
-                    self.client.poll_blocks(first, head).await
-                }
-            };
-            if let Err(ClientError::Replaced(_)) = read {
-                (self.view, self.last) = (self.empty.clone(), None);
-                continue;
-            }
-            let blocks = read?;
-            let (last, _) = blocks.last().context("the RPC gave no block that it said it has")?;
-            self.last = Some(*last);
-            for (header, events) in &blocks {
-                self.view.apply(*header, events);
+        while self.is_behind(head) {
+            for (header, events) in self.next_blocks(head).await?.into_iter().flatten() {
+                self.view.apply(header, &events);
             }
         }
         Ok(&self.view)
+    }
+
+    /// Recomputes every settlement from the first block on, up to that of an epoch, and judges that one.
+    /// Nobody's word is taken for any balance.
+    pub(crate) async fn judge(&mut self, epoch: Epoch) -> Result<Judged> {
+        let head = self.client.head().await?;
+        let mut balances = Vec::new();
+        while self.is_behind(head) {
+            let Some(blocks) = self.next_blocks(head).await? else {
+                balances.clear();
+                continue;
+            };
+            for (header, events) in blocks {
+                self.view.apply(header, &events);
+                for event in &events {
+                    let ChainEvent::Finalised { epoch: settled, .. } = event else { continue };
+                    let judged = self.recompute(*settled, &balances)?;
+                    if *settled == epoch {
+                        return Ok(judged);
+                    }
+                    let false_before = || format!("the settlement of epoch {settled} is false");
+                    balances = judged.outcome.with_context(false_before)?.leaves;
+                }
+            }
+        }
+        self.recompute(epoch, &balances)
+    }
+
+    fn recompute(&self, epoch: Epoch, before: &[(AccountId, Amount)]) -> Result<Judged> {
+        let state = *self.view.settlement(epoch).with_context(|| {
+            let now = self.view.epoch();
+            format!("epoch {epoch} has no settlement yet; the chain is in epoch {now}")
+        })?;
+        Ok(Judged { state, outcome: verify(&self.view, &state.settlement, before) })
+    }
+
+    fn is_behind(&self, head: BlockNumber) -> bool {
+        self.last.is_none_or(|last| last.number < head)
+    }
+
+    /// The next blocks; `None` where some were replaced, and reading begins anew.
+    async fn next_blocks(
+        &mut self,
+        head: BlockNumber,
+    ) -> Result<Option<Vec<(BlockHeader, Vec<ChainEvent>)>>> {
+        let read = match &self.last {
+            Some(last) => self.client.poll_after(last, head).await,
+            None => {
+                let first = self.client.deployment().genesis_block;
+                self.client.poll_blocks(first, head).await
+            }
+        };
+        if let Err(ClientError::Replaced(_)) = read {
+            (self.view, self.last) = (self.empty.clone(), None);
+            return Ok(None);
+        }
+        let blocks = read?;
+        let (last, _) = blocks.last().context("the RPC gave no block that it said it has")?;
+        self.last = Some(*last);
+        Ok(Some(blocks))
     }
 
     /// The view as of the last [`Self::catch_up`].

@@ -5,15 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use protocol::codec::{DecodeError, Wire};
 use protocol::message::{Answer, Request};
-use protocol::record::{Body, SignedRecord, VerifiedRecord};
-use protocol::settle::Evidence;
+use protocol::record::{SignedRecord, VerifiedRecord};
 use protocol::sync::{Part, Sum};
 use protocol::{Digest, Epoch, eip712};
 use storage::Store;
 use storage::record_log::LogError;
 
-/// Records of how many epochs on either side a settlement looks at.
-const NEIGHBOURS: u64 = 1;
 /// Records of one pull-sync answer: well below the limit of an answer in bytes.
 const PAGE: usize = 32;
 
@@ -130,20 +127,6 @@ impl Pool {
         found.map(|record| record.signed().clone()).collect()
     }
 
-    /// What a settlement of an epoch looks at, without the openings.
-    pub(crate) fn evidence(&self, epoch: Epoch) -> Evidence {
-        let near = |record: &Arc<VerifiedRecord>| {
-            record.record().epoch.0.abs_diff(epoch.0) <= NEIGHBOURS
-                || matches!(record.record().body, Body::Attribution(_) | Body::Audit(_))
-        };
-        let records = self.lock();
-        let chosen = records.by_id.iter().filter(|(_, record)| near(record));
-        Evidence {
-            records: chosen.map(|(id, record)| (*id, Arc::clone(record))).collect(),
-            openings: BTreeMap::new(),
-        }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -152,7 +135,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use protocol::eip712::EvmKey;
-    use protocol::record::{AuditBody, Finding, Record};
+    use protocol::record::{AuditBody, Body, Finding, Record};
     use protocol::{AccountId, EvmAddress};
     use storage::StoreConfig;
 

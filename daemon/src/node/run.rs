@@ -51,6 +51,7 @@ enum Source {
     Own,
     Gossip,
     Pull,
+    Chain,
 }
 
 /// Everything the loop owns.
@@ -136,6 +137,15 @@ impl Loop {
     fn on_blocks(&mut self, blocks: Vec<(BlockHeader, Vec<ChainEvent>)>, is_head: bool) {
         for (header, events) in blocks {
             Arc::make_mut(&mut self.chain).apply(header, &events);
+            for record in self.chain.just_included().to_vec() {
+                self.on_record(record, Source::Chain);
+            }
+            for event in &events {
+                if let ChainEvent::Finalised { epoch, .. } = event {
+                    let settler = &self.worker.settler;
+                    tokio::task::block_in_place(|| settler.follow(&self.chain, *epoch));
+                }
+            }
             self.recent.push(header, events);
         }
         if is_head {
@@ -157,7 +167,7 @@ impl Loop {
         self.machine = None;
         self.life += 1;
         self.enrolment.on_replaced(&self.chain);
-        self.worker.forget();
+        self.worker.forget(&self.chain);
         self.seen = Seen { syncs: self.seen.syncs, ..Seen::default() };
     }
 
@@ -261,7 +271,9 @@ impl Loop {
     /// there, and the node goes offline: one of its own that others saw and it forgot would let it
     /// sign another.
     fn on_record(&mut self, record: Arc<VerifiedRecord>, source: Source) {
-        if self.worker.pool.contains(&record.id()) || !self.is_operator(&record) {
+        // Of what the chain took in, it has judged who signed.
+        let is_judged = matches!(source, Source::Chain);
+        if self.worker.pool.contains(&record.id()) || !(is_judged || self.is_operator(&record)) {
             return;
         }
         let kept = tokio::task::block_in_place(|| self.worker.pool.insert(&record));
@@ -361,9 +373,7 @@ impl Loop {
             }
             Event::Served { request, record } => self.worker.requests.finish(request, Ok(record)),
             Event::Refused { request, reason } => self.worker.requests.finish(request, Err(reason)),
-            Event::CheckpointMismatch { .. }
-            | Event::WrongSettlement { .. }
-            | Event::LogMissing { .. } => {
+            Event::CheckpointMismatch { .. } | Event::WrongSettlement { .. } => {
                 self.seen.objections += 1;
             }
         }

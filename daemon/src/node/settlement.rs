@@ -3,34 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt as _, stream};
-use protocol::chain::{ChainView, Settlement, Transaction};
-use protocol::limits::MAX_OPENINGS_BYTES;
+use protocol::chain::{ChainView, Settlement, SettlementState, Transaction};
+use protocol::limits::MAX_BALANCES_BYTES;
 use protocol::node::{Done, Failure};
-use protocol::record::Body;
-use protocol::settle::{Evidence, Outcome, SettleError, VerifyError, settle, verify};
+use protocol::settle::{
+    Outcome, SettleError, VerifyError, decode_balances, encode_balances, payout_tree, settle,
+    verify,
+};
 use protocol::{AccountId, Amount, Epoch, NodeId};
 
 use super::blobs::Blobs;
-use super::pool::Pool;
 use super::stopped::Stopped;
 
-/// Openings that a settlement fetches at once.
-const FETCHES: usize = 16;
+type Balances = Vec<(AccountId, Amount)>;
 
 /// Outcomes by epoch, and how they come about.
 #[derive(Debug, Clone)]
 pub(crate) struct Settler {
     blobs: Blobs,
-    pool: Pool,
     outcomes: Arc<Mutex<BTreeMap<Epoch, Arc<Outcome>>>>,
     stopped: Stopped,
 }
 
 impl Settler {
-    pub(crate) fn new(blobs: Blobs, pool: Pool) -> Self {
+    pub(crate) fn new(blobs: Blobs) -> Self {
         let stopped = Stopped::new(blobs.store().dir().join("bug-reports"));
-        Self { blobs, pool, outcomes: Arc::default(), stopped }
+        Self { blobs, outcomes: Arc::default(), stopped }
     }
 
     /// The outcome of an epoch that this node settled or verified.
@@ -38,9 +36,12 @@ impl Settler {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get(&epoch).cloned()
     }
 
-    /// Forgets all outcomes: the blocks that they follow from were replaced.
-    pub(crate) fn forget(&self) {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Forgets the outcomes that followed from blocks which were replaced: of what is left of the chain
+    /// those that are final stay, and nobody else might have the balances in them.
+    pub(crate) fn forget(&self, left: &ChainView) {
+        let unsettled = left.next_to_settle();
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.retain(|epoch, _| *epoch < unsettled);
     }
 
     /// Why this node does not settle some epochs: its program is wrong.
@@ -56,7 +57,25 @@ impl Settler {
         outcome
     }
 
-    /// Settles an epoch from the records at hand and publishes the log.
+    /// Recomputes a settlement that has just become final, while the view still has its records: so a
+    /// node that follows the chain from its first block needs nobody's word for any balance.
+    pub(crate) fn follow(&self, chain: &ChainView, epoch: Epoch) {
+        let Some(state) = chain.settlement(epoch).filter(|state| state.is_final) else { return };
+        if self.outcome(epoch).is_some_and(|known| known.settlement == state.settlement) {
+            return;
+        }
+        let Some(parent) = self.own_balances_before(chain, epoch) else { return };
+        match verify(chain, &state.settlement, &parent) {
+            Ok(outcome) => {
+                self.remember(outcome);
+            }
+            Err(error) => {
+                tracing::error!(%epoch, %error, "a settlement became final that does not follow");
+            }
+        }
+    }
+
+    /// Settles an epoch from the chain, and keeps the new balances for whoever asks.
     pub(crate) async fn settle(&self, chain: &Arc<ChainView>, epoch: Epoch) -> Done {
         if self.stopped.contains(epoch) {
             return Done::Failed(Failure::Local);
@@ -65,12 +84,10 @@ impl Settler {
             Ok(parent) => parent,
             Err(failure) => return Done::Failed(failure),
         };
-        let evidence = self.gather(chain, epoch).await;
-        let settled = settle(chain, epoch, &parent, &evidence);
-        let (outcome, log) = match settled {
-            Ok(settled) => settled,
+        let outcome = match settle(chain, epoch, &parent) {
+            Ok(outcome) => outcome,
             Err(error @ SettleError::Invariant { .. }) => {
-                self.stopped.stop(epoch, error, &evidence.to_log(epoch, &parent)).await;
+                self.stopped.stop(epoch, error, &encode_balances(&parent)).await;
                 return Done::Failed(Failure::Local);
             }
             Err(error) => {
@@ -78,50 +95,56 @@ impl Settler {
                 return Done::Failed(Failure::Invalid);
             }
         };
-        if let Err(failure) = self.blobs.put(log).await {
+        if let Err(failure) = self.blobs.put(encode_balances(&outcome.leaves)).await {
             return Done::Failed(failure);
         }
         let outcome = self.remember(outcome);
         Done::Settled(outcome.settlement, outcome.uses.clone())
     }
 
+    /// The balances before an epoch as this node computed them.
+    fn own_balances_before(&self, chain: &ChainView, epoch: Epoch) -> Option<Balances> {
+        let Some(before) = epoch.0.checked_sub(1).map(Epoch) else { return Some(Vec::new()) };
+        let state = chain.settlement(before)?;
+        let known = self.outcome(before)?;
+        let is_it = known.settlement.payout_root == state.settlement.payout_root;
+        is_it.then(|| known.leaves.clone())
+    }
+
+    /// The balances before an epoch. Where the settlement before is not what this node came to, or it was
+    /// not there, the list comes from whoever has it, and its root is on chain.
     async fn balances_before(
         &self,
         chain: &Arc<ChainView>,
         epoch: Epoch,
-    ) -> Result<Vec<(AccountId, Amount)>, Failure> {
-        let Some(before) = epoch.0.checked_sub(1).map(Epoch) else { return Ok(Vec::new()) };
-        let state = chain.settlement(before).ok_or(Failure::Unavailable)?;
-        Ok(self.confirmed(chain, &state.settlement).await?.leaves.clone())
-    }
-
-    /// Records, and the openings that their proofs name.
-    async fn gather(&self, chain: &Arc<ChainView>, epoch: Epoch) -> Evidence {
-        let mut evidence = self.pool.evidence(epoch);
-        let proofs: Vec<_> = evidence
-            .records
-            .values()
-            .filter(|record| record.record().epoch == epoch)
-            .filter_map(|record| match &record.record().body {
-                Body::StorageProof(body) => Some((record.record().account, body.clone())),
-                _ => None,
-            })
-            .collect();
-        let fetches = proofs.into_iter().map(|(account, body)| {
-            let limit = u64::from(body.length).min(MAX_OPENINGS_BYTES as u64);
-            let from: Vec<NodeId> = chain.account(account).map(|a| a.node).into_iter().collect();
-            async move { (body.openings, self.blobs.obtain(body.openings, limit, &from).await) }
-        });
-        for (openings, found) in together(fetches).await {
-            // Openings that nobody has any more leave their holder unpaid.
-            if let Ok(bytes) = found {
-                evidence.openings.insert(openings, bytes.to_vec());
-            }
+    ) -> Result<Balances, Failure> {
+        if let Some(balances) = self.own_balances_before(chain, epoch) {
+            return Ok(balances);
         }
-        evidence
+        let before = epoch.0.checked_sub(1).map(Epoch).ok_or(Failure::Unavailable)?;
+        let state = chain.settlement(before).ok_or(Failure::Unavailable)?;
+        self.listed_balances(chain, state).await
     }
 
-    /// The outcome of a settlement on chain, recomputed from its log.
+    async fn listed_balances(
+        &self,
+        chain: &Arc<ChainView>,
+        state: &SettlementState,
+    ) -> Result<Balances, Failure> {
+        let Settlement { balances, balances_length, payout_root, .. } = state.settlement;
+        let proposer = chain.account(state.proposer).map(|account| account.node);
+        let from: Vec<NodeId> = proposer.into_iter().collect();
+        let limit = balances_length.min(MAX_BALANCES_BYTES as u64);
+        let bytes = self.blobs.obtain(balances, limit, &from).await?;
+        let balances = decode_balances(&bytes).map_err(|_| Failure::Invalid)?;
+        if payout_tree(&balances).root() == payout_root {
+            Ok(balances)
+        } else {
+            Err(Failure::Invalid)
+        }
+    }
+
+    /// The outcome of a settlement on chain, recomputed.
     pub(crate) async fn confirmed(
         &self,
         chain: &Arc<ChainView>,
@@ -136,19 +159,17 @@ impl Settler {
         if self.stopped.contains(settlement.epoch) {
             return Err(Failure::Local);
         }
-        let proposer = chain.settlement(settlement.epoch).map(|state| state.proposer);
-        let from: Vec<NodeId> = proposer
-            .and_then(|account| chain.account(account))
-            .map(|account| account.node)
-            .into_iter()
-            .collect();
-        let log = self.blobs.obtain(settlement.log, settlement.log_length, &from).await?;
-        match verify(chain, settlement, &log) {
+        let parent = self.balances_before(chain, settlement.epoch).await?;
+        match verify(chain, settlement, &parent) {
             Ok(outcome) => Ok(self.remember(outcome)),
             // Whoever proposed it may be right: it is this program that is wrong.
             Err(VerifyError::Settle(error @ SettleError::Invariant { epoch, .. })) => {
-                self.stopped.stop(epoch, error, &log).await;
+                self.stopped.stop(epoch, error, &encode_balances(&parent)).await;
                 Err(Failure::Local)
+            }
+            Err(VerifyError::Settle(error)) => {
+                tracing::warn!(epoch = %settlement.epoch, %error, "a settlement cannot be checked");
+                Err(Failure::Unavailable)
             }
             Err(error) => {
                 tracing::error!(epoch = %settlement.epoch, %error, "a settlement is wrong");
@@ -185,34 +206,5 @@ impl Settler {
                 count,
                 path,
             }))
-    }
-}
-
-/// What all of them give. One after the other they would take some round trips each: of fifty nodes
-/// that are 200 ms apart, longer than an epoch of 48 s.
-async fn together<T>(fetches: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    stream::iter(fetches).buffer_unordered(FETCHES).collect().await
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::Barrier;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn one_fetch_does_not_wait_for_another() {
-        let (all_have_begun, count) = (Barrier::new(FETCHES), 2 * FETCHES);
-        let fetches = (0..count).map(async |_| all_have_begun.wait().await);
-        let long = async {
-            for _ in 0..10_000 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = together(fetches) => assert_eq!(done.len(), count),
-            () = long => panic!("none ended"),
-        }
     }
 }

@@ -67,7 +67,7 @@ impl Worker {
         thread: ComputeThread,
         sender: Sender,
     ) -> Self {
-        let settler = Settler::new(blobs.clone(), pool.clone());
+        let settler = Settler::new(blobs.clone());
         let marks = Marks::new(blobs.shared_store());
         let (requests, shared) = (Requests::default(), Arc::default());
         Self { blobs, pool, prover, settler, thread, sender, requests, marks, shared }
@@ -94,12 +94,12 @@ impl Worker {
 
     /// Forgets what was derived from blocks that were replaced: the ids in it may name something else
     /// now. Whoever waits for an answer is told that there is none.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn forget(&self, left: &ChainView) {
         let mut shared = self.lock();
         shared.runs.clear();
         shared.sketches.clear();
         drop(shared);
-        self.settler.forget();
+        self.settler.forget(left);
         self.requests.refuse_all();
     }
 

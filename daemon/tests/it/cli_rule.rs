@@ -6,7 +6,7 @@ use contracts_abi::rpc::{Mining, ServerConfig};
 use daemon::network::NETWORK_FILE;
 use protocol::chain::{ChainView, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
-use protocol::settle::{Evidence, settle};
+use protocol::settle::settle;
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, NodeId};
 
 use super::cli::{json, openledger, stderr};
@@ -61,7 +61,7 @@ async fn propose_and_object(client: &ChainClient, settlement: Settlement) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_arbiter_rules_by_what_the_log_says() {
+async fn the_arbiter_rules_by_what_the_chain_says() {
     let dir = tempfile::tempdir().unwrap();
     let config = ServerConfig { mining: Mining::OnDemand, ..ServerConfig::default() };
     let (chain, network) = start_chain(config).await;
@@ -69,36 +69,33 @@ async fn the_arbiter_rules_by_what_the_log_says() {
     let deployment = network.deployment.clone();
     let client = ChainClient::connect(&chain.url(), deployment, &dev_key(1)).await.unwrap();
     prepare(&client).await;
-    pass(&client, network.view().params().settle_delay_blocks.0).await;
+    pass(&client, network.deployment.schedule.settle_blocks.0).await;
     let view = read(&client, network.view()).await;
-    let (outcome, log) = settle(&view, Epoch(0), &[], &Evidence::default()).unwrap();
+    let outcome = settle(&view, Epoch(0), &[]).unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let log = file("log", &log);
     let arbiter = file("arbiter", hex::encode(DEV_KEYS[0].0).as_bytes());
     let other = file("other", hex::encode(DEV_KEYS[3].0).as_bytes());
     let broken = file("broken", b"not a key");
-    let rule = |key: &str, log: &str| {
-        openledger(dir.path(), &["rule", "0", "--json", "--key", key, "--log", log])
-    };
+    let rule = |key: &str| openledger(dir.path(), &["rule", "0", "--json", "--key", key]);
 
     let refusal = |output| json(&output)["error"]["message"].to_string();
 
     let wrong = Settlement { total: Amount(1), ..outcome.settlement };
     propose_and_object(&client, wrong).await;
-    assert!(refusal(rule(&broken, &log)).contains("64 hexadecimal digits"));
-    assert!(refusal(rule(&other, &log)).contains("did not take the ruling"));
-    let upheld = rule(&arbiter, &log);
+    assert!(refusal(rule(&broken)).contains("64 hexadecimal digits"));
+    assert!(refusal(rule(&other)).contains("did not take the ruling"));
+    let upheld = rule(&arbiter);
     assert_eq!(upheld.status.code(), Some(0), "{}", stderr(&upheld));
     assert_eq!(json(&upheld)["upheld"], true);
-    assert!(refusal(rule(&arbiter, &log)).contains("no settlement yet"), "it fell");
+    assert!(refusal(rule(&arbiter)).contains("no settlement yet"), "it fell");
 
     pass(&client, network.deployment.schedule.challenge_blocks.0 + 1).await;
     propose_and_object(&client, outcome.settlement).await;
-    assert_eq!(json(&rule(&arbiter, &log))["upheld"], false);
-    assert!(refusal(rule(&arbiter, &log)).contains("nothing to rule on"));
+    assert_eq!(json(&rule(&arbiter))["upheld"], false);
+    assert!(refusal(rule(&arbiter)).contains("nothing to rule on"));
     chain.shutdown().await;
 }

@@ -61,6 +61,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         budget: open(100),
         epoch_blocks: 24,
         commit_blocks: 8,
+        settle_blocks: 8,
         challenge_blocks: 2,
         start_after: 2,
         cell_bytes: 16 << 10,

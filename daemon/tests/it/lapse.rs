@@ -1,4 +1,4 @@
-//! A node settles an epoch although somebody proposed for it and gives nobody the log.
+//! A node settles an epoch although somebody made a false proposal for it, and no arbiter is there.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ async fn enrol(client: &ChainClient) -> AccountId {
     account
 }
 
-/// In the first block after an epoch, a settlement of it whose log nobody has.
+/// As soon as an epoch can be settled, a settlement of it that is false.
 fn made_up(net: &Net) -> Option<Settlement> {
     let chain = net.node.chain();
     let epoch = chain.next_to_settle();
     let last = chain.last_final();
-    let is_first = chain.head()?.number == chain.schedule.start(epoch.next());
-    is_first.then(|| Settlement {
+    let is_open = chain.head()?.number.next() >= chain.schedule.cutoff(epoch);
+    is_open.then(|| Settlement {
         epoch,
         parent: last.map_or(Digest::ZERO, |last| last.id),
-        records_root: Digest([1; 32]),
+        records: chain.records_head(epoch),
         payout_root: Digest([2; 32]),
         total: last.map_or(Amount(0), |last| last.settlement.total),
-        log: Hash([3; 32]),
-        log_length: 100,
+        balances: Hash([3; 32]),
+        balances_length: 100,
         uses: Settlement::hash_uses(&[]),
         replicas_proven: 0,
         storage_faults: 0,
@@ -46,7 +46,7 @@ fn made_up(net: &Net) -> Option<Settlement> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proposal_without_a_log_is_replaced() {
+async fn a_false_proposal_is_replaced_though_nobody_rules() {
     let dir = tempfile::tempdir().unwrap();
     let net = start(dir.path(), Duration::from_millis(200)).await;
     let deployment = NetworkFile::of_dir(dir.path()).unwrap().deployment;
@@ -54,7 +54,7 @@ async fn a_proposal_without_a_log_is_replaced() {
     let client = ChainClient::connect(&net.chain.url(), deployment, &key).await.unwrap();
     let liar = enrol(&client).await;
 
-    // A busy machine may miss the few blocks that a node waits after an epoch: then the next one.
+    // A busy machine may come after the node: then the next epoch.
     let epoch = loop {
         let settlement = net.until(made_up).await;
         if client.submit(&Transaction::Propose { proposer: liar, settlement }).await.is_ok() {

@@ -55,6 +55,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         budget: Amount(1000 * OPEN),
         epoch_blocks: 24,
         commit_blocks: 8,
+        settle_blocks: 8,
         challenge_blocks: 4,
         start_after: 2,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,

@@ -55,6 +55,7 @@ impl ChainView {
                         | ChainEvent::Objected { .. }
                         | ChainEvent::Ruled { .. }
                         | ChainEvent::Defeated { .. }
+                        | ChainEvent::SetAside { .. }
                         | ChainEvent::Finalised { .. }
                         | ChainEvent::ModelCreated(_)
                         | ChainEvent::ModelPublished(_)

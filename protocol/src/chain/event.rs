@@ -110,16 +110,16 @@ pub struct Settlement {
     pub epoch: Epoch,
     /// Id of the final settlement that this one builds on; zero for the first.
     pub parent: Digest,
-    /// Merkle root over (record id, signature hash), sorted by id.
-    pub records_root: Digest,
+    /// The fold over the ids of the records that the chain included ([`super::ChainView::records_head`]).
+    pub records: Digest,
     /// Merkle-sum root over (account, cumulative amount), sorted by account.
     pub payout_root: Digest,
     /// Sum of all cumulative amounts.
     pub total: Amount,
-    /// BLAKE3 hash of the published log.
-    pub log: Hash,
-    /// Length of the log in bytes.
-    pub log_length: u64,
+    /// BLAKE3 hash of the list of all balances, from which the next settlement and every claim follow.
+    pub balances: Hash,
+    /// Length of that list in bytes.
+    pub balances_length: u64,
     /// `keccak(abi.encodePacked)` of the [`DatanetUse`] list.
     pub uses: Digest,
     /// Replicas proven in this epoch.
@@ -138,11 +138,11 @@ impl Settlement {
         let words: [[u8; 32]; 12] = [
             word(u128::from(self.epoch.0)),
             self.parent.0,
-            self.records_root.0,
+            self.records.0,
             self.payout_root.0,
             word(self.total.0),
-            self.log.0,
-            word(u128::from(self.log_length)),
+            self.balances.0,
+            word(u128::from(self.balances_length)),
             self.uses.0,
             word(u128::from(self.replicas_proven)),
             word(u128::from(self.storage_faults)),
@@ -236,12 +236,14 @@ pub enum ChainEvent {
     ModelCreated(Model),
     /// A model is offered.
     ModelPublished(ModelPublication),
-    /// A root of records was anchored.
-    Anchored {
-        /// For which epoch.
+    /// The chain took in records of an epoch, each signed by who was its account's operator then.
+    Included {
+        /// The epoch that all of them are labelled with.
         epoch: Epoch,
-        /// Merkle root over record ids.
-        root: Digest,
+        /// The fold over all ids of the epoch's records so far.
+        head: Digest,
+        /// Those whose bodies are of this protocol, in order.
+        records: Vec<SignedRecord>,
     },
     /// A settlement was proposed.
     Proposed {
@@ -270,6 +272,13 @@ pub enum ChainEvent {
     },
     /// A proposal was disproved or ruled out.
     Defeated {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The proposal's id.
+        id: Digest,
+    },
+    /// The arbiter did not rule on an objection in time, so the proposal makes room for another.
+    SetAside {
         /// Of which epoch.
         epoch: Epoch,
         /// The proposal's id.
@@ -314,7 +323,6 @@ pub enum ChainEvent {
 }
 
 /// What a node or a person may ask of the contracts.
-#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transaction {
     /// Registry: create an account, for oneself or for another.
@@ -361,12 +369,12 @@ pub enum Transaction {
     CreateModel(Model),
     /// ModelRegistry: offer a finished model.
     PublishModel(ModelPublication),
-    /// Coordinator: anchor a root of record ids.
-    Anchor {
-        /// For which epoch.
+    /// Coordinator: have records taken in, one's own or anybody's.
+    Include {
+        /// Their epoch; records of others are passed over.
         epoch: Epoch,
-        /// Merkle root over record ids.
-        root: Digest,
+        /// At most 256.
+        records: Vec<SignedRecord>,
     },
     /// Coordinator: propose a settlement with a bond.
     Propose {
@@ -410,7 +418,6 @@ pub enum Transaction {
 
 /// What may be done about the live proposal of an epoch. The contract is given the whole proposal,
 /// which it keeps the hash of only.
-#[expect(clippy::large_enum_variant, reason = "short-lived: made, encoded, sent")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProposalAct {
     /// Make it final, its window being over.
@@ -429,31 +436,6 @@ pub enum ProposalAct {
     Rule {
         /// Whether the objection is right.
         uphold: bool,
-    },
-    /// Show that an anchored record is missing from it.
-    ChallengeOmission {
-        /// The record, which the contract checks so that a root of nonsense defeats nobody.
-        record: SignedRecord,
-        /// The place of its id under the anchored root.
-        anchor: Path,
-        /// The last leaf before it (id, signature hash) with its place; `None` when it sorts first.
-        before: Option<(Digest, Digest, Path)>,
-        /// The first leaf after it; `None` when it sorts last.
-        after: Option<(Digest, Digest, Path)>,
-    },
-    /// Show that one of its records is not signed by its account's operator.
-    ChallengeSignature {
-        /// The record as listed.
-        record: SignedRecord,
-        /// Its place in the records tree.
-        path: Path,
-    },
-    /// Show that two of its records have the same (kind, account, subject).
-    ChallengeDoubleCount {
-        /// One of them, with its place in the records tree.
-        first: (SignedRecord, Path),
-        /// The other record of the same key.
-        second: (SignedRecord, Path),
     },
 }
 

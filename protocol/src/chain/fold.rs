@@ -11,7 +11,9 @@ use crate::{
     blob::BlobRef,
     identity::Binding,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
+    limits::FEE_EPOCHS,
     order::{Data, Order, OrderFault},
+    record::SignedRecord,
 };
 
 impl ChainView {
@@ -20,7 +22,7 @@ impl ChainView {
         if self.head.is_some_and(|head| header.number <= head.number) {
             return;
         }
-        // What was anchored or ordered in the block before waits for the hash of this one. Only where
+        // What was included or ordered in the block before waits for the hash of this one. Only where
         // something did: a hash for every block would be most of what the view holds.
         if let Some(head) = self.head
             && let Some(waiting) = self.hash_after.get_mut(&head.number)
@@ -32,6 +34,7 @@ impl ChainView {
         // What everybody weighs is of an epoch that is over, so before what this block brings.
         self.weigh(header.number);
         self.head = Some(header);
+        self.inclusions.begin_block();
         // Events before draws: whoever registers in the block that fixes a seed is not drawn by it,
         // since draws look at what was there before the block.
         for event in events {
@@ -83,11 +86,8 @@ impl ChainView {
                 assert!(is_next(offers, block), "offers of a model follow in order of blocks");
                 offers.push((block, *publication));
             }
-            ChainEvent::Anchored { epoch, root } => {
-                self.await_hash_after(block);
-                // The first anchor counts. If a later one did, whoever dislikes the auditors that were
-                // drawn would anchor again until it likes them.
-                self.anchors.entry((*epoch, *root)).or_insert(block);
+            ChainEvent::Included { epoch, head, records } => {
+                self.include(block, *epoch, *head, records);
             }
             ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
                 self.redeem(block, *payer, *payee, *cumulative, *amount);
@@ -99,6 +99,7 @@ impl ChainView {
             | ChainEvent::Objected { .. }
             | ChainEvent::Ruled { .. }
             | ChainEvent::Defeated { .. }
+            | ChainEvent::SetAside { .. }
             | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
             // The chain decides a dispute by itself; nothing here follows from one.
             ChainEvent::DisputeOpened { .. } => {}
@@ -142,13 +143,14 @@ impl ChainView {
                         proposed: block,
                         open_since: block,
                         objector: None,
+                        objected: block,
                         is_final: false,
                     },
                 );
             }
             ChainEvent::Objected { epoch, id, account } => {
                 if let Some(state) = self.proposal_mut(*epoch, id) {
-                    state.objector = Some(*account);
+                    (state.objector, state.objected) = (Some(*account), block);
                 }
             }
             ChainEvent::Ruled { epoch, id, upheld: false } => {
@@ -157,7 +159,7 @@ impl ChainView {
                     (state.objector, state.open_since) = (None, block);
                 }
             }
-            ChainEvent::Defeated { epoch, id } => {
+            ChainEvent::Defeated { epoch, id } | ChainEvent::SetAside { epoch, id } => {
                 if let Some(proposer) = self.proposal_mut(*epoch, id).map(|state| state.proposer) {
                     // Remembered beyond the proposal: who fell for an epoch comes last in its turns.
                     self.defeats.insert((*epoch, proposer), block);
@@ -168,8 +170,28 @@ impl ChainView {
                 if let Some(state) = self.settlements.get_mut(epoch) {
                     state.is_final = true;
                 }
+                // The next settlement looks back as far as a fee may be older than its redemption.
+                self.inclusions.forget_before(epoch.next().back(FEE_EPOCHS));
             }
             _ => {}
+        }
+    }
+
+    /// Takes in what the contract took in, which has judged who signed.
+    fn include(
+        &mut self,
+        block: BlockNumber,
+        epoch: Epoch,
+        head: Digest,
+        records: &[SignedRecord],
+    ) {
+        self.await_hash_after(block);
+        self.inclusions.advance(epoch, head);
+        for record in records {
+            let account = self.accounts.get(&record.record.account);
+            if let Some(key) = account.and_then(|account| account.operator_at(block)) {
+                self.inclusions.take(&self.domain, record.clone(), key, block);
+            }
         }
     }
 

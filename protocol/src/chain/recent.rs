@@ -73,6 +73,7 @@ mod tests {
             genesis_block: BlockNumber(0),
             epoch_blocks: Blocks(4),
             commit_blocks: Blocks(2),
+            settle_blocks: Blocks(1),
             challenge_blocks: Blocks(2),
         };
         let domain = Domain::new(1, EvmAddress([1; 20]));

@@ -183,6 +183,8 @@ pub struct SettlementState {
     pub open_since: BlockNumber,
     /// Whose objection waits for the arbiter.
     pub objector: Option<AccountId>,
+    /// When that objection was made.
+    pub objected: BlockNumber,
     /// Whether it is final.
     pub is_final: bool,
 }

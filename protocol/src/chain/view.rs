@@ -1,10 +1,12 @@
 //! The chain's state as far as the protocol needs it, and what can be asked of it.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::ops::RangeInclusive;
 
 use super::{
     BlockHeader, Contribution, Model, ModelPublication,
     drawn::Drawn,
+    inclusions::Inclusions,
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     },
     order::{Order, OrderFault},
     params::{Params, Schedule},
+    record::VerifiedRecord,
 };
 
 /// The chain as every honest observer sees it. One per process, lent to machines.
@@ -41,14 +44,14 @@ pub struct ChainView {
     pub(super) orders: BTreeMap<ModelId, Result<Order, OrderFault>>,
     /// Every offer of a model, with the block that made it.
     pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
-    pub(super) anchors: BTreeMap<(Epoch, Digest), BlockNumber>,
+    pub(super) inclusions: Inclusions,
     pub(super) settlements: BTreeMap<Epoch, SettlementState>,
     /// When an account's last proposal for an epoch fell.
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
     pub(super) redemptions: Vec<Redemption>,
     pub(super) claimed: BTreeMap<AccountId, Amount>,
     pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
-    /// Hash of the block after one in which something was anchored or ordered.
+    /// Hash of the block after one in which something was included or ordered.
     pub(super) hash_after: BTreeMap<BlockNumber, Digest>,
     pub(super) drawn: Drawn,
 }
@@ -79,7 +82,7 @@ impl ChainView {
             models: BTreeMap::new(),
             orders: BTreeMap::new(),
             publications: BTreeMap::new(),
-            anchors: BTreeMap::new(),
+            inclusions: Inclusions::new(),
             settlements: BTreeMap::new(),
             defeats: BTreeMap::new(),
             redemptions: Vec::new(),
@@ -203,12 +206,51 @@ impl ChainView {
         })
     }
 
-    /// The block in which a root was anchored for an epoch.
-    pub fn anchored(&self, epoch: Epoch, root: &Digest) -> Option<BlockNumber> {
-        self.anchors.get(&(epoch, *root)).copied()
+    /// The block that took a record of an epoch in.
+    pub fn included(&self, epoch: Epoch, id: &Digest) -> Option<BlockNumber> {
+        self.inclusions.block_of(epoch, id)
     }
 
-    /// The hash of the block after one in which something was anchored or ordered, once it exists:
+    /// A record of an epoch that the chain took in.
+    pub fn record(&self, epoch: Epoch, id: &Digest) -> Option<&Arc<VerifiedRecord>> {
+        self.inclusions.record(epoch, id)
+    }
+
+    /// What the newest block took in and did not have before: whoever kept a record from somebody has to
+    /// show it here.
+    pub fn just_included(&self) -> &[Arc<VerifiedRecord>] {
+        self.inclusions.newest()
+    }
+
+    /// The records that an epoch has, one of each key, with the blocks that took them in; none of an
+    /// epoch that was settled long ago.
+    pub fn records(
+        &self,
+        epoch: Epoch,
+    ) -> impl Iterator<Item = (&Arc<VerifiedRecord>, BlockNumber)> {
+        self.records_of(epoch..=epoch)
+    }
+
+    /// The same of several epochs.
+    pub fn records_of(
+        &self,
+        epochs: RangeInclusive<Epoch>,
+    ) -> impl Iterator<Item = (&Arc<VerifiedRecord>, BlockNumber)> {
+        self.inclusions.of(epochs)
+    }
+
+    /// Whether the records of an epoch are kept: those of epochs that were settled long ago are not.
+    pub fn has_records(&self, epoch: Epoch) -> bool {
+        epoch >= self.inclusions.since()
+    }
+
+    /// The fold over the ids of all records that the chain took in for an epoch: keccak256(fold before ‖
+    /// id), from zero.
+    pub fn records_head(&self, epoch: Epoch) -> Digest {
+        self.inclusions.head(epoch)
+    }
+
+    /// The hash of the block after one in which something was included or ordered, once it exists:
     /// randomness that was not known when the thing was sent.
     pub fn hash_after(&self, block: BlockNumber) -> Option<Digest> {
         self.hash_after.get(&block).copied().filter(|hash| *hash != Digest::ZERO)
@@ -237,11 +279,15 @@ impl ChainView {
         Some(fell.after(self.schedule.challenge_blocks))
     }
 
-    /// The block from which on another proposal may take the place of one that nobody made final in the
-    /// window after its challenge window; `None` while an objection to it waits for the arbiter.
+    /// The block from which on another proposal may take the place of this one: two windows after it was
+    /// made, or four after an objection on which nobody has ruled.
     pub fn lapses_at(&self, state: &SettlementState) -> Option<BlockNumber> {
-        let lapsed = state.open_since.after(self.schedule.challenge_blocks.times(2)).next();
-        (!state.is_final && state.objector.is_none()).then_some(lapsed)
+        let window = self.schedule.challenge_blocks;
+        let last = match state.objector {
+            None => state.open_since.after(window.times(2)),
+            Some(_) => state.objected.after(window.times(4)),
+        };
+        (!state.is_final).then_some(last.next())
     }
 
     /// The last final settlement.

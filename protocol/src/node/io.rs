@@ -53,7 +53,6 @@ pub struct ServeRequest {
 }
 
 /// What a node wants done.
-#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Sign with the operator's key, append durably to the log, gossip, and hand back as
@@ -160,14 +159,14 @@ pub enum Job {
         /// The attribution, which names its transcript.
         record: Arc<VerifiedRecord>,
     },
-    /// Gather the records of an epoch, run `settle()`, publish the log.
+    /// Run `settle()` on the balances before the epoch, and keep the new ones for whoever asks.
     Settle {
         /// The epoch, which is over.
         epoch: Epoch,
     },
-    /// Fetch the log of a proposal and recompute its roots.
+    /// Recompute a proposal.
     Verify {
-        /// The proposal, which names its log.
+        /// What was proposed.
         settlement: Settlement,
     },
     /// Claim what the final settlement of an epoch owes an account.
@@ -293,13 +292,8 @@ pub enum Event {
         /// What the consumer is told.
         reason: Refusal,
     },
-    /// A proposal does not follow from its log.
+    /// A proposal does not follow from the chain.
     WrongSettlement {
-        /// Of which epoch.
-        epoch: Epoch,
-    },
-    /// The log of a proposal could not be had before its window closed.
-    LogMissing {
         /// Of which epoch.
         epoch: Epoch,
     },
@@ -341,9 +335,9 @@ pub enum Waiting {
         "no pack is assigned to this node in epoch {0}; placement needs two epochs after joining"
     )]
     NoAssignment(Epoch),
-    /// Its commitment is not anchored yet.
-    #[error("waiting for the storage commitment of epoch {0} to be anchored")]
-    Anchor(Epoch),
+    /// The chain does not show its commitment yet.
+    #[error("waiting for the chain to include the storage commitment of epoch {0}")]
+    Inclusion(Epoch),
     /// The sample is drawn at this block.
     #[error("committed; the cells to open are drawn at block {0}")]
     Sample(BlockNumber),

@@ -1,13 +1,13 @@
-//! The node's own Proof of Holding: commit, anchor, open.
+//! The node's own Proof of Holding: commit, open.
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{Done, Job, Node, Pending, Waiting, outbox::Outgoing};
+use super::{Done, Job, Node, Pending, Waiting};
 use crate::{
-    chain::{ChainView, Purpose, Transaction},
+    chain::{ChainView, Purpose},
     ids::{AccountId, BlockNumber, Epoch},
     record::{Body, StorageCommitBody, StorageProofBody, VerifiedRecord, storage_subject},
-    rules::{anchor_root, anchored_in},
+    rules::included_in,
 };
 
 /// Where the proof of one epoch stands.
@@ -21,7 +21,7 @@ pub(super) struct Proving {
 enum Stage {
     Idle,
     Committing,
-    Committed { record: Arc<VerifiedRecord>, anchor: Outgoing },
+    Committed(Arc<VerifiedRecord>),
     Opening(Arc<VerifiedRecord>),
     Proven,
 }
@@ -45,10 +45,10 @@ impl Proving {
         }
         let reason = match &self.stage {
             Stage::Idle | Stage::Committing => None,
-            Stage::Committed { record, .. } if anchored_in(chain, record).is_none() => {
-                Some(Waiting::Anchor(epoch))
+            Stage::Committed(record) if included_in(chain, record).is_none() => {
+                Some(Waiting::Inclusion(epoch))
             }
-            Stage::Committed { .. } => Some(Waiting::Sample(chain.schedule.commit_deadline(epoch))),
+            Stage::Committed(_) => Some(Waiting::Sample(chain.schedule.commit_deadline(epoch))),
             Stage::Opening(_) => None,
             Stage::Proven => Some(Waiting::NextEpoch(chain.schedule.start(epoch.next()))),
         };
@@ -62,22 +62,16 @@ impl Node {
         let Some(head) = chain.head() else { return };
         match &self.proving.stage {
             Stage::Idle => self.start_commit(chain, epoch, head.number),
-            Stage::Committed { record, anchor } => {
+            Stage::Committed(record) => {
                 let record = Arc::clone(record);
-                let deadline = chain.schedule.commit_deadline(epoch);
-                match anchored_in(chain, &record) {
-                    Some(at) if at <= deadline => self.start_open(chain, epoch, record),
+                match included_in(chain, &record) {
+                    Some(at) if at <= chain.schedule.commit_deadline(epoch) => {
+                        self.start_open(chain, epoch, record);
+                    }
                     // Too late to count: an epoch without pay. A proof shown now would be judged
                     // wrong, and to be late is no fault.
                     Some(_) => self.proving.stage = Stage::Proven,
-                    None => {
-                        let mut anchor = *anchor;
-                        if head.number < deadline && anchor.send(head.number) {
-                            let root = anchor_root(&record.id());
-                            self.submit(Transaction::Anchor { epoch, root });
-                            self.proving.stage = Stage::Committed { record, anchor };
-                        }
-                    }
+                    None => {}
                 }
             }
             Stage::Committing | Stage::Opening(_) | Stage::Proven => {}
@@ -95,8 +89,8 @@ impl Node {
                 (has_packs && !is_over(chain.schedule.commit_deadline(epoch)))
                     .then_some(BlockNumber(0))
             }
-            Stage::Committed { record, .. } => {
-                let is_waiting = anchored_in(chain, record).is_some()
+            Stage::Committed(record) => {
+                let is_waiting = included_in(chain, record).is_some()
                     && chain.seed(epoch, Purpose::Open).is_none();
                 (!is_waiting).then_some(BlockNumber(0))
             }
@@ -123,7 +117,7 @@ impl Node {
         let Body::StorageCommit(commit) = &record.record().body else { return };
         let packs = chain.placement(epoch).packs_of(self.account).to_vec();
         let job = Job::Open { account: self.account, packs, commit: commit.clone(), s1, s2 };
-        let is_committed = matches!(self.proving.stage, Stage::Committed { .. });
+        let is_committed = matches!(self.proving.stage, Stage::Committed(_));
         assert!(is_committed, "cells are opened after the commitment, and once");
         self.proving.stage = Stage::Opening(record);
         self.start(Pending::Open(epoch), job);
@@ -153,8 +147,7 @@ impl Node {
         self.proving.enter(made.epoch);
         assert!(self.proving.epoch == made.epoch, "the commitment is of the epoch that is proven");
         if matches!(self.proving.stage, Stage::Idle | Stage::Committing) {
-            self.proving.stage =
-                Stage::Committed { record: Arc::clone(record), anchor: Outgoing::new() };
+            self.proving.stage = Stage::Committed(Arc::clone(record));
         }
     }
 

@@ -50,8 +50,13 @@ impl Node {
             return Some(next);
         }
         let retry = (!self.wanted.is_empty()).then_some(self.retry_at);
-        let wakes =
-            [retry, self.proof_wakes(chain), self.audits_wake(chain), self.settling_wakes(chain)];
+        let wakes = [
+            retry,
+            self.proof_wakes(chain),
+            self.audits_wake(chain),
+            self.settling_wakes(chain),
+            self.inclusions_wake(),
+        ];
         wakes.into_iter().flatten().min().map(|block| block.max(next))
     }
 }

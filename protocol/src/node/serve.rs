@@ -2,13 +2,13 @@
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
-use super::{Done, Event, Job, Node, Pending, Refusal, ServeRequest, outbox::Outgoing};
+use super::{Done, Event, Job, Node, Pending, Refusal, ServeRequest};
 use crate::{
     chain::{ChainView, Transaction},
     ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
     record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
-    rules::{anchor_root, anchored_alone, attribution_auditors, price, work_epoch},
+    rules::{attribution_auditors, price, work_epoch},
 };
 
 /// Attributions of others that are kept until they can be audited.
@@ -34,8 +34,6 @@ enum Step {
 pub(super) struct Serving {
     /// Promised so far by each consumer.
     promised: BTreeMap<EvmAddress, Amount>,
-    /// Own attributions whose anchors do not show yet.
-    unanchored: BTreeMap<Digest, (Arc<VerifiedRecord>, Outgoing)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests from their acceptance until their attribution is signed.
@@ -48,7 +46,6 @@ impl Serving {
     pub(super) const fn new() -> Self {
         Self {
             promised: BTreeMap::new(),
-            unanchored: BTreeMap::new(),
             waiting: BTreeMap::new(),
             requests: BTreeMap::new(),
             audited: BTreeMap::new(),
@@ -57,7 +54,7 @@ impl Serving {
 
     /// Whether it waits for anything that a block may bring.
     pub(super) fn has_work(&self) -> bool {
-        !(self.unanchored.is_empty() && self.waiting.is_empty() && self.audited.is_empty())
+        !(self.waiting.is_empty() && self.audited.is_empty())
     }
 
     /// An audit of this node, perhaps from the log after a restart: it is not made twice.
@@ -176,11 +173,6 @@ impl Node {
             if let Some(request) = self.serving.signed(record.record().subject) {
                 self.tell(Event::Served { request, record: id });
             }
-            self.serving
-                .unanchored
-                .entry(id)
-                .or_insert_with(|| (Arc::clone(record), Outgoing::new()));
-            self.anchor_attributions(chain);
         } else if self.serving.has_room_for(record.record().account)
             && !self.serving.audited.contains_key(&id)
         {
@@ -194,7 +186,6 @@ impl Node {
     }
 
     pub(super) fn advance_serving(&mut self, chain: &ChainView) {
-        self.anchor_attributions(chain);
         self.serving.forget_before(Epoch(chain.epoch().0.saturating_sub(1)));
         let ids: alloc::vec::Vec<_> = self.serving.waiting.keys().copied().collect();
         for id in ids {
@@ -209,20 +200,6 @@ impl Node {
                 let job = Job::AuditAttribution { record: Arc::clone(&record) };
                 self.start(Pending::AuditAttribution(record), job);
             }
-        }
-    }
-
-    fn anchor_attributions(&mut self, chain: &ChainView) {
-        let now = chain.now();
-        self.serving.unanchored.retain(|_, (record, _)| anchored_alone(chain, record).is_none());
-        let mut due = alloc::vec::Vec::new();
-        for (id, (record, anchor)) in &mut self.serving.unanchored {
-            if anchor.send(now) {
-                due.push((record.record().epoch, anchor_root(id)));
-            }
-        }
-        for (epoch, root) in due {
-            self.submit(Transaction::Anchor { epoch, root });
         }
     }
 

@@ -3,21 +3,14 @@
 use alloc::vec::Vec;
 
 use super::{
-    Done, Event, Failure, Job, Node, Pending,
+    Done, Event, Job, Node, Pending,
     outbox::{Outgoing, RESEND_AFTER},
 };
 use crate::{
     chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
-    limits::MAX_LOG_BYTES,
-    rules::cutoff,
 };
-
-/// In how many turns the watchers object whose log cannot be had.
-const DOUBT_TURNS: usize = 4;
-/// For how many blocks a watcher asks for a log before it objects that it cannot have it.
-const PATIENCE: Blocks = Blocks(8);
 
 /// Where this node stands with the next settlement.
 #[derive(Debug)]
@@ -30,11 +23,7 @@ pub(super) struct Settling {
     distrusted: Option<Digest>,
     /// The block of the proposal that was last objected to: a defeated one may be made again.
     objected: Option<BlockNumber>,
-    /// The proposal whose log was asked for, and in which block first.
-    asked: Option<(Digest, BlockNumber)>,
-    /// The proposal whose log could not be had when it was last asked for.
-    missed: Option<Digest>,
-    /// The settlement that this node made itself or has the log of, and the uses in it.
+    /// The settlement that this node came to, and the uses in it.
     uses: Option<(Digest, Vec<DatanetUse>)>,
     /// The epoch up to which was last claimed, and the one up to which it was last tried.
     claimed: Option<Epoch>,
@@ -59,8 +48,6 @@ impl Settling {
             watched: None,
             distrusted: None,
             objected: None,
-            asked: None,
-            missed: None,
             uses: None,
             claimed: None,
             tried: None,
@@ -75,8 +62,6 @@ impl Settling {
             self.watched = None;
             self.distrusted = None;
             self.objected = None;
-            self.asked = None;
-            self.missed = None;
         }
     }
 }
@@ -87,11 +72,10 @@ impl Node {
         self.claim_own(chain);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
-        self.object_in_doubt(chain, epoch, now);
         if self.settling.is_busy || now < self.settling.acted.due() {
             return;
         }
-        let Some((due, step)) = self.next_step(chain, epoch, now) else { return };
+        let Some((due, step)) = self.next_step(chain, epoch) else { return };
         if now < due {
             return;
         }
@@ -100,7 +84,7 @@ impl Node {
                 self.settling.is_busy = true;
                 self.start(Pending::Settle(epoch), Job::Settle { epoch });
             }
-            (Step::Verify, Some(state)) => self.verify(epoch, state, now),
+            (Step::Verify, Some(state)) => self.verify(epoch, state),
             (Step::Object, Some(state)) => self.object_to_wrong(epoch, state),
             (Step::Finalise, Some(state)) => self.finalise(epoch, state, now),
             (_, None) => {}
@@ -113,43 +97,36 @@ impl Node {
         if self.to_claim(chain).is_some() || self.settling.epoch != epoch {
             return Some(BlockNumber(0));
         }
-        let doubts = self.doubts_at(chain, epoch);
         if self.settling.is_busy {
-            return doubts;
+            return None;
         }
-        let next = self.next_step(chain, epoch, chain.head()?.number);
-        let acts = next.map(|(due, _)| due.max(self.settling.acted.due()));
-        acts.into_iter().chain(doubts).min()
+        let next = self.next_step(chain, epoch);
+        next.map(|(due, _)| due.max(self.settling.acted.due()))
     }
 
     /// What this node does next about the settlement of an epoch, and from which block on.
-    fn next_step(
-        &self,
-        chain: &ChainView,
-        epoch: Epoch,
-        now: BlockNumber,
-    ) -> Option<(BlockNumber, Step)> {
+    fn next_step(&self, chain: &ChainView, epoch: Epoch) -> Option<(BlockNumber, Step)> {
         let turn = chain.proposer_turn(epoch, self.account)?;
         let Some(state) = chain.settlement(epoch) else {
             return Some((self.propose_at(chain, epoch, turn), Step::Propose));
         };
-        let anew = self.replace_at(chain, state, turn).map(|turn| (turn, Step::Propose));
-        if self.settling.missed == Some(state.id) && anew.is_some_and(|(turn, _)| now >= turn) {
-            return anew;
-        }
         let is_own = state.proposer == self.account;
-        let is_watcher = self.watches(chain, state).is_some();
-        if is_watcher && self.settling.watched != Some(state.id) {
+        let place = self.watches(chain, state);
+        if place.is_some() && self.settling.watched != Some(state.id) {
             return Some((BlockNumber(0), Step::Verify));
         }
+        let anew = || self.replace_at(chain, state, turn).map(|turn| (turn, Step::Propose));
         if self.settling.distrusted == Some(state.id) {
-            if self.settling.objected == Some(state.proposed) {
-                return anew;
-            }
-            return Some((BlockNumber(0), Step::Object));
+            let has_objected = self.settling.objected == Some(state.proposed);
+            // Should the objection come to nothing, nobody makes it final, and it makes room.
+            let due = object_at(chain, state, place.unwrap_or(turn));
+            return if has_objected { anew() } else { Some((due, Step::Object)) };
         }
-        // While an objection waits for the arbiter nobody can make it final.
-        state.objector.is_none().then(|| (ripe_at(chain, state, turn, is_own), Step::Finalise))
+        // While an objection waits for the arbiter nobody can make it final; that has an end too.
+        match state.objector {
+            None => Some((ripe_at(chain, state, turn, is_own), Step::Finalise)),
+            Some(_) => anew(),
+        }
     }
 
     /// The place of this node among those who were drawn to recompute a proposal.
@@ -157,16 +134,8 @@ impl Node {
         chain.watchers(state)?.first_of(self.account)
     }
 
-    fn verify(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
-        // Nobody has to take in more than any log needs in order to say that it is wrong.
-        if state.settlement.log_length > MAX_LOG_BYTES as u64 {
-            self.conclude(epoch, state, None);
-            return;
-        }
+    fn verify(&mut self, epoch: Epoch, state: &SettlementState) {
         self.settling.is_busy = true;
-        if self.settling.asked.is_none_or(|(id, _)| id != state.id) {
-            self.settling.asked = Some((state.id, now));
-        }
         let job = Job::Verify { settlement: state.settlement };
         self.start(Pending::Verify(epoch, state.id), job);
     }
@@ -179,10 +148,8 @@ impl Node {
                 let act = ProposalAct::Finalise { uses };
                 self.submit(Transaction::AboutProposal { epoch, act });
             }
-            // The log says what the hash stands for, and nobody may make final what it does not have:
-            // the next settlement builds on it. Settling anew may give another one, for the proposer
-            // too: records that came after the proposal change it.
-            _ => self.verify(epoch, state, now),
+            // Nobody makes final what it did not come to itself.
+            _ => self.verify(epoch, state),
         }
     }
 
@@ -197,11 +164,10 @@ impl Node {
         }
         let id = settlement.id();
         self.settling.uses = Some((id, uses));
-        // The log of a proposal that is the same is here now.
-        self.settling.missed = self.settling.missed.filter(|missed| *missed != id);
         let Some(now) = chain.head().map(|head| head.number) else { return };
         let is_open = chain.settlement(epoch).is_none_or(|state| {
-            state.id != id && chain.lapses_at(state).is_some_and(|block| now >= block)
+            (state.id != id || state.objector.is_some())
+                && chain.lapses_at(state).is_some_and(|block| now >= block)
         });
         if is_open {
             self.settling.acted = Outgoing::sent(now);
@@ -229,39 +195,10 @@ impl Node {
         true
     }
 
-    /// Objects before the window closes where the log cannot be had: whoever keeps it to itself could
-    /// otherwise make anything final.
-    fn object_in_doubt(&mut self, chain: &ChainView, epoch: Epoch, now: BlockNumber) {
-        let Some(state) = chain.settlement(epoch) else { return };
-        if self.doubts_at(chain, epoch).is_some_and(|turn| now >= turn)
-            && self.object(epoch, state, b"openledger/objection/no log")
-        {
-            self.tell(Event::LogMissing { epoch });
-        }
-    }
-
-    /// The block from which on this watcher objects to a proposal whose log it has asked for in vain:
-    /// one after the other in the last blocks of the window, so that one of them pays the bond.
-    fn doubts_at(&self, chain: &ChainView, epoch: Epoch) -> Option<BlockNumber> {
-        let state = chain.settlement(epoch)?;
-        let place = self.watches(chain, state)?;
-        let (_, since) = self.settling.asked.filter(|(id, _)| *id == state.id)?;
-        let is_answered = state.proposer == self.account
-            || state.objector.is_some()
-            || self.settling.watched == Some(state.id)
-            || self.settling.objected == Some(state.proposed);
-        let until = state.open_since.after(chain.schedule.challenge_blocks);
-        let later = DOUBT_TURNS.saturating_sub(place.checked_rem(DOUBT_TURNS)?);
-        let places = Blocks(u64::try_from(later).ok()?);
-        // An objection takes some blocks to the chain.
-        let turn = until.before(RESEND_AFTER.plus(places)).max(since.after(PATIENCE));
-        (!is_answered && turn < until).then_some(turn)
-    }
-
     /// The block from which on it is this node's turn to propose. When a proposal fell the turns
     /// begin anew, or all who had theirs would propose at once.
     fn propose_at(&self, chain: &ChainView, epoch: Epoch, turn: usize) -> BlockNumber {
-        let first = cutoff(chain, epoch);
+        let first = chain.schedule.cutoff(epoch);
         let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
         let turn = fell.unwrap_or_default().max(first).after(turn_wait(chain, turn));
         self.once_admitted(chain, epoch, turn)
@@ -290,30 +227,23 @@ impl Node {
         let Some(state) = state.filter(|_| epoch == self.settling.epoch) else { return };
         let found = match done {
             Done::Verified(found) => found,
-            // A host that cannot do it says nothing about the log.
-            Done::Failed(Failure::Local) => {
-                self.settling.asked = None;
-                return;
-            }
-            // A log that could not be had yet is asked for again at the next block.
+            // A host that cannot do it says nothing about the settlement, and tries again later.
             _ => {
-                self.settling.missed = Some(id);
+                self.settling.acted = Outgoing::sent(chain.now());
                 return;
             }
         };
-        self.conclude(epoch, state, found);
+        self.conclude(state, found);
     }
 
     /// Keeps what came out of recomputing a proposal: its uses, or nothing where it is wrong, which
     /// this node then objects to.
-    fn conclude(&mut self, epoch: Epoch, state: &SettlementState, found: Option<Vec<DatanetUse>>) {
-        (self.settling.watched, self.settling.missed) = (Some(state.id), None);
+    fn conclude(&mut self, state: &SettlementState, found: Option<Vec<DatanetUse>>) {
+        self.settling.watched = Some(state.id);
         match found {
             Some(uses) => self.settling.uses = Some((state.id, uses)),
-            None => {
-                self.settling.distrusted = Some(state.id);
-                self.object_to_wrong(epoch, state);
-            }
+            // The next step of this node is to object, when it is its turn.
+            None => self.settling.distrusted = Some(state.id),
         }
     }
 
@@ -341,6 +271,15 @@ impl Node {
         let is_due = self.settling.claimed.and_then(turn) != Some(now);
         (is_due && self.settling.tried != Some(last)).then_some(last)
     }
+}
+
+/// The block from which on a watcher objects: one after the other while there is time for it, since one
+/// objection is enough and all others fail.
+fn object_at(chain: &ChainView, state: &SettlementState, place: usize) -> BlockNumber {
+    let last =
+        state.open_since.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2));
+    let turn = state.open_since.after(Blocks(u64::try_from(place).unwrap_or(u64::MAX)));
+    turn.min(last)
 }
 
 /// The block from which on it is somebody's turn to finalise.

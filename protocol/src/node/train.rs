@@ -1,7 +1,7 @@
 //! Training runs: shards, audits by replay, and the close of each round.
 //!
 //! Everything is derived from records and the chain at every block, so a node that restarts or joins
-//! late catches up by reading the same records: a round whose close is anchored needs no work, only
+//! late catches up by reading the same records: a round whose close is included needs no work, only
 //! the checkpoint.
 
 mod burden;
@@ -14,10 +14,10 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use round::{RoundState, Seen, fallback_wait};
 
-use super::{Done, Event, Failure, Job, Node, Pending as NodePending, nodes_of, outbox::Outgoing};
+use super::{Done, Event, Failure, Job, Node, Pending as NodePending, nodes_of};
 use crate::{
     blob::BlobRef,
-    chain::{ChainView, Transaction},
+    chain::ChainView,
     ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
     merkle,
     order::Needs,
@@ -25,7 +25,7 @@ use crate::{
         AuditBody, Body, Finding, ReplayReport, RoundCloseBody, ShardBody, Verdict, VerifiedRecord,
         audit_subject, round_subject, shard_subject,
     },
-    rules::{anchor_root, anchored_alone, work_epoch},
+    rules::{included_in, work_epoch},
     training::{RunConfig, ShardTask, round_seed, shard_seed},
 };
 
@@ -85,8 +85,6 @@ struct Open {
     /// Whether this node is aggregating, as leader or to follow a close.
     is_aggregating: bool,
     has_closed: bool,
-    /// The anchor of this node's own close.
-    close_anchor: Outgoing,
 }
 
 /// This node's own shard of the open round.
@@ -94,9 +92,8 @@ struct Open {
 enum Own {
     None,
     Computing,
-    /// Computed for this slot, with its anchor. Until it comes back signed there is nothing to
-    /// anchor, and nothing to compute again.
-    Done(u32, Outgoing),
+    /// Computed for this slot. Until it comes back signed there is nothing to compute again.
+    Done(u32),
 }
 
 /// Which training job is running.
@@ -158,7 +155,6 @@ impl Node {
                     return;
                 }
                 self.work(chain, run, &open, now);
-                self.anchor_close(chain, run, &open, now);
                 self.audit_shards(chain, run, &open);
                 self.lead(chain, run, &open, now);
             }
@@ -167,7 +163,7 @@ impl Node {
         }
     }
 
-    /// Computes and anchors this node's own shard.
+    /// Computes this node's own shard.
     fn work(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let Some(slot) = run.slot_to_work(chain, open, self.account, now) else { return };
         let own = run.own_shard(open, self.account, slot);
@@ -175,30 +171,15 @@ impl Node {
             // Asked for, and its answer is still to come.
             (Own::Computing, _) => {}
             (_, Some(shard)) => {
-                if anchored_alone(chain, &shard).is_some() {
-                    return;
-                }
                 let made = shard.record();
-                if made.epoch < chain.epoch() {
-                    // Its epoch is over and it can't be anchored any more: the same work again
-                    // under a label that still can.
+                if included_in(chain, &shard).is_none() && made.epoch < chain.epoch() {
+                    // Its epoch is over, and its audit would come too late: the same work again under
+                    // a label that still counts.
                     self.sign(work_epoch(chain), made.subject, made.body.clone());
-                    return;
-                }
-                let mut anchor = match open.own {
-                    Own::Done(of, anchor) if of == slot => anchor,
-                    _ => Outgoing::new(),
-                };
-                if anchor.send(now) {
-                    let root = anchor_root(&shard.id());
-                    self.submit(Transaction::Anchor { epoch: shard.record().epoch, root });
-                    if let Some(open) = run.open_mut() {
-                        open.own = Own::Done(slot, anchor);
-                    }
                 }
             }
             // Computed and on its way to be signed; computing it again would sign it twice.
-            (Own::Done(of, _), None) if *of == slot => {}
+            (Own::Done(of), None) if *of == slot => {}
             (_, None) if self.config.computes && !run.slot_passed(open, slot) => {
                 assert!(run.has_slot(slot), "a member computes a slot that the round has");
                 let job = Job::Compute {
@@ -255,19 +236,6 @@ impl Node {
         }
     }
 
-    /// Sends this node's own close again until it is anchored.
-    fn anchor_close(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
-        let Some(close) = run.own_close(open, self.account) else { return };
-        let mut anchor = open.close_anchor;
-        if anchored_alone(chain, &close).is_none() && anchor.send(now) {
-            let root = anchor_root(&close.id());
-            self.submit(Transaction::Anchor { epoch: close.record().epoch, root });
-            if let Some(open) = run.open_mut() {
-                open.close_anchor = anchor;
-            }
-        }
-    }
-
     /// Closes the round when it is this node's turn.
     fn lead(&mut self, chain: &ChainView, run: &mut Run, open: &Open, now: BlockNumber) {
         let has_closed = open.has_closed || run.own_close(open, self.account).is_some();
@@ -285,7 +253,7 @@ impl Node {
         });
     }
 
-    /// Takes the step that an anchored close fixes.
+    /// Takes the step that an included close fixes.
     fn follow(
         &mut self,
         chain: &ChainView,
@@ -376,7 +344,7 @@ impl Node {
                 if (shard.model, shard.round, shard.slot, shard.base)
                     == (model, round, slot, base) =>
             {
-                open.own = Own::Done(slot, Outgoing::new());
+                open.own = Own::Done(slot);
                 run.failures = 0;
                 let subject = shard_subject(model, round, slot, &base);
                 self.sign(work_epoch(chain), subject, Body::Shard(shard));
@@ -487,7 +455,7 @@ impl Node {
         close: &VerifiedRecord,
         body: &RoundCloseBody,
     ) {
-        let Some(block) = anchored_alone(chain, close) else { return };
+        let Some(block) = included_in(chain, close) else { return };
         let Some(hash) = chain.hash_after(block) else { return };
         let Some(open) = run.open_mut().map(|open| open.clone()) else { return };
         // Kept, not forgotten: most members may turn out to follow another close of this round.
@@ -528,10 +496,10 @@ impl Node {
                 run.keep(record);
             }
         }
-        // A shard of another is nothing to act on before it is anchored, which a block tells.
+        // A shard of another is nothing to act on before it is included, which a block tells.
         let is_idle = matches!(record.record().body, Body::Shard(_))
             && record.record().account != self.account
-            && anchored_alone(chain, record).is_none();
+            && included_in(chain, record).is_none();
         if self.epoch.is_none() || is_idle {
             return;
         }

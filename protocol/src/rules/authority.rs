@@ -5,8 +5,7 @@ use crate::{chain::ChainView, ids::BlockNumber, record::VerifiedRecord};
 /// Whether a record's signer was its account's operator as of a block, that block included.
 ///
 /// Keys rotate, so the answer depends on when it is asked. A node that hears a record asks as of the
-/// head of its chain. A settlement asks as of the end of the record's epoch, whenever it is computed,
-/// so that all come to the same answer.
+/// head of its chain. The chain asks when it takes a record in, and that answer stands.
 pub fn is_by_operator(chain: &ChainView, record: &VerifiedRecord, at: BlockNumber) -> bool {
     let account = chain.account(record.record().account);
     account.and_then(|account| account.operator_at(at)) == Some(record.signer())

@@ -1,6 +1,6 @@
 //! A paid output: its price, who checks its attribution, and which attributions divide a fee.
 
-use super::{after_anchor, anchored_alone};
+use super::{after_inclusion, included_in};
 use crate::{
     chain::{ChainView, ModelPublication},
     draw::{self, Seats},
@@ -19,8 +19,8 @@ pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Optio
 /// Who audits an attribution, of those that count in the epoch in which it was fixed; `None` until the
 /// block after that exists. An output is named by its receipt, which no record about it can change.
 pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Seats> {
-    let beacon = after_anchor(chain, record)?;
-    let counting = chain.seats_in(chain.schedule.epoch_of(anchored_alone(chain, record)?));
+    let beacon = after_inclusion(chain, record)?;
+    let counting = chain.seats_in(chain.schedule.epoch_of(included_in(chain, record)?));
     let (made, count) = (record.record(), chain.params().training.auditors);
     Some(draw::attribution_auditors(&beacon, &made.subject, made.account, &counting, count))
 }

@@ -1,6 +1,6 @@
 //! Whether a node proved that it held what was assigned to it.
 
-use super::anchored_in;
+use super::included_in;
 use crate::{
     chain::{ChainView, Purpose},
     codec::Wire as _,
@@ -9,11 +9,11 @@ use crate::{
     record::{Body, Verdict, VerifiedRecord},
 };
 
-/// Whether a commitment was anchored, alone or under a path, by the commit deadline of its epoch: later
-/// the sample is known, and a commitment made for it proves nothing.
+/// Whether a commitment was included by the commit deadline of its epoch: later the sample is known, and
+/// a commitment made for it proves nothing.
 pub fn committed_in_time(chain: &ChainView, commit: &VerifiedRecord) -> bool {
     let deadline = chain.schedule.commit_deadline(commit.record().epoch);
-    anchored_in(chain, commit).is_some_and(|block| block <= deadline)
+    included_in(chain, commit).is_some_and(|block| block <= deadline)
 }
 
 /// Judges a storage proof against its commitment, the chain and the openings: a pure function that

@@ -8,8 +8,9 @@
 //! - **An emission** ([`majority`]): more than half of those drawn must pass the work, or it is not paid.
 //!   Here a veto would let one liar take an honest worker's pay, and paying on any one pass would let one
 //!   friend among the auditors pay for nothing. Neither may decide alone.
-//! - **A storage proof** ([`is_seen`]): its openings prove themselves, so auditors attest only that they
-//!   came in time.
+//! - **A storage proof** ([`storage`]): all auditors can check its openings to the last bit, so honest
+//!   ones never differ, and a simple majority of those heard is enough. A holder that was slow to show
+//!   them to some loses to those who say so.
 //!
 //! A shard can therefore be paid and yet not be part of a checkpoint, and the other way round.
 
@@ -43,10 +44,22 @@ pub fn majority(heard: impl IntoIterator<Item = Verdict>, drawn: usize) -> Optio
     }
 }
 
-/// Whether a storage proof came in time: more of the drawn auditors saw it than missed it. One who is
-/// silent must not cost an honest holder its pay, so silence counts for nobody.
-pub const fn is_seen(saw: usize, missed: usize) -> bool {
-    saw > missed
+/// What the drawn auditors say of a storage proof: `heard` are verdicts on its openings, and `missing`
+/// is how many say that they could not have them.
+///
+/// It passes when more passed it than failed or missed it, and fails when no fewer fail it than pass it.
+/// One who is silent must not cost an honest holder its pay, so silence counts for nobody.
+pub fn storage(heard: impl IntoIterator<Item = Verdict>, missing: usize) -> Option<Verdict> {
+    let (mut passes, mut fails) = (0usize, 0usize);
+    for verdict in heard {
+        let count = if verdict == Verdict::Pass { &mut passes } else { &mut fails };
+        *count = count.saturating_add(1);
+    }
+    if passes > fails.saturating_add(missing) {
+        Some(Verdict::Pass)
+    } else {
+        (fails > 0 && fails >= passes).then_some(Verdict::Fail)
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +87,7 @@ mod tests {
     #[test]
     fn nobody_heard_is_no_verdict() {
         assert_eq!((veto(vec![]), majority(vec![], 3), majority(vec![], 0)), (None, None, None));
-        assert!(!is_seen(0, 0) && is_seen(1, 0) && !is_seen(1, 1));
+        assert_eq!((storage(vec![], 0), storage(vec![], 3)), (None, None));
     }
 
     #[test]
@@ -82,5 +95,14 @@ mod tests {
         assert_eq!(majority(vec![PASS, FAIL], 3), Some(FAIL));
         assert_eq!(majority(vec![PASS], 1), Some(PASS));
         assert_eq!(majority(vec![FAIL], 1), Some(FAIL));
+    }
+
+    #[test]
+    fn openings_that_some_missed_count_where_more_saw_them() {
+        assert_eq!(storage(vec![PASS], 0), Some(PASS), "the others are silent");
+        assert_eq!(storage(vec![PASS], 1), None);
+        assert_eq!(storage(vec![PASS, PASS], 1), Some(PASS));
+        assert_eq!(storage(vec![PASS, FAIL], 0), Some(FAIL));
+        assert_eq!(storage(vec![PASS, PASS, FAIL], 1), None);
     }
 }

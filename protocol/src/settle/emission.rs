@@ -18,13 +18,12 @@ use super::{
 use crate::{
     blob::BlobRef,
     draw::{self, Part, Seats},
-    hash::blake3,
     holding,
     ids::{AccountId, BlockNumber, Digest, Epoch},
     math::{BPS, mul_div},
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
-    rules::{attribution_auditors, committed_in_time, judge_storage, verdict},
+    rules::{attribution_auditors, committed_in_time, verdict},
     training::ShardTask,
 };
 
@@ -145,19 +144,15 @@ impl Ledger<'_> {
             self.credit_missing(&subject, auditors);
             return Ok(Shown::Unpaid(Unpaid::NotOpened, commit.id()));
         };
-        let Some(verdict) = self.judge_proof(&commit, &proof) else {
-            self.credit_missing(&subject, auditors);
-            return Ok(Shown::Unpaid(Unpaid::NotOpened, proof.id()));
-        };
-        let agreeing = self.credit_audits(&proof, verdict, auditors);
+        let verdict = self.judge_proof(&commit, &proof, auditors);
+        match verdict {
+            Some(verdict) => self.credit_audits(&proof, verdict, auditors),
+            None => self.credit_missing(&subject, auditors),
+        }
         Ok(match verdict {
-            Verdict::Fail => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
-            Verdict::Pass
-                if !verdict::is_seen(agreeing, self.count_missing(&subject, auditors)) =>
-            {
-                Shown::Unpaid(Unpaid::NoQuorum, proof.id())
-            }
-            Verdict::Pass => {
+            None => Shown::Unpaid(Unpaid::NoQuorum, proof.id()),
+            Some(Verdict::Fail) => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
+            Some(Verdict::Pass) => {
                 let absent = match &commit.record().body {
                     Body::StorageCommit(body) => body.absent.as_slice(),
                     _ => &[],
@@ -169,27 +164,30 @@ impl Ledger<'_> {
         })
     }
 
-    /// The verdict on a proof; `None` where the openings that it names are not at hand.
-    fn judge_proof(&mut self, commit: &VerifiedRecord, proof: &VerifiedRecord) -> Option<Verdict> {
-        let Body::StorageProof(body) = &proof.record().body else { return Some(Verdict::Fail) };
-        let openings = self.evidence.openings.get(&body.openings)?;
-        if blake3(openings) != body.openings {
-            return None;
+    /// The verdict of the drawn auditors on a proof. One that is of another commitment is wrong, whatever
+    /// they say.
+    fn judge_proof(
+        &self,
+        commit: &VerifiedRecord,
+        proof: &VerifiedRecord,
+        drawn: &Seats,
+    ) -> Option<Verdict> {
+        let is_of_it =
+            matches!(&proof.record().body, Body::StorageProof(body) if body.commit == commit.id());
+        if !is_of_it {
+            return Some(Verdict::Fail);
         }
-        self.used_openings.insert(body.openings, openings.clone());
-        Some(judge_storage(self.chain, commit, proof, openings))
+        let heard = of_seats(&self.verdicts_by(proof, drawn), drawn);
+        verdict::storage(heard, self.count_missing(&proof.record().subject, drawn))
     }
 
-    /// Credits the drawn auditors whose verdict is the right one; gives how many seats they have.
-    fn credit_audits(&mut self, record: &VerifiedRecord, right: Verdict, drawn: &Seats) -> usize {
-        let mut agreeing = 0usize;
+    /// Credits the drawn auditors whose verdict is the right one.
+    fn credit_audits(&mut self, record: &VerifiedRecord, right: Verdict, drawn: &Seats) {
         for (by, verdict, audit) in self.verdicts_on(record) {
             if verdict == right {
-                agreeing = agreeing.saturating_add(drawn.of(by));
                 self.credit(by, audit.id(), drawn);
             }
         }
-        agreeing
     }
 
     fn credit(&mut self, auditor: AccountId, audit: Digest, drawn: &Seats) {
@@ -223,7 +221,7 @@ impl Ledger<'_> {
             judged.push((shard, verdict));
         }
         // Of two who did the same, the first in a block is paid: the other may have copied it.
-        judged.sort_by_key(|(shard, _)| (self.anchored_alone(shard), shard.id()));
+        judged.sort_by_key(|(shard, _)| (self.included_in(shard), shard.id()));
         // By what was judged, not by what passed: a rejected shard makes no other one dearer. And by the
         // parts of rounds: one that is done from several checkpoints, true or invented, is one.
         let judged_parts = judged.iter().filter(|(_, verdict)| verdict.is_some());
@@ -269,7 +267,7 @@ impl Ledger<'_> {
         }
     }
 
-    /// Who audits a shard; nobody while it is not anchored, or where it is not its worker's to do.
+    /// Who audits a shard; nobody while it is not included, or where it is not its worker's to do.
     fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Seats> {
         let Body::Shard(body) = &shard.record().body else { return None };
         let config = &self.chain.order(body.model).ok()?.config;
@@ -282,7 +280,7 @@ impl Ledger<'_> {
         if body.round.0 > config.rounds || !is_own {
             return None;
         }
-        let block = self.anchored_alone(shard)?;
+        let block = self.included_in(shard)?;
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
         let weights = self.chain.run_weights(&slots, block);
@@ -362,7 +360,7 @@ impl Ledger<'_> {
 
     /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
     /// for the next one, so the fee may have been redeemed an epoch earlier.
-    fn platform_parts(&mut self, fees: &[Redeemed]) -> Result<BTreeMap<Digest, u128>, Invariant> {
+    fn platform_parts(&self, fees: &[Redeemed]) -> Result<BTreeMap<Digest, u128>, Invariant> {
         let rate = u128::from(self.chain.params().economics.fee_platform_bps);
         let mut parts = BTreeMap::new();
         let before = self.epoch.0.checked_sub(1).map(|before| self.redeemed(Epoch(before)));
@@ -375,8 +373,6 @@ impl Ledger<'_> {
             for (output, fee) in &redeemed.outputs {
                 let part = mul_div(*fee, rate, BPS).filter(|part| part <= fee);
                 parts.insert(output.id(), part.ok_or(Invariant::Part(Source::Serving))?);
-                // The fee of one output follows from those before it.
-                self.extra.insert(output.id(), Arc::clone(output));
             }
         }
         Ok(parts)
@@ -391,20 +387,15 @@ impl Ledger<'_> {
 
     /// The verdict of the drawn auditors on an output of the epoch, who are credited for it.
     fn judge_attribution(&mut self, output: &VerifiedRecord) -> Result<Option<Verdict>, Invariant> {
-        let drawn = self.anchored_alone(output).and(attribution_auditors(self.chain, output));
+        let drawn = self.included_in(output).and(attribution_auditors(self.chain, output));
         drawn.map_or(Ok(None), |drawn| self.verdict_of_drawn(output, &drawn))
     }
 
-    /// The verdict on an attribution of any epoch with the audits behind it, without crediting anybody.
-    pub(super) fn attribution_verdict(
-        &self,
-        output: &VerifiedRecord,
-    ) -> Option<(Verdict, Vec<Arc<VerifiedRecord>>)> {
-        self.anchored_alone(output)?;
+    /// The verdict on an attribution of any epoch, without crediting anybody.
+    pub(super) fn attribution_verdict(&self, output: &VerifiedRecord) -> Option<Verdict> {
+        self.included_in(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
-        let verdicts = self.verdicts_by(output, &drawn);
-        let verdict = majority(&verdicts, &drawn)?;
-        Some((verdict, verdicts.into_iter().map(|(_, _, audit)| audit).collect()))
+        majority(&self.verdicts_by(output, &drawn), &drawn)
     }
 
     /// Pays each audit whose verdict was the right one, for each seat that it fills, an equal part of the
@@ -437,7 +428,12 @@ fn part_of(shard: &VerifiedRecord) -> Option<Part> {
 
 /// What the drawn auditors that were heard say together, each as often as it has seats.
 fn majority(heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)], drawn: &Seats) -> Option<Verdict> {
+    verdict::majority(of_seats(heard, drawn), drawn.len())
+}
+
+/// A verdict for each seat of those heard.
+fn of_seats(heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)], drawn: &Seats) -> Vec<Verdict> {
     let of_seats =
         |(by, verdict, _): &(AccountId, Verdict, _)| core::iter::repeat_n(*verdict, drawn.of(*by));
-    verdict::majority(heard.iter().flat_map(of_seats), drawn.len())
+    heard.iter().flat_map(of_seats).collect()
 }

@@ -69,13 +69,9 @@ impl Ledger<'_> {
                     return Err(Invariant::NoOutput(record.id()));
                 };
                 let verdict = self.attribution_verdict(&record);
-                let is_good = shares_are_whole(body) && matches!(verdict, Some((Verdict::Pass, _)));
-                for audit in verdict.into_iter().flat_map(|(_, audits)| audits) {
-                    self.extra.insert(audit.id(), audit);
-                }
+                let is_good = shares_are_whole(body) && verdict == Some(Verdict::Pass);
                 let shares = is_good.then_some(body.shares.as_slice());
                 self.split_fee(fee, payee, Some(body), shares, record.id())?;
-                self.extra.insert(record.id(), Arc::clone(&record));
             }
             self.split_fee(rest, payee, None, None, Digest::ZERO)?;
         }
@@ -86,7 +82,7 @@ impl Ledger<'_> {
     /// receipt the lower id.
     fn covered_by(&self, redemption: &Redemption) -> Vec<Arc<VerifiedRecord>> {
         let mut found = BTreeMap::new();
-        for record in self.evidence.records.values() {
+        for record in self.known.values() {
             let Body::Attribution(body) = &record.record().body else { continue };
             let receipt = &body.receipt.receipt;
             let is_covered = receipt.payer == redemption.payer
@@ -97,7 +93,7 @@ impl Ledger<'_> {
             // The receipt's own signature was checked when it was redeemed up to its amount; an
             // attribution with a receipt that the payer never signed must not shift the ranges.
             let is_signed = || body.receipt.verify(&self.chain.domain).is_ok();
-            if is_covered && self.has_authority(record) && is_signed() {
+            if is_covered && is_signed() {
                 found.entry(receipt.cumulative).or_insert_with(|| Arc::clone(record));
             }
         }

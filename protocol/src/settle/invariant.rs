@@ -20,9 +20,6 @@ use crate::{
 /// Something that cannot happen, and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invariant {
-    /// A record lies under another id than its own among the evidence.
-    #[error("record {0} lies under another id than its own")]
-    Evidence(Digest),
     /// The parameters divide more than the emission of an epoch, or a pot is beyond what an amount can
     /// hold.
     #[error("a pot of {0} basis points is no part of the emission")]
@@ -99,8 +96,8 @@ pub enum Invariant {
         /// Whom the line names.
         account: AccountId,
     },
-    /// A line names a record that is not in the log.
-    #[error("record {0} is paid or refused and not in the log")]
+    /// A line names a record that the chain did not include.
+    #[error("record {0} is paid or refused and was not included")]
     Unlisted(Digest),
     /// The balances are not sorted by account, or name one twice.
     #[error("the balances name account {0} twice or out of order")]
@@ -170,7 +167,7 @@ pub(super) fn shards_once(lines: &[Line], zeros: &[Zero]) -> Result<(), Invarian
     }
 }
 
-/// Every line pays something, and whatever is paid or refused can be looked up in the log.
+/// Every line pays something, and whatever is paid or refused can be looked up on the chain.
 pub(super) fn lines_are_backed(
     lines: &[Line],
     zeros: &[Zero],

@@ -3,31 +3,29 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
-    Credit, EpochLog, Evidence, Invariant, Line, Outcome, Source, Unpaid, Zero, invariant,
-    payout_tree, records_tree,
+    Credit, Invariant, Line, Outcome, Source, Unpaid, Zero, encode_balances, invariant, payout_tree,
 };
 use crate::{
     chain::{ChainView, DatanetUse, Settlement},
-    codec::Wire as _,
-    ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, Hash},
+    hash::blake3,
+    ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch},
+    limits::FEE_EPOCHS,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
-    rules::{anchored_alone, cutoff, has_authority},
+    rules::included_in,
 };
 
 /// The state of one settlement while its rules run.
 pub(super) struct Ledger<'a> {
     pub(super) chain: &'a ChainView,
     pub(super) epoch: Epoch,
-    pub(super) evidence: &'a Evidence,
-    /// Records of this epoch by signers with authority, one per (kind, account, subject).
+    /// The records of this epoch, one per (kind, account, subject).
     pub(super) records: BTreeMap<(Kind, AccountId, Digest), Arc<VerifiedRecord>>,
+    /// Those, and the ones of the epochs around it on which a fee may depend, as of the cutoff.
+    pub(super) known: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Verdicts by the judged record: (auditor, verdict, audit).
     pub(super) audits: BTreeMap<Digest, Vec<(AccountId, Verdict, Arc<VerifiedRecord>)>>,
     /// Audits of work that was never shown, by (auditor, subject of the work).
     pub(super) missing: BTreeMap<(AccountId, Digest), Arc<VerifiedRecord>>,
-    /// Records of other epochs on which a fee of this epoch depends.
-    pub(super) extra: BTreeMap<Digest, Arc<VerifiedRecord>>,
-    pub(super) used_openings: BTreeMap<Hash, Vec<u8>>,
     pub(super) lines: Vec<Line>,
     pub(super) zeros: Vec<Zero>,
     pub(super) uses: BTreeMap<DatanetId, DatanetUse>,
@@ -43,23 +41,14 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn new(
-        chain: &'a ChainView,
-        epoch: Epoch,
-        evidence: &'a Evidence,
-    ) -> Result<Self, Invariant> {
-        if let Some((id, _)) = evidence.records.iter().find(|(id, record)| **id != record.id()) {
-            return Err(Invariant::Evidence(*id));
-        }
+    pub(super) fn new(chain: &'a ChainView, epoch: Epoch) -> Self {
         let mut ledger = Self {
             chain,
             epoch,
-            evidence,
             records: BTreeMap::new(),
+            known: BTreeMap::new(),
             audits: BTreeMap::new(),
             missing: BTreeMap::new(),
-            extra: BTreeMap::new(),
-            used_openings: BTreeMap::new(),
             lines: Vec::new(),
             zeros: Vec::new(),
             uses: BTreeMap::new(),
@@ -72,7 +61,7 @@ impl<'a> Ledger<'a> {
             shards_rejected: 0,
         };
         ledger.sort_records();
-        Ok(ledger)
+        ledger
     }
 
     /// Pays everything that the epoch owes: first what the vault pays for work, then what consumers
@@ -86,20 +75,16 @@ impl<'a> Ledger<'a> {
         self.pay_fees(fees)
     }
 
-    /// Of two records with the same key in an epoch, the one of the lowest id counts, and the other
-    /// for nothing at all: it is not in the log, so nobody could recompute what it did.
+    /// Reads what the chain had taken in before the cutoff: what comes later, for another epoch, must not
+    /// change what others have proposed already.
     fn sort_records(&mut self) {
-        // By id and not by when one came: all who settle must pick the same.
-        let mut counted = BTreeMap::new();
-        for record in self.evidence.records.values() {
+        let chain = self.chain;
+        let cutoff = chain.schedule.cutoff(self.epoch);
+        let around = self.epoch.back(FEE_EPOCHS)..=self.epoch.next();
+        let included = chain.records_of(around);
+        for (record, _) in included.filter(|(_, block)| *block < cutoff) {
             let made = record.record();
-            if !self.has_authority(record) {
-                continue;
-            }
-            let first: &mut Digest = counted.entry((made.epoch, made.key())).or_insert(record.id());
-            if *first != record.id() {
-                continue;
-            }
+            self.known.insert(record.id(), Arc::clone(record));
             if made.epoch == self.epoch {
                 self.records.insert(made.key(), Arc::clone(record));
             }
@@ -121,8 +106,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The verdicts on a record, in order of the audits' ids. Only an audit of the same epoch and
-    /// of exactly this work counts, so that the log of the epoch has all of them.
+    /// The verdicts on a record. Only an audit of the same epoch and of exactly this work counts.
     pub(super) fn verdicts_on(
         &self,
         record: &VerifiedRecord,
@@ -140,16 +124,9 @@ impl<'a> Ledger<'a> {
         found
     }
 
-    /// The block in which a record was anchored by itself, if that was before the cutoff.
-    pub(super) fn anchored_alone(&self, record: &VerifiedRecord) -> Option<BlockNumber> {
-        let cutoff = cutoff(self.chain, self.epoch);
-        anchored_alone(self.chain, record).filter(|block| *block < cutoff)
-    }
-
-    /// Whether a record counts, judged by who was its account's operator when its epoch ended.
-    pub(super) fn has_authority(&self, record: &VerifiedRecord) -> bool {
-        let until = self.chain.schedule.start(record.record().epoch.next());
-        has_authority(self.chain, record, until)
+    /// The block that took a record in.
+    pub(super) fn included_in(&self, record: &VerifiedRecord) -> Option<BlockNumber> {
+        self.known.get(&record.id()).and_then(|known| included_in(self.chain, known))
     }
 
     pub(super) fn of_kind(&self, kind: Kind) -> Vec<Arc<VerifiedRecord>> {
@@ -191,7 +168,7 @@ impl<'a> Ledger<'a> {
         self,
         parent: Digest,
         before: &[(AccountId, Amount)],
-    ) -> Result<(Outcome, Vec<u8>), Invariant> {
+    ) -> Result<Outcome, Invariant> {
         let mut balances: BTreeMap<AccountId, Amount> = before.iter().copied().collect();
         for line in &self.lines {
             let balance = balances.entry(line.account).or_default();
@@ -203,34 +180,23 @@ impl<'a> Ledger<'a> {
         let total = invariant::balances_follow(before, &self.lines, &leaves)?;
         let uses: Vec<_> = self.uses.into_values().collect();
         invariant::uses_are_real(&uses)?;
-        let mut records = self.extra;
-        records.extend(self.records.into_values().map(|record| (record.id(), record)));
-        invariant::lines_are_backed(&self.lines, &self.zeros, &records)?;
-        let records: Vec<_> = records.into_values().collect();
-        let log = EpochLog {
-            epoch: self.epoch,
-            parent,
-            balances: before.to_vec(),
-            records: records.iter().map(|record| record.signed().clone()).collect(),
-            openings: self.used_openings.into_values().collect(),
-        };
-        let bytes = log.to_bytes();
+        invariant::lines_are_backed(&self.lines, &self.zeros, &self.known)?;
+        let list = encode_balances(&leaves);
         let settlement = Settlement {
             epoch: self.epoch,
             parent,
-            records_root: records_tree(&records).root(),
+            records: self.chain.records_head(self.epoch),
             payout_root: payout_tree(&leaves).root(),
             total,
-            log: crate::hash::blake3(&bytes),
-            log_length: bytes.len() as u64,
+            balances: blake3(&list),
+            balances_length: list.len() as u64,
             uses: Settlement::hash_uses(&uses),
             replicas_proven: self.replicas_proven,
             storage_faults: self.storage_faults,
             shards_verified: self.shards_verified,
             shards_rejected: self.shards_rejected,
         };
-        let outcome = Outcome { settlement, leaves, lines: self.lines, zeros: self.zeros, uses };
-        Ok((outcome, bytes))
+        Ok(Outcome { settlement, leaves, lines: self.lines, zeros: self.zeros, uses })
     }
 }
 
@@ -242,20 +208,18 @@ pub(super) fn count_one(count: &mut u32, of: &'static str) -> Result<(), Invaria
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
         chain::{BlockHeader, ChainEvent},
-        eip712::{Domain, EvmKey},
+        eip712::Domain,
         ids::{Blocks, EvmAddress, NodeId, Timestamp},
         params::{Params, Schedule},
-        record::{Record, StorageCommitBody},
         settle::{SettleError, settle},
     };
 
+    const SETTLE_BLOCKS: u64 = 8;
     const PAYER: EvmAddress = EvmAddress([9; 20]);
     const SERVER: AccountId = AccountId(1);
 
@@ -265,6 +229,7 @@ mod tests {
             genesis_block: BlockNumber(1),
             epoch_blocks: Blocks(40),
             commit_blocks: Blocks(10),
+            settle_blocks: Blocks(SETTLE_BLOCKS),
             challenge_blocks: Blocks(4),
         };
         let domain = Domain::new(1, EvmAddress([2; 20]));
@@ -277,7 +242,7 @@ mod tests {
             timestamp: Timestamp(number),
         };
         chain.apply(block(1), events);
-        chain.apply(block(41 + params.settle_delay_blocks.0), &[]);
+        chain.apply(block(41 + SETTLE_BLOCKS), &[]);
         chain
     }
 
@@ -300,8 +265,8 @@ mod tests {
     }
 
     fn settled(chain: &ChainView) -> Result<Outcome, Invariant> {
-        match settle(chain, Epoch(0), &[], &Evidence::default()) {
-            Ok((outcome, _)) => Ok(outcome),
+        match settle(chain, Epoch(0), &[]) {
+            Ok(outcome) => Ok(outcome),
             Err(SettleError::Invariant { epoch: Epoch(0), invariant }) => Err(invariant),
             Err(other) => panic!("{other}"),
         }
@@ -310,8 +275,7 @@ mod tests {
     /// What becomes of a ledger that is broken on purpose and then closed.
     fn broken(breaks: impl FnOnce(&mut Ledger<'_>)) -> Result<(), Invariant> {
         let chain = chain(Params::minimal(), Amount(1000), &[redeemed(10, 10)]);
-        let evidence = Evidence::default();
-        let mut ledger = Ledger::new(&chain, Epoch(0), &evidence)?;
+        let mut ledger = Ledger::new(&chain, Epoch(0));
         ledger.pay_all()?;
         breaks(&mut ledger);
         ledger.finish(Digest::ZERO, &[]).map(|_| ())
@@ -351,15 +315,15 @@ mod tests {
     fn settled_on(leaves: &[(AccountId, Amount)]) -> Result<Outcome, SettleError> {
         let params = Params::minimal();
         let mut chain = chain(params, Amount(1000), &[]);
-        let (outcome, _) = settle(&chain, Epoch(0), &[], &Evidence::default())?;
+        let outcome = settle(&chain, Epoch(0), &[])?;
         let payout_root = payout_tree(leaves).root();
         let settlement = Settlement { payout_root, ..outcome.settlement };
         let proposed = ChainEvent::Proposed { proposer: SERVER, settlement };
-        let last = BlockNumber(81 + params.settle_delay_blocks.0);
+        let last = BlockNumber(81 + SETTLE_BLOCKS);
         let block = BlockHeader { number: last, hash: Digest([9; 32]), timestamp: Timestamp(99) };
         let (epoch, id) = (Epoch(0), settlement.id());
         chain.apply(block, &[proposed, ChainEvent::Finalised { epoch, id }]);
-        settle(&chain, Epoch(1), leaves, &Evidence::default()).map(|(outcome, _)| outcome)
+        settle(&chain, Epoch(1), leaves)
     }
 
     /// What became final may be false, and then whoever settles next is not to blame.
@@ -369,29 +333,6 @@ mod tests {
         assert_eq!(settled_on(&[two, one]).unwrap().leaves, [one, two], "in another order");
         let twice = SettleError::FalseParent { epoch: Epoch(1), account: AccountId(2) };
         assert_eq!(settled_on(&[two, one, two]).unwrap_err(), twice);
-    }
-
-    #[test]
-    fn evidence_under_a_wrong_id_is_not_settled_on() {
-        let chain = chain(Params::minimal(), Amount(1000), &[]);
-        let body = StorageCommitBody {
-            inventory: Digest::ZERO,
-            rows: Digest::ZERO,
-            bytes: 1,
-            cells: 1,
-            absent: vec![],
-        };
-        let (epoch, account) = (Epoch(0), SERVER);
-        let subject = storage_subject(epoch, account);
-        let record = Record { epoch, account, subject, body: Body::StorageCommit(body) };
-        let key = EvmKey::from_bytes(&[3; 32]).unwrap();
-        let signed = record.sign(&chain.domain, &key).unwrap();
-        let record = Arc::new(signed.verify(&chain.domain).unwrap());
-        let mut evidence = Evidence::default();
-        evidence.records.insert(Digest([8; 32]), record);
-        let invariant = Invariant::Evidence(Digest([8; 32]));
-        let error = SettleError::Invariant { epoch, invariant };
-        assert_eq!(settle(&chain, epoch, &[], &evidence).unwrap_err(), error);
     }
 
     #[test]

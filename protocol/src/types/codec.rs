@@ -99,6 +99,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How many bytes are left.
+    pub const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Takes a fixed number of bytes.
     ///
     /// # Errors

@@ -169,6 +169,15 @@ int_newtype!(
     /// A settlement period, from 0.
     Epoch, u64
 );
+
+impl Epoch {
+    /// So many epochs before; the first where there were not so many.
+    #[must_use]
+    pub const fn back(self, epochs: u64) -> Self {
+        Self(self.0.saturating_sub(epochs))
+    }
+}
+
 int_newtype!(
     /// One exchange of updates of a training run, from 0.
     Round, u32

@@ -26,10 +26,19 @@ pub const MAX_SHARES: usize = 4096;
 pub const MAX_SHARDS_PER_ROUND: usize = 256;
 /// Bytes of the update payload of one shard.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
-/// Bytes of one published epoch log.
-pub const MAX_LOG_BYTES: usize = 1 << 30;
-/// Records of one epoch log.
-pub const MAX_LOG_RECORDS: usize = 1 << 20;
+/// Bytes of a list of balances.
+pub const MAX_BALANCES_BYTES: usize = 24 * MAX_BALANCES + 4;
+/// Accounts in a list of balances.
+pub const MAX_BALANCES: usize = 1 << 24;
+/// Records that one account may have in an epoch; what the chain takes in beyond counts for nothing.
+pub const MAX_RECORDS_PER_ACCOUNT: u32 = 16_384;
+/// Records in one transaction of a node: the chain takes 256 at most.
+pub const MAX_RECORDS_PER_BATCH: usize = 64;
+/// Bytes of records in one transaction of a node, which pays 24 units of gas for each.
+pub const MAX_BATCH_BYTES: usize = 128 * 1024;
+/// For how many epochs before its redemption an output may have been attributed for its fee to follow
+/// the attribution.
+pub const FEE_EPOCHS: u64 = 4;
 /// Bytes of the configuration of a training run, as the chain carries it.
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Ranges of contributions that the order of a training run may name.

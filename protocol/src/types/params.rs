@@ -16,8 +16,10 @@ pub struct Schedule {
     pub genesis_block: BlockNumber,
     /// Blocks of an epoch.
     pub epoch_blocks: Blocks,
-    /// Blocks from the start of an epoch in which a storage commitment must be anchored.
+    /// Blocks from the start of an epoch in which a storage commitment must be included.
     pub commit_blocks: Blocks,
+    /// Blocks after an epoch in which its records may still be included.
+    pub settle_blocks: Blocks,
     /// Blocks after a proposal in which it may be challenged.
     pub challenge_blocks: Blocks,
 }
@@ -33,7 +35,13 @@ impl Schedule {
         self.genesis_block.after(self.epoch_blocks.times(epoch.0))
     }
 
-    /// The last block in which an anchored commitment counts; its hash fixes S2.
+    /// The first block in which no record of an epoch can be included any more, and in which its
+    /// settlement may be proposed.
+    pub const fn cutoff(&self, epoch: Epoch) -> BlockNumber {
+        self.start(epoch.next()).after(self.settle_blocks)
+    }
+
+    /// The last block in which an included commitment counts; its hash fixes S2.
     pub const fn commit_deadline(&self, epoch: Epoch) -> BlockNumber {
         self.start(epoch).after(self.commit_blocks)
     }
@@ -130,8 +138,6 @@ pub struct Params {
     /// Work finished so close to the end of an epoch is labelled with the next one, so that its
     /// audit has time; in blocks.
     pub work_margin_blocks: Blocks,
-    /// Blocks after the end of an epoch at which its settlement is proposed.
-    pub settle_delay_blocks: Blocks,
     /// Blocks between two turns to propose a settlement.
     pub propose_fallback_blocks: Blocks,
     /// Tokens of a unit, fixed by the network and never by the contributor (in bytes of text: four
@@ -166,7 +172,6 @@ impl Params {
             attribution: Attribution { min_query_cosine_ppm: 995_000 },
             economics: Economics::DEFAULT,
             work_margin_blocks: Blocks(600),
-            settle_delay_blocks: Blocks(300),
             propose_fallback_blocks: Blocks(30),
             unit_bytes: 640,
         }
@@ -190,7 +195,6 @@ impl Params {
         params.training.max_memory = 4 << 30;
         params.training.max_work = 100_000_000_000_000;
         params.work_margin_blocks = Blocks(10);
-        params.settle_delay_blocks = Blocks(8);
         params.propose_fallback_blocks = Blocks(4);
         params
     }

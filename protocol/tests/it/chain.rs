@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Blocks, Digest, EvmAddress, ModelId, NodeId, Timestamp,
+    AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
     chain::{
         BlockHeader, ChainEvent, ChainView, Contribution, Model, ProposalAct, Settlement,
         Transaction,
@@ -15,12 +15,15 @@ use protocol::{
     merkle::verify_sum,
     params::{Params, Schedule},
     receipt::SignedReceipt,
+    record::SignedRecord,
+    rules::is_by_operator,
 };
 
 pub(crate) const TREASURY: AccountId = AccountId(100);
 pub(crate) const CONTRIBUTOR: AccountId = AccountId(50);
 pub(crate) const BUDGET: Amount = Amount(1_000_000_007);
 pub(crate) const EPOCH_BLOCKS: u64 = 40;
+pub(crate) const SETTLE_BLOCKS: u64 = 8;
 
 /// The chain and the transactions that wait for its next block.
 pub(crate) struct FakeChain {
@@ -29,6 +32,7 @@ pub(crate) struct FakeChain {
     pub(crate) extra: Vec<ChainEvent>,
     pub(crate) paid: Vec<(AccountId, Amount)>,
     pub(crate) bonds_lost: BTreeMap<AccountId, u32>,
+    heads: BTreeMap<Epoch, Digest>,
     contributions: u64,
     models: u64,
     seed: u64,
@@ -51,6 +55,7 @@ impl FakeChain {
             genesis_block: BlockNumber(2),
             epoch_blocks: Blocks(EPOCH_BLOCKS),
             commit_blocks: Blocks(10),
+            settle_blocks: Blocks(SETTLE_BLOCKS),
             challenge_blocks: Blocks(4),
         };
         let mut params = Params::minimal();
@@ -65,6 +70,7 @@ impl FakeChain {
             extra: vec![],
             paid: vec![],
             bonds_lost: BTreeMap::new(),
+            heads: BTreeMap::new(),
             contributions: 0,
             models: 0,
             seed,
@@ -131,7 +137,7 @@ impl FakeChain {
                 Some(ChainEvent::ModelCreated(Model { id: ModelId(self.models), ..model }))
             }
             Transaction::PublishModel(offer) => Some(ChainEvent::ModelPublished(offer)),
-            Transaction::Anchor { epoch, root } => Some(ChainEvent::Anchored { epoch, root }),
+            Transaction::Include { epoch, records } => self.include(now, epoch, records),
             Transaction::Propose { proposer, settlement } => {
                 let is_first = !same_block.iter().any(|e| matches!(e, ChainEvent::Proposed { .. }));
                 (is_first && self.may_propose(proposer, &settlement))
@@ -164,6 +170,30 @@ impl FakeChain {
             Transaction::Redeem(signed) => self.redeem(signed, same_block),
             other => panic!("the scenarios do not send {other:?}"),
         }
+    }
+
+    /// Takes in what is of the epoch and signed by its account's operator, until the cutoff.
+    pub(crate) fn include(
+        &mut self,
+        now: BlockNumber,
+        epoch: Epoch,
+        records: Vec<SignedRecord>,
+    ) -> Option<ChainEvent> {
+        let schedule = self.view.schedule;
+        if epoch > schedule.epoch_of(now).next() || now >= schedule.cutoff(epoch) {
+            return None;
+        }
+        let mut head = self.heads.get(&epoch).copied().unwrap_or(Digest::ZERO);
+        let mut taken = vec![];
+        for record in records {
+            let Ok(verified) = record.clone().verify(&domain()) else { continue };
+            if record.record.epoch == epoch && is_by_operator(&self.view, &verified, now) {
+                head = keccak(&[&head.0, &verified.id().0]);
+                taken.push(record);
+            }
+        }
+        self.heads.insert(epoch, head);
+        (!taken.is_empty()).then_some(ChainEvent::Included { epoch, head, records: taken })
     }
 
     fn redeem(&self, signed: SignedReceipt, same_block: &[ChainEvent]) -> Option<ChainEvent> {
@@ -208,6 +238,8 @@ impl FakeChain {
         let is_free = |state| self.view.lapses_at(state).is_some_and(|b| b.0 <= self.now() + 1);
         self.bonds_lost.get(&proposer).is_none_or(|lost| *lost < 2)
             && settlement.epoch == self.view.next_to_settle()
+            && self.now() + 1 >= self.view.schedule.cutoff(settlement.epoch).0
+            && settlement.records == self.view.records_head(settlement.epoch)
             && self.view.settlement(settlement.epoch).is_none_or(is_free)
             && self.view.barred_until(settlement.epoch, proposer).is_none_or(|b| b.0 <= self.now())
             && settlement.parent == parent

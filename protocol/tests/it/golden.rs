@@ -5,14 +5,12 @@ use protocol::{
     codec::Wire,
     eip712::{EvmKey, Signature},
     manifest::{Document, Manifest, Unit},
-    merkle::Path,
     message::{Answer, Gossip, Request},
     receipt::{Receipt, SignedReceipt},
     record::{
         AttributionBody, AuditBody, Body, Finding, Record, ReplayReport, RoundCloseBody, ShardBody,
         SignedRecord, StorageCommitBody, StorageProofBody, Verdict,
     },
-    settle::EpochLog,
     sync::{Part, Sum},
     training::{Contributions, RunConfig},
 };
@@ -45,7 +43,7 @@ fn record() -> SignedRecord {
         subject: Digest([0x55; 32]),
         body: Body::StorageProof(proof()),
     };
-    SignedRecord { record, signature: Signature([0x77; 65]), anchor: None }
+    SignedRecord { record, signature: Signature([0x77; 65]) }
 }
 
 fn receipt() -> SignedReceipt {
@@ -88,16 +86,6 @@ fn manifest() -> Manifest {
     }
 }
 
-fn log() -> EpochLog {
-    EpochLog {
-        epoch: Epoch(3),
-        parent: Digest([0x11; 32]),
-        balances: vec![(AccountId(4), Amount(5))],
-        records: vec![record()],
-        openings: vec![vec![0xee, 0xff]],
-    }
-}
-
 fn attribution() -> AttributionBody {
     AttributionBody {
         model: ModelId(9),
@@ -124,7 +112,6 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
         attribution().to_bytes(),
         config().to_bytes(),
         manifest().to_bytes(),
-        log().to_bytes(),
     ]
 }
 
@@ -139,7 +126,6 @@ fn record_hex() -> String {
         fill("22", 32),     // openings
         "000000c8",         // their length
         fill("77", 65),     // signature
-        "00",               // no anchor path
     ]
     .concat()
 }
@@ -264,19 +250,6 @@ fn attributions_and_receipts() {
 #[test]
 fn records_and_messages() {
     golden(&record(), &[record_hex()]);
-    let mut anchored = record();
-    anchored.anchor = Some(Path { index: 1, count: 2, siblings: vec![Digest([0x88; 32])] });
-    let without = record_hex();
-    golden(
-        &anchored,
-        hex![
-            &without[..without.len() - 2],
-            "01",                               // an anchor path
-            "00000000000000010000000000000002", // index, count
-            "00000001",                         // siblings
-            fill("88", 32),
-        ],
-    );
     golden(&Gossip::Record(record()), hex!["02", record_hex()]);
     let have = Gossip::Have(vec![BlobRef::new(Hash([0x22; 32]), 10)]);
     golden(&have, hex!["01", "00000001", fill("22", 32), "000000000000000a"]);
@@ -333,21 +306,6 @@ fn manifests_runs_and_logs() {
             "000aae60",         // alpha
             "00000001",         // ranges of contributions
             "00000000000000020000000000000004",
-        ],
-    );
-    golden(
-        &log(),
-        hex![
-            "01",               // version
-            "0000000000000003", // epoch
-            fill("11", 32),     // parent
-            "00000001",         // balances
-            "0000000000000004",
-            "00000000000000000000000000000005",
-            "00000001", // records
-            record_hex(),
-            "00000001", // openings
-            "00000002eeff",
         ],
     );
 }

@@ -17,7 +17,6 @@ use protocol::{
         ShardBody, SignedRecord, StorageCommitBody, StorageProofBody, Verdict, audit_subject,
         round_subject, shard_subject, storage_subject,
     },
-    settle::EpochLog,
     slice::Slice,
     training::RunConfig,
 };
@@ -43,7 +42,8 @@ fn reads_all(bytes: &[u8]) {
     reads::<Manifest>(bytes);
     reads::<Unit>(bytes);
     reads::<RunConfig>(bytes);
-    reads::<EpochLog>(bytes);
+    let _ = protocol::settle::decode_balances(bytes);
+    let _ = protocol::record::batch::included(bytes, |_| true);
     reads::<Openings>(bytes);
     reads::<Opening>(bytes);
     reads::<Slice>(bytes);

@@ -1,7 +1,5 @@
 //! The slow work of a driver, with a toy model: an update is the hash of its inputs.
 
-use std::collections::BTreeMap;
-
 use protocol::{
     AccountId, Amount, BlobRef, Digest, Epoch, Hash, ModelId, Round,
     chain::{Settlement, Transaction},
@@ -13,7 +11,7 @@ use protocol::{
         AttributionBody, Body, ReplayReport, ShardBody, StorageCommitBody, Verdict, VerifiedRecord,
     },
     rules::judge_storage,
-    settle::{Evidence, settle, verify},
+    settle::{settle, verify},
     slice,
 };
 
@@ -191,19 +189,6 @@ impl Net {
         })
     }
 
-    /// What a node can gather about an epoch.
-    pub(crate) fn evidence(&self, index: usize) -> Evidence {
-        let records = self.peers[index].pool.clone();
-        let mut openings = BTreeMap::new();
-        for record in records.values() {
-            if let Body::StorageProof(body) = &record.record().body {
-                let found = self.peers.iter().find_map(|peer| peer.blobs.get(&body.openings));
-                openings.extend(found.map(|bytes| (body.openings, bytes.clone())));
-            }
-        }
-        Evidence { records, openings }
-    }
-
     /// The balances before an epoch.
     pub(crate) fn parent(&self, epoch: Epoch) -> Vec<(AccountId, Amount)> {
         let before = epoch.0.checked_sub(1).and_then(|e| self.chain.view.settlement(Epoch(e)));
@@ -213,8 +198,7 @@ impl Net {
 
     fn settle(&mut self, index: usize, epoch: Epoch) -> Option<Done> {
         let parent = self.parent(epoch);
-        let (mut outcome, log) =
-            settle(&self.chain.view, epoch, &parent, &self.evidence(index)).ok()?;
+        let mut outcome = settle(&self.chain.view, epoch, &parent).ok()?;
         if self.peers[index].faults.inflates {
             outcome.leaves.iter_mut().for_each(|leaf| leaf.1.0 += 1);
             let tree = protocol::settle::payout_tree(&outcome.leaves);
@@ -223,21 +207,19 @@ impl Net {
         }
         let (settlement, uses) = (outcome.settlement, outcome.uses.clone());
         self.leaves.insert(settlement.payout_root, outcome.leaves.clone());
-        if !self.peers[index].faults.withholds {
-            self.outcomes.insert(settlement.id(), (outcome, log));
-        }
+        self.outcomes.insert(settlement.id(), outcome);
         Some(Done::Settled(settlement, uses))
     }
 
     fn verify(&self, settlement: &Settlement) -> Option<Done> {
-        let (_, log) = self.outcomes.get(&settlement.id())?;
-        let verified = verify(&self.chain.view, settlement, log);
+        let parent = self.parent(settlement.epoch);
+        let verified = verify(&self.chain.view, settlement, &parent);
         Some(Done::Verified(verified.ok().map(|outcome| outcome.uses)))
     }
 
     fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {
         let id = self.chain.view.settlement(epoch)?.settlement.id();
-        let (cumulative, index, count, path) = self.outcomes[&id].0.claim(account)?;
+        let (cumulative, index, count, path) = self.outcomes[&id].claim(account)?;
         self.chain.waiting.push(Transaction::Claim { account, cumulative, index, count, path });
         Some(Done::Claimed)
     }

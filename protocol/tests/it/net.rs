@@ -30,8 +30,6 @@ pub(crate) struct Faults {
     pub(crate) hides: bool,
     pub(crate) wrong_checkpoint: bool,
     pub(crate) inflates: bool,
-    /// Gives nobody the logs of its settlements.
-    pub(crate) withholds: bool,
 }
 
 /// A node with everything its driver keeps.
@@ -52,7 +50,7 @@ pub(crate) struct Net {
     pub(crate) peers: Vec<Peer>,
     pub(crate) origin: BTreeMap<Hash, Vec<u8>>,
     pub(crate) leaves: BTreeMap<Digest, Vec<(AccountId, Amount)>>,
-    pub(crate) outcomes: BTreeMap<Digest, (Outcome, Vec<u8>)>,
+    pub(crate) outcomes: BTreeMap<Digest, Outcome>,
     pub(crate) trace: Digest,
     pub(crate) loss_percent: u64,
     /// Accounts that exchange records only with each other; the chain is everybody's.
@@ -288,13 +286,7 @@ impl Net {
     pub(crate) fn outcome(&self, epoch: u64) -> &Outcome {
         let state = self.chain.view.settlement(Epoch(epoch)).expect("proposed");
         assert!(state.is_final, "epoch {epoch} is not final");
-        &self.outcomes[&state.settlement.id()].0
-    }
-
-    /// The published log of an epoch.
-    pub(crate) fn log(&self, epoch: u64) -> &[u8] {
-        let state = self.chain.view.settlement(Epoch(epoch)).expect("proposed");
-        &self.outcomes[&state.settlement.id()].1
+        &self.outcomes[&state.settlement.id()]
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = (AccountId, &Event)> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlobRef, DatanetId, Digest, Hash, ModelId,
+    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
     chain::{Contribution, ModelPublication, Transaction},
     hash::blake3,
     node::{Event, Input, Refusal, ServeRequest},
@@ -130,7 +130,7 @@ fn a_later_offer_of_the_model_leaves_settlements_as_they_were() {
     net.chain.waiting.push(Transaction::PublishModel(offer));
     net.chain.mine();
     assert_eq!(net.chain.view.publication(ModelId(1)), Some(&offer));
-    let again = verify(&net.chain.view, &before.settlement, net.log(2));
+    let again = verify(&net.chain.view, &before.settlement, &net.parent(Epoch(2)));
     assert_eq!(again, Ok(before), "who watches late comes to the same");
 }
 

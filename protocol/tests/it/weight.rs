@@ -22,6 +22,7 @@ fn view() -> ChainView {
         genesis_block: BlockNumber(3),
         epoch_blocks: Blocks(EPOCH),
         commit_blocks: Blocks(4),
+        settle_blocks: Blocks(2),
         challenge_blocks: Blocks(3),
     };
     let registry = EvmAddress([1; 20]);
@@ -198,11 +199,11 @@ const fn settlement(epoch: u64) -> Settlement {
     Settlement {
         epoch: Epoch(epoch),
         parent: Digest::ZERO,
-        records_root: Digest::ZERO,
+        records: Digest::ZERO,
         payout_root: Digest::ZERO,
         total: Amount::ZERO,
-        log: Hash::ZERO,
-        log_length: 0,
+        balances: Hash::ZERO,
+        balances_length: 0,
         uses: Digest::ZERO,
         replicas_proven: 0,
         storage_faults: 0,

@@ -14,8 +14,8 @@ use simnet::{
 };
 
 use crate::{
-    anchors::{ANCHORS, Anchors},
     flood::flood,
+    inclusions::{Inclusions, RECORDS},
     measure::{Hold, Stopwatch, median},
 };
 
@@ -169,13 +169,13 @@ fn kernel(rounds: usize) -> Measured {
 }
 
 fn evm(blocks: u32) -> Measured {
-    let mut chain = Anchors::new();
+    let mut chain = Inclusions::new();
     let mut times = Vec::new();
     for block in 0..blocks {
-        let sent = Anchors::of(block);
+        let sent = chain.of(block);
         let watch = Stopwatch::start();
         chain.mine(&sent);
         times.push(watch.seconds());
     }
-    Measured::new(None, median(times), ANCHORS.into(), None)
+    Measured::new(None, median(times), RECORDS.into(), None)
 }

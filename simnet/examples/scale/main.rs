@@ -4,10 +4,10 @@
 //! on two cores; `-- --quick` smaller networks in two minutes; `-- kernel evm` only these rows. A rate
 //! of one thread is over that thread's own time, all else over wall time: measure on an idle machine.
 
-#[path = "../../benches/measure/anchors.rs"]
-mod anchors;
 #[path = "../../benches/measure/flood.rs"]
 mod flood;
+#[path = "../../benches/measure/inclusions.rs"]
+mod inclusions;
 mod jobs;
 #[path = "../../benches/measure/mod.rs"]
 mod measure;

@@ -1,23 +1,22 @@
-//! Settlements without others' records.
+//! Settlements that leave others out.
 
 use protocol::node::Job;
 
-use super::{Adversary, AdversaryKind, Answer, Profile, Settlements, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
 /// Leaves honest nodes out of its settlements.
 pub const CENSORING_PROPOSER: AdversaryKind = AdversaryKind(&Profile::new(
     "censoring-proposer",
-    "Leaves the records of honest nodes out of the settlements that it proposes.",
+    "Pays nobody but its accomplices in the settlements that it proposes.",
     |_| Box::new(Censor),
 ));
 
-/// Leaves out the records of everybody who is not of its coalition, and says nothing of it: what
-/// remains is a settlement that verifies.
+/// Leaves out what everybody who is not of its coalition earned, and says nothing of it.
 struct Censor;
 
 impl Adversary for Censor {
-    fn settlements(&self) -> Settlements {
-        Settlements::Partial
+    fn settles_falsely(&self) -> bool {
+        true
     }
 
     fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {

@@ -1,6 +1,6 @@
 //! Nodes that cheat together.
 
-use super::{Adversary, AdversaryKind, Copies, Settlements, Stakes};
+use super::{Adversary, AdversaryKind, Copies, Stakes};
 use crate::{kernel::Time, scenario::AdversaryPlan};
 
 /// The nodes of one `[[adversary]]` of a scenario, which know each other.
@@ -26,8 +26,10 @@ pub struct Facts {
     pub splits_data: bool,
     /// Whether it orders the last run and is its only customer.
     pub owns_last_run: bool,
-    /// The most that its settlements differ from what the records say.
-    pub settlements: Settlements,
+    /// Whether it proposes settlements that do not follow from the chain.
+    pub settles_falsely: bool,
+    /// Whether its nodes pass storage proofs that they have not seen.
+    pub passes_unseen: bool,
     /// Whether its nodes prove with bytes that are not theirs.
     pub borrows_bytes: bool,
 }
@@ -40,11 +42,8 @@ impl Facts {
             copies: behaviours.iter().find_map(|one| one.copies()),
             splits_data: any(|one| one.splits_data()),
             owns_last_run: any(|one| one.owns_last_run()),
-            settlements: behaviours
-                .iter()
-                .map(|one| one.settlements())
-                .max()
-                .unwrap_or(Settlements::True),
+            settles_falsely: any(|one| one.settles_falsely()),
+            passes_unseen: any(|one| one.passes_unseen()),
             borrows_bytes: any(|one| one.borrows_bytes()),
         }
     }

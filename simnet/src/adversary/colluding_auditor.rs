@@ -20,6 +20,10 @@ pub const COLLUDING_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
 struct Colluding;
 
 impl Adversary for Colluding {
+    fn passes_unseen(&self) -> bool {
+        true
+    }
+
     fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
         let is_friend = world.coalition(judged(world, job)?) == world.coalition(node);
         unseen(job, if is_friend { Verdict::Pass } else { Verdict::Fail })
@@ -29,7 +33,7 @@ impl Adversary for Colluding {
         if let Body::Audit(audit) = &mut record.body
             && matches!(audit.finding, Finding::Storage { verdict: Verdict::Fail, .. })
         {
-            // A wrong proof is judged again by everybody; one that was missed cannot be.
+            // What was missed cannot be shown to have been there.
             audit.finding = Finding::StorageMissing;
         }
         vec![(Span::ZERO, record)]

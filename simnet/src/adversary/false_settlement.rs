@@ -3,39 +3,30 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    Amount, Digest, Hash,
+    Amount, Digest,
     chain::Transaction,
     hash::keccak,
     node::{Done, Job},
 };
 
-use super::{Adversary, AdversaryKind, Answer, Profile, Settlements, World};
+use super::{Adversary, AdversaryKind, Answer, Profile, World};
 
-/// Proposes what does not follow from its log.
+/// Proposes what does not follow from the chain.
 pub const FALSE_SETTLEMENT: AdversaryKind = AdversaryKind(&Profile::new(
     "false-settlement",
     "Proposes settlements that pay itself.",
-    |_| Box::new(False { withholds: false, made: BTreeSet::new() }),
-));
-
-/// [`FALSE_SETTLEMENT`] with a log that nobody has.
-pub const WITHHELD_LOG: AdversaryKind = AdversaryKind(&Profile::new(
-    "withheld-log",
-    "The same, and gives nobody the log that would show it.",
-    |_| Box::new(False { withholds: true, made: BTreeSet::new() }),
+    |_| Box::new(False { made: BTreeSet::new() }),
 ));
 
 /// Proposes a payout root that nobody can recompute, with more in it for itself, and stands by it.
 struct False {
-    /// Whether it names a log that nobody has.
-    withholds: bool,
     /// Who made which.
     made: BTreeSet<(usize, Digest)>,
 }
 
 impl Adversary for False {
-    fn settlements(&self) -> Settlements {
-        Settlements::False
+    fn settles_falsely(&self) -> bool {
+        true
     }
 
     fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
@@ -55,9 +46,6 @@ impl Adversary for False {
         if let Transaction::Propose { settlement, .. } = &mut transaction {
             settlement.payout_root = keccak(&[b"false", &settlement.payout_root.0]);
             settlement.total = settlement.total.saturating_add(Amount::ONE_OPEN);
-            if self.withholds {
-                settlement.log = Hash(keccak(&[b"withheld", &settlement.log.0]).0);
-            }
             self.made.insert((node, settlement.id()));
         }
         Some(transaction)

@@ -18,6 +18,10 @@ pub const LAZY_AUDITOR: AdversaryKind = AdversaryKind(&Profile::new(
 struct LazyAuditor;
 
 impl Adversary for LazyAuditor {
+    fn passes_unseen(&self) -> bool {
+        true
+    }
+
     fn answer(&mut self, _: &mut dyn World, _: usize, job: &Job) -> Option<Answer> {
         unseen(job, Verdict::Pass)
     }

@@ -38,7 +38,7 @@ pub use copied_shard::COPIED_SHARD;
 pub use data_copying::DATA_COPYING;
 pub use data_splitting::DATA_SPLITTING;
 pub use eclipse::ECLIPSE;
-pub use false_settlement::{FALSE_SETTLEMENT, WITHHELD_LOG};
+pub use false_settlement::FALSE_SETTLEMENT;
 pub use forged_shard::FORGED_SHARD;
 pub use gossip_spam::GOSSIP_SPAM;
 pub use kind::{AdversaryKind, Profile};
@@ -58,7 +58,7 @@ use protocol::{Amount, BlockNumber, Hash, chain::Transaction, node::Job, record:
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 22] = [
+pub const ALL: [AdversaryKind; 21] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -72,7 +72,6 @@ pub const ALL: [AdversaryKind; 22] = [
     LAZY_AUDITOR,
     COLLUDING_AUDITOR,
     FALSE_SETTLEMENT,
-    WITHHELD_LOG,
     CENSORING_PROPOSER,
     WHITEWASHING,
     FORGED_SHARD,
@@ -106,9 +105,14 @@ pub trait Adversary: Send {
         false
     }
 
-    /// How the settlements that it proposes differ from what the records say.
-    fn settlements(&self) -> Settlements {
-        Settlements::True
+    /// Whether it proposes settlements that do not follow from the chain.
+    fn settles_falsely(&self) -> bool {
+        false
+    }
+
+    /// Whether its nodes pass storage proofs that they have not seen.
+    fn passes_unseen(&self) -> bool {
+        false
     }
 
     /// Whether its nodes prove with bytes that they fetch for the proof, or that another has.
@@ -190,17 +194,6 @@ pub struct Copies {
     pub share: f64,
     /// Share of the tokens in which a copy differs.
     pub changed: f64,
-}
-
-/// How proposed settlements differ from what the records say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Settlements {
-    /// Not at all.
-    True,
-    /// Records are left out, and what remains verifies.
-    Partial,
-    /// They do not follow from any log.
-    False,
 }
 
 /// A behaviour that is honest everywhere: the default of every method.

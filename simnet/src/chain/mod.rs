@@ -102,6 +102,7 @@ impl Chain {
             budget: BUDGET,
             epoch_blocks: scenario.chain.epoch_blocks,
             commit_blocks: scenario.chain.commit_blocks,
+            settle_blocks: scenario.chain.settle_blocks,
             challenge_blocks: scenario.chain.challenge_blocks,
             start_after,
             cell_bytes: params.holding.cell_bytes,

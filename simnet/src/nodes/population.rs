@@ -9,7 +9,6 @@ use crate::{
     Scenario,
     chain::{CHAIN_ID, named_address},
     kernel::{Draws, Purpose, Stream, Streams, Time},
-    scenario::Signatures,
 };
 
 /// How a node behaves, in which coalition, and when it leaves for good.
@@ -42,18 +41,12 @@ impl Identity {
 ///
 /// # Panics
 /// When a thread panicked, which none does.
-pub fn identities(
-    streams: &Streams,
-    signatures: Signatures,
-    seed: u64,
-    numbers: Range<u32>,
-    registry: EvmAddress,
-) -> Vec<Identity> {
+pub fn identities(streams: &Streams, numbers: Range<u32>, registry: EvmAddress) -> Vec<Identity> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let numbers: Vec<u32> = numbers.collect();
     let part = numbers.len().div_ceil(cores).max(1);
     let make = |numbers: &[u32]| -> Vec<Identity> {
-        let signer = Signer::new(signatures, *streams, seed);
+        let signer = Signer::new(*streams);
         numbers.iter().map(|number| identity(streams, &signer, *number, registry)).collect()
     };
     std::thread::scope(|scope| {

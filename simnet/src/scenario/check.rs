@@ -52,6 +52,7 @@ impl Scenario {
             ("quantum", self.quantum.0),
             ("chain.block", self.chain.block.0),
             ("chain.commit_blocks", self.chain.commit_blocks),
+            ("chain.settle_blocks", self.chain.settle_blocks),
             ("chain.challenge_blocks", self.chain.challenge_blocks),
             ("chain.reorg_limit", self.chain.reorg_limit),
         ];
@@ -155,6 +156,7 @@ impl Scenario {
             ("epochs", self.epochs, MAX_EPOCHS),
             ("chain.epoch_blocks", self.chain.epoch_blocks, MAX_BLOCKS),
             ("chain.commit_blocks", self.chain.commit_blocks, MAX_BLOCKS),
+            ("chain.settle_blocks", self.chain.settle_blocks, MAX_BLOCKS),
             ("chain.challenge_blocks", self.chain.challenge_blocks, MAX_BLOCKS),
             ("chain.arbiter_blocks", self.chain.arbiter_blocks, MAX_BLOCKS),
             ("chain.claim_epochs", self.chain.claim_epochs, MAX_EPOCHS),
@@ -227,7 +229,7 @@ impl Scenario {
         // What happens in a block is read when its confirmations are above it.
         let late = u64::from(self.chain.confirmations) + 4;
         let proving = self.chain.commit_blocks + params.holding.audit_blocks.0 + late;
-        let settling = params.settle_delay_blocks.0 + self.chain.challenge_blocks + late;
+        let settling = self.chain.settle_blocks + self.chain.challenge_blocks + late;
         let needed = proving.max(settling);
         if epoch_blocks < needed {
             return Err(ScenarioError::EpochTooShort { epoch_blocks, needed });

@@ -69,8 +69,6 @@ pub struct Scenario {
     pub inference: Inference,
     /// Costs, prices, and what operators make of them.
     pub economics: Economics,
-    /// How signatures of records are made and checked.
-    pub signatures: Signatures,
     /// The kernel rounds times up to multiples of this; the mean shift is reported.
     pub quantum: Span,
     /// Faults at given times.
@@ -241,8 +239,10 @@ pub struct ChainRules {
     pub block: Span,
     /// Blocks of an epoch.
     pub epoch_blocks: u64,
-    /// Blocks in which a commitment must be anchored.
+    /// Blocks in which a commitment must be included.
     pub commit_blocks: u64,
+    /// Blocks after an epoch in which its records may still be included.
+    pub settle_blocks: u64,
     /// Blocks of the challenge window of a settlement.
     pub challenge_blocks: u64,
     /// Blocks after which the arbiter, who recomputes, rules on an objection; 0 for never.
@@ -276,17 +276,6 @@ pub struct HoldingRules {
     pub opened_cells: u32,
 }
 
-/// How signatures of records are made and checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signatures {
-    /// Secp256k1, as in the daemon.
-    #[default]
-    Real,
-    /// A keyed hash that costs nothing; simulated time is the same.
-    Modelled,
-}
-
 impl Default for Scenario {
     fn default() -> Self {
         Self {
@@ -303,7 +292,6 @@ impl Default for Scenario {
             training: Training::default(),
             inference: Inference::default(),
             economics: Economics::default(),
-            signatures: Signatures::Real,
             quantum: Span(1),
             events: Vec::new(),
             adversaries: vec![AdversaryPlan::new(adversary::LAZY_STORAGE, 0.1)],
@@ -370,6 +358,7 @@ impl Default for ChainRules {
             block: Span::seconds(2),
             epoch_blocks: 60,
             commit_blocks: 20,
+            settle_blocks: 8,
             challenge_blocks: 12,
             arbiter_blocks: 10,
             inclusion_blocks: 0.0,
@@ -411,6 +400,7 @@ impl Scenario {
             genesis_block,
             epoch_blocks: Blocks(self.chain.epoch_blocks),
             commit_blocks: Blocks(self.chain.commit_blocks),
+            settle_blocks: Blocks(self.chain.settle_blocks),
             challenge_blocks: Blocks(self.chain.challenge_blocks),
         }
     }

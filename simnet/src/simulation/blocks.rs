@@ -52,7 +52,7 @@ impl Simulation {
         // Verdicts and settlements follow from the chain; so does what the referee noted of it.
         self.gossip.forget_verdicts();
         self.settlements.forget_unsettled(self.env.view());
-        self.referee.forget_anchors_after(stays);
+        self.referee.forget_inclusions_after(stays);
     }
 
     /// What a block that nodes read says to the simulator.
@@ -86,10 +86,9 @@ impl Simulation {
 
     /// The arbiter rules on what has waited long enough.
     fn arbitrate(&mut self, block: BlockNumber) {
-        let Self { env, gossip, store, settlements, executor, .. } = self;
+        let Self { env, settlements, .. } = self;
         let Some(epoch) = env.ledger.take_objection(block) else { return };
-        let of = (gossip.signer(), &*executor);
-        if let Some(upholds) = settlements.arbitrate(env, store, of, epoch) {
+        if let Some(upholds) = settlements.arbitrate(env, epoch) {
             env.ledger.chain_mut().rule(epoch, upholds);
         }
     }

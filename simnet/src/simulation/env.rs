@@ -72,9 +72,9 @@ impl Env {
 
     /// Registers a node anew, under the next identity that nobody has.
     pub(super) fn rename(&mut self, index: usize) {
-        let Self { scenario, streams, population, ledger, .. } = self;
+        let Self { streams, population, ledger, .. } = self;
         let registry = ledger.view().registry;
-        ledger.register(&population.rename(index, streams, scenario, registry));
+        ledger.register(&population.rename(index, streams, registry));
     }
 
     /// A node that registered again works for its new account from now on.

@@ -6,10 +6,7 @@
 
 use std::{mem, num::NonZeroUsize};
 
-use rayon::{
-    ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder,
-    iter::{IntoParallelRefIterator as _, ParallelIterator as _},
-};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::{
     Event,
@@ -92,23 +89,6 @@ impl Executor {
         let build = || ThreadPoolBuilder::new().num_threads(threads.get()).build();
         self.pool = (threads.get() > 1).then(build).transpose()?;
         Ok(())
-    }
-
-    /// Whether several threads work.
-    pub(super) const fn is_shared(&self) -> bool {
-        self.pool.is_some()
-    }
-
-    /// What a pure function gives for each of some things, on all threads.
-    pub(super) fn map<T: Sync, R: Send>(
-        &self,
-        of: &[T],
-        what: impl Fn(&T) -> R + Sync + Send,
-    ) -> Vec<R> {
-        match &self.pool {
-            Some(pool) => pool.install(|| of.par_iter().map(what).collect()),
-            None => of.iter().map(what).collect(),
-        }
     }
 
     /// Whether a new window has to be drawn before the next event: with one thread there are none.

@@ -172,22 +172,6 @@ impl Gossip {
         Some(if is_old { node.synced } else { at })
     }
 
-    /// The records of an epoch and its neighbours that a node has, by id.
-    pub(super) fn around(
-        &self,
-        env: &Env,
-        index: usize,
-        epoch: Epoch,
-    ) -> BTreeMap<Digest, Arc<VerifiedRecord>> {
-        let first = Epoch(epoch.0.saturating_sub(1));
-        let numbers = self.table.of(first, epoch.next());
-        numbers
-            .filter(|record| self.has(env, index, *record))
-            .filter_map(|record| self.table.get(record))
-            .map(|entry| (entry.record.id(), Arc::clone(&entry.record)))
-            .collect()
-    }
-
     /// The records of the newest epochs that can matter to a node.
     fn relevant(&self, env: &Env, index: usize) -> Vec<u32> {
         let epoch = env.view().epoch();

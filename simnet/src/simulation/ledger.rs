@@ -208,7 +208,7 @@ impl Ledger {
     /// Blocks that a run takes when nobody is late: until the claims of its last epoch are paid.
     pub(super) fn blocks(&self, scenario: &Scenario) -> u64 {
         let over = Self::last_epoch(scenario).next();
-        let delay = self.view().params().settle_delay_blocks.0;
+        let delay = scenario.chain.settle_blocks;
         self.view().schedule.start(over).0
             + delay
             + scenario.chain.challenge_blocks

@@ -126,12 +126,10 @@ impl Population {
         &mut self,
         index: usize,
         streams: &Streams,
-        scenario: &Scenario,
         registry: EvmAddress,
     ) -> Vec<Identity> {
         let identity = number(self.nodes.len() + self.renames.len());
-        let (kind, seed) = (scenario.signatures, scenario.seed);
-        let made = identities(streams, kind, seed, identity..identity + 1, registry);
+        let made = identities(streams, identity..identity + 1, registry);
         self.renames.extend(made.iter().map(|id| (id.owner, (index, identity))));
         made
     }

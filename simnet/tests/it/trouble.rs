@@ -64,19 +64,19 @@ fn an_adversary_of_ones_own_acts_together_with_those_that_files_name() {
     assert_eq!(kpi(&report, "pay_adverse_mean"), 0.0, "whatever the others of its kind would do");
 }
 
-/// It is believed, which is not mended yet; but it takes the epochs of its own turns and no others.
 #[test]
-fn a_censoring_proposer_takes_whole_epochs_and_breaks_no_rule() {
+fn a_censoring_proposer_takes_nothing_from_anybody() {
     let report = run(with(calm(), |s| {
         s.epochs = 8;
         s.adversaries = vec![AdversaryPlan::new(adversary::CENSORING_PROPOSER, 0.2)];
     }));
     assert!(failed(&report).is_empty(), "{:?}", report.findings);
-    let proven =
-        report.epochs.iter().map(|row| (u64::from(row.replicas_proven), row.replicas_assigned));
-    let (whole, taken): (Vec<_>, Vec<_>) = proven.partition(|(proven, all)| proven == all);
-    assert!(whole.len() >= 4 && !taken.is_empty(), "{whole:?} {taken:?}");
-    assert!(taken.iter().all(|(proven, all)| proven * 2 < *all), "{taken:?}");
+    assert!(report.totals.wrong_settlements > 0, "some of them had their turn");
+    assert!(report.totals.defeated > 0);
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+    let is_whole =
+        |row: &simnet::report::EpochRow| u64::from(row.replicas_proven) == row.replicas_assigned;
+    assert!(report.epochs.iter().all(is_whole));
 }
 
 #[test]
@@ -126,14 +126,6 @@ fn a_false_settlement_falls_and_the_next_in_rank_settles() {
     assert!(report.totals.defeated > 0);
     assert_eq!(kpi(&report, "epochs_settled"), 1.0);
     assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
-}
-
-#[test]
-fn a_settlement_whose_log_is_withheld_falls_too() {
-    let report = lied_to(adversary::WITHHELD_LOG, 10);
-    assert_eq!(report.totals.wrong_settlements, 0, "nobody could recompute one");
-    assert!(report.totals.defeated > 0);
-    assert_eq!(failed(&report), Vec::<&str>::new());
 }
 
 #[test]

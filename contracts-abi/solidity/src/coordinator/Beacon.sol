@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {IBeacon} from "../interfaces/IBeacon.sol";
 import {EpochParams} from "../Types.sol";
 
-/// @title Epochs, their seeds, and the anchors that meet deadlines
+/// @title Epochs and their seeds
 abstract contract Beacon is IBeacon {
     /// The contract of EIP-2935, which keeps the last 8,191 block hashes.
     address private constant HISTORY = 0x0000F90827F1C53a10cb7A02335B175320002935;
@@ -15,29 +15,30 @@ abstract contract Beacon is IBeacon {
     uint64 internal immutable GENESIS_BLOCK;
     uint64 internal immutable EPOCH_BLOCKS;
     uint64 internal immutable COMMIT_BLOCKS;
+    uint64 internal immutable SETTLE_BLOCKS;
     uint64 internal immutable CHALLENGE_BLOCKS;
     uint64 internal immutable CELL_BYTES;
 
     mapping(uint64 epoch => mapping(uint8 purpose => bytes32)) private _seeds;
-    /// @inheritdoc IBeacon
-    mapping(uint64 epoch => mapping(bytes32 root => uint64)) public anchoredAt;
 
     constructor(EpochParams memory p) {
         bool windows = p.commitBlocks > 0 && p.commitBlocks < p.epochBlocks
-            && p.challengeBlocks > 0;
+            && p.settleBlocks > 0 && p.settleBlocks < p.epochBlocks && p.challengeBlocks > 0;
         bool cells = p.cellBytes >= 1024 && p.cellBytes % 1024 == 0;
         if (!windows || !cells) revert BadEpochParams();
         GENESIS_BLOCK = p.genesisBlock;
         EPOCH_BLOCKS = p.epochBlocks;
         COMMIT_BLOCKS = p.commitBlocks;
+        SETTLE_BLOCKS = p.settleBlocks;
         CHALLENGE_BLOCKS = p.challengeBlocks;
         CELL_BYTES = p.cellBytes;
     }
 
     /// @notice How blocks make epochs.
     function epochParams() external view returns (EpochParams memory) {
-        return
-            EpochParams(GENESIS_BLOCK, EPOCH_BLOCKS, COMMIT_BLOCKS, CHALLENGE_BLOCKS, CELL_BYTES);
+        return EpochParams(
+            GENESIS_BLOCK, EPOCH_BLOCKS, COMMIT_BLOCKS, SETTLE_BLOCKS, CHALLENGE_BLOCKS, CELL_BYTES
+        );
     }
 
     /// @inheritdoc IBeacon
@@ -49,6 +50,11 @@ abstract contract Beacon is IBeacon {
     /// @inheritdoc IBeacon
     function epochStart(uint64 epoch) public view returns (uint64) {
         return GENESIS_BLOCK + epoch * EPOCH_BLOCKS;
+    }
+
+    /// @inheritdoc IBeacon
+    function cutoff(uint64 epoch) public view returns (uint64) {
+        return epochStart(epoch + 1) + SETTLE_BLOCKS;
     }
 
     /// @inheritdoc IBeacon
@@ -74,16 +80,6 @@ abstract contract Beacon is IBeacon {
             _seeds[epoch][purpose] = value;
             emit SeedCaptured(epoch, purpose, value);
         }
-    }
-
-    /// @inheritdoc IBeacon
-    function anchor(uint64 epoch, bytes32 root) external {
-        // Later anchors could not be in a settlement that is already proposed. Work that finishes
-        // near the end of an epoch is labelled with the next one, so that its audit has time.
-        uint64 current = currentEpoch();
-        if (epoch != current && epoch != current + 1) revert WrongEpoch(current, epoch);
-        if (anchoredAt[epoch][root] == 0) anchoredAt[epoch][root] = uint64(block.number);
-        emit Anchored(epoch, root, msg.sender);
     }
 
     function _blockHash(uint64 number) private view returns (bytes32 hash) {

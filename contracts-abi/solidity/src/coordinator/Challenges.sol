@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Merkle} from "../libraries/Merkle.sol";
-import {TypedData} from "../libraries/TypedData.sol";
-import {Listed, ListedLeaf, Path, Record, Settlement, SumNode} from "../Types.sol";
+import {Leaf, Settlement, SumNode} from "../Types.sol";
 import {Settlements} from "./Settlements.sol";
 
 /// @title Proofs that a proposal is wrong
 abstract contract Challenges is IChallenges, Settlements {
-    using TypedData for Record;
-
     /// @inheritdoc IChallenges
     function challengeSum(
         Settlement calldata settlement,
@@ -69,125 +65,69 @@ abstract contract Challenges is IChallenges, Settlements {
     }
 
     /// @inheritdoc IChallenges
-    function challengeSignature(
-        Settlement calldata settlement,
-        Record calldata record,
-        bytes calldata signature,
-        Path calldata path
-    ) external {
-        _requireChallengeable(settlement);
-        bytes32 id = record.digest(TypedData.separator(address(this)));
-        _requireListed(settlement, id, keccak256(signature), path);
-        bool ofEpoch = record.epoch == settlement.epoch;
-        if (ofEpoch && _isSigned(record, id, signature)) revert Unfounded();
-        _defeat(settlement.epoch, msg.sender, Fault.Signature);
-    }
-
-    /// @inheritdoc IChallenges
-    function challengeDoubleCount(
-        Settlement calldata settlement,
-        Listed calldata first,
-        Listed calldata second
-    ) external {
-        _requireChallengeable(settlement);
-        Record calldata a = first.record;
-        Record calldata b = second.record;
-        bool same = a.kind == b.kind && a.account == b.account && a.subject == b.subject;
-        if (!same || first.path.index == second.path.index) revert Unfounded();
-        bytes32 domain = TypedData.separator(address(this));
-        _requireListed(settlement, a.digest(domain), first.signatureHash, first.path);
-        _requireListed(settlement, b.digest(domain), second.signatureHash, second.path);
-        _defeat(settlement.epoch, msg.sender, Fault.DoubleCount);
-    }
-
-    /// @inheritdoc IChallenges
-    function challengeOmission(
-        Settlement calldata settlement,
-        Record calldata record,
-        bytes calldata signature,
-        Path calldata anchored,
-        ListedLeaf[] calldata neighbours
-    ) external {
-        _requireChallengeable(settlement);
-        bytes32 id = record.digest(TypedData.separator(address(this)));
-        // Only what an operator signed must be listed: a root over nonsense proves nothing.
-        bool ofEpoch = record.epoch == settlement.epoch;
-        if (!ofEpoch || !_isSigned(record, id, signature)) revert Unfounded();
-        bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
-        if (anchoredAt[settlement.epoch][root] == 0) revert RootMismatch(0, root);
-        _requireAbsent(settlement, id, neighbours);
-        _defeat(settlement.epoch, msg.sender, Fault.Omission);
-    }
-
-    /// @inheritdoc IChallenges
     function challengeOrder(
         Settlement calldata settlement,
-        ListedLeaf calldata first,
-        ListedLeaf calldata second
+        uint64 count,
+        Leaf calldata left,
+        Leaf calldata right
     ) external {
         _requireChallengeable(settlement);
-        _requireNeighbours(first.path, second.path);
-        if (first.id < second.id) revert Unfounded();
-        _requireListed(settlement, first.id, first.signatureHash, first.path);
-        _requireListed(settlement, second.id, second.signatureHash, second.path);
+        _requireIn(settlement.payoutRoot, left, count);
+        _requireIn(settlement.payoutRoot, right, count);
+        bool adjacent = uint256(left.index) + 1 == right.index;
+        if (!adjacent || left.account < right.account) revert Unfounded();
         _defeat(settlement.epoch, msg.sender, Fault.Order);
     }
 
-    /// Whether an operator that the account had at the epoch's start or end signed the record.
-    function _isSigned(
-        Record calldata record,
-        bytes32 id,
-        bytes calldata signature
-    ) internal view returns (bool) {
-        if (signature.length != 65) return false;
-        (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
-        if (fault != ECDSA.RecoverError.NoError || signer == address(0)) return false;
-        uint64 start = epochStart(record.epoch);
-        uint64 end = epochStart(record.epoch + 1) - 1;
-        return signer == REGISTRY.operatorAt(record.account, end)
-            || signer == REGISTRY.operatorAt(record.account, start);
-    }
-
-    function _requireListed(
+    /// @inheritdoc IChallenges
+    function challengeLoss(
         Settlement calldata settlement,
-        bytes32 id,
-        bytes32 signatureHash,
-        Path calldata path
-    ) private pure {
-        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), id, signatureHash));
-        _requireSame(settlement.recordsRoot, Merkle.root(leaf, path));
+        uint64 countBefore,
+        Leaf calldata before,
+        uint64 count,
+        Leaf[] calldata found
+    ) external {
+        _requireChallengeable(settlement);
+        _requireIn(_last.payoutRoot, before, countBefore);
+        for (uint256 i = 0; i < found.length; ++i) {
+            _requireIn(settlement.payoutRoot, found[i], count);
+        }
+        if (!_isLost(settlement.payoutRoot, before, count, found)) revert Unfounded();
+        _defeat(settlement.epoch, msg.sender, Fault.Loss);
     }
 
-    /// Requires that `id` lies strictly between neighbours, before the first or after the last.
-    function _requireAbsent(
-        Settlement calldata settlement,
-        bytes32 id,
-        ListedLeaf[] calldata neighbours
-    ) private pure {
-        if (neighbours.length == 0) {
-            _requireSame(settlement.recordsRoot, 0);
-            return;
+    /// Whether an account has less than before, or nothing any more: then its neighbours show that
+    /// nothing stands where it would.
+    function _isLost(
+        bytes32 payoutRoot,
+        Leaf calldata before,
+        uint64 count,
+        Leaf[] calldata found
+    ) private pure returns (bool) {
+        uint64 account = before.account;
+        if (found.length == 0) return payoutRoot == 0;
+        Leaf calldata first = found[0];
+        if (found.length == 1) {
+            if (first.account == account) return first.cumulative < before.cumulative;
+            bool isBefore = first.index == 0 && account < first.account;
+            bool isAfter = uint256(first.index) + 1 == count && account > first.account;
+            return isBefore || isAfter;
         }
-        ListedLeaf calldata first = neighbours[0];
-        _requireListed(settlement, first.id, first.signatureHash, first.path);
-        if (neighbours.length == 2) {
-            ListedLeaf calldata second = neighbours[1];
-            _requireListed(settlement, second.id, second.signatureHash, second.path);
-            _requireNeighbours(first.path, second.path);
-            if (id <= first.id || id >= second.id) revert Unfounded();
-        } else if (neighbours.length == 1) {
-            bool beforeFirst = first.path.index == 0 && id < first.id;
-            bool afterLast = first.path.index == first.path.count - 1 && id > first.id;
-            if (!beforeFirst && !afterLast) revert Unfounded();
-        } else {
-            revert Unfounded();
-        }
+        Leaf calldata second = found[1];
+        return uint256(first.index) + 1 == second.index && first.account < account
+            && account < second.account;
     }
 
-    function _requireNeighbours(Path calldata first, Path calldata second) private pure {
-        if (uint256(first.index) + 1 != second.index) {
-            revert NotNeighbours(first.index, second.index);
-        }
+    function _requireIn(bytes32 payoutRoot, Leaf calldata leaf, uint64 count) private pure {
+        (bytes32 root, ) = Merkle.sumRoot(
+            keccak256(abi.encodePacked(uint8(0), leaf.account, leaf.cumulative)),
+            leaf.cumulative,
+            0,
+            leaf.index,
+            count,
+            leaf.siblings
+        );
+        _requireSame(payoutRoot, root);
     }
 
     function _requireSame(bytes32 expected, bytes32 found) internal pure {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IDisputes} from "../interfaces/IDisputes.sol";
 import {IStorageVerifier} from "../interfaces/IStorageVerifier.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {TypedData} from "../libraries/TypedData.sol";
-import {CellOpening, Path, Record} from "../Types.sol";
+import {CellOpening, Record} from "../Types.sol";
 import {Challenges} from "./Challenges.sol";
 
 /// @title Storage disputes
@@ -41,7 +42,6 @@ abstract contract Disputes is IDisputes, Challenges {
         Record calldata record,
         bytes calldata signature,
         bytes calldata body,
-        Path calldata anchored,
         uint32 cell
     ) external {
         _requireController(accuser);
@@ -49,7 +49,7 @@ abstract contract Disputes is IDisputes, Challenges {
         if (currentEpoch() > epoch + 1) revert TooLate(epoch);
         Dispute storage d = _disputes[epoch][record.account];
         if (d.until != 0) revert DisputeOpen(epoch, record.account);
-        _requireCommitment(record, signature, body, anchored);
+        _requireCommitment(record, signature, body);
         uint32 cells = uint32(bytes4(body[72:76]));
         if (cell >= cells) revert NoSuchCell(cell, cells);
         capture(epoch, PURPOSE_S1);
@@ -76,7 +76,8 @@ abstract contract Disputes is IDisputes, Challenges {
         if (!proven) revert WrongChunk(chunkIndex);
         delete _disputes[epoch][account];
         emit DisputeAnswered(epoch, account, d.cell, msg.sender);
-        REGISTRY.seize(d.accuser, _bonds.dispute, msg.sender);
+        // To the accused and not to the caller, before whom anyone could bring the same opening.
+        _takeBond(d.accuser, _bonds.dispute, REGISTRY.payoutOf(account));
     }
 
     /// @inheritdoc IDisputes
@@ -84,11 +85,13 @@ abstract contract Disputes is IDisputes, Challenges {
         Dispute memory d = _disputes[epoch][account];
         if (d.until == 0) revert NoDispute(epoch, account);
         if (block.number <= d.until) revert AnswerWindow(d.until);
-        delete _disputes[epoch][account];
+        if (d.cells == 0) revert FaultBefore(epoch, account);
+        // It stays, without cells: a node loses once for an epoch, whatever else it cannot open.
+        _disputes[epoch][account].cells = 0;
         REGISTRY.unlock(d.accuser, _bonds.dispute);
-        address payout = REGISTRY.payoutOf(d.accuser);
-        uint128 slashed = REGISTRY.slash(account, _bonds.fault, payout);
+        uint128 slashed = REGISTRY.slash(account, _bonds.fault, address(this));
         emit StorageFault(epoch, account, d.cell, slashed);
+        _share(slashed, REGISTRY.payoutOf(d.accuser));
     }
 
     /// @inheritdoc IDisputes
@@ -100,22 +103,20 @@ abstract contract Disputes is IDisputes, Challenges {
         return (d.accuser, d.until, d.cell);
     }
 
-    /// Requires a signed storage commitment that was anchored before its sample was known.
+    /// Requires a storage commitment that an operator of its account signed. Whether it came in in time
+    /// is no question here: whoever signs that it holds something can be asked to show it.
     function _requireCommitment(
         Record calldata record,
         bytes calldata signature,
-        bytes calldata body,
-        Path calldata anchored
+        bytes calldata body
     ) private view {
         bool shape = record.kind == KIND_STORAGE_COMMIT && body.length >= COMMIT_BODY;
         if (!shape || keccak256(body) != record.body) revert NotACommitment();
         bytes32 id = record.digest(TypedData.separator(address(this)));
-        if (!_isSigned(record, id, signature)) revert NotACommitment();
-        bytes32 root = Merkle.root(keccak256(abi.encodePacked(uint8(0), id)), anchored);
-        uint64 anchorBlock = anchoredAt[record.epoch][root];
-        if (anchorBlock == 0 || anchorBlock > epochStart(record.epoch) + COMMIT_BLOCKS) {
-            revert NotAnchored(record.epoch, root);
-        }
+        (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
+        bool signed = fault == ECDSA.RecoverError.NoError
+            && signer == REGISTRY.operatorAt(record.account, epochStart(record.epoch) + COMMIT_BLOCKS);
+        if (!signed) revert NotACommitment();
     }
 
     /// Requires that pack and row are those committed to; gives the pack's first cell.

@@ -2,32 +2,41 @@
 pragma solidity 0.8.37;
 
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IDatanetRegistry} from "../interfaces/IDatanetRegistry.sol";
-import {IRegistry} from "../interfaces/IRegistry.sol";
 import {IRewardVault} from "../interfaces/IRewardVault.sol";
 import {ISettlements} from "../interfaces/ISettlements.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {Bonds, DatanetUse, Settlement, SumNode} from "../Types.sol";
-import {Beacon} from "./Beacon.sol";
+import {Inclusion} from "./Inclusion.sol";
 
 /// @title Bonded settlements and the claims against them
-abstract contract Settlements is ISettlements, Beacon, AccessControl {
+abstract contract Settlements is ISettlements, Inclusion, AccessControl {
+    using SafeERC20 for IERC20;
+
     struct Proposal {
         bytes32 id;
         uint64 proposer;
         uint64 proposedAt;
         uint64 objector;
-        /// How many settlements were final when it was made.
-        uint32 height;
+        /// When the objection was made.
+        uint64 objectedAt;
         Status status;
+    }
+
+    /// A proposal and the objection to it that the arbiter was too late for. Both bonds wait for it.
+    struct Contested {
+        uint64 proposer;
+        uint64 objector;
     }
 
     struct Last {
         bytes32 id;
+        bytes32 payoutRoot;
         uint128 total;
         uint64 nextEpoch;
-        uint32 height;
         /// Fees that were redeemed up to its epoch and not yet spent.
         uint128 carriedFees;
         /// All fees up to its epoch.
@@ -36,16 +45,17 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
 
     /// @notice Rules on objections: the Timelock, later a jury.
     bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
-    /// @notice Accounts and stake.
-    IRegistry public immutable REGISTRY;
     /// @notice Where use counters live.
     IDatanetRegistry public immutable DATANETS;
     /// @notice Where claims are paid from.
     IRewardVault public immutable VAULT;
 
     Bonds internal _bonds;
-    Last private _last;
+    Last internal _last;
     mapping(uint64 epoch => Proposal) private _proposals;
+    /// @notice How many objections were not ruled on in time; they are numbered from 1.
+    uint256 public contested;
+    mapping(uint256 number => Contested) private _contested;
     /// Until which block an account may not propose for an epoch again.
     mapping(uint64 epoch => mapping(uint64 proposer => uint64)) private _barredUntil;
     /// @inheritdoc ISettlements
@@ -54,13 +64,11 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     mapping(uint64 account => uint256) public claimed;
 
     constructor(
-        IRegistry registry,
         IDatanetRegistry datanets,
         IRewardVault vault,
         Bonds memory bondAmounts,
         address admin
     ) {
-        REGISTRY = registry;
         DATANETS = datanets;
         VAULT = vault;
         _bonds = bondAmounts;
@@ -76,11 +84,13 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     /// @inheritdoc ISettlements
     function propose(uint64 proposer, Settlement calldata settlement) external {
         _requireController(proposer);
-        if (block.number < epochStart(settlement.epoch + 1)) revert EpochNotOver(settlement.epoch);
         Last storage base = _last;
-        if (settlement.epoch < base.nextEpoch) {
-            revert EpochSettled(settlement.epoch, base.nextEpoch);
+        if (settlement.epoch != base.nextEpoch) {
+            revert NotNext(settlement.epoch, base.nextEpoch);
         }
+        if (block.number < cutoff(settlement.epoch)) revert EpochNotOver(settlement.epoch);
+        bytes32 records = recordsOf[settlement.epoch];
+        if (settlement.records != records) revert WrongRecords(records, settlement.records);
         if (settlement.parent != base.id) revert WrongParent(base.id, settlement.parent);
         if (settlement.total < base.total) revert TotalShrinks(base.total, settlement.total);
         (uint256 emission, uint256 fees,) = _allowance(settlement.epoch);
@@ -90,14 +100,11 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         uint64 until = _barredUntil[settlement.epoch][proposer];
         if (block.number <= until) revert DefeatedBefore(settlement.epoch, proposer, until);
         Proposal storage p = _proposals[settlement.epoch];
-        if (p.status == Status.Live) {
-            if (p.height == base.height) _lapse(settlement.epoch, p);
-            else _withdraw(settlement.epoch, p);
-        }
+        if (p.status == Status.Live) _lapse(settlement.epoch, p);
         bytes32 id = keccak256(abi.encode(settlement));
         p.id = id;
         (p.proposer, p.proposedAt, p.objector) = (proposer, uint64(block.number), 0);
-        (p.height, p.status) = (base.height, Status.Live);
+        p.status = Status.Live;
         emit Proposed(settlement.epoch, proposer, id, settlement);
         REGISTRY.lock(proposer, _bonds.proposal, msg.sender);
     }
@@ -119,22 +126,14 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         uint256 fromFees = growth > emission ? growth - emission : 0;
         base.carriedFees = uint128(fees > fromFees ? fees - fromFees : 0);
         base.fees = allFees;
-        base.id = p.id;
+        (base.id, base.payoutRoot) = (p.id, settlement.payoutRoot);
         (base.total, base.nextEpoch) = (settlement.total, settlement.epoch + 1);
-        base.height += 1;
         p.status = Status.Final;
         isFinal[settlement.payoutRoot] = true;
         emit Finalised(settlement.epoch, p.id, settlement);
         REGISTRY.unlock(p.proposer, _bonds.proposal);
         VAULT.release(settlement.total);
         DATANETS.addUses(uses);
-    }
-
-    /// @inheritdoc ISettlements
-    function release(uint64 epoch) external {
-        Proposal storage p = _proposals[epoch];
-        if (p.status != Status.Live || p.height == _last.height) revert NotProposed(epoch, p.id);
-        _withdraw(epoch, p);
     }
 
     /// @inheritdoc ISettlements
@@ -163,7 +162,7 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         _requireController(account);
         Proposal storage p = _requireChallengeable(settlement);
         if (p.objector != 0) revert ObjectionPending(settlement.epoch);
-        p.objector = account;
+        (p.objector, p.objectedAt) = (account, uint64(block.number));
         emit Objected(settlement.epoch, p.id, account, reason);
         REGISTRY.lock(account, _bonds.objection, msg.sender);
     }
@@ -180,8 +179,22 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
             p.objector = 0;
             // Whoever else doubts it has the whole window again.
             p.proposedAt = uint64(block.number);
-            address winner = REGISTRY.ownerOf(p.proposer);
-            REGISTRY.seize(objector, _bonds.objection, winner);
+            _takeBond(objector, _bonds.objection, REGISTRY.ownerOf(p.proposer));
+        }
+    }
+
+    /// @inheritdoc ISettlements
+    function ruleLate(uint256 number, bool uphold) external onlyRole(ARBITER_ROLE) {
+        Contested memory c = _contested[number];
+        if (c.objector == 0) revert NotContested(number);
+        delete _contested[number];
+        emit RuledLate(number, uphold);
+        if (uphold) {
+            REGISTRY.unlock(c.objector, _bonds.objection);
+            _takeBond(c.proposer, _bonds.proposal, REGISTRY.ownerOf(c.objector));
+        } else {
+            REGISTRY.unlock(c.proposer, _bonds.proposal);
+            _takeBond(c.objector, _bonds.objection, REGISTRY.ownerOf(c.proposer));
         }
     }
 
@@ -206,14 +219,31 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
         return (_last.id, _last.total, _last.nextEpoch, _last.carriedFees);
     }
 
-    /// Ends a live proposal; the proposer's bond goes to the challenger.
+    /// Ends a live proposal; half of the proposer's bond goes to the challenger.
     function _defeat(uint64 epoch, address challenger, Fault fault) internal {
         Proposal storage p = _proposals[epoch];
         p.status = Status.Defeated;
         _barredUntil[epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
         emit Defeated(epoch, p.id, challenger, fault);
         _freeObjector(p);
-        REGISTRY.seize(p.proposer, _bonds.proposal, challenger);
+        _takeBond(p.proposer, _bonds.proposal, challenger);
+    }
+
+    /// Takes a lost bond: half goes to the winner, the rest to the vault, from where it is earned by all.
+    /// With all of it going to the winner, who proposes and challenges with two names would lose nothing.
+    function _takeBond(uint64 loser, uint128 bond, address winner) internal {
+        REGISTRY.seize(loser, bond, address(this));
+        _share(bond, winner);
+    }
+
+    /// Half to the winner and half to the vault, of what this contract has taken.
+    function _share(uint128 taken, address winner) internal {
+        uint128 reward = winner == address(this) ? 0 : taken / 2;
+        IERC20 open = VAULT.OPEN();
+        if (reward > 0) open.safeTransfer(winner, reward);
+        if (taken == reward) return;
+        open.forceApprove(address(VAULT), taken - reward);
+        VAULT.fund(taken - reward);
     }
 
     function _requireController(uint64 account) internal view {
@@ -234,27 +264,26 @@ abstract contract Settlements is ISettlements, Beacon, AccessControl {
     ) private view returns (Proposal storage p) {
         p = _proposals[settlement.epoch];
         bytes32 id = keccak256(abi.encode(settlement));
-        if (p.status != Status.Live || p.id != id || p.height != _last.height) {
+        if (p.status != Status.Live || p.id != id) {
             revert NotProposed(settlement.epoch, id);
         }
     }
 
-    /// Ends a proposal that nobody made final in a second window, or a log that nobody can have would
-    /// stop every later epoch. The bond goes to all: to whoever proposes next it would come back, if
-    /// that is the same owner with another account.
+    /// Ends a proposal that nobody made final in a second window, or on whose objection the arbiter did not
+    /// rule in four, so that nobody's absence stops an epoch. The bond of the first goes to all: to whoever
+    /// proposes next it would come back, if that is the same owner with another account. In the second case
+    /// nobody knows yet who is right, so both bonds wait.
     function _lapse(uint64 epoch, Proposal storage p) private {
-        bool waits = block.number <= p.proposedAt + 2 * CHALLENGE_BLOCKS;
-        if (waits || p.objector != 0) revert AlreadyProposed(epoch, p.id);
-        _defeat(epoch, address(this), Fault.Lapse);
-        VAULT.OPEN().approve(address(VAULT), _bonds.proposal);
-        VAULT.fund(_bonds.proposal);
-    }
-
-    function _withdraw(uint64 epoch, Proposal storage p) private {
-        p.status = Status.Defeated;
-        emit Withdrawn(epoch, p.id);
-        _freeObjector(p);
-        REGISTRY.unlock(p.proposer, _bonds.proposal);
+        if (p.objector == 0) {
+            if (block.number <= p.proposedAt + 2 * CHALLENGE_BLOCKS) revert AlreadyProposed(epoch, p.id);
+            _defeat(epoch, address(this), Fault.Lapse);
+        } else {
+            if (block.number <= p.objectedAt + 4 * CHALLENGE_BLOCKS) revert ObjectionPending(epoch);
+            _contested[++contested] = Contested(p.proposer, p.objector);
+            p.status = Status.Defeated;
+            _barredUntil[epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
+            emit SetAside(epoch, p.id, contested);
+        }
     }
 
     function _freeObjector(Proposal storage p) private {

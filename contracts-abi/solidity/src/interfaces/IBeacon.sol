@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title Epochs, their seeds, and the anchors that meet deadlines
+/// @title Epochs and their seeds
 interface IBeacon {
     /// @notice A seed is kept for good.
     event SeedCaptured(uint64 indexed epoch, uint8 indexed purpose, bytes32 seed);
-    /// @notice A Merkle root over record ids was anchored.
-    event Anchored(uint64 indexed epoch, bytes32 indexed root, address by);
 
     /// @notice There is no such purpose.
     error UnknownPurpose(uint8 purpose);
@@ -14,9 +12,7 @@ interface IBeacon {
     error SeedNotYet(uint64 blockNumber);
     /// @notice The block that fixes the seed is too old and its seed was not captured.
     error SeedMissed(uint64 blockNumber);
-    /// @notice Anchors belong to the current epoch.
-    error WrongEpoch(uint64 current, uint64 given);
-    /// @notice Epochs or windows of no blocks, or a commit window as long as the epoch.
+    /// @notice Epochs or windows of no blocks, or a window as long as the epoch.
     error BadEpochParams();
 
     /// @notice The epoch of the current block; blocks before genesis belong to epoch 0.
@@ -24,6 +20,10 @@ interface IBeacon {
 
     /// @notice The first block of an epoch.
     function epochStart(uint64 epoch) external view returns (uint64);
+
+    /// @notice The first block in which no record of an epoch can be included any more, and in which its
+    /// settlement may be proposed.
+    function cutoff(uint64 epoch) external view returns (uint64);
 
     /// @notice The block whose hash fixes a seed.
     function seedBlock(uint64 epoch, uint8 purpose) external view returns (uint64);
@@ -34,10 +34,4 @@ interface IBeacon {
 
     /// @notice Keeps a seed whose block hash is still to be had.
     function capture(uint64 epoch, uint8 purpose) external returns (bytes32);
-
-    /// @notice Anchors a Merkle root over record ids in the current epoch; anyone may, for many.
-    function anchor(uint64 epoch, bytes32 root) external;
-
-    /// @notice The block in which a root was anchored for an epoch; zero when it was not.
-    function anchoredAt(uint64 epoch, bytes32 root) external view returns (uint64);
 }

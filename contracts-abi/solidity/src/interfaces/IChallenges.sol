@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Listed, ListedLeaf, Path, Record, Settlement, SumNode} from "../Types.sol";
+import {Leaf, Settlement, SumNode} from "../Types.sol";
 
 /// @title Proofs that a proposal is wrong
-/// @notice Each succeeds only against a wrong proposal, defeats it, and pays the caller its bond.
+/// @notice Each succeeds only against a wrong proposal, defeats it, and pays the caller half of its bond.
 interface IChallenges {
     /// @notice What the challenger says is wrong is right.
     error Unfounded();
     /// @notice A path does not lead to the root.
     error RootMismatch(bytes32 expected, bytes32 found);
-    /// @notice Two leaves are not neighbours, or not at the end they are said to be at.
-    error NotNeighbours(uint64 first, uint64 second);
 
     /// @notice An inner node of the payout tree carries a sum that is not its children's.
     /// @param settlement The proposal.
@@ -51,41 +49,26 @@ interface IChallenges {
         SumNode[] calldata siblings
     ) external;
 
-    /// @notice A listed record is of another epoch, or its signature is not by an operator that its
-    /// account had at the epoch's start or end.
-    function challengeSignature(
-        Settlement calldata settlement,
-        Record calldata record,
-        bytes calldata signature,
-        Path calldata path
-    ) external;
-
-    /// @notice Two listed records have the same (kind, account, subject).
-    function challengeDoubleCount(
-        Settlement calldata settlement,
-        Listed calldata first,
-        Listed calldata second
-    ) external;
-
-    /// @notice A signed record that was anchored in the epoch is not listed.
-    /// @param settlement The proposal.
-    /// @param record The missing record.
-    /// @param signature By its account's operator.
-    /// @param anchored Its id's place under the anchored root.
-    /// @param neighbours The leaves between which its id sorts: two adjacent ones, or one, the
-    /// first or the last of the tree; none when the proposal lists no record.
-    function challengeOmission(
-        Settlement calldata settlement,
-        Record calldata record,
-        bytes calldata signature,
-        Path calldata anchored,
-        ListedLeaf[] calldata neighbours
-    ) external;
-
-    /// @notice Two adjacent leaves of the records tree are out of order.
+    /// @notice Two adjacent leaves of the payout tree are not in order of accounts.
     function challengeOrder(
         Settlement calldata settlement,
-        ListedLeaf calldata first,
-        ListedLeaf calldata second
+        uint64 count,
+        Leaf calldata left,
+        Leaf calldata right
+    ) external;
+
+    /// @notice An account has less than the final settlement before gave it.
+    /// @param settlement The proposal.
+    /// @param countBefore The number of leaves of the final settlement before.
+    /// @param before The account's leaf there.
+    /// @param count The number of leaves of the proposal.
+    /// @param found The account's leaf in the proposal; or, where it has none, the leaves between which
+    /// it would be: two adjacent ones, or one, the first or the last; none where there is no leaf at all.
+    function challengeLoss(
+        Settlement calldata settlement,
+        uint64 countBefore,
+        Leaf calldata before,
+        uint64 count,
+        Leaf[] calldata found
     ) external;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {CellOpening, Path, Record} from "../Types.sol";
+import {CellOpening, Record} from "../Types.sol";
 
 /// @title Storage disputes
 /// @notice An accuser names a cell that a node committed to hold; anyone may answer with the one
@@ -15,21 +15,21 @@ interface IDisputes {
         uint32 cell,
         uint64 until
     );
-    /// @notice The cell was opened; the accuser's bond went to `by`.
+    /// @notice The cell was opened by `by`; half of the accuser's bond went to the accused.
     event DisputeAnswered(uint64 indexed epoch, uint64 indexed account, uint32 cell, address by);
     /// @notice Nobody opened the cell: the node does not hold what it committed to.
     event StorageFault(uint64 indexed epoch, uint64 indexed account, uint32 cell, uint128 slashed);
 
     /// @notice The record is not a signed storage commitment with this body.
     error NotACommitment();
-    /// @notice The commitment was not anchored in time.
-    error NotAnchored(uint64 epoch, bytes32 root);
     /// @notice The commitment has fewer cells.
     error NoSuchCell(uint32 cell, uint32 cells);
     /// @notice Disputes about an epoch end with the next one.
     error TooLate(uint64 epoch);
     /// @notice One dispute at a time for a node and epoch.
     error DisputeOpen(uint64 epoch, uint64 account);
+    /// @notice The node has lost for the epoch already.
+    error FaultBefore(uint64 epoch, uint64 account);
     /// @notice There is no open dispute.
     error NoDispute(uint64 epoch, uint64 account);
     /// @notice The time to answer runs until this block, or ended with it.
@@ -41,26 +41,25 @@ interface IDisputes {
     /// @notice The chunk is not the picked chunk of the pack.
     error WrongChunk(uint64 chunkIndex);
 
-    /// @notice Names a cell of an anchored commitment; locks the accuser's bond.
+    /// @notice Names a cell of a commitment; locks the accuser's bond.
     /// @param accuser Who accuses; the caller is its owner or operator.
     /// @param record The commitment.
-    /// @param signature By its account's operator.
+    /// @param signature By who was its account's operator at the commit deadline.
     /// @param body The commitment's canonical body.
-    /// @param anchored The commitment's place under an anchored root.
     /// @param cell Which cell to open.
     function openDispute(
         uint64 accuser,
         Record calldata record,
         bytes calldata signature,
         bytes calldata body,
-        Path calldata anchored,
         uint32 cell
     ) external;
 
-    /// @notice Opens the cell; the accuser's bond goes to the caller.
+    /// @notice Opens the cell; half of the accuser's bond goes to the accused, the rest to the vault.
     function answerDispute(uint64 epoch, uint64 account, CellOpening calldata opening) external;
 
-    /// @notice Ends a dispute that nobody answered: a fault, and the node's stake is slashed.
+    /// @notice Ends a dispute that nobody answered: a fault, once in an epoch. The node's stake is slashed; half
+    /// of that goes to the accuser, the rest to the vault.
     function expireDispute(uint64 epoch, uint64 account) external;
 
     /// @notice An open dispute; all zero when there is none.

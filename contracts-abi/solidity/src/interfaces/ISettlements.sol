@@ -20,10 +20,8 @@ interface ISettlements {
         Sum,
         Total,
         Leaf,
-        Signature,
-        DoubleCount,
-        Omission,
         Order,
+        Loss,
         Objection,
         Lapse
     }
@@ -35,16 +33,19 @@ interface ISettlements {
         bytes32 indexed id,
         Settlement settlement
     );
-    /// @notice A proposal was disproved, ruled out, or not made final in two windows; its bond went to
-    /// `challenger`, and that of a lapsed one from there to the vault.
+    /// @notice A proposal was disproved, ruled out, or not made final in two windows; half of
+    /// its bond went to `challenger` and the rest to the vault; of a lapsed one all of it.
     event Defeated(
         uint64 indexed epoch,
         bytes32 indexed id,
         address indexed challenger,
         Fault fault
     );
-    /// @notice A proposal can't become final any more, since another one did; its bond is free.
-    event Withdrawn(uint64 indexed epoch, bytes32 indexed id);
+    /// @notice The arbiter did not rule in time: the proposal makes room for another, and both bonds wait
+    /// for the ruling under `number`.
+    event SetAside(uint64 indexed epoch, bytes32 indexed id, uint256 number);
+    /// @notice The arbiter ruled after the time for it.
+    event RuledLate(uint256 indexed number, bool upheld);
     /// @notice A settlement is final.
     event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
     /// @notice A claim was paid.
@@ -66,10 +67,12 @@ interface ISettlements {
 
     /// @notice The caller is neither owner nor operator of the account.
     error NotController(uint64 account, address caller);
-    /// @notice The epoch is not over.
+    /// @notice The epoch is not over, or its records may still come in.
     error EpochNotOver(uint64 epoch);
-    /// @notice The epoch is settled, or a later one is.
-    error EpochSettled(uint64 epoch, uint64 next);
+    /// @notice Epochs are settled one after the other.
+    error NotNext(uint64 epoch, uint64 next);
+    /// @notice The settlement is not made of the records that the chain included.
+    error WrongRecords(bytes32 included, bytes32 found);
     /// @notice A proposal must build on the last final settlement.
     error WrongParent(bytes32 expected, bytes32 found);
     /// @notice The epoch has a live proposal, which is under an objection or has not lapsed.
@@ -88,6 +91,8 @@ interface ISettlements {
     error WindowClosed(uint64 closedAt);
     /// @notice An objection waits for the arbiter.
     error ObjectionPending(uint64 epoch);
+    /// @notice No objection of this number waits for a late ruling.
+    error NotContested(uint256 number);
     /// @notice There is no objection to rule on.
     error NoObjection(uint64 epoch);
     /// @notice The list of uses is not the one that the settlement names.
@@ -100,15 +105,13 @@ interface ISettlements {
     error UnknownAccount(uint64 account);
 
     /// @notice Proposes a settlement; locks the proposer's bond. It takes the place of a proposal that
-    /// nobody made final in the window after its challenge window. Whose proposal for the epoch fell
+    /// nobody made final in the window after its challenge window, or whose objection was not ruled on in
+    /// four windows. Whose proposal for the epoch fell
     /// waits for one challenge window, so that it can't take the place of those that come after it.
     function propose(uint64 proposer, Settlement calldata settlement) external;
 
     /// @notice Makes an unchallenged proposal final; anyone may.
     function finalise(Settlement calldata settlement, DatanetUse[] calldata uses) external;
-
-    /// @notice Frees the bond of a proposal that was overtaken by another's finality.
-    function release(uint64 epoch) external;
 
     /// @notice Pays an account what a final root owes it; anyone may.
     /// @param account The account; it is paid at its current payout address.
@@ -130,8 +133,12 @@ interface ISettlements {
     /// @param reason Hash of the published reason.
     function object(Settlement calldata settlement, uint64 account, bytes32 reason) external;
 
-    /// @notice Rules on an objection; the loser's bond goes to the winner. Only the arbiter.
+    /// @notice Rules on an objection; half of the loser's bond goes to the winner, the rest to the vault. Only the arbiter.
     function rule(Settlement calldata settlement, bool uphold) external;
+
+    /// @notice Rules on an objection after the time for it; half of the loser's bond goes to the winner, the
+    /// rest to the vault. Only the arbiter.
+    function ruleLate(uint256 number, bool uphold) external;
 
     /// @notice The current proposal of an epoch.
     function proposal(

@@ -9,7 +9,7 @@ library TypedData {
     bytes32 private constant DOMAIN_TYPE = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
     );
-    bytes32 private constant RECORD_TYPE = keccak256(
+    bytes32 internal constant RECORD_TYPE = keccak256(
         "Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)"
     );
     bytes32 private constant RECEIPT_TYPE = keccak256(

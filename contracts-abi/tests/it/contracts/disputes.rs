@@ -74,20 +74,13 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let held = hold(s1);
     let body = held.inventory.commit(&held.rows, Vec::new());
     let signed = world.signed(ACCUSED, 9, body, ACCUSED as usize);
-    let id = signed.record.id(&world.domain());
-    let anchored = Tree::new(&[id.0, [7; 32]]);
-    let place = path(0, 2, &anchored.prove(0).unwrap());
-    let anchor = Coordinator::anchorCall { epoch: 0, root: anchored.root().0.into() };
     let open = Coordinator::openDisputeCall {
         accuser: 3,
         record: header(&signed),
         signature: signed.signature.0.to_vec().into(),
         body: signed.record.body.to_bytes().into(),
-        anchored: place,
         cell: held.cell,
     };
-    world.fails::<Coordinator::NotAnchored, _>(3, coordinator, &open);
-    let anchor_gas = world.send(4, coordinator, &anchor);
     refused(&mut world, &open);
 
     world.send(3, coordinator, &open);
@@ -95,10 +88,11 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let answer_gas = answer(&mut world, &held, &s1);
     world.send(3, coordinator, &open);
     expire(&mut world);
-    check_gas(
-        &[("anchor", anchor_gas), ("dispute_answer_64mib", answer_gas)],
-        &[("anchor", 80_000), ("dispute_answer_64mib", 450_000)],
-    );
+    // A node loses once for an epoch, whatever else it cannot open.
+    world.fails::<Coordinator::DisputeOpen, _>(3, coordinator, &open);
+    let again = Coordinator::expireDisputeCall { epoch: 0, account: ACCUSED };
+    world.fails::<Coordinator::FaultBefore, _>(4, coordinator, &again);
+    check_gas(&[("dispute_answer_64mib", answer_gas)], &[("dispute_answer_64mib", 450_000)]);
 }
 
 fn expected_seed(world: &mut World<'_>) -> Digest {
@@ -135,10 +129,12 @@ fn answer(world: &mut World<'_>, held: &Held, s1: &Digest) -> u64 {
     let mut bad = opening.clone();
     bad.chunk = vec![0; 1024].into();
     world.fails::<Coordinator::WrongCommitment, _>(6, coordinator, &call(bad));
-    let before = world.balance(who(6));
+    let accused = who(ACCUSED as usize);
+    let before = world.balance(accused);
     let gas = world.send(6, coordinator, &call(opening.clone()));
-    let bond = world.balance(who(6)) - before;
-    assert_eq!(bond, alloy::primitives::U256::from(DISPUTE_BOND), "the accuser's bond pays");
+    let reward = world.balance(accused) - before;
+    let half = alloy::primitives::U256::from(DISPUTE_BOND / 2);
+    assert_eq!(reward, half, "the accused is paid for its trouble, whoever brings the opening");
     world.fails::<Coordinator::NoDispute, _>(6, coordinator, &call(opening));
     gas
 }
@@ -151,7 +147,10 @@ fn expire(world: &mut World<'_>) {
     world.chain.advance_to(head + 8);
     let stake_of = Registry::stakeOfCall { account: ACCUSED };
     let before = world.read(registry, &stake_of).stake;
+    let accuser = world.balance(who(3));
     world.send(4, coordinator, &expire);
+    let reward = world.balance(who(3)) - accuser;
+    assert_eq!(reward, alloy::primitives::U256::from(FAULT / 2), "half; the rest is everybody's");
     assert_eq!(before - world.read(registry, &stake_of).stake, FAULT);
     assert_eq!(world.read(registry, &Registry::stakeOfCall { account: 3 }).locked, 0);
 }

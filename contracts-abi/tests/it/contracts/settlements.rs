@@ -6,81 +6,24 @@ use alloy::sol_types::SolCall;
 use contracts_abi::devchain::DEV_KEYS;
 use protocol::chain::{DatanetUse, Settlement};
 use protocol::eip712::EvmKey;
-use protocol::merkle::{SumNode, SumTree, Tree};
+use protocol::merkle::{SumNode, SumTree};
 use protocol::receipt::Receipt;
-use protocol::record::{SignedRecord, StorageCommitBody};
 use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId};
 
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    ACCOUNTS, BUDGET, CHALLENGE_BLOCKS, Coordinator, MAX_PACK, OPEN, PROPOSAL_BOND, Registry,
-    World, abi, header, path, sum_nodes, who,
+    BUDGET, CHALLENGE_BLOCKS, Coordinator, MAX_PACK, OPEN, PROPOSAL_BOND, Registry, World, abi,
+    sum_nodes, who,
 };
-use Coordinator::{Listed, ListedLeaf, Settlement as AbiSettlement};
+use super::{inclusion, losses};
+use Coordinator::Settlement as AbiSettlement;
 
-const LEAVES: u64 = 65_536;
+pub(super) const LEAVES: u64 = 65_536;
 const FEES: u128 = 300 * OPEN;
 const CHALLENGER: usize = 7;
 
-/// The records of the epoch, sorted by id.
-struct Log(Vec<(Digest, SignedRecord)>);
-
-impl Log {
-    fn new(world: &World<'_>) -> Self {
-        let body = StorageCommitBody {
-            inventory: Digest([1; 32]),
-            rows: Digest([2; 32]),
-            bytes: 3,
-            cells: 4,
-            absent: Vec::new(),
-        };
-        let mut log = Self(Vec::new());
-        for i in 0..9u8 {
-            let account = u64::from(i) % ACCOUNTS + 1;
-            log.push(world, world.signed(account, i, body.clone(), account as usize));
-        }
-        log
-    }
-
-    fn push(&mut self, world: &World<'_>, record: SignedRecord) {
-        self.0.push((record.record.id(&world.domain()), record));
-        self.0.sort_by_key(|(id, _)| *id);
-    }
-
-    fn tree(&self) -> Tree {
-        let payloads: Vec<_> = self.0.iter().map(|(id, r)| r.leaf_payload(id)).collect();
-        Tree::new(&payloads)
-    }
-
-    fn ids(&self) -> Tree {
-        Tree::new(&self.0.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
-    }
-
-    fn place(&self, tree: &Tree, index: usize) -> Coordinator::Path {
-        path(index as u64, self.0.len(), &tree.prove(index as u64).unwrap())
-    }
-
-    fn leaf(&self, index: usize) -> ListedLeaf {
-        let (id, record) = &self.0[index];
-        ListedLeaf {
-            id: id.0.into(),
-            signatureHash: keccak256(record.signature.0),
-            path: self.place(&self.tree(), index),
-        }
-    }
-
-    fn listed(&self, index: usize) -> Listed {
-        let leaf = self.leaf(index);
-        Listed {
-            record: header(&self.0[index].1),
-            signatureHash: leaf.signatureHash,
-            path: leaf.path,
-        }
-    }
-}
-
-fn leaf(account: u64, cumulative: u128) -> (Vec<u8>, u128) {
+pub(super) fn leaf(account: u64, cumulative: u128) -> (Vec<u8>, u128) {
     ([&account.to_be_bytes()[..], &cumulative.to_be_bytes()].concat(), cumulative)
 }
 
@@ -92,15 +35,15 @@ fn payouts() -> SumTree {
 
 const USES: [DatanetUse; 1] = [DatanetUse { datanet: DatanetId(1), shards: 4, outputs: 2 }];
 
-fn settlement(log: &Log, payouts: &SumTree) -> Settlement {
+fn settlement(records: Digest, payouts: &SumTree) -> Settlement {
     Settlement {
         epoch: Epoch(0),
         parent: Digest::ZERO,
-        records_root: log.tree().root(),
+        records,
         payout_root: payouts.root(),
         total: Amount(payouts.sum()),
-        log: Hash([0x11; 32]),
-        log_length: 12_345,
+        balances: Hash([0x11; 32]),
+        balances_length: 12_345,
         uses: Settlement::hash_uses(&USES),
         replicas_proven: 3,
         storage_faults: 1,
@@ -109,15 +52,15 @@ fn settlement(log: &Log, payouts: &SumTree) -> Settlement {
     }
 }
 
-fn abi_of(s: &Settlement) -> AbiSettlement {
+pub(super) fn abi_of(s: &Settlement) -> AbiSettlement {
     AbiSettlement {
         epoch: s.epoch.0,
         parent: s.parent.0.into(),
-        recordsRoot: s.records_root.0.into(),
+        records: s.records.0.into(),
         payoutRoot: s.payout_root.0.into(),
         total: s.total.0,
-        log: s.log.0.into(),
-        logLength: s.log_length,
+        balances: s.balances.0.into(),
+        balancesLength: s.balances_length,
         uses: s.uses.0.into(),
         replicasProven: s.replicas_proven,
         storageFaults: s.storage_faults,
@@ -138,34 +81,39 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let mut world = World::deploy(chain);
     let coordinator = world.coordinator;
     use_data(&mut world);
+    inclusion::prepare(&mut world);
     world.chain.advance_to(world.start(0) + 1);
-    let log = Log::new(&world);
     let payouts = payouts();
-    let good = settlement(&log, &payouts);
-    let root = log.ids().root().0.into();
-    world.send(4, coordinator, &Coordinator::anchorCall { epoch: 0, root });
-    let early = Coordinator::anchorCall { epoch: 2, root };
-    world.fails::<Coordinator::WrongEpoch, _>(4, coordinator, &early);
+    let (records, include_gas) = inclusion::include(&mut world);
+    let good = settlement(records, &payouts);
     let redeem_gas = redeem(&mut world);
     world.fails::<Coordinator::EpochNotOver, _>(1, coordinator, &propose(&good));
-    world.chain.advance_to(world.start(1));
+    world.chain.advance_to(world.cutoff(0));
+    inclusion::is_closed(&mut world);
 
     refuse_proposals(&mut world, &good);
-    let mut gas = vec![("redeem", redeem_gas)];
+    let mut gas = vec![("redeem", redeem_gas), ("include_each_of_64", include_gas)];
     gas.push(("settlement_replace", replace_lapsed(&mut world, &good)));
     gas.extend(defeat_sums(&mut world, &good));
-    gas.extend(defeat_records(&mut world, &log, &good));
 
+    outwait_the_arbiter(&mut world, &good);
     gas.push(("settlement_propose", world.send(1, coordinator, &propose(&good))));
     let id = world.read(coordinator, &Coordinator::proposalCall { epoch: 0 }).id;
     assert_eq!(id.0, good.id().0, "the id is as the protocol derives it");
     world.fails::<Coordinator::AlreadyProposed, _>(1, coordinator, &propose(&good));
-    withstand(&mut world, &log, &payouts, &good);
+    withstand(&mut world, &payouts, &good);
     object(&mut world, &good);
     gas.push(("finalise", finalise(&mut world, &good)));
     gas.push(("claim", claim(&mut world, &payouts)));
+    gas.extend(losses::defeat(&mut world, &good, &payouts));
     unauthorised(&mut world);
-    check_gas(&gas, &[("settlement_propose", 150_000), ("claim", 120_000)]);
+    let limits = [
+        ("settlement_propose", 150_000),
+        ("claim", 120_000),
+        ("include_each_of_64", 13_000),
+        ("challenge_loss", 500_000),
+    ];
+    check_gas(&gas, &limits);
 }
 
 /// A Datanet, a contribution and a model, each only by those who may.
@@ -244,6 +192,10 @@ fn refuse_proposals(world: &mut World<'_>, good: &Settlement) {
     world.fails::<Coordinator::NotController, _>(2, coordinator, &propose(good));
     let greedy = Settlement { total: Amount(BUDGET + FEES + 1), ..*good };
     world.fails::<Coordinator::TotalTooLarge, _>(1, coordinator, &propose(&greedy));
+    let later = Settlement { epoch: Epoch(1), ..*good };
+    world.fails::<Coordinator::NotNext, _>(1, coordinator, &propose(&later));
+    let others = Settlement { records: Digest([3; 32]), ..*good };
+    world.fails::<Coordinator::WrongRecords, _>(1, coordinator, &propose(&others));
     let orphan = Settlement { parent: Digest([3; 32]), ..*good };
     world.fails::<Coordinator::WrongParent, _>(1, coordinator, &propose(&orphan));
 }
@@ -277,14 +229,18 @@ fn replace_lapsed(world: &mut World<'_>, good: &Settlement) -> u64 {
     gas
 }
 
-/// Proposes `bad`, sends the challenge, and requires that it pays the bond; gives its gas.
-fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) -> u64 {
+/// Proposes `bad`, sends the challenge, and requires that it pays half of the bond; gives its gas.
+pub(super) fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) -> u64 {
+    use abi::vault::RewardVault as V;
     let coordinator = world.coordinator;
     world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
     world.send(1, coordinator, &propose(bad));
     let before = world.balance(who(CHALLENGER));
     let gas = world.send(CHALLENGER, coordinator, challenge);
-    assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND));
+    // Half, or who proposes and challenges with two names would lose nothing.
+    assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND / 2));
+    let (vault, held) = (world.vault, world.read(world.vault, &V::heldCall {}));
+    assert_eq!(world.balance(vault), held, "the rest is everybody's");
     world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
     // Others have their turn first.
     world.fails::<Coordinator::DefeatedBefore, _>(1, coordinator, &propose(bad));
@@ -345,137 +301,28 @@ fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u
     vec![("challenge_sum", sum_gas), ("challenge_total", total_gas), ("challenge_leaf", leaf_gas)]
 }
 
-fn omission(
-    bad: &Settlement,
-    all: &Log,
-    missing: usize,
-    neighbours: Vec<ListedLeaf>,
-) -> Coordinator::challengeOmissionCall {
-    Coordinator::challengeOmissionCall {
-        settlement: abi_of(bad),
-        record: header(&all.0[missing].1),
-        signature: all.0[missing].1.signature.0.to_vec().into(),
-        anchored: all.place(&all.ids(), missing),
-        neighbours,
-    }
-}
-
-fn defeat_records(world: &mut World<'_>, log: &Log, good: &Settlement) -> Vec<(&'static str, u64)> {
-    let mut gas = Vec::new();
-
-    let mut forged = Log(log.0.clone());
-    forged.0[4].1.signature = forged.0[5].1.signature;
-    let bad = listing(good, &forged);
-    let call = Coordinator::challengeSignatureCall {
-        settlement: abi_of(&bad),
-        record: header(&forged.0[4].1),
-        signature: forged.0[4].1.signature.0.to_vec().into(),
-        path: forged.place(&forged.tree(), 4),
-    };
-    gas.push(("challenge_signature", defeat(world, &bad, &call)));
-
-    gas.push(("challenge_double_count", defeat_double_count(world, log, good)));
-    gas.push(("challenge_omission", defeat_omissions(world, log, good)));
-
-    let mut shuffled = Log(log.0.clone());
-    shuffled.0.swap(3, 4);
-    let bad = listing(good, &shuffled);
-    let call = Coordinator::challengeOrderCall {
-        settlement: abi_of(&bad),
-        first: shuffled.leaf(3),
-        second: shuffled.leaf(4),
-    };
-    gas.push(("challenge_order", defeat(world, &bad, &call)));
-    gas
-}
-
-fn defeat_double_count(world: &mut World<'_>, log: &Log, good: &Settlement) -> u64 {
-    let mut twice = Log(log.0.clone());
-    let first = twice.0[0].1.clone();
-    let mut body = StorageCommitBody {
-        inventory: Digest::ZERO,
-        rows: Digest::ZERO,
-        bytes: 0,
-        cells: 0,
-        absent: Vec::new(),
-    };
-    body.cells = 99;
-    let account = first.record.account.0;
-    let subject = first.record.subject.0[0];
-    twice.push(world, world.signed(account, subject, body, account as usize));
-    let same: Vec<_> =
-        (0..twice.0.len()).filter(|i| twice.0[*i].1.record.key() == first.record.key()).collect();
-    let bad = listing(good, &twice);
-    let call = Coordinator::challengeDoubleCountCall {
-        settlement: abi_of(&bad),
-        first: twice.listed(same[0]),
-        second: twice.listed(same[1]),
-    };
-    defeat(world, &bad, &call)
-}
-
-/// The first, the last and a middle record left out, and all of them; gives the middle one's gas.
-fn defeat_omissions(world: &mut World<'_>, log: &Log, good: &Settlement) -> u64 {
-    let mut between = 0;
-    let last = log.0.len() - 1;
-    for missing in [0, last, 4] {
-        let mut short = Log(log.0.clone());
-        short.0.remove(missing);
-        let neighbours = match missing {
-            0 => vec![short.leaf(0)],
-            m if m == last => vec![short.leaf(m - 1)],
-            m => vec![short.leaf(m - 1), short.leaf(m)],
-        };
-        let bad = listing(good, &short);
-        let omission_gas = defeat(world, &bad, &omission(&bad, log, missing, neighbours));
-        if missing == 4 {
-            between = omission_gas;
-        }
-    }
-    let bad = Settlement { records_root: Digest::ZERO, ..*good };
-    defeat(world, &bad, &omission(&bad, log, 0, Vec::new()));
-    between
-}
-
-/// The right settlement with another list of records.
-fn listing(good: &Settlement, log: &Log) -> Settlement {
-    Settlement { records_root: log.tree().root(), ..*good }
-}
-
 /// No challenge succeeds against the right proposal.
-fn withstand(world: &mut World<'_>, log: &Log, payouts: &SumTree, good: &Settlement) {
+fn withstand(world: &mut World<'_>, payouts: &SumTree, good: &Settlement) {
     let coordinator = world.coordinator;
     let settlement = abi_of(good);
     let from = CHALLENGER;
-    let signature = |index: usize, by: usize| Coordinator::challengeSignatureCall {
-        settlement: settlement.clone(),
-        record: header(&log.0[index].1),
-        signature: log.0[by].1.signature.0.to_vec().into(),
-        path: log.place(&log.tree(), index),
+    let place = |account: u64, cumulative| Coordinator::Leaf {
+        account,
+        cumulative,
+        index: account - 1,
+        siblings: sum_nodes(&payouts.prove(account - 1).unwrap()),
     };
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &signature(2, 2));
-    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &signature(2, 3));
-    let order = |first: usize, second: usize| Coordinator::challengeOrderCall {
+    let order = |left, right| Coordinator::challengeOrderCall {
         settlement: settlement.clone(),
-        first: log.leaf(first),
-        second: log.leaf(second),
+        count: LEAVES,
+        left,
+        right,
     };
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(2, 3));
-    world.fails::<Coordinator::NotNeighbours, _>(from, coordinator, &order(3, 2));
-    let double = Coordinator::challengeDoubleCountCall {
-        settlement: settlement.clone(),
-        first: log.listed(2),
-        second: log.listed(2),
-    };
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &double);
-    for (first, second) in [(1, 2), (2, 3)] {
-        let call = omission(good, log, 2, vec![log.leaf(first), log.leaf(second)]);
-        world.fails::<Coordinator::Unfounded, _>(from, coordinator, &call);
-    }
-    let call = omission(good, log, 2, vec![log.leaf(1), log.leaf(3)]);
-    world.fails::<Coordinator::NotNeighbours, _>(from, coordinator, &call);
-    let call = omission(good, log, 2, Vec::new());
-    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &call);
+    let (one, two) = (place(1, 123_456_789), place(2, 600 * OPEN));
+    let three = place(3, 3 * 123_456_789);
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(one.clone(), two.clone()));
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(two, one.clone()));
+    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(one, three));
     let claimed = Coordinator::challengeLeafCall {
         settlement: settlement.clone(),
         account: 2,
@@ -498,16 +345,49 @@ fn object(world: &mut World<'_>, good: &Settlement) {
     let rule = Coordinator::ruleCall { settlement, uphold: false };
     world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &rule);
     let head = world.chain.head();
-    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS + 2);
-    // What waits for the arbiter does not lapse.
-    world.fails::<Coordinator::AlreadyProposed, _>(2, coordinator, &propose_as(2, good));
+    world.chain.advance_to(head + 3 * CHALLENGE_BLOCKS);
+    // What waits for the arbiter lapses later.
+    world.fails::<Coordinator::ObjectionPending, _>(2, coordinator, &propose_as(2, good));
     let finalise = finalise_call(good);
     world.fails::<Coordinator::ObjectionPending, _>(4, coordinator, &finalise);
     world.send(0, coordinator, &rule);
     world.fails::<Coordinator::WindowOpen, _>(4, coordinator, &finalise);
     let objector = Registry::stakeOfCall { account: 3 };
     let registry = world.registry;
-    assert_eq!(world.read(registry, &objector).stake, 9_950 * OPEN, "the objector lost its bond");
+    assert_eq!(world.read(registry, &objector).stake, 9_900 * OPEN, "the objector lost its bond");
+}
+
+/// An arbiter that is away stops nothing: the proposal makes room for the same again, and both bonds wait
+/// until it rules.
+fn outwait_the_arbiter(world: &mut World<'_>, good: &Settlement) {
+    let (coordinator, registry) = (world.coordinator, world.registry);
+    world.send(1, coordinator, &propose(good));
+    let settlement = abi_of(good);
+    let object = Coordinator::objectCall { settlement, account: 3, reason: B256::ZERO };
+    world.send(3, coordinator, &object);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
+    world.send(2, coordinator, &propose_as(2, good));
+    let now = world.read(coordinator, &Coordinator::proposalCall { epoch: 0 });
+    assert_eq!((now.proposer, now.objector), (2, 0), "nobody has objected to this one");
+    let stake = |world: &mut World<'_>, account| {
+        let of = world.read(registry, &Registry::stakeOfCall { account });
+        (of.stake, of.locked)
+    };
+    let (proposer, objector) = (stake(world, 1), stake(world, 3));
+    assert_eq!((proposer.1, objector.1), (PROPOSAL_BOND, 50 * OPEN), "both bonds wait");
+    let late = Coordinator::ruleLateCall { number: U256::from(1), uphold: false };
+    world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &late);
+    world.send(0, coordinator, &late);
+    assert_eq!(stake(world, 1), (proposer.0, 0));
+    assert_eq!(stake(world, 3), (objector.0 - 50 * OPEN, 0));
+    world.fails::<Coordinator::NotContested, _>(0, coordinator, &late);
+    // The one that stands falls by a ruling in time, so that the story goes on from the beginning.
+    let settlement = abi_of(good);
+    world.send(3, coordinator, &object);
+    world.send(0, coordinator, &Coordinator::ruleCall { settlement, uphold: true });
+    let head = world.chain.head();
+    world.chain.advance_to(head + CHALLENGE_BLOCKS);
 }
 
 fn finalise_call(good: &Settlement) -> Coordinator::finaliseCall {
@@ -551,7 +431,7 @@ fn claim(world: &mut World<'_>, payouts: &SumTree) -> u64 {
         siblings: sum_nodes(&payouts.prove(account - 1).unwrap()),
     };
     world.fails::<Coordinator::UnknownRoot, _>(4, coordinator, &call(2, 600 * OPEN + 1));
-    let nobody = call(9, 9 * 123_456_789);
+    let nobody = call(9_999, 9_999 * 123_456_789);
     world.fails::<Coordinator::UnknownAccount, _>(4, coordinator, &nobody);
     let gas = world.send(4, coordinator, &call(2, 600 * OPEN));
     world.fails::<Coordinator::NothingOwed, _>(4, coordinator, &call(2, 600 * OPEN));

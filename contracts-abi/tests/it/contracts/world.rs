@@ -41,6 +41,7 @@ pub(crate) const EPOCH_BLOCKS: u64 = 40;
 pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
+pub(crate) const SETTLE_BLOCKS: u64 = 5;
 pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
 /// What a hot key may lock or lose in an epoch, and in all.
 pub(crate) const PER_PERIOD: u128 = 300 * OPEN;
@@ -92,8 +93,8 @@ impl<'a> World<'a> {
         let datanets = deploy(chain, "DatanetRegistry", &arguments);
         let verifier = deploy(chain, "StorageVerifier", &[]);
         let vault = deploy(chain, "RewardVault", &(open, BUDGET, admin).abi_encode_params());
-        let genesis = chain.head() + 30;
-        let params = (genesis, EPOCH_BLOCKS, 20u64, CHALLENGE_BLOCKS, 16u64 << 20);
+        let genesis = chain.head() + 130;
+        let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
         let bonds = (PROPOSAL_BOND, 50 * OPEN, DISPUTE_BOND, FAULT);
         let arguments = (params, bonds, registry, datanets, vault, verifier, admin);
         let coordinator = deploy(chain, "Coordinator", &arguments.abi_encode_params());
@@ -167,6 +168,11 @@ impl<'a> World<'a> {
     /// The first block of an epoch.
     pub(crate) fn start(&self, epoch: u64) -> u64 {
         self.genesis + epoch * EPOCH_BLOCKS
+    }
+
+    /// The first block in which an epoch's settlement may be proposed.
+    pub(crate) fn cutoff(&self, epoch: u64) -> u64 {
+        self.start(epoch + 1) + SETTLE_BLOCKS
     }
 
     /// The signature domain.

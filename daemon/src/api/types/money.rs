@@ -103,16 +103,16 @@ pub struct ProposedSettlement {
     pub epoch: Epoch,
     /// Id of the final settlement that this one builds on; zero for the first.
     pub parent: Digest,
-    /// Merkle root over (record id, signature hash), sorted by id.
-    pub records_root: Digest,
+    /// The fold over the ids of the records that the chain included.
+    pub records: Digest,
     /// Merkle-sum root over (account, cumulative amount), sorted by account.
     pub payout_root: Digest,
     /// Sum of all cumulative amounts.
     pub total: Amount,
-    /// BLAKE3 hash of the published log.
-    pub log: Hash,
-    /// Length of the log in bytes.
-    pub log_length: u64,
+    /// BLAKE3 hash of the list of all balances.
+    pub balances: Hash,
+    /// Length of that list in bytes.
+    pub balances_length: u64,
     /// Hash of the list of Datanet uses.
     pub uses: Digest,
     /// Replicas proven in this epoch.

@@ -133,13 +133,13 @@ pub(in crate::demo) async fn statement(
     Ok(payouts)
 }
 
-/// Lets another process, with an empty directory, recompute the last root from the log.
+/// Lets another process, with an empty directory, recompute the last root from the chain.
 pub(in crate::demo) async fn verify(world: &World<'_>, epoch: Epoch) -> Result<bool> {
     let member = &world.members()[(world.server + 1) % NODES];
     let Ticket { ticket } = member.client()?.get("/ticket").await?;
     let program = std::env::current_exe().context("this program cannot be found again")?;
     let output = Command::new(program)
-        .args(["verify", "epoch", &epoch.to_string(), "--json", "--peer", &ticket])
+        .args(["verify", "epoch", &epoch.to_string(), "--json", "--ticket", &ticket])
         .args(["--rpc-url", &world.network.rpc_url, "--dir"])
         .arg(world.workspace.dir().join("verifier"))
         .stdin(Stdio::null())
@@ -155,7 +155,7 @@ pub(in crate::demo) async fn verify(world: &World<'_>, epoch: Epoch) -> Result<b
     let root = answer["settlement"]["payout_root"].as_str().map(str::to_owned);
     let is_verified = output.status.success() && answer["verified"] == true && root == expected;
     if is_verified {
-        world.progress.line(format!("another process verified epoch {epoch} from its log"));
+        world.progress.line(format!("another process verified epoch {epoch} from the chain"));
     } else {
         world.progress.line(format!("epoch {epoch} was not verified: {}", said.trim()));
     }

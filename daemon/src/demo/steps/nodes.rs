@@ -13,7 +13,7 @@ use crate::demo::world::World;
 use crate::devchain::whole;
 
 /// Stake of each node.
-const STAKE: Amount = whole(1_000);
+const STAKE: Amount = whole(10_000);
 
 /// Starts the nodes and waits until each is registered and staked; their accounts.
 pub(in crate::demo) async fn start(world: &mut World<'_>) -> Result<Vec<AccountId>> {

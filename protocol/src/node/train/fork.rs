@@ -2,9 +2,9 @@
 //!
 //! Who leads a round closes it once it heard enough, so where links are slower than the next
 //! leader's turn a round may have two closes that are both in order, and nodes hear of them in
-//! different sequence. No vote is held. The members' next shards, which are anchored and name the
+//! different sequence. No vote is held. The members' next shards, which are included and name the
 //! checkpoint that they start from, say which close most of them follow; a run that followed another
-//! goes back to that round. Before anybody went on, the first that was anchored counts. It is the
+//! goes back to that round. Before anybody went on, the first that was included counts. It is the
 //! rule of the heaviest subtree (Sompolinsky and Zohar 2015, "Secure High-Rate Transaction
 //! Processing in Bitcoin"), with one vote a slot and a depth of one.
 
@@ -19,9 +19,8 @@ use super::{Open, Own, Run, Stage, fallback_wait};
 use crate::{
     chain::ChainView,
     ids::{AccountId, BlockNumber, Digest, Hash, Round},
-    node::outbox::Outgoing,
     record::{Body, VerifiedRecord},
-    rules::anchored_alone,
+    rules::included_in,
     training::ShardTask,
 };
 
@@ -35,7 +34,7 @@ pub(super) struct Left {
     open: Open,
     /// The record by which it closed.
     close: Digest,
-    /// The block that anchors it.
+    /// The block that took it in.
     block: BlockNumber,
 }
 
@@ -43,7 +42,7 @@ pub(super) struct Left {
 pub(super) type Trail = VecDeque<Left>;
 
 impl Run {
-    /// The close to follow: of those anchored, by a leader whose turn it was, over shards that
+    /// The close to follow: of those included, by a leader whose turn it was, over shards that
     /// passed, the one from whose checkpoint most slots went on, and of these the first.
     pub(super) fn best_close(&self, chain: &ChainView, open: &Open) -> Option<Arc<VerifiedRecord>> {
         self.closes(open.round).next()?;
@@ -52,11 +51,11 @@ impl Run {
             .closes(open.round)
             .filter_map(|close| {
                 let Body::RoundClose(body) = &close.record().body else { return None };
-                let block = anchored_alone(chain, close)?;
-                // The next round's seed is the hash after the anchor; without it nobody can go on.
+                let block = included_in(chain, close)?;
+                // The next round's seed is the hash after the inclusion; without it nobody can go on.
                 chain.hash_after(block)?;
                 let turn = leaders.first_of(close.record().account, &[])?;
-                // By the block of the anchor, which is the same for all, and not by when it was heard.
+                // By the block of the inclusion, which is the same for all, and not by when it was heard.
                 let waited = block.since(open.since);
                 let is_turn = turn == 0 || waited >= fallback_wait(&chain.params().training, turn);
                 let is_valid =
@@ -73,15 +72,15 @@ impl Run {
         valid.into_iter().min_by_key(place).map(|(.., close)| Arc::clone(close))
     }
 
-    /// How many slots went on from each checkpoint after a round. The shard that a member anchored first
+    /// How many slots went on from each checkpoint after a round. The shard that a member had included first
     /// speaks for all of its slots.
     fn votes(&self, chain: &ChainView, round: Round) -> BTreeMap<Hash, u32> {
         let mut first: BTreeMap<AccountId, (BlockNumber, Digest, Hash)> = BTreeMap::new();
         for seen in self.shards(round.next()) {
-            let (Some(block), Some(base)) = (seen.anchored(chain), seen.base()) else { continue };
+            let (Some(block), Some(base)) = (seen.included(chain), seen.base()) else { continue };
             let vote = (block, seen.record.id(), base);
             let known = first.entry(seen.record.record().account).or_insert(vote);
-            // The first anchored one, so that who changes its mind later has one vote all the same,
+            // The first included one, so that who changes its mind later has one vote all the same,
             // and so that all count alike whatever order they heard the shards in.
             *known = vote.min(*known);
         }
@@ -111,17 +110,12 @@ impl Run {
             && known.iter().all(|seen| seen.has_pass())
     }
 
-    /// Leaves the open round by a close that is anchored in a block.
+    /// Leaves the open round by a close that a block took in.
     pub(super) fn leave(&mut self, open: &Open, close: &VerifiedRecord, block: BlockNumber) {
         // As it was when it opened: if the run comes back, what it did in the round before is found
         // again among the records.
-        let open = Open {
-            own: Own::None,
-            is_aggregating: false,
-            has_closed: false,
-            close_anchor: Outgoing::new(),
-            ..open.clone()
-        };
+        let open =
+            Open { own: Own::None, is_aggregating: false, has_closed: false, ..open.clone() };
         let before = self.last_left().map(Round::next);
         assert!(before.is_none_or(|next| next == open.round), "rounds close one after the other");
         self.left.push_back(Left { open, close: close.id(), block });

@@ -13,7 +13,7 @@ use crate::{
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
     node::Done,
     record::{Body, Finding, Verdict, VerifiedRecord},
-    rules::{anchor_root, verdict},
+    rules::{included_in, verdict},
     training::{ShardTask, round_seed},
 };
 
@@ -32,8 +32,6 @@ const MAX_CLOSES_PER_MEMBER: usize = 2;
 pub(super) struct Seen {
     pub(super) record: Arc<VerifiedRecord>,
     pub(super) is_audited_here: bool,
-    /// The root that anchors the record by itself.
-    root: Digest,
     /// The randomness that drew its auditors, and them.
     drawn: Option<(Digest, Seats)>,
     /// Verdicts of members, drawn or not.
@@ -45,14 +43,13 @@ pub(super) type Orphans = BTreeMap<AccountId, VecDeque<(Arc<VerifiedRecord>, Ver
 
 impl Seen {
     fn new(record: Arc<VerifiedRecord>) -> Self {
-        let root = anchor_root(&record.id());
-        Self { record, is_audited_here: false, root, drawn: None, verdicts: Vec::new() }
+        Self { record, is_audited_here: false, drawn: None, verdicts: Vec::new() }
     }
 
-    /// Draws who audits it, once the block after its anchor exists.
+    /// Draws who audits it, once the block after its inclusion exists.
     fn draw(&mut self, chain: &ChainView, slots: &[AccountId]) {
         let made = self.record.record();
-        let fixed = self.anchored(chain).and_then(|block| Some((block, chain.hash_after(block)?)));
+        let fixed = self.included(chain).and_then(|block| Some((block, chain.hash_after(block)?)));
         // Drawing takes some hashes, for every shard at every block.
         if self.drawn.as_ref().map(|(from, _)| *from) == fixed.map(|(_, hash)| hash) {
             return;
@@ -102,9 +99,9 @@ impl Seen {
         }
     }
 
-    /// The block that anchors it by itself.
-    pub(super) fn anchored(&self, chain: &ChainView) -> Option<BlockNumber> {
-        chain.anchored(self.record.record().epoch, &self.root)
+    /// The block that took it in.
+    pub(super) fn included(&self, chain: &ChainView) -> Option<BlockNumber> {
+        included_in(chain, &self.record)
     }
 
     /// The verdict of the drawn auditors that were heard.
@@ -219,7 +216,7 @@ impl Run {
         (is_near && round.0 <= self.config.rounds).then(|| self.records.entry(round).or_default())
     }
 
-    /// Draws the auditors of what was anchored since the last look.
+    /// Draws the auditors of what was included since the last look.
     pub(super) fn draw_auditors(&mut self, chain: &ChainView) {
         for seen in self.records.values_mut().flat_map(|state| state.shards.iter_mut()) {
             seen.draw(chain, &self.slots);
@@ -266,7 +263,7 @@ impl Run {
     ) -> Option<Arc<VerifiedRecord>> {
         self.on_branch(open)
             .filter(|seen| seen.record.record().account == account && seen.slot() == Some(slot))
-            // Work that could not be anchored in time is signed again under a later epoch.
+            // Work that could not be included in time is signed again under a later epoch.
             .max_by_key(|seen| seen.record.record().epoch)
             .map(|seen| Arc::clone(&seen.record))
     }
@@ -314,11 +311,11 @@ impl Run {
         by_slot.into_values().collect()
     }
 
-    /// Whether the worker has anchored the same work before: relabelled with another epoch, it would
+    /// Whether the worker has had the same work included before: relabelled with another epoch, it would
     /// be paid twice.
     pub(super) fn is_repeated(&self, chain: &ChainView, open: &Open, seen: &Seen) -> bool {
-        let place = |of: &Seen| of.anchored(chain).map(|block| (block, of.record.id()));
-        // One that is not anchored yet comes after every one that is.
+        let place = |of: &Seen| of.included(chain).map(|block| (block, of.record.id()));
+        // One that is not included yet comes after every one that is.
         let own = place(seen);
         let made = seen.record.record();
         self.on_branch(open).any(|other| {

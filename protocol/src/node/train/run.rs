@@ -6,7 +6,7 @@ use super::{Open, Own, Progress, Run, Stage, fork, round};
 use crate::{
     chain::ChainView,
     ids::{BlockNumber, Digest, Hash, ModelId, Round},
-    node::{Waiting, outbox::Outgoing},
+    node::Waiting,
     training::{self, ShardTask},
 };
 
@@ -94,7 +94,6 @@ impl Run {
             own: Own::None,
             is_aggregating: false,
             has_closed: false,
-            close_anchor: Outgoing::new(),
         });
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     chain::ChainView,
     ids::{AccountId, BlockNumber},
     record::Verdict,
-    rules::anchored_alone,
+    rules::included_in,
     training::ShardTask,
 };
 
@@ -48,7 +48,7 @@ impl Run {
     ) -> Option<u32> {
         let is_done = |slot: &u32| {
             let shard = self.own_shard(open, account, *slot);
-            shard.is_some_and(|shard| anchored_alone(chain, &shard).is_some())
+            shard.is_some_and(|shard| included_in(chain, &shard).is_some())
         };
         // A training round closes without the shard of who is away; only sketches must be complete.
         if self.config.task(open.round) == ShardTask::Train {

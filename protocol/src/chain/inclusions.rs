@@ -1,0 +1,119 @@
+//! Which records the chain took in.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::ops::RangeInclusive;
+
+use crate::{
+    eip712::Domain,
+    ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress},
+    limits::MAX_RECORDS_PER_ACCOUNT,
+    record::{Kind, SignedRecord, VerifiedRecord},
+};
+
+type Key = (Kind, AccountId, Digest);
+
+/// The records of the epochs that are not settled, and of a few before.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inclusions {
+    since: Epoch,
+    epochs: BTreeMap<Epoch, Included>,
+    /// Those of the newest block.
+    newest: Vec<Arc<VerifiedRecord>>,
+}
+
+#[derive(Debug, Clone)]
+struct Included {
+    head: Digest,
+    /// Of each key the first that came in: which of two counts is then no choice of anybody who knows
+    /// both, and the other is nothing at all.
+    by_key: BTreeMap<Key, (Arc<VerifiedRecord>, BlockNumber)>,
+    by_id: BTreeMap<Digest, (Key, BlockNumber)>,
+    by_account: BTreeMap<AccountId, u32>,
+}
+
+impl Included {
+    const NOTHING: Self = Self {
+        head: Digest::ZERO,
+        by_key: BTreeMap::new(),
+        by_id: BTreeMap::new(),
+        by_account: BTreeMap::new(),
+    };
+}
+
+impl Inclusions {
+    pub(super) const fn new() -> Self {
+        Self { since: Epoch(0), epochs: BTreeMap::new(), newest: Vec::new() }
+    }
+
+    /// Notes what came in, and what the fold over it is.
+    pub(super) fn advance(&mut self, epoch: Epoch, head: Digest) {
+        self.epochs.entry(epoch).or_insert(Included::NOTHING).head = head;
+    }
+
+    /// Takes in a record that its account's operator signed. One whose subject is not its body's, of a
+    /// key that is there, or beyond what one account may have in an epoch, counts for nothing.
+    pub(super) fn take(
+        &mut self,
+        domain: &Domain,
+        record: SignedRecord,
+        operator: EvmAddress,
+        block: BlockNumber,
+    ) {
+        let of_epoch = self.epochs.entry(record.record.epoch).or_insert(Included::NOTHING);
+        let count = of_epoch.by_account.entry(record.record.account).or_default();
+        let key = record.record.key();
+        if *count >= MAX_RECORDS_PER_ACCOUNT || of_epoch.by_key.contains_key(&key) {
+            return;
+        }
+        let record = record.included(domain, operator);
+        if record.is_well_formed() {
+            *count = count.saturating_add(1);
+            let record = Arc::new(record);
+            of_epoch.by_id.insert(record.id(), (key, block));
+            self.newest.push(Arc::clone(&record));
+            of_epoch.by_key.insert(key, (record, block));
+        }
+    }
+
+    /// Forgets epochs whose records nothing follows from any more.
+    pub(super) fn forget_before(&mut self, epoch: Epoch) {
+        self.since = self.since.max(epoch);
+        self.epochs = self.epochs.split_off(&self.since);
+    }
+
+    /// The first epoch whose records are kept.
+    pub(super) const fn since(&self) -> Epoch {
+        self.since
+    }
+
+    pub(super) fn block_of(&self, epoch: Epoch, id: &Digest) -> Option<BlockNumber> {
+        self.epochs.get(&epoch)?.by_id.get(id).map(|(_, block)| *block)
+    }
+
+    pub(super) fn record(&self, epoch: Epoch, id: &Digest) -> Option<&Arc<VerifiedRecord>> {
+        let of_epoch = self.epochs.get(&epoch)?;
+        let (key, _) = of_epoch.by_id.get(id)?;
+        of_epoch.by_key.get(key).map(|(record, _)| record)
+    }
+
+    /// Another block begins.
+    pub(super) fn begin_block(&mut self) {
+        self.newest.clear();
+    }
+
+    pub(super) fn newest(&self) -> &[Arc<VerifiedRecord>] {
+        &self.newest
+    }
+
+    pub(super) fn head(&self, epoch: Epoch) -> Digest {
+        self.epochs.get(&epoch).map_or(Digest::ZERO, |of_epoch| of_epoch.head)
+    }
+
+    pub(super) fn of(
+        &self,
+        epochs: RangeInclusive<Epoch>,
+    ) -> impl Iterator<Item = (&Arc<VerifiedRecord>, BlockNumber)> {
+        let of_epochs = self.epochs.range(epochs).map(|(_, of_epoch)| of_epoch);
+        of_epochs.flat_map(|of_epoch| of_epoch.by_key.values()).map(|(record, at)| (record, *at))
+    }
+}
