@@ -4,10 +4,11 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::RangeInclusive;
 
 use crate::{
+    draw::Part,
     eip712::Domain,
     ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress},
     limits::MAX_RECORDS_PER_ACCOUNT,
-    record::{Kind, SignedRecord, VerifiedRecord},
+    record::{Body, Kind, Record, SignedRecord, VerifiedRecord},
 };
 
 type Key = (Kind, AccountId, Digest);
@@ -29,6 +30,8 @@ struct Included {
     by_key: BTreeMap<Key, (Arc<VerifiedRecord>, BlockNumber)>,
     by_id: BTreeMap<Digest, (Key, BlockNumber)>,
     by_account: BTreeMap<AccountId, u32>,
+    /// The block that took in an account's first shard of a part of a round, from whatever checkpoint.
+    by_part: BTreeMap<(AccountId, Part), BlockNumber>,
 }
 
 impl Included {
@@ -37,6 +40,7 @@ impl Included {
         by_key: BTreeMap::new(),
         by_id: BTreeMap::new(),
         by_account: BTreeMap::new(),
+        by_part: BTreeMap::new(),
     };
 }
 
@@ -70,6 +74,9 @@ impl Inclusions {
             *count = count.saturating_add(1);
             let record = Arc::new(record);
             of_epoch.by_id.insert(record.id(), (key, block));
+            if let Some(part) = part_of(record.record()) {
+                of_epoch.by_part.entry((record.record().account, part)).or_insert(block);
+            }
             self.newest.push(Arc::clone(&record));
             of_epoch.by_key.insert(key, (record, block));
         }
@@ -105,6 +112,15 @@ impl Inclusions {
         &self.newest
     }
 
+    pub(super) fn block_of_part(
+        &self,
+        epoch: Epoch,
+        worker: AccountId,
+        part: Part,
+    ) -> Option<BlockNumber> {
+        self.epochs.get(&epoch)?.by_part.get(&(worker, part)).copied()
+    }
+
     pub(super) fn head(&self, epoch: Epoch) -> Digest {
         self.epochs.get(&epoch).map_or(Digest::ZERO, |of_epoch| of_epoch.head)
     }
@@ -116,4 +132,10 @@ impl Inclusions {
         let of_epochs = self.epochs.range(epochs).map(|(_, of_epoch)| of_epoch);
         of_epochs.flat_map(|of_epoch| of_epoch.by_key.values()).map(|(record, at)| (record, *at))
     }
+}
+
+/// Which part of which round a record is of.
+pub(super) fn part_of(record: &Record) -> Option<Part> {
+    let Body::Shard(body) = &record.body else { return None };
+    Some(Part { model: body.model, round: body.round, slot: body.slot })
 }

@@ -6,10 +6,11 @@ use core::ops::RangeInclusive;
 use super::{
     BlockHeader, Contribution, Model, ModelPublication,
     drawn::Drawn,
-    inclusions::Inclusions,
+    inclusions::{Inclusions, part_of},
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
+    draw::Part,
     eip712::Domain,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
@@ -220,6 +221,20 @@ impl ChainView {
     /// show it here.
     pub fn just_included(&self) -> &[Arc<VerifiedRecord>] {
         self.inclusions.newest()
+    }
+
+    /// The block from which the auditors of a shard are drawn: the one that took in the first that its
+    /// worker made of this part of the round, for the epoch. Whoever dislikes the auditors that were drawn
+    /// could else claim the same part from another checkpoint until it likes them.
+    pub fn shard_fixed(&self, record: &VerifiedRecord) -> Option<BlockNumber> {
+        let made = record.record();
+        self.included(made.epoch, &record.id())?;
+        self.part_fixed(made.epoch, made.account, part_of(made)?)
+    }
+
+    /// The block that took in the first shard that a worker made of a part of a round for an epoch.
+    pub fn part_fixed(&self, epoch: Epoch, worker: AccountId, part: Part) -> Option<BlockNumber> {
+        self.inclusions.block_of_part(epoch, worker, part)
     }
 
     /// The records that an epoch has, one of each key, with the blocks that took them in; none of an

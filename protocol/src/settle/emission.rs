@@ -280,7 +280,8 @@ impl Ledger<'_> {
         if body.round.0 > config.rounds || !is_own {
             return None;
         }
-        let block = self.included_in(shard)?;
+        self.included_in(shard)?;
+        let block = self.chain.shard_fixed(shard)?;
         let hash = self.chain.hash_after(block)?;
         let count = self.chain.params().training.auditors;
         let weights = self.chain.run_weights(&slots, block);

@@ -270,7 +270,7 @@ fn seats_over(net: &Net, record: &protocol::record::VerifiedRecord) -> Seats {
     let (made, view) = (record.record(), &net.chain.view);
     let Body::Shard(shard) = &made.body else { panic!("{made:?} is no shard") };
     let part = Part { model: shard.model, round: shard.round, slot: shard.slot };
-    let block = protocol::rules::included_in(view, record).unwrap();
+    let block = view.shard_fixed(record).unwrap();
     let weights = view.run_weights(&view.run_slots(shard.model).unwrap(), block);
     let beacon = view.hash_after(block).unwrap();
     protocol::draw::shard_auditors(&beacon, part, made.account, &weights, 3)

@@ -8,8 +8,8 @@ use protocol::{
     codec::Wire,
     hash::blake3,
     record::{
-        AuditBody, Body, Finding, Record, ReplayReport, SignedRecord, Verdict, VerifiedRecord,
-        audit_subject, shard_subject, storage_subject,
+        AuditBody, Body, Finding, Record, ReplayReport, ShardBody, SignedRecord, Verdict,
+        VerifiedRecord, audit_subject, shard_subject, storage_subject,
     },
     settle::{
         Outcome, SettleError, Source, VerifyError, decode_balances, encode_balances, settle, verify,
@@ -170,6 +170,58 @@ fn a_duty_is_paid_once_whatever_names_its_audit_is_given_under() {
     let distinct: BTreeSet<_> = duties.iter().collect();
     assert!(duties.len() > 3);
     assert_eq!(distinct.len(), duties.len(), "a duty is paid twice");
+}
+
+/// A worker claims its parts again from checkpoints that there are not, and everybody passes that.
+#[test]
+fn a_part_that_is_claimed_from_another_checkpoint_keeps_its_auditors_and_is_paid_once() {
+    let before = || {
+        let mut net = Net::new(5, 4, 30);
+        net.order_model(20);
+        net.run_to(net.chain.view.schedule.cutoff(Epoch(2)).0 - 2);
+        net
+    };
+    let honest = settled_with(&mut before(), vec![]).1;
+    let mut net = before();
+    let is_claim = |record: &&VerifiedRecord| {
+        let made = record.record();
+        (made.account.0, made.epoch.0) == (1, 2) && matches!(made.body, Body::Shard(_))
+    };
+    let known: Vec<_> = net.peers[0].pool.values().cloned().collect();
+    let claims: Vec<_> = known.iter().map(|record| &**record).filter(is_claim).collect();
+    assert!(claims.len() >= 2);
+    let (mut added, mut pairs) = (vec![], vec![]);
+    for first in claims {
+        let Body::Shard(shard) = &first.record().body else { continue };
+        let base = Hash([9; 32]);
+        let subject = shard_subject(shard.model, shard.round, shard.slot, &base);
+        let body = Body::Shard(ShardBody { base, ..shard.clone() });
+        let again = Record { subject, body, ..first.record().clone() };
+        let again = again.sign(&domain(), &key(1)).unwrap();
+        let verified = again.clone().verify(&domain()).unwrap();
+        for auditor in 1..=5 {
+            let (of, work, finding) = (AccountId(1), subject, passing(&verified).unwrap());
+            let (account, epoch) = (AccountId(auditor), Epoch(2));
+            let body = Body::Audit(AuditBody { of, work, finding });
+            let audit = Record { epoch, account, subject: audit_subject(of, &work), body };
+            added.push(audit.sign(&domain(), &key(auditor)).unwrap());
+        }
+        added.push(again);
+        pairs.push((first.clone(), verified));
+    }
+    let (view, outcome) = settled_with(&mut net, added);
+    for (first, again) in &pairs {
+        let block = view.included(Epoch(2), &first.id());
+        assert!(view.included(Epoch(2), &again.id()) > block, "the second came in later");
+        assert_eq!((view.shard_fixed(first), view.shard_fixed(again)), (block, block));
+    }
+    let shards = |outcome: &Outcome, account| {
+        let lines = outcome.lines.iter().filter(|line| line.source == Source::Shards);
+        lines.filter(|line| line.account.0 == account).map(|line| line.amount.0).sum::<u128>()
+    };
+    for account in 1..=5 {
+        assert_eq!(shards(&outcome, account), shards(&honest, account));
+    }
 }
 
 #[test]

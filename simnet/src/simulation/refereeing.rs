@@ -1,7 +1,7 @@
 //! Tells the referee what really happens.
 
 use protocol::{
-    AccountId, BlockNumber, Digest, Epoch, Hash,
+    AccountId, BlockNumber, Epoch, Hash,
     chain::ChainEvent,
     draw::{self, Part},
     record::{Body, Finding, VerifiedRecord},
@@ -126,7 +126,7 @@ pub(super) fn record(
                 let seats = referee
                     .work()
                     .shard(&shard)
-                    .map_or(0, |claimed| seats(env, &shard, claimed, (audit.of, made.account)));
+                    .map_or(0, |claimed| seats(env, claimed, (audit.of, made.account)));
                 let judged = Judged { auditor: made.account, is_adverse, verdict, seats };
                 referee.judged(shard, judged);
             }
@@ -143,15 +143,10 @@ pub(super) fn record(
 }
 
 /// The seats of an auditor over a worker's shard.
-fn seats(
-    env: &Env,
-    shard: &Digest,
-    claimed: &Claimed,
-    (worker, auditor): (AccountId, AccountId),
-) -> usize {
+fn seats(env: &Env, claimed: &Claimed, (worker, auditor): (AccountId, AccountId)) -> usize {
     let (view, part) = (env.view(), claimed.part);
     let drawn = || {
-        let block = view.included(claimed.epoch, shard)?;
+        let block = view.part_fixed(claimed.epoch, worker, part)?;
         let weights = view.run_weights(&view.run_slots(part.model)?, block);
         let count = view.params().training.auditors;
         Some(draw::shard_auditors(&view.hash_after(block)?, part, worker, &weights, count))

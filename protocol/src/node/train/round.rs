@@ -49,7 +49,8 @@ impl Seen {
     /// Draws who audits it, once the block after its inclusion exists.
     fn draw(&mut self, chain: &ChainView, slots: &[AccountId]) {
         let made = self.record.record();
-        let fixed = self.included(chain).and_then(|block| Some((block, chain.hash_after(block)?)));
+        let block = chain.shard_fixed(&self.record);
+        let fixed = block.and_then(|block| Some((block, chain.hash_after(block)?)));
         // Drawing takes some hashes, for every shard at every block.
         if self.drawn.as_ref().map(|(from, _)| *from) == fixed.map(|(_, hash)| hash) {
             return;
