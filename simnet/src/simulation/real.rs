@@ -18,7 +18,6 @@ use compute::{
 use protocol::{
     AccountId, BlobRef, DatanetId, Digest, Hash, ModelId,
     chain::ChainView,
-    codec::Wire as _,
     hash::{keccak, leading_u64},
     node::Failure,
     record::ReplayReport,
