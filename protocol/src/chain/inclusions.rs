@@ -139,3 +139,58 @@ pub(super) fn part_of(record: &Record) -> Option<Part> {
     let Body::Shard(body) = &record.body else { return None };
     Some(Part { model: body.model, round: body.round, slot: body.slot })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        eip712::Signature,
+        record::{AuditBody, Finding, audit_subject},
+    };
+
+    const EPOCH: Epoch = Epoch(4);
+    const ACCOUNT: AccountId = AccountId(7);
+
+    fn audit(account: AccountId, work: u32, of: u64) -> SignedRecord {
+        let mut digest = Digest::ZERO;
+        digest.0[..4].copy_from_slice(&work.to_be_bytes());
+        let body = AuditBody { of: AccountId(of), work: digest, finding: Finding::StorageMissing };
+        let record = Record {
+            epoch: EPOCH,
+            account,
+            subject: audit_subject(body.of, &digest),
+            body: Body::Audit(body),
+        };
+        SignedRecord { record, signature: Signature([1; 65]) }
+    }
+
+    fn taken(records: impl IntoIterator<Item = SignedRecord>) -> Inclusions {
+        let domain = Domain::new(1, EvmAddress([2; 20]));
+        let mut inclusions = Inclusions::new();
+        for record in records {
+            inclusions.take(&domain, record, EvmAddress([3; 20]), BlockNumber(9));
+        }
+        inclusions
+    }
+
+    #[test]
+    fn what_one_account_can_fill_has_an_end_and_takes_no_place_of_anothers() {
+        let junk = (0..MAX_RECORDS_PER_ACCOUNT + 100).map(|work| audit(ACCOUNT, work, 1));
+        let inclusions = taken(junk.chain([audit(AccountId(8), 0, 1)]));
+        let kept = |account| {
+            let of = inclusions.of(EPOCH..=EPOCH);
+            of.filter(|(record, _)| record.record().account == account).count()
+        };
+        assert_eq!(kept(ACCOUNT), MAX_RECORDS_PER_ACCOUNT as usize);
+        assert_eq!(kept(AccountId(8)), 1);
+    }
+
+    #[test]
+    fn of_a_key_the_first_counts_and_a_wrong_subject_never() {
+        let mut misplaced = audit(ACCOUNT, 1, 1);
+        misplaced.record.subject = Digest([9; 32]);
+        let inclusions = taken([audit(ACCOUNT, 0, 1), audit(ACCOUNT, 0, 1), misplaced]);
+        assert_eq!(inclusions.of(EPOCH..=EPOCH).count(), 1);
+        assert_eq!(inclusions.newest().len(), 1, "nobody is told of the others");
+    }
+}
