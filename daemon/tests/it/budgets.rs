@@ -25,7 +25,7 @@ use protocol::message::{Gossip, Request, Topic};
 use protocol::sync::Part;
 use protocol::{AccountId, BlobRef, DatanetId, Epoch, Hash, NodeId};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::cli::{openledger, stderr};
 use super::cli_support::start_chain;
@@ -173,7 +173,11 @@ async fn crowd(victim: &Victim) -> Vec<Node> {
     for (node, seed) in crowd.iter().zip(0_u64..) {
         let (net, to) = (node.net.clone(), victim.node);
         tokio::spawn(async move {
+            let mut turns = tokio::time::interval(Duration::from_millis(50));
+            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for round in 0_u64.. {
+                // Once the network is gone, every call fails at once: only here does the test end it.
+                turns.tick().await;
                 let have = (0..1024).map(|blob| {
                     let mut hash = Hash([7; 32]);
                     hash.0[..24]
