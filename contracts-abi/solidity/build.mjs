@@ -16,13 +16,12 @@ const CONTRACTS = [
   "StorageVerifier",
   "RewardVault",
   "Coordinator",
+  "Settlements",
+  "Disputes",
   "UsageEscrow",
 ];
-// Fewer runs keep the Coordinator below the code size limit of 24,576 bytes.
-const RUNS = { Coordinator: 200 };
-const DEFAULT_RUNS = 1_000_000;
+const RUNS = 1_000_000;
 const MAX_CODE = 24_576;
-const runsOf = (name) => RUNS[name] ?? DEFAULT_RUNS;
 
 /** Own sources by path, e.g. "src/Open.sol". */
 function ownSources() {
@@ -40,16 +39,15 @@ function ownSources() {
   return sources;
 }
 
-function settings(runs) {
+function settings() {
   const wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
-  const names = CONTRACTS.filter((name) => runsOf(name) === runs);
   return {
     evmVersion: "prague",
     viaIR: true,
-    optimizer: { enabled: true, runs },
+    optimizer: { enabled: true, runs: RUNS },
     metadata: { bytecodeHash: "none", appendCBOR: false },
     outputSelection: Object.fromEntries(
-      names.map((name) => [`src/${name}.sol`, { [name]: wanted }]),
+      CONTRACTS.map((name) => [`src/${name}.sol`, { [name]: wanted }]),
     ),
   };
 }
@@ -62,8 +60,8 @@ function findImport(path) {
   }
 }
 
-function compile(sources, runs) {
-  const input = { language: "Solidity", sources, settings: settings(runs) };
+function compile(sources) {
+  const input = { language: "Solidity", sources, settings: settings() };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: findImport }));
   // Warnings of other people's sources are theirs.
   const ours = (e) => e.severity === "error" || e.sourceLocation?.file.startsWith("src/");
@@ -73,11 +71,11 @@ function compile(sources, runs) {
   return output.contracts;
 }
 
-function sourceHash(sources, runs) {
+function sourceHash(sources) {
   const hash = createHash("sha256");
   hash.update(solc.version());
   hash.update(readFileSync(join(here, "package.json")));
-  hash.update(JSON.stringify(settings(runs)));
+  hash.update(JSON.stringify(settings()));
   for (const path of Object.keys(sources).sort()) hash.update(path).update(sources[path].content);
   return hash.digest("hex");
 }
@@ -103,13 +101,12 @@ function render(name, contract, hash) {
 
 const check = process.argv.includes("--check");
 const sources = ownSources();
-const compiled = new Map();
+const contracts = compile(sources);
+const hash = sourceHash(sources);
 let different = 0;
 mkdirSync(artifacts, { recursive: true });
 for (const name of CONTRACTS) {
-  const runs = runsOf(name);
-  if (!compiled.has(runs)) compiled.set(runs, compile(sources, runs));
-  const text = render(name, compiled.get(runs)[`src/${name}.sol`][name], sourceHash(sources, runs));
+  const text = render(name, contracts[`src/${name}.sol`][name], hash);
   const path = join(artifacts, `${name}.json`);
   if (!check) {
     writeFileSync(path, text);

@@ -25,6 +25,8 @@ contract!(verifier, StorageVerifier, "artifacts/StorageVerifier.json");
 contract!(vault, RewardVault, "artifacts/RewardVault.json");
 contract!(escrow, UsageEscrow, "artifacts/UsageEscrow.json");
 contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
+contract!(settlements, Settlements, "artifacts/Settlements.json");
+contract!(disputes, Disputes, "artifacts/Disputes.json");
 
 /// An address as the bindings name it.
 pub(crate) const fn address(address: EvmAddress) -> Address {

@@ -17,7 +17,7 @@ use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timest
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::bindings::{Coordinator, Open};
+use crate::bindings::{Open, Settlements};
 use crate::convert::{
     Call, EncodeError, RevertReason, address, decode_log, encode, needs_proposal,
 };
@@ -248,7 +248,7 @@ impl ChainClient {
         headers: &mut Vec<Header>,
     ) -> Result<BTreeMap<u64, Vec<ChainEvent>>, ClientError> {
         let at = &self.deployment;
-        let contracts = [at.registry, at.datanets, at.models, at.coordinator, at.escrow];
+        let contracts = at.speakers();
         loop {
             let asked = headers.len() as u64;
             let error = match self.ask_logs(headers, &contracts, ANSWER_LIMIT).await {
@@ -399,8 +399,8 @@ impl ChainClient {
         let filter = json!([{
             "fromBlock": U64::from(self.deployment.genesis_block.0),
             "toBlock": "latest",
-            "address": self.deployment.coordinator,
-            "topics": [Coordinator::Proposed::SIGNATURE_HASH, topic],
+            "address": self.deployment.settlements,
+            "topics": [Settlements::Proposed::SIGNATURE_HASH, topic],
         }]);
         let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
         let newest = logs.into_iter().max_by_key(|log| (log.block_number, log.log_index));
@@ -447,12 +447,11 @@ impl ChainClient {
 
     /// The RewardVault's books.
     pub async fn vault(&self) -> Result<VaultState, ReadError> {
-        let [funded, redeemed, paid, budget] = reads::vault(&self.deployment);
+        let [funded, redeemed, paid] = reads::vault(&self.deployment);
         Ok(VaultState {
             funded: self.read(&funded).await?,
             redeemed: self.read(&redeemed).await?,
             paid: self.read(&paid).await?,
-            budget: self.read(&budget).await?,
         })
     }
 
@@ -507,7 +506,7 @@ pub async fn deploy(
     let page = AtomicU64::new(POLL_LIMIT);
     let client = ChainClient { rpc, deployment: plan.deployment, sender, page };
     let at = &client.deployment;
-    for contract in [at.open, at.registry, at.coordinator, at.escrow, at.vault] {
+    for contract in at.speakers().into_iter().chain([at.open, at.verifier]) {
         match client.require_code(contract).await {
             Ok(()) => {}
             Err(ClientError::NoContract(address)) => return Err(DeployError::Displaced(address)),

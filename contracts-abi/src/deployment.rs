@@ -10,8 +10,8 @@ use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::{
-    Coordinator, DatanetRegistry, ModelRegistry, Open, Registry, RewardVault, StorageVerifier,
-    UsageEscrow, address,
+    Coordinator, DatanetRegistry, Disputes, ModelRegistry, Open, Registry, RewardVault,
+    Settlements, StorageVerifier, UsageEscrow, address,
 };
 use crate::devchain::TX_GAS_CAP;
 
@@ -41,13 +41,17 @@ pub struct Deployment {
     pub datanets: EvmAddress,
     /// The ModelRegistry: training runs and their checkpoints.
     pub models: EvmAddress,
-    /// The Coordinator: beacon, records, settlements, challenges, disputes.
+    /// The Coordinator: beacon and records; what every signature names.
     pub coordinator: EvmAddress,
+    /// The Settlements: proposals, objections, challenges.
+    pub settlements: EvmAddress,
+    /// The Disputes about what nodes store.
+    pub disputes: EvmAddress,
     /// The StorageVerifier: checks BLAKE3 openings on chain.
     pub verifier: EvmAddress,
     /// The UsageEscrow: deposits of consumers, and the receipts that draw on them.
     pub escrow: EvmAddress,
-    /// The RewardVault: emission and fees until they are claimed.
+    /// The RewardVault: emission and fees until they are claimed, and what is final.
     pub vault: EvmAddress,
 }
 
@@ -55,6 +59,20 @@ impl Deployment {
     /// The domain of every signature in this network.
     pub fn domain(&self) -> Domain {
         Domain::new(self.chain_id, self.coordinator)
+    }
+
+    /// The contracts whose events nodes follow.
+    pub(crate) const fn speakers(&self) -> [EvmAddress; 8] {
+        [
+            self.registry,
+            self.datanets,
+            self.models,
+            self.coordinator,
+            self.settlements,
+            self.disputes,
+            self.escrow,
+            self.vault,
+        ]
     }
 }
 
@@ -175,6 +193,8 @@ struct Addresses {
     datanets: Address,
     models: Address,
     coordinator: Address,
+    settlements: Address,
+    disputes: Address,
     verifier: Address,
     escrow: Address,
     vault: Address,
@@ -189,7 +209,7 @@ fn evm(address: Address) -> EvmAddress {
 }
 
 /// Transactions of a plan; epoch 0 starts after the last of them at one block each.
-const STEPS: u64 = 15;
+const STEPS: u64 = 18;
 
 /// Plans a deployment by `deployer`, whose next nonce is `nonce`, on a chain whose head is `head`.
 pub(crate) fn plan(
@@ -226,6 +246,8 @@ pub(crate) fn plan(
         datanets: evm(at.datanets),
         models: evm(at.models),
         coordinator: evm(at.coordinator),
+        settlements: evm(at.settlements),
+        disputes: evm(at.disputes),
         verifier: evm(at.verifier),
         escrow: evm(at.escrow),
         vault: evm(at.vault),
@@ -269,9 +291,6 @@ fn create_contracts(
     let arguments = ModelRegistry::constructorCall { registry, datanetRegistry: datanets };
     let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
     let verifier = p.create(&StorageVerifier::BYTECODE, &[]);
-    let budget = config.budget.0;
-    let arguments = RewardVault::constructorCall { open, budgetPerEpoch: budget, admin };
-    let vault = p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
     let arguments = Coordinator::constructorCall {
         params: Coordinator::EpochParams {
             genesisBlock: schedule.genesis_block.0,
@@ -281,30 +300,53 @@ fn create_contracts(
             challengeBlocks: schedule.challenge_blocks.0,
             cellBytes: config.cell_bytes,
         },
-        bondAmounts: Coordinator::Bonds {
-            proposal: config.bonds.proposal.0,
-            objection: config.bonds.objection.0,
-            dispute: config.bonds.dispute.0,
-            fault: config.bonds.fault.0,
-        },
         registry,
-        datanets,
-        vault,
-        verifier,
-        admin,
     };
     let coordinator = p.create(&Coordinator::BYTECODE, &arguments.abi_encode());
-    let arguments = UsageEscrow::constructorCall { open, coordinator, withdrawalDelay: delay };
+    let budget = config.budget.0;
+    let arguments =
+        RewardVault::constructorCall { open, coordinator, budgetPerEpoch: budget, admin };
+    let vault = p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
+    let arguments = Settlements::constructorCall {
+        coordinator,
+        datanets,
+        vault,
+        proposalBond: config.bonds.proposal.0,
+        objectionBond: config.bonds.objection.0,
+        admin,
+    };
+    let settlements = p.create(&Settlements::BYTECODE, &arguments.abi_encode());
+    let arguments = Disputes::constructorCall {
+        coordinator,
+        vault,
+        verifier,
+        disputeBond: config.bonds.dispute.0,
+        fault: config.bonds.fault.0,
+    };
+    let disputes = p.create(&Disputes::BYTECODE, &arguments.abi_encode());
+    let arguments = UsageEscrow::constructorCall { coordinator, vault, withdrawalDelay: delay };
     let escrow = p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
-    Addresses { open, registry, datanets, models, coordinator, verifier, escrow, vault }
+    Addresses {
+        open,
+        registry,
+        datanets,
+        models,
+        coordinator,
+        settlements,
+        disputes,
+        verifier,
+        escrow,
+        vault,
+    }
 }
 
 /// Roles, the vault's funds, and the treasury's account.
 fn wire(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
     let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
-    p.call(at.registry, &grant("SLASHER_ROLE", at.coordinator));
-    p.call(at.datanets, &grant("COUNTER_ROLE", at.coordinator));
-    p.call(at.vault, &RewardVault::setCoordinatorCall { newCoordinator: at.coordinator });
+    p.call(at.registry, &grant("SLASHER_ROLE", at.settlements));
+    p.call(at.registry, &grant("SLASHER_ROLE", at.disputes));
+    p.call(at.datanets, &grant("COUNTER_ROLE", at.settlements));
+    p.call(at.vault, &RewardVault::setSettlementsCall { newSettlements: at.settlements });
     p.call(at.vault, &grant("FEES_ROLE", at.escrow));
     p.call(at.open, &Open::approveCall { spender: at.vault, value: U256::from(config.vault.0) });
     p.call(at.vault, &RewardVault::fundCall { amount: config.vault.0 });

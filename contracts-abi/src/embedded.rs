@@ -246,12 +246,11 @@ impl EmbeddedChain {
 
     /// The RewardVault's books.
     pub fn vault(&mut self) -> Result<VaultState, ReadError> {
-        let [funded, redeemed, paid, budget] = reads::vault(&self.deployment);
+        let [funded, redeemed, paid] = reads::vault(&self.deployment);
         Ok(VaultState {
             funded: self.read(&funded)?,
             redeemed: self.read(&redeemed)?,
             paid: self.read(&paid)?,
-            budget: self.read(&budget)?,
         })
     }
 

@@ -5,7 +5,7 @@ use alloy::sol_types::SolCall;
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress};
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{Coordinator, Open, Registry, RewardVault, UsageEscrow};
+use crate::bindings::{Open, Registry, RewardVault, Settlements, UsageEscrow};
 use crate::convert::{Call, RevertReason, address};
 use crate::deployment::Deployment;
 use crate::http::RpcError;
@@ -60,8 +60,6 @@ pub struct VaultState {
     pub redeemed: Amount,
     /// Paid out so far.
     pub paid: Amount,
-    /// Emission of an epoch.
-    pub budget: Amount,
 }
 
 /// A call with the meaning of its answer.
@@ -103,8 +101,8 @@ pub(crate) fn stake(at: &Deployment, account: AccountId) -> Read<Amount> {
 }
 
 pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Amount> {
-    let call = Coordinator::claimedCall { account: account.0 };
-    read(at.coordinator, &call, |data| narrow(returns::<Coordinator::claimedCall>(data)?))
+    let call = RewardVault::claimedCall { account: account.0 };
+    read(at.vault, &call, |data| Ok(Amount(returns::<RewardVault::claimedCall>(data)?)))
 }
 
 pub(crate) fn deposit(at: &Deployment, payer: EvmAddress, payee: AccountId) -> Read<Amount> {
@@ -118,9 +116,9 @@ pub(crate) fn fees(at: &Deployment, epoch: Epoch) -> Read<Amount> {
 }
 
 pub(crate) fn settlement(at: &Deployment, epoch: Epoch) -> Read<Option<ProposalState>> {
-    let call = Coordinator::proposalCall { epoch: epoch.0 };
-    read(at.coordinator, &call, |data| {
-        let found = returns::<Coordinator::proposalCall>(data)?;
+    let call = Settlements::proposalCall { epoch: epoch.0 };
+    read(at.settlements, &call, |data| {
+        let found = returns::<Settlements::proposalCall>(data)?;
         let status = match found.status {
             0 => return Ok(None),
             1 => ProposalStatus::Live,
@@ -138,8 +136,8 @@ pub(crate) fn settlement(at: &Deployment, epoch: Epoch) -> Read<Option<ProposalS
     })
 }
 
-/// Funded, redeemed, paid, budget.
-pub(crate) fn vault(at: &Deployment) -> [Read<Amount>; 4] {
+/// Funded, redeemed, paid.
+pub(crate) fn vault(at: &Deployment) -> [Read<Amount>; 3] {
     [
         read(at.vault, &RewardVault::fundedCall {}, |data| {
             Ok(Amount(returns::<RewardVault::fundedCall>(data)?))
@@ -149,9 +147,6 @@ pub(crate) fn vault(at: &Deployment) -> [Read<Amount>; 4] {
         }),
         read(at.vault, &RewardVault::paidCall {}, |data| {
             Ok(Amount(returns::<RewardVault::paidCall>(data)?))
-        }),
-        read(at.vault, &RewardVault::budgetCall {}, |data| {
-            Ok(Amount(returns::<RewardVault::budgetCall>(data)?))
         }),
     ]
 }

@@ -233,6 +233,8 @@ mod tests {
                 datanets: EvmAddress([3; 20]),
                 models: EvmAddress([4; 20]),
                 coordinator: EvmAddress([5; 20]),
+                settlements: EvmAddress([9; 20]),
+                disputes: EvmAddress([10; 20]),
                 verifier: EvmAddress([6; 20]),
                 escrow: EvmAddress([7; 20]),
                 vault: EvmAddress([8; 20]),

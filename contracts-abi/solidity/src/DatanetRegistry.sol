@@ -17,7 +17,7 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         uint64 outputs;
     }
 
-    /// @notice May count uses: the Coordinator.
+    /// @notice May count uses: Settlements.
     bytes32 public constant COUNTER_ROLE = keccak256("COUNTER_ROLE");
     /// @notice Most packs of one contribution.
     uint256 public constant MAX_PACKS = 256;

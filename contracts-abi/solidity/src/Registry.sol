@@ -40,7 +40,7 @@ contract Registry is IRegistry, AccessControl {
         uint128 locked;
     }
 
-    /// @notice May lock, seize and slash stake: the Coordinator.
+    /// @notice May lock, seize and slash stake: Settlements and Disputes.
     bytes32 public constant SLASHER_ROLE = keccak256("SLASHER_ROLE");
     /// @notice The token of the stake.
     IERC20 public immutable OPEN;

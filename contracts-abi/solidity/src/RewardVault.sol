@@ -4,11 +4,14 @@ pragma solidity 0.8.37;
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {ICoordinator} from "./interfaces/ICoordinator.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
+import {Merkle} from "./libraries/Merkle.sol";
+import {Settlement, SumNode} from "./Types.sol";
 
-/// @title The purse from which every reward is paid
+/// @title The purse from which every reward is paid, and what is final
 /// @dev OPEN sent here by a plain transfer is not booked and can't be paid out.
 contract RewardVault is IRewardVault, AccessControl {
     using SafeERC20 for IERC20;
@@ -16,28 +19,44 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @notice May book fees: the UsageEscrow.
     bytes32 public constant FEES_ROLE = keccak256("FEES_ROLE");
+    /// @notice Who knows the epoch.
+    ICoordinator public immutable COORDINATOR;
     /// @inheritdoc IRewardVault
     IERC20 public immutable OPEN;
+    IRegistry private immutable REGISTRY;
 
     /// @inheritdoc IRewardVault
-    address public coordinator;
-    /// What claims may still cost: released - paid. It shares a slot with the only one who may
-    /// claim, and all OPEN there is fits.
-    uint96 private _claimable;
+    address public settlements;
+    /// Of the last final settlement: the epoch after it.
+    uint64 private _nextEpoch;
+    bytes32 private _id;
+    bytes32 private _payoutRoot;
+    /// Fees that were redeemed up to its epoch and not yet spent.
+    uint128 private _carriedFees;
+    /// All fees up to its epoch.
+    uint128 private _fees;
     /// @inheritdoc IRewardVault
     uint128 public released;
     /// @inheritdoc IRewardVault
+    uint128 public paid;
+    /// @inheritdoc IRewardVault
     uint128 public funded;
     /// @inheritdoc IRewardVault
-    uint128 public budget;
+    mapping(uint64 epoch => bytes32) public finalOf;
+    /// @inheritdoc IRewardVault
+    mapping(bytes32 payoutRoot => bool) public isFinal;
+    /// @inheritdoc IRewardVault
+    mapping(uint64 account => uint128) public claimed;
     /// Cumulative fees by epoch.
-    Checkpoints.Trace208 private _fees;
+    Checkpoints.Trace208 private _feesUpTo;
+    /// Budgets by the first epoch that each is for.
+    Checkpoints.Trace208 private _budgets;
 
-    constructor(IERC20 open, uint128 budgetPerEpoch, address admin) {
+    constructor(IERC20 open, ICoordinator coordinator, uint128 budgetPerEpoch, address admin) {
         OPEN = open;
-        budget = budgetPerEpoch;
+        (COORDINATOR, REGISTRY) = (coordinator, coordinator.REGISTRY());
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
-        emit BudgetChanged(budgetPerEpoch);
+        _setBudget(0, budgetPerEpoch);
     }
 
     /// @inheritdoc IRewardVault
@@ -50,49 +69,100 @@ contract RewardVault is IRewardVault, AccessControl {
     /// @inheritdoc IRewardVault
     function addFees(uint64 epoch, uint128 amount) external onlyRole(FEES_ROLE) {
         if (epoch > type(uint48).max) revert EpochOrder(epoch);
-        _fees.push(uint48(epoch), _fees.latest() + amount);
+        _feesUpTo.push(uint48(epoch), _feesUpTo.latest() + amount);
         emit FeesAdded(epoch, amount);
         OPEN.safeTransferFrom(msg.sender, address(this), amount);
     }
 
     /// @inheritdoc IRewardVault
-    function setCoordinator(address newCoordinator) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        coordinator = newCoordinator;
-        emit CoordinatorChanged(newCoordinator);
-    }
-
-    /// @inheritdoc IRewardVault
-    function release(uint128 total) external {
-        if (msg.sender != coordinator) revert NotCoordinator(msg.sender);
-        if (total > received()) revert Underfunded(received(), total);
-        _claimable = SafeCast.toUint96(uint256(_claimable) + total - released);
-        released = total;
-        emit Released(total);
-    }
-
-    /// @inheritdoc IRewardVault
-    function pay(address to, uint128 amount) external {
-        (address payer, uint96 claimable) = (coordinator, _claimable);
-        if (msg.sender != payer) revert NotCoordinator(msg.sender);
-        if (amount > claimable) revert BeyondReleased(claimable, amount);
-        _claimable = claimable - uint96(amount);
-        OPEN.safeTransfer(to, amount);
+    function setSettlements(address newSettlements) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        settlements = newSettlements;
+        emit SettlementsChanged(newSettlements);
     }
 
     /// @inheritdoc IRewardVault
     function setBudget(uint128 budgetPerEpoch) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        budget = budgetPerEpoch;
-        emit BudgetChanged(budgetPerEpoch);
+        _setBudget(COORDINATOR.currentEpoch() + 2, budgetPerEpoch);
+    }
+
+    /// @inheritdoc IRewardVault
+    function makeFinal(Settlement calldata settlement) external {
+        if (msg.sender != settlements) revert NotSettlements(msg.sender);
+        requireNext(settlement);
+        uint64 epoch = settlement.epoch;
+        (uint256 emission, uint256 fees, uint128 allFees) = _allowance(epoch);
+        uint256 growth = settlement.total - released;
+        // Emission is spent first; what it does not cover comes out of the fees.
+        uint256 fromFees = growth > emission ? growth - emission : 0;
+        (_carriedFees, _fees) = (uint128(fees - fromFees), allFees);
+        bytes32 id = keccak256(abi.encode(settlement));
+        (_id, _payoutRoot) = (id, settlement.payoutRoot);
+        (released, _nextEpoch) = (settlement.total, epoch + 1);
+        finalOf[epoch] = id;
+        isFinal[settlement.payoutRoot] = true;
+        emit Finalised(epoch, id, settlement);
+    }
+
+    /// @inheritdoc IRewardVault
+    function claim(
+        uint64 account,
+        uint128 cumulative,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) external {
+        bytes32 leaf = Merkle.payoutLeaf(account, cumulative);
+        (bytes32 root, ) = Merkle.sumRoot(leaf, cumulative, 0, index, count, siblings);
+        if (!isFinal[root]) revert UnknownRoot(root);
+        uint128 before = claimed[account];
+        if (cumulative <= before) revert NothingOwed(account, before);
+        uint128 amount = cumulative - before;
+        claimed[account] = cumulative;
+        (uint128 total, uint128 spent) = (released, paid);
+        if (amount > total - spent) revert BeyondReleased(total - spent, amount);
+        paid = spent + amount;
+        address payout = REGISTRY.payoutOf(account);
+        if (payout == address(0)) revert UnknownAccount(account);
+        emit Claimed(account, payout, amount, cumulative);
+        OPEN.safeTransfer(payout, amount);
+    }
+
+    /// @inheritdoc IRewardVault
+    function last()
+        external
+        view
+        returns (
+            bytes32 id,
+            bytes32 payoutRoot,
+            uint128 total,
+            uint64 nextEpoch,
+            uint128 carriedFees
+        )
+    {
+        return (_id, _payoutRoot, released, _nextEpoch, _carriedFees);
+    }
+
+    /// @inheritdoc IRewardVault
+    function requireNext(Settlement calldata settlement) public view {
+        if (settlement.epoch != _nextEpoch) revert NotNext(settlement.epoch, _nextEpoch);
+        if (settlement.parent != _id) revert WrongParent(_id, settlement.parent);
+        uint128 before = released;
+        if (settlement.total < before) revert TotalShrinks(before, settlement.total);
+        (uint256 emission, uint256 fees,) = _allowance(settlement.epoch);
+        uint256 allowed = before + emission + fees;
+        uint256 all = received();
+        if (allowed > all) allowed = all;
+        if (settlement.total > allowed) revert TotalTooLarge(allowed, settlement.total);
+    }
+
+    /// @inheritdoc IRewardVault
+    function budgetOf(uint64 epoch) public view returns (uint128) {
+        return _upTo(_budgets, epoch);
     }
 
     /// @inheritdoc IRewardVault
     function redeemed() public view returns (uint128) {
-        return uint128(_fees.latest());
-    }
-
-    /// @inheritdoc IRewardVault
-    function paid() public view returns (uint128) {
-        return released - _claimable;
+        return uint128(_feesUpTo.latest());
     }
 
     /// @inheritdoc IRewardVault
@@ -102,12 +172,34 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @inheritdoc IRewardVault
     function held() external view returns (uint256) {
-        return received() - paid();
+        return received() - paid;
     }
 
     /// @inheritdoc IRewardVault
-    function feesUpTo(uint64 epoch) external view returns (uint128) {
+    function feesUpTo(uint64 epoch) public view returns (uint128) {
+        return _upTo(_feesUpTo, epoch);
+    }
+
+    function _setBudget(uint64 fromEpoch, uint128 budgetPerEpoch) private {
+        if (fromEpoch > type(uint48).max) revert EpochOrder(fromEpoch);
+        _budgets.push(uint48(fromEpoch), budgetPerEpoch);
+        emit BudgetChanged(fromEpoch, budgetPerEpoch);
+    }
+
+    /// What an epoch emits, fees that its settlement may spend, and all fees so far.
+    function _allowance(
+        uint64 epoch
+    ) private view returns (uint256 emission, uint256 fees, uint128 allFees) {
+        emission = budgetOf(epoch);
+        allFees = feesUpTo(epoch);
+        fees = uint256(_carriedFees) + allFees - _fees;
+    }
+
+    function _upTo(
+        Checkpoints.Trace208 storage values,
+        uint64 epoch
+    ) private view returns (uint128) {
         uint48 key = epoch > type(uint48).max ? type(uint48).max : uint48(epoch);
-        return uint128(_fees.upperLookupRecent(key));
+        return uint128(values.upperLookupRecent(key));
     }
 }

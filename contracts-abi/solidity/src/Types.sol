@@ -18,18 +18,6 @@ struct EpochParams {
     uint64 cellBytes;
 }
 
-/// @notice What is locked, and lost by the loser.
-struct Bonds {
-    /// Of a proposer.
-    uint128 proposal;
-    /// Of an objector.
-    uint128 objection;
-    /// Of an accuser in a storage dispute.
-    uint128 dispute;
-    /// What a node loses for an unanswered dispute, as far as its stake goes.
-    uint128 fault;
-}
-
 /// @notice One epoch's result. Its id is keccak256(abi.encode(settlement)).
 struct Settlement {
     /// The epoch that is settled.

@@ -6,7 +6,7 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {SignatureChecker} from
     "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {Coordinator} from "./Coordinator.sol";
+import {ICoordinator} from "./interfaces/ICoordinator.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
 import {IUsageEscrow} from "./interfaces/IUsageEscrow.sol";
@@ -27,7 +27,7 @@ contract UsageEscrow is IUsageEscrow {
     /// @notice The token of deposits and fees: OPEN.
     IERC20 public immutable OPEN;
     /// @notice Whose domain receipts are signed for, and who knows the epoch.
-    Coordinator public immutable COORDINATOR;
+    ICoordinator public immutable COORDINATOR;
     /// @notice Where redeemed fees go.
     IRewardVault public immutable VAULT;
     /// @notice Blocks between the request for a deposit and its withdrawal.
@@ -37,15 +37,15 @@ contract UsageEscrow is IUsageEscrow {
     /// @inheritdoc IUsageEscrow
     mapping(address payer => mapping(uint64 payee => Deposit)) public deposits;
 
-    constructor(IERC20 open, Coordinator coordinator, uint64 withdrawalDelay) {
+    constructor(ICoordinator coordinator, IRewardVault vault, uint64 withdrawalDelay) {
         uint64 minimum = coordinator.epochParams().challengeBlocks;
         if (withdrawalDelay < minimum) revert DelayTooShort(withdrawalDelay, minimum);
-        OPEN = open;
+        OPEN = vault.OPEN();
         COORDINATOR = coordinator;
-        VAULT = coordinator.VAULT();
+        VAULT = vault;
         REGISTRY = coordinator.REGISTRY();
         WITHDRAWAL_DELAY = withdrawalDelay;
-        open.forceApprove(address(coordinator.VAULT()), type(uint256).max);
+        vault.OPEN().forceApprove(address(vault), type(uint256).max);
     }
 
     /// @inheritdoc IUsageEscrow

@@ -13,7 +13,10 @@ use protocol::{
 };
 
 use super::address;
-use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, UsageEscrow};
+use crate::bindings::{
+    Coordinator, DatanetRegistry, Disputes, ModelRegistry, Registry, RewardVault, Settlements,
+    UsageEscrow,
+};
 use crate::deployment::Deployment;
 
 /// Decodes a log. `None` for events that the protocol does not follow, for other contracts, and for what
@@ -23,7 +26,10 @@ pub(crate) fn decode_log(log: &Log, at: &Deployment) -> Option<ChainEvent> {
         from if from == address(at.registry) => registry(log),
         from if from == address(at.datanets) => datanets(log),
         from if from == address(at.models) => models(log),
-        from if from == address(at.coordinator) => coordinator(log),
+        from if from == address(at.coordinator) => included(log),
+        from if from == address(at.settlements) => settlements(log),
+        from if from == address(at.disputes) => disputes(log),
+        from if from == address(at.vault) => vault(log),
         from if from == address(at.escrow) => escrow(log),
         _ => None,
     }
@@ -143,43 +149,59 @@ fn models(log: &Log) -> Option<ChainEvent> {
     })
 }
 
-fn coordinator(log: &Log) -> Option<ChainEvent> {
-    Some(if is::<Coordinator::Included>(log) {
-        let e: Coordinator::Included = read(log)?;
-        // The contract emits whole records only.
-        let records = batch::included(&e.batch, |place| e.accepted.bit(place)).ok()?;
-        ChainEvent::Included { epoch: Epoch(e.epoch), head: Digest(e.head.0), records }
-    } else if is::<Coordinator::Proposed>(log) {
-        let e: Coordinator::Proposed = read(log)?;
+fn included(log: &Log) -> Option<ChainEvent> {
+    if !is::<Coordinator::Included>(log) {
+        return None;
+    }
+    let e: Coordinator::Included = read(log)?;
+    // The contract emits whole records only.
+    let records = batch::included(&e.batch, |place| e.accepted.bit(place)).ok()?;
+    Some(ChainEvent::Included { epoch: Epoch(e.epoch), head: Digest(e.head.0), records })
+}
+
+fn settlements(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<Settlements::Proposed>(log) {
+        let e: Settlements::Proposed = read(log)?;
         let proposer = AccountId(e.proposer);
         ChainEvent::Proposed { proposer, settlement: settlement(&e.settlement) }
-    } else if is::<Coordinator::Objected>(log) {
-        let e: Coordinator::Objected = read(log)?;
+    } else if is::<Settlements::Objected>(log) {
+        let e: Settlements::Objected = read(log)?;
         let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
         ChainEvent::Objected { epoch, id: Digest(e.id.0), account }
-    } else if is::<Coordinator::Ruled>(log) {
-        let e: Coordinator::Ruled = read(log)?;
+    } else if is::<Settlements::Ruled>(log) {
+        let e: Settlements::Ruled = read(log)?;
         ChainEvent::Ruled { epoch: Epoch(e.epoch), id: Digest(e.id.0), upheld: e.upheld }
-    } else if is::<Coordinator::Defeated>(log) {
-        let e: Coordinator::Defeated = read(log)?;
+    } else if is::<Settlements::Defeated>(log) {
+        let e: Settlements::Defeated = read(log)?;
         ChainEvent::Defeated { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
-    } else if is::<Coordinator::SetAside>(log) {
-        let e: Coordinator::SetAside = read(log)?;
+    } else if is::<Settlements::SetAside>(log) {
+        let e: Settlements::SetAside = read(log)?;
         ChainEvent::SetAside { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
-    } else if is::<Coordinator::Finalised>(log) {
-        let e: Coordinator::Finalised = read(log)?;
+    } else {
+        return None;
+    })
+}
+
+fn disputes(log: &Log) -> Option<ChainEvent> {
+    if !is::<Disputes::DisputeOpened>(log) {
+        return None;
+    }
+    let e: Disputes::DisputeOpened = read(log)?;
+    let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
+    Some(ChainEvent::DisputeOpened { epoch, account, cell: e.cell })
+}
+
+fn vault(log: &Log) -> Option<ChainEvent> {
+    Some(if is::<RewardVault::Finalised>(log) {
+        let e: RewardVault::Finalised = read(log)?;
         ChainEvent::Finalised { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
-    } else if is::<Coordinator::Claimed>(log) {
-        let e: Coordinator::Claimed = read(log)?;
+    } else if is::<RewardVault::Claimed>(log) {
+        let e: RewardVault::Claimed = read(log)?;
         ChainEvent::Claimed {
             account: AccountId(e.account),
             amount: Amount(e.amount),
             cumulative: Amount(e.cumulative),
         }
-    } else if is::<Coordinator::DisputeOpened>(log) {
-        let e: Coordinator::DisputeOpened = read(log)?;
-        let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
-        ChainEvent::DisputeOpened { epoch, account, cell: e.cell }
     } else {
         return None;
     })
@@ -198,7 +220,7 @@ fn escrow(log: &Log) -> Option<ChainEvent> {
     })
 }
 
-fn settlement(s: &Coordinator::Settlement) -> Settlement {
+fn settlement(s: &Settlements::Settlement) -> Settlement {
     Settlement {
         epoch: Epoch(s.epoch),
         parent: Digest(s.parent.0),

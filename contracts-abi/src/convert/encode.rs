@@ -12,7 +12,10 @@ use protocol::record::batch;
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress};
 
 use super::address;
-use crate::bindings::{Coordinator, DatanetRegistry, ModelRegistry, Registry, UsageEscrow};
+use crate::bindings::{
+    Coordinator, DatanetRegistry, Disputes, ModelRegistry, Registry, RewardVault, Settlements,
+    UsageEscrow,
+};
 use crate::deployment::Deployment;
 
 /// Why a transaction could not be put into the contracts' terms.
@@ -89,16 +92,16 @@ pub(crate) fn encode(
         }
         Transaction::Propose { proposer, settlement: s } => {
             let (proposer, settlement) = (proposer.0, settlement(s));
-            call(at.coordinator, &Coordinator::proposeCall { proposer, settlement })
+            call(at.settlements, &Settlements::proposeCall { proposer, settlement })
         }
         Transaction::Claim { account, cumulative, index, count, path } => call(
-            at.coordinator,
-            &Coordinator::claimCall {
+            at.vault,
+            &RewardVault::claimCall {
                 account: account.0,
                 cumulative: cumulative.0,
                 index: *index,
                 count: *count,
-                siblings: path.iter().map(sum_node).collect(),
+                siblings: path.iter().map(claim_node).collect(),
             },
         ),
         Transaction::AboutProposal { epoch, act } => {
@@ -106,7 +109,7 @@ pub(crate) fn encode(
             let proposal = proposal.ok_or(EncodeError::NoProposal(*epoch))?;
             about_proposal(act, at, settlement(proposal))
         }
-        Transaction::AnswerDispute(answer) => call(at.coordinator, &answer_dispute(answer)),
+        Transaction::AnswerDispute(answer) => call(at.disputes, &answer_dispute(answer)),
     };
     Ok(Encoded { call, spends })
 }
@@ -180,12 +183,12 @@ fn redeem(signed: &SignedReceipt) -> UsageEscrow::redeemCall {
     }
 }
 
-fn answer_dispute(answer: &DisputeAnswer) -> Coordinator::answerDisputeCall {
+fn answer_dispute(answer: &DisputeAnswer) -> Disputes::answerDisputeCall {
     let (index, count, siblings) = &answer.inventory;
-    Coordinator::answerDisputeCall {
+    Disputes::answerDisputeCall {
         epoch: answer.epoch.0,
         account: answer.account.0,
-        opening: Coordinator::CellOpening {
+        opening: Disputes::CellOpening {
             pack: FixedBytes(answer.pack.hash.0),
             length: answer.pack.length,
             packIndex: *index,
@@ -198,24 +201,24 @@ fn answer_dispute(answer: &DisputeAnswer) -> Coordinator::answerDisputeCall {
     }
 }
 
-fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Coordinator::Settlement) -> Call {
+fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Settlements::Settlement) -> Call {
     match act {
         ProposalAct::Finalise { uses } => call(
-            at.coordinator,
-            &Coordinator::finaliseCall { settlement, uses: uses.iter().map(datanet_use).collect() },
+            at.settlements,
+            &Settlements::finaliseCall { settlement, uses: uses.iter().map(datanet_use).collect() },
         ),
         ProposalAct::Object { account, reason } => call(
-            at.coordinator,
-            &Coordinator::objectCall { settlement, account: account.0, reason: word(reason) },
+            at.settlements,
+            &Settlements::objectCall { settlement, account: account.0, reason: word(reason) },
         ),
         ProposalAct::Rule { uphold } => {
-            call(at.coordinator, &Coordinator::ruleCall { settlement, uphold: *uphold })
+            call(at.settlements, &Settlements::ruleCall { settlement, uphold: *uphold })
         }
     }
 }
 
-fn settlement(s: &Settlement) -> Coordinator::Settlement {
-    Coordinator::Settlement {
+fn settlement(s: &Settlement) -> Settlements::Settlement {
+    Settlements::Settlement {
         epoch: s.epoch.0,
         parent: word(&s.parent),
         records: word(&s.records),
@@ -231,16 +234,20 @@ fn settlement(s: &Settlement) -> Coordinator::Settlement {
     }
 }
 
-const fn datanet_use(item: &DatanetUse) -> Coordinator::DatanetUse {
-    Coordinator::DatanetUse { datanet: item.datanet.0, shards: item.shards, outputs: item.outputs }
+const fn datanet_use(item: &DatanetUse) -> Settlements::DatanetUse {
+    Settlements::DatanetUse { datanet: item.datanet.0, shards: item.shards, outputs: item.outputs }
 }
 
-fn sum_node(node: &SumNode) -> Coordinator::SumNode {
-    Coordinator::SumNode { hash: word(&node.hash), sum: node.sum }
+fn sum_node(node: &SumNode) -> Disputes::SumNode {
+    Disputes::SumNode { hash: word(&node.hash), sum: node.sum }
 }
 
-fn merkle_path(path: &Path) -> Coordinator::Path {
-    Coordinator::Path {
+fn claim_node(node: &SumNode) -> RewardVault::SumNode {
+    RewardVault::SumNode { hash: word(&node.hash), sum: node.sum }
+}
+
+fn merkle_path(path: &Path) -> Disputes::Path {
+    Disputes::Path {
         index: path.index,
         count: path.count,
         siblings: path.siblings.iter().map(word).collect(),

@@ -6,7 +6,8 @@ use alloy::primitives::{Bytes, hex};
 use alloy::sol_types::{GenericContractError, SolInterface};
 
 use crate::bindings::{
-    Coordinator, DatanetRegistry, ModelRegistry, Open, Registry, RewardVault, UsageEscrow,
+    Coordinator, DatanetRegistry, Disputes, ModelRegistry, Open, Registry, RewardVault,
+    Settlements, UsageEscrow,
 };
 
 /// Why a contract reverted.
@@ -55,6 +56,8 @@ impl RevertReason {
         }
         try_contracts!(
             Coordinator::CoordinatorErrors,
+            Settlements::SettlementsErrors,
+            Disputes::DisputesErrors,
             Registry::RegistryErrors,
             DatanetRegistry::DatanetRegistryErrors,
             ModelRegistry::ModelRegistryErrors,

@@ -80,7 +80,7 @@ async fn story(url: &str) -> Deployment {
     assert!(matches!(events.last(), Some(ChainEvent::Finalised { .. })));
     assert!(blocks.windows(2).all(|pair| pair[0].0.timestamp <= pair[1].0.timestamp));
     let vault = client.vault().await.unwrap();
-    assert_eq!((vault.funded, vault.budget), (open(400_000_000), open(1_000)));
+    assert_eq!((vault.funded, vault.paid), (open(400_000_000), Amount::ZERO));
     assert_eq!(client.claimed(account).await.unwrap(), Amount::ZERO);
     deployment
 }
@@ -170,7 +170,7 @@ async fn settle(client: &ChainClient, account: AccountId) {
     let TxError::Revert { reason: RevertReason::Custom { contract, name, .. } } = again else {
         panic!("{again}");
     };
-    assert_eq!((contract, name.as_str()), ("Coordinator", "AlreadyProposed"));
+    assert_eq!((contract, name.as_str()), ("Settlements", "AlreadyProposed"));
     let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
     assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
     while client.head().await.unwrap() <= state.proposed_at.after(at.schedule.challenge_blocks) {

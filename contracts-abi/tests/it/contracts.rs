@@ -8,6 +8,7 @@ mod chain;
 mod disputes;
 mod inclusion;
 mod losses;
+mod replacement;
 mod settlements;
 pub(crate) mod world;
 
@@ -58,6 +59,16 @@ fn a_settlement_is_challenged_finalised_and_claimed() {
 #[test]
 fn a_storage_dispute_is_answered_or_slashed() {
     on_every_chain(disputes::scenario);
+}
+
+#[test]
+fn another_contract_for_proposals_carries_on_with_what_is_final() {
+    on_every_chain(replacement::scenario);
+}
+
+#[test]
+fn the_first_seed_of_an_epoch_with_records_is_kept() {
+    on_every_chain(inclusion::seeds);
 }
 
 #[test]

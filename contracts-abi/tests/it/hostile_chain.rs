@@ -201,6 +201,8 @@ fn no_call_at_extreme_values_stops_a_node() {
         ("DatanetRegistry", at.datanets),
         ("ModelRegistry", at.models),
         ("Coordinator", at.coordinator),
+        ("Settlements", at.settlements),
+        ("Disputes", at.disputes),
         ("UsageEscrow", at.escrow),
         ("RewardVault", at.vault),
         ("Open", at.open),

@@ -34,7 +34,7 @@ abstract contract Beacon is IBeacon {
         CELL_BYTES = p.cellBytes;
     }
 
-    /// @notice How blocks make epochs.
+    /// @inheritdoc IBeacon
     function epochParams() external view returns (EpochParams memory) {
         return EpochParams(
             GENESIS_BLOCK, EPOCH_BLOCKS, COMMIT_BLOCKS, SETTLE_BLOCKS, CHALLENGE_BLOCKS, CELL_BYTES
@@ -69,25 +69,42 @@ abstract contract Beacon is IBeacon {
     function seed(uint64 epoch, uint8 purpose) public view returns (bytes32) {
         bytes32 captured = _seeds[epoch][purpose];
         if (captured != 0) return captured;
-        bytes32 hash = _blockHash(seedBlock(epoch, purpose));
-        return keccak256(abi.encode(block.chainid, address(this), epoch, purpose, hash));
+        uint64 number = seedBlock(epoch, purpose);
+        if (number >= block.number) revert SeedNotYet(number);
+        bytes32 hash = _blockHash(number);
+        if (hash == 0) revert SeedMissed(number);
+        return _seedOf(epoch, purpose, hash);
     }
 
     /// @inheritdoc IBeacon
     function capture(uint64 epoch, uint8 purpose) public returns (bytes32 value) {
         value = seed(epoch, purpose);
-        if (_seeds[epoch][purpose] == 0) {
-            _seeds[epoch][purpose] = value;
-            emit SeedCaptured(epoch, purpose, value);
-        }
+        if (_seeds[epoch][purpose] == 0) _keep(epoch, purpose, value);
     }
 
+    /// Keeps an epoch's first seed, which disputes need when its block is long out of reach. Before its
+    /// block, and where nobody kept it in time, nothing happens.
+    function _captureFirst(uint64 epoch) internal {
+        uint64 number = epochStart(epoch);
+        if (number >= block.number || _seeds[epoch][PURPOSE_S1] != 0) return;
+        bytes32 hash = _blockHash(number);
+        if (hash != 0) _keep(epoch, PURPOSE_S1, _seedOf(epoch, PURPOSE_S1, hash));
+    }
+
+    function _keep(uint64 epoch, uint8 purpose, bytes32 value) private {
+        _seeds[epoch][purpose] = value;
+        emit SeedCaptured(epoch, purpose, value);
+    }
+
+    function _seedOf(uint64 epoch, uint8 purpose, bytes32 hash) private view returns (bytes32) {
+        return keccak256(abi.encode(block.chainid, address(this), epoch, purpose, hash));
+    }
+
+    /// The hash of a block before this one; zero where it is too old.
     function _blockHash(uint64 number) private view returns (bytes32 hash) {
-        if (number >= block.number) revert SeedNotYet(number);
         hash = blockhash(number);
         if (hash != 0) return hash;
         (bool found, bytes memory data) = HISTORY.staticcall(abi.encode(uint256(number)));
         if (found && data.length == 32) hash = abi.decode(data, (bytes32));
-        if (hash == 0) revert SeedMissed(number);
     }
 }

@@ -8,13 +8,13 @@ import {TypedData} from "../libraries/TypedData.sol";
 import {Beacon} from "./Beacon.sol";
 
 /// @title Which records an epoch has
-abstract contract Inclusion is IInclusion, Beacon {
+abstract contract Inclusion is Beacon, IInclusion {
     /// Bytes of a record before its body: kind, epoch, account, subject, length of the body.
     uint256 private constant HEADER = 53;
     uint256 private constant SIGNATURE = 65;
     uint256 private constant MAX_RECORDS = 256;
 
-    /// @notice Accounts and stake.
+    /// @inheritdoc IInclusion
     IRegistry public immutable REGISTRY;
 
     /// @inheritdoc IInclusion
@@ -30,6 +30,7 @@ abstract contract Inclusion is IInclusion, Beacon {
         if (epoch > current + 1 || block.number >= cutoff(epoch)) {
             revert WrongEpoch(current, epoch);
         }
+        _captureFirst(current);
         bytes32 domain = TypedData.separator(address(this));
         bytes32 head = recordsOf[epoch];
         uint256 place = 0;

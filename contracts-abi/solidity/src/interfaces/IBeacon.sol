@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {EpochParams} from "../Types.sol";
+
 /// @title Epochs and their seeds
 interface IBeacon {
     /// @notice A seed is kept for good.
@@ -14,6 +16,9 @@ interface IBeacon {
     error SeedMissed(uint64 blockNumber);
     /// @notice Epochs or windows of no blocks, or a window as long as the epoch.
     error BadEpochParams();
+
+    /// @notice How blocks make epochs.
+    function epochParams() external view returns (EpochParams memory);
 
     /// @notice The epoch of the current block; blocks before genesis belong to epoch 0.
     function currentEpoch() external view returns (uint64);

@@ -97,7 +97,7 @@ interface IDatanetRegistry {
     /// @notice Publishes the root of a snapshot; by the Datanet owner's owner or operator.
     function publishSnapshot(uint64 datanet, bytes32 root, uint64 units) external;
 
-    /// @notice Adds to the use counters; only the Coordinator.
+    /// @notice Adds to the use counters; only Settlements.
     function addUses(DatanetUse[] calldata uses) external;
 
     /// @notice The number of Datanets; their ids are 1 to this.

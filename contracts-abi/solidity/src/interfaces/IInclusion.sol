@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IRegistry} from "./IRegistry.sol";
+
 /// @title Which records an epoch has
 /// @notice Whole records are call data, so that nothing counts that was not public. Which of them an
 /// epoch has, in which order and signed by whom, the chain decides when they come in.
@@ -21,13 +23,17 @@ interface IInclusion {
     /// @notice No record of the batch is signed by its account's operator for this epoch.
     error NothingIncluded();
 
-    /// @notice Takes in signed records of one epoch; anyone may, for anyone.
+    /// @notice Takes in signed records of one epoch; anyone may, for anyone. The first call in an epoch keeps
+    /// its first seed.
     /// @dev Each is, without padding, `uint8 kind ‖ uint64 epoch ‖ uint64 account ‖ bytes32 subject ‖
     /// uint32 length ‖ body ‖ 65-byte signature`. It is taken in if it is of the epoch and signed by who
     /// is its account's operator now; others of the batch are passed over, so that nobody can spoil a
     /// batch with one of theirs. A record that comes in twice changes the fold twice, and counts once.
     /// @return accepted Bit i is set where record i was taken in.
     function include(uint64 epoch, bytes calldata batch) external returns (uint256 accepted);
+
+    /// @notice Accounts, and who signs for them.
+    function REGISTRY() external view returns (IRegistry);
 
     /// @notice The fold over the records of an epoch: keccak256(fold before ‖ record id), from zero.
     function recordsOf(uint64 epoch) external view returns (bytes32);

@@ -2,31 +2,51 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Settlement, SumNode} from "../Types.sol";
 
-/// @title The purse from which every reward is paid
-/// @notice Invariants: funded + redeemed = held + paid; paid <= released <= funded + redeemed; held
-/// is never more than the balance.
+/// @title The purse from which every reward is paid, and what is final
+/// @notice It keeps what must outlive the contract that decides over proposals: the last final settlement,
+/// all final roots, and what was paid for them. Invariants: funded + redeemed = held + paid; paid <=
+/// released <= funded + redeemed; held is never more than the balance.
 interface IRewardVault {
     /// @notice Emission was put in.
     event Funded(address indexed from, uint128 amount);
     /// @notice Fees were put in.
     event FeesAdded(uint64 indexed epoch, uint128 amount);
-    /// @notice Each epoch may emit this much from now on.
-    event BudgetChanged(uint128 budget);
+    /// @notice Each epoch from this one on may emit this much.
+    event BudgetChanged(uint64 indexed fromEpoch, uint128 budget);
+    /// @notice Another contract may make settlements final from now on.
+    event SettlementsChanged(address settlements);
+    /// @notice A settlement is final: claims may cost its total in all.
+    event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
+    /// @notice A claim was paid.
+    event Claimed(
+        uint64 indexed account,
+        address indexed payout,
+        uint128 amount,
+        uint128 cumulative
+    );
 
-    /// @notice Another Coordinator pays from now on.
-    event CoordinatorChanged(address coordinator);
-    /// @notice A settlement became final, so that claims may cost this much in all.
-    event Released(uint128 total);
-
-    /// @notice The vault never received that much.
-    error Underfunded(uint256 received, uint256 wanted);
-    /// @notice Claims may not exceed the total of the last final settlement.
-    error BeyondReleased(uint256 claimable, uint256 wanted);
-    /// @notice Only the Coordinator may do this.
-    error NotCoordinator(address caller);
+    /// @notice Only the contract that decides over proposals may do this.
+    error NotSettlements(address caller);
     /// @notice Fees are booked in the order of epochs.
     error EpochOrder(uint64 epoch);
+    /// @notice Epochs are settled one after the other.
+    error NotNext(uint64 epoch, uint64 next);
+    /// @notice A settlement must build on the last final one.
+    error WrongParent(bytes32 expected, bytes32 found);
+    /// @notice Cumulative amounts never shrink.
+    error TotalShrinks(uint128 before, uint128 now_);
+    /// @notice The total grows by more than budget and fees allow, or than the vault ever received.
+    error TotalTooLarge(uint256 allowed, uint256 found);
+    /// @notice No final settlement has this root.
+    error UnknownRoot(bytes32 root);
+    /// @notice Nothing is owed beyond what was paid.
+    error NothingOwed(uint64 account, uint128 paid);
+    /// @notice The account does not exist.
+    error UnknownAccount(uint64 account);
+    /// @notice Claims may not exceed the total of the last final settlement.
+    error BeyondReleased(uint256 claimable, uint256 wanted);
 
     /// @notice Puts emission in.
     function fund(uint128 amount) external;
@@ -34,26 +54,64 @@ interface IRewardVault {
     /// @notice Takes fees from the caller and books them to an epoch; only the UsageEscrow.
     function addFees(uint64 epoch, uint128 amount) external;
 
-    /// @notice Lets all claims together cost this much; only the Coordinator, at finality.
-    function release(uint128 total) external;
+    /// @notice Makes a settlement final; only the contract that decides over proposals, and only one that
+    /// may be next.
+    function makeFinal(Settlement calldata settlement) external;
 
-    /// @notice Pays a claim; only the Coordinator.
-    function pay(address to, uint128 amount) external;
+    /// @notice Pays an account what a final root owes it; anyone may.
+    /// @param account The account; it is paid at its current payout address.
+    /// @param cumulative The leaf's amount.
+    /// @param index The leaf's position.
+    /// @param count The number of leaves.
+    /// @param siblings The other side at each level, from the leaf to the root.
+    function claim(
+        uint64 account,
+        uint128 cumulative,
+        uint64 index,
+        uint64 count,
+        SumNode[] calldata siblings
+    ) external;
 
-    /// @notice Changes the budget; only the admin (the Timelock).
+    /// @notice Changes the budget from the epoch after the next one on, so that no proposal becomes too
+    /// large after it was made; only the admin (the Timelock).
     function setBudget(uint128 budget) external;
 
-    /// @notice Names the contract that may pay; only the admin (the Timelock).
-    function setCoordinator(address coordinator) external;
+    /// @notice Names the contract that decides over proposals; only the admin (the Timelock).
+    function setSettlements(address settlements) external;
+
+    /// @notice Requires that a settlement may become final next: of the next epoch, on the last final one,
+    /// and within what the epoch may emit.
+    function requireNext(Settlement calldata settlement) external view;
 
     /// @notice The token that is kept and paid: OPEN.
     function OPEN() external view returns (IERC20);
 
-    /// @notice The contract that may pay.
-    function coordinator() external view returns (address);
+    /// @notice The contract that decides over proposals.
+    function settlements() external view returns (address);
 
-    /// @notice What each epoch may emit.
-    function budget() external view returns (uint128);
+    /// @notice The last final settlement: id, root and total; the next epoch to settle; fees not yet spent.
+    function last()
+        external
+        view
+        returns (
+            bytes32 id,
+            bytes32 payoutRoot,
+            uint128 total,
+            uint64 nextEpoch,
+            uint128 carriedFees
+        );
+
+    /// @notice The id of an epoch's final settlement; zero where there is none.
+    function finalOf(uint64 epoch) external view returns (bytes32);
+
+    /// @notice Whether a payout root is final.
+    function isFinal(bytes32 payoutRoot) external view returns (bool);
+
+    /// @notice What an account was paid so far.
+    function claimed(uint64 account) external view returns (uint128);
+
+    /// @notice What an epoch may emit.
+    function budgetOf(uint64 epoch) external view returns (uint128);
 
     /// @notice Emission put in so far.
     function funded() external view returns (uint128);

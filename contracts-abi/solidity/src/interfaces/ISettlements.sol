@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {DatanetUse, Settlement, SumNode} from "../Types.sol";
+import {DatanetUse, Settlement} from "../Types.sol";
 
-/// @title Bonded settlements and the claims against them
+/// @title Bonded proposals
 /// @notice A proposal is kept as its id; whoever acts on it brings the settlement itself, which
 /// event Proposed carries.
 interface ISettlements {
@@ -46,15 +46,6 @@ interface ISettlements {
     event SetAside(uint64 indexed epoch, bytes32 indexed id, uint256 number);
     /// @notice The arbiter ruled after the time for it.
     event RuledLate(uint256 indexed number, bool upheld);
-    /// @notice A settlement is final.
-    event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
-    /// @notice A claim was paid.
-    event Claimed(
-        uint64 indexed account,
-        address indexed payout,
-        uint128 amount,
-        uint128 cumulative
-    );
     /// @notice A bonded objection stops finality until the arbiter rules.
     event Objected(
         uint64 indexed epoch,
@@ -65,24 +56,14 @@ interface ISettlements {
     /// @notice The arbiter ruled on an objection.
     event Ruled(uint64 indexed epoch, bytes32 indexed id, bool upheld);
 
-    /// @notice The caller is neither owner nor operator of the account.
-    error NotController(uint64 account, address caller);
     /// @notice The epoch is not over, or its records may still come in.
     error EpochNotOver(uint64 epoch);
-    /// @notice Epochs are settled one after the other.
-    error NotNext(uint64 epoch, uint64 next);
     /// @notice The settlement is not made of the records that the chain included.
     error WrongRecords(bytes32 included, bytes32 found);
-    /// @notice A proposal must build on the last final settlement.
-    error WrongParent(bytes32 expected, bytes32 found);
     /// @notice The epoch has a live proposal, which is under an objection or has not lapsed.
     error AlreadyProposed(uint64 epoch, bytes32 id);
     /// @notice Others have their turn until this block: the account's last proposal for the epoch fell.
     error DefeatedBefore(uint64 epoch, uint64 proposer, uint64 until);
-    /// @notice Cumulative amounts never shrink.
-    error TotalShrinks(uint128 before, uint128 now_);
-    /// @notice The total grows by more than budget and fees allow.
-    error TotalTooLarge(uint256 allowed, uint256 found);
     /// @notice The settlement is not the epoch's live proposal.
     error NotProposed(uint64 epoch, bytes32 id);
     /// @notice The challenge window is open until this block.
@@ -97,12 +78,6 @@ interface ISettlements {
     error NoObjection(uint64 epoch);
     /// @notice The list of uses is not the one that the settlement names.
     error WrongUses(bytes32 expected, bytes32 found);
-    /// @notice No final settlement has this root.
-    error UnknownRoot(bytes32 root);
-    /// @notice Nothing is owed beyond what was paid.
-    error NothingOwed(uint64 account, uint256 paid);
-    /// @notice The account does not exist.
-    error UnknownAccount(uint64 account);
 
     /// @notice Proposes a settlement; locks the proposer's bond. It takes the place of a proposal that
     /// nobody made final in the window after its challenge window, or whose objection was not ruled on in
@@ -112,20 +87,6 @@ interface ISettlements {
 
     /// @notice Makes an unchallenged proposal final; anyone may.
     function finalise(Settlement calldata settlement, DatanetUse[] calldata uses) external;
-
-    /// @notice Pays an account what a final root owes it; anyone may.
-    /// @param account The account; it is paid at its current payout address.
-    /// @param cumulative The leaf's amount.
-    /// @param index The leaf's position.
-    /// @param count The number of leaves.
-    /// @param siblings The other side at each level, from the leaf to the root.
-    function claim(
-        uint64 account,
-        uint128 cumulative,
-        uint64 index,
-        uint64 count,
-        SumNode[] calldata siblings
-    ) external;
 
     /// @notice Objects to a proposal; locks the objector's bond.
     /// @param settlement The proposal.
@@ -147,16 +108,4 @@ interface ISettlements {
         external
         view
         returns (bytes32 id, Status status, uint64 proposer, uint64 proposedAt, uint64 objector);
-
-    /// @notice The last final settlement: id, total, the next epoch to settle, fees not yet spent.
-    function last()
-        external
-        view
-        returns (bytes32 id, uint128 total, uint64 nextEpoch, uint128 carriedFees);
-
-    /// @notice Whether a payout root is final.
-    function isFinal(bytes32 payoutRoot) external view returns (bool);
-
-    /// @notice What an account was paid so far.
-    function claimed(uint64 account) external view returns (uint256);
 }

@@ -13,6 +13,26 @@ library Merkle {
     /// @notice A sum is larger than any amount can be.
     error SumOverflow();
 
+    /// @notice The leaf of an account in a payout tree; its sum is its amount.
+    function payoutLeaf(uint64 account, uint128 cumulative) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(0), account, cumulative));
+    }
+
+    /// @notice The leaf of a pack in an inventory; its sum is its number of cells.
+    function packLeaf(bytes32 pack, uint64 length) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(0), pack, length));
+    }
+
+    /// @notice The leaf of a row of a commitment.
+    function rowLeaf(bytes32 row) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(0), row));
+    }
+
+    /// @notice The root of a sum tree with this top.
+    function sumRootOf(bytes32 top, uint128 sum, uint64 count) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(2), count, top, sum));
+    }
+
     /// @notice The root above a leaf.
     function root(bytes32 leaf, Path calldata path) internal pure returns (bytes32) {
         unchecked {

@@ -9,7 +9,7 @@ use super::blake3_slices::noise;
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    Coordinator, DISPUTE_BOND, FAULT, Registry, World, header, path, sum_nodes, who,
+    Coordinator, DISPUTE_BOND, Disputes, FAULT, Registry, World, header, path, sum_nodes, who,
 };
 
 const ACCUSED: u64 = 2;
@@ -42,7 +42,7 @@ fn hold(s1: Digest) -> Held {
 }
 
 impl Held {
-    fn opening(&self, s1: &Digest) -> Coordinator::CellOpening {
+    fn opening(&self, s1: &Digest) -> Disputes::CellOpening {
         let key = RowKey::new(s1, AccountId(ACCUSED));
         let cell = self.inventory.chosen(&key)[self.cell as usize];
         let packs = self.inventory.packs();
@@ -50,12 +50,12 @@ impl Held {
         let slice = prove(&self.blob, cell.chunk).unwrap();
         let payloads: Vec<_> = self.rows.iter().map(|row| row.0).collect();
         let row = Tree::new(&payloads).prove(u64::from(self.cell)).unwrap();
-        Coordinator::CellOpening {
+        Disputes::CellOpening {
             pack: cell.pack.0.into(),
             length: cell.pack_length,
             packIndex: index,
             packCount: packs.len() as u64,
-            inventory: sum_nodes(&self.inventory.tree().prove(index).unwrap()),
+            inventory: sum_nodes!(Disputes, &self.inventory.tree().prove(index).unwrap()),
             row: path(u64::from(self.cell), payloads.len(), &row),
             chunk: slice.chunk.into(),
             slice: slice.siblings.iter().map(|s| s.0.into()).collect(),
@@ -65,16 +65,17 @@ impl Held {
 
 pub(crate) fn scenario(chain: &mut dyn Chain) {
     let mut world = World::deploy(chain);
-    let coordinator = world.coordinator;
+    let disputes = world.disputes;
     world.chain.advance_to(world.start(0) + 1);
-    let s1 = world.read(coordinator, &Coordinator::seedCall { epoch: 0, purpose: 0 });
+    let seed = Coordinator::seedCall { epoch: 0, purpose: 0 };
+    let s1 = world.read(world.coordinator, &seed);
     let s1 = Digest(s1.0);
     assert_eq!(s1, expected_seed(&mut world), "the beacon is as the protocol derives it");
 
     let held = hold(s1);
     let body = held.inventory.commit(&held.rows, Vec::new());
     let signed = world.signed(ACCUSED, 9, body, ACCUSED as usize);
-    let open = Coordinator::openDisputeCall {
+    let open = Disputes::openDisputeCall {
         accuser: 3,
         record: header(&signed),
         signature: signed.signature.0.to_vec().into(),
@@ -83,15 +84,15 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     };
     refused(&mut world, &open);
 
-    world.send(3, coordinator, &open);
-    world.fails::<Coordinator::DisputeOpen, _>(3, coordinator, &open);
+    world.send(3, disputes, &open);
+    world.fails::<Disputes::DisputeOpen, _>(3, disputes, &open);
     let answer_gas = answer(&mut world, &held, &s1);
-    world.send(3, coordinator, &open);
+    world.send(3, disputes, &open);
     expire(&mut world);
     // A node loses once for an epoch, whatever else it cannot open.
-    world.fails::<Coordinator::DisputeOpen, _>(3, coordinator, &open);
-    let again = Coordinator::expireDisputeCall { epoch: 0, account: ACCUSED };
-    world.fails::<Coordinator::FaultBefore, _>(4, coordinator, &again);
+    world.fails::<Disputes::DisputeOpen, _>(3, disputes, &open);
+    let again = Disputes::expireDisputeCall { epoch: 0, account: ACCUSED };
+    world.fails::<Disputes::FaultBefore, _>(4, disputes, &again);
     check_gas(&[("dispute_answer_64mib", answer_gas)], &[("dispute_answer_64mib", 450_000)]);
 }
 
@@ -103,52 +104,52 @@ fn expected_seed(world: &mut World<'_>) -> Digest {
     Digest(alloy::primitives::keccak256(words.abi_encode_params()).0)
 }
 
-fn refused(world: &mut World<'_>, open: &Coordinator::openDisputeCall) {
-    let coordinator = world.coordinator;
-    let with = |change: fn(&mut Coordinator::openDisputeCall)| {
+fn refused(world: &mut World<'_>, open: &Disputes::openDisputeCall) {
+    let disputes = world.disputes;
+    let with = |change: fn(&mut Disputes::openDisputeCall)| {
         let mut call = open.clone();
         change(&mut call);
         call
     };
-    world.fails::<Coordinator::NotController, _>(4, coordinator, open);
+    world.fails::<Disputes::NotController, _>(4, disputes, open);
     let cell = with(|call| call.cell = 64);
-    world.fails::<Coordinator::NoSuchCell, _>(3, coordinator, &cell);
+    world.fails::<Disputes::NoSuchCell, _>(3, disputes, &cell);
     let body = with(|call| call.body = call.body.slice(..80 - 1));
-    world.fails::<Coordinator::NotACommitment, _>(3, coordinator, &body);
+    world.fails::<Disputes::NotACommitment, _>(3, disputes, &body);
     let other = with(|call| call.record.account = 1);
-    world.fails::<Coordinator::NotACommitment, _>(3, coordinator, &other);
+    world.fails::<Disputes::NotACommitment, _>(3, disputes, &other);
 }
 
 fn answer(world: &mut World<'_>, held: &Held, s1: &Digest) -> u64 {
-    let coordinator = world.coordinator;
+    let disputes = world.disputes;
     let opening = held.opening(s1);
-    let call = |opening| Coordinator::answerDisputeCall { epoch: 0, account: ACCUSED, opening };
+    let call = |opening| Disputes::answerDisputeCall { epoch: 0, account: ACCUSED, opening };
     let mut bad = opening.clone();
     bad.slice.swap(0, 1);
-    world.fails::<Coordinator::WrongChunk, _>(6, coordinator, &call(bad));
+    world.fails::<Disputes::WrongChunk, _>(6, disputes, &call(bad));
     let mut bad = opening.clone();
     bad.chunk = vec![0; 1024].into();
-    world.fails::<Coordinator::WrongCommitment, _>(6, coordinator, &call(bad));
+    world.fails::<Disputes::WrongCommitment, _>(6, disputes, &call(bad));
     let accused = who(ACCUSED as usize);
     let before = world.balance(accused);
-    let gas = world.send(6, coordinator, &call(opening.clone()));
+    let gas = world.send(6, disputes, &call(opening.clone()));
     let reward = world.balance(accused) - before;
     let half = alloy::primitives::U256::from(DISPUTE_BOND / 2);
     assert_eq!(reward, half, "the accused is paid for its trouble, whoever brings the opening");
-    world.fails::<Coordinator::NoDispute, _>(6, coordinator, &call(opening));
+    world.fails::<Disputes::NoDispute, _>(6, disputes, &call(opening));
     gas
 }
 
 fn expire(world: &mut World<'_>) {
-    let (coordinator, registry) = (world.coordinator, world.registry);
-    let expire = Coordinator::expireDisputeCall { epoch: 0, account: ACCUSED };
-    world.fails::<Coordinator::AnswerWindow, _>(4, coordinator, &expire);
+    let (disputes, registry) = (world.disputes, world.registry);
+    let expire = Disputes::expireDisputeCall { epoch: 0, account: ACCUSED };
+    world.fails::<Disputes::AnswerWindow, _>(4, disputes, &expire);
     let head = world.chain.head();
     world.chain.advance_to(head + 8);
     let stake_of = Registry::stakeOfCall { account: ACCUSED };
     let before = world.read(registry, &stake_of).stake;
     let accuser = world.balance(who(3));
-    world.send(4, coordinator, &expire);
+    world.send(4, disputes, &expire);
     let reward = world.balance(who(3)) - accuser;
     assert_eq!(reward, alloy::primitives::U256::from(FAULT / 2), "half; the rest is everybody's");
     assert_eq!(before - world.read(registry, &stake_of).stake, FAULT);

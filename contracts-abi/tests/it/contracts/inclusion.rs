@@ -1,11 +1,13 @@
 //! Records as call data: which belong to an epoch, in which order, and at what price.
 
-use alloy::primitives::{B256, U256, keccak256};
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::sol_types::SolValue;
 use protocol::eip712::EvmKey;
 use protocol::record::{Body, Record, SignedRecord, StorageProofBody, batch};
 use protocol::{AccountId, Digest, Epoch, EvmAddress, Hash};
 
-use super::world::{ACCOUNTS, Coordinator, Registry, World, who};
+use super::chain::Chain;
+use super::world::{ACCOUNTS, Coordinator, Registry, World, deploy, who};
 
 const RECORDS: u64 = 64;
 
@@ -123,4 +125,36 @@ pub(super) fn is_closed(world: &mut World<'_>) {
 
 fn head_of(world: &mut World<'_>) -> Digest {
     Digest(world.read(world.coordinator, &Coordinator::recordsOfCall { epoch: 0 }).0)
+}
+
+/// With epochs longer than the chain remembers block hashes, the first record of an epoch keeps the seed
+/// that disputes need; one that comes too late for that is taken in all the same.
+pub(super) fn seeds(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let account = ACCOUNTS + 1;
+    register(&mut world, account);
+    let mut coordinators = [Address::ZERO; 2];
+    for coordinator in &mut coordinators {
+        let genesis = world.chain.head() + 3;
+        let params = (genesis, 20_000u64, 20u64, 5u64, 6u64, 16u64 << 20);
+        let arguments = (params, world.registry).abi_encode_params();
+        *coordinator = deploy(world.chain, "Coordinator", &arguments);
+    }
+    let head = world.chain.head();
+    world.chain.advance_to(head + 4);
+    let [early, late] = coordinators;
+    let seed = Coordinator::seedCall { epoch: 0, purpose: 0 };
+    let s1 = world.read(early, &seed);
+    let include = |world: &mut World<'_>, at| {
+        world.coordinator = at;
+        let signed = record(world, 0, account, account);
+        world.send(4, at, &call(0, &[signed]));
+    };
+    include(&mut world, early);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 8_300);
+    assert_eq!(world.read(early, &seed), s1);
+    world.fails::<Coordinator::SeedMissed, _>(4, late, &seed);
+    include(&mut world, late);
+    world.fails::<Coordinator::SeedMissed, _>(4, late, &seed);
 }

@@ -5,7 +5,7 @@ use protocol::merkle::SumTree;
 use protocol::{Amount, Digest, Epoch};
 
 use super::settlements::{LEAVES, abi_of, defeat as defeats, leaf};
-use super::world::{Coordinator, OPEN, World, sum_nodes};
+use super::world::{OPEN, Settlements, World, sum_nodes};
 
 /// A payout tree with its leaves.
 struct Payouts {
@@ -19,10 +19,10 @@ impl Payouts {
         Self { leaves, tree }
     }
 
-    fn place(&self, index: usize) -> Coordinator::Leaf {
+    fn place(&self, index: usize) -> Settlements::Leaf {
         let (account, cumulative) = self.leaves[index];
-        let siblings = sum_nodes(&self.tree.prove(index as u64).unwrap());
-        Coordinator::Leaf { account, cumulative, index: index as u64, siblings }
+        let siblings = sum_nodes!(Settlements, &self.tree.prove(index as u64).unwrap());
+        Settlements::Leaf { account, cumulative, index: index as u64, siblings }
     }
 
     fn count(&self) -> u64 {
@@ -39,11 +39,11 @@ pub(super) fn defeat(
 ) -> Vec<(&'static str, u64)> {
     world.chain.advance_to(world.cutoff(1));
     let total = last.total.0;
-    let had = Coordinator::Leaf {
+    let had = Settlements::Leaf {
         account: 2,
         cumulative: 600 * OPEN,
         index: 1,
-        siblings: sum_nodes(&before.prove(1).unwrap()),
+        siblings: sum_nodes!(Settlements, &before.prove(1).unwrap()),
     };
     let bad = |payouts: &Payouts| Settlement {
         epoch: Epoch(1),
@@ -53,8 +53,8 @@ pub(super) fn defeat(
         total: Amount(payouts.tree.sum()),
         ..*last
     };
-    let loss = |settlement: &Settlement, payouts: &Payouts, found: Vec<Coordinator::Leaf>| {
-        Coordinator::challengeLossCall {
+    let loss = |settlement: &Settlement, payouts: &Payouts, found: Vec<Settlements::Leaf>| {
+        Settlements::challengeLossCall {
             settlement: abi_of(settlement),
             countBefore: LEAVES,
             before: had.clone(),
@@ -72,7 +72,7 @@ pub(super) fn defeat(
     let first = Payouts::new(vec![(3, total)]);
     defeats(world, &bad(&first), &loss(&bad(&first), &first, vec![first.place(0)]));
     let twice = Payouts::new(vec![(1, 1), (2, 700 * OPEN), (2, total)]);
-    let order = Coordinator::challengeOrderCall {
+    let order = Settlements::challengeOrderCall {
         settlement: abi_of(&bad(&twice)),
         count: twice.count(),
         left: twice.place(1),
@@ -87,14 +87,14 @@ pub(super) fn defeat(
 fn withstands(
     world: &mut World<'_>,
     of: &dyn Fn(&Payouts) -> Settlement,
-    loss: &dyn Fn(&Settlement, &Payouts, Vec<Coordinator::Leaf>) -> Coordinator::challengeLossCall,
+    loss: &dyn Fn(&Settlement, &Payouts, Vec<Settlements::Leaf>) -> Settlements::challengeLossCall,
     total: u128,
 ) {
     let kept = Payouts::new(vec![(1, 1), (2, 600 * OPEN), (3, total)]);
     let settlement = of(&kept);
-    let coordinator = world.coordinator;
-    let propose = Coordinator::proposeCall { proposer: 2, settlement: abi_of(&settlement) };
-    world.send(2, coordinator, &propose);
+    let settlements = world.settlements;
+    let propose = Settlements::proposeCall { proposer: 2, settlement: abi_of(&settlement) };
+    world.send(2, settlements, &propose);
     let tries = [
         vec![],
         vec![kept.place(0)],
@@ -106,6 +106,6 @@ fn withstands(
     ];
     for found in tries {
         let call = loss(&settlement, &kept, found);
-        world.fails::<Coordinator::Unfounded, _>(7, coordinator, &call);
+        world.fails::<Settlements::Unfounded, _>(7, settlements, &call);
     }
 }

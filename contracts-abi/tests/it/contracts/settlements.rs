@@ -2,7 +2,7 @@
 //! proposal and fails against the right one.
 
 use alloy::primitives::{B256, U256, address, keccak256};
-use alloy::sol_types::SolCall;
+use alloy::sol_types::{SolCall, SolValue};
 use contracts_abi::devchain::DEV_KEYS;
 use protocol::chain::{DatanetUse, Settlement};
 use protocol::eip712::EvmKey;
@@ -13,11 +13,10 @@ use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, Mo
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    BUDGET, CHALLENGE_BLOCKS, Coordinator, MAX_PACK, OPEN, PROPOSAL_BOND, Registry, World, abi,
-    sum_nodes, who,
+    BUDGET, CHALLENGE_BLOCKS, MAX_PACK, OPEN, PROPOSAL_BOND, Registry, RewardVault, Settlements,
+    World, abi, sum_nodes, who,
 };
 use super::{inclusion, losses};
-use Coordinator::Settlement as AbiSettlement;
 
 pub(super) const LEAVES: u64 = 65_536;
 const FEES: u128 = 300 * OPEN;
@@ -52,8 +51,8 @@ fn settlement(records: Digest, payouts: &SumTree) -> Settlement {
     }
 }
 
-pub(super) fn abi_of(s: &Settlement) -> AbiSettlement {
-    AbiSettlement {
+pub(super) fn abi_of(s: &Settlement) -> Settlements::Settlement {
+    Settlements::Settlement {
         epoch: s.epoch.0,
         parent: s.parent.0.into(),
         records: s.records.0.into(),
@@ -69,17 +68,17 @@ pub(super) fn abi_of(s: &Settlement) -> AbiSettlement {
     }
 }
 
-fn propose(s: &Settlement) -> Coordinator::proposeCall {
+fn propose(s: &Settlement) -> Settlements::proposeCall {
     propose_as(1, s)
 }
 
-fn propose_as(proposer: u64, s: &Settlement) -> Coordinator::proposeCall {
-    Coordinator::proposeCall { proposer, settlement: abi_of(s) }
+fn propose_as(proposer: u64, s: &Settlement) -> Settlements::proposeCall {
+    Settlements::proposeCall { proposer, settlement: abi_of(s) }
 }
 
 pub(crate) fn scenario(chain: &mut dyn Chain) {
     let mut world = World::deploy(chain);
-    let coordinator = world.coordinator;
+    let settlements = world.settlements;
     use_data(&mut world);
     inclusion::prepare(&mut world);
     world.chain.advance_to(world.start(0) + 1);
@@ -87,7 +86,7 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let (records, include_gas) = inclusion::include(&mut world);
     let good = settlement(records, &payouts);
     let redeem_gas = redeem(&mut world);
-    world.fails::<Coordinator::EpochNotOver, _>(1, coordinator, &propose(&good));
+    world.fails::<Settlements::EpochNotOver, _>(1, settlements, &propose(&good));
     world.chain.advance_to(world.cutoff(0));
     inclusion::is_closed(&mut world);
 
@@ -97,16 +96,16 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     gas.extend(defeat_sums(&mut world, &good));
 
     outwait_the_arbiter(&mut world, &good);
-    gas.push(("settlement_propose", world.send(1, coordinator, &propose(&good))));
-    let id = world.read(coordinator, &Coordinator::proposalCall { epoch: 0 }).id;
+    gas.push(("settlement_propose", world.send(1, settlements, &propose(&good))));
+    let id = world.read(settlements, &Settlements::proposalCall { epoch: 0 }).id;
     assert_eq!(id.0, good.id().0, "the id is as the protocol derives it");
-    world.fails::<Coordinator::AlreadyProposed, _>(1, coordinator, &propose(&good));
+    world.fails::<Settlements::AlreadyProposed, _>(1, settlements, &propose(&good));
     withstand(&mut world, &payouts, &good);
     object(&mut world, &good);
     gas.push(("finalise", finalise(&mut world, &good)));
     gas.push(("claim", claim(&mut world, &payouts)));
     gas.extend(losses::defeat(&mut world, &good, &payouts));
-    unauthorised(&mut world);
+    unauthorised(&mut world, &good);
     let limits = [
         ("settlement_propose", 150_000),
         ("claim", 120_000),
@@ -188,43 +187,43 @@ fn redeem(world: &mut World<'_>) -> u64 {
 }
 
 fn refuse_proposals(world: &mut World<'_>, good: &Settlement) {
-    let coordinator = world.coordinator;
-    world.fails::<Coordinator::NotController, _>(2, coordinator, &propose(good));
+    let settlements = world.settlements;
+    world.fails::<Settlements::NotController, _>(2, settlements, &propose(good));
     let greedy = Settlement { total: Amount(BUDGET + FEES + 1), ..*good };
-    world.fails::<Coordinator::TotalTooLarge, _>(1, coordinator, &propose(&greedy));
+    world.fails::<RewardVault::TotalTooLarge, _>(1, settlements, &propose(&greedy));
     let later = Settlement { epoch: Epoch(1), ..*good };
-    world.fails::<Coordinator::NotNext, _>(1, coordinator, &propose(&later));
+    world.fails::<RewardVault::NotNext, _>(1, settlements, &propose(&later));
     let others = Settlement { records: Digest([3; 32]), ..*good };
-    world.fails::<Coordinator::WrongRecords, _>(1, coordinator, &propose(&others));
+    world.fails::<Settlements::WrongRecords, _>(1, settlements, &propose(&others));
     let orphan = Settlement { parent: Digest([3; 32]), ..*good };
-    world.fails::<Coordinator::WrongParent, _>(1, coordinator, &propose(&orphan));
+    world.fails::<RewardVault::WrongParent, _>(1, settlements, &propose(&orphan));
 }
 
 /// A proposal that nobody makes final in two windows gives way, and its bond is everybody's; gives the
 /// gas of what takes its place, and defeats that.
 fn replace_lapsed(world: &mut World<'_>, good: &Settlement) -> u64 {
     use abi::vault::RewardVault as V;
-    let (coordinator, registry, vault) = (world.coordinator, world.registry, world.vault);
+    let (settlements, registry, vault) = (world.settlements, world.registry, world.vault);
     let stake = Registry::stakeOfCall { account: 1 };
     let before = (world.read(registry, &stake).stake, world.read(vault, &V::fundedCall {}));
-    world.send(1, coordinator, &propose(good));
+    world.send(1, settlements, &propose(good));
     let next = Settlement { payout_root: Digest::ZERO, total: Amount(1), ..*good };
     let replace = propose_as(2, &next);
     let head = world.chain.head();
     world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS - 1);
-    world.fails::<Coordinator::AlreadyProposed, _>(2, coordinator, &replace);
+    world.fails::<Settlements::AlreadyProposed, _>(2, settlements, &replace);
     world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS);
-    let gas = world.send(2, coordinator, &replace);
+    let gas = world.send(2, settlements, &replace);
     let after = world.read(registry, &stake);
     assert_eq!((before.0 - after.stake, after.locked), (PROPOSAL_BOND, 0));
     let funded = world.read(vault, &V::fundedCall {});
     assert_eq!(funded - before.1, PROPOSAL_BOND);
     assert_eq!(world.balance(vault), world.read(vault, &V::heldCall {}));
-    world.fails::<Coordinator::DefeatedBefore, _>(1, coordinator, &propose(good));
-    let nothing = Coordinator::SumNode { hash: B256::ZERO, sum: 0 };
+    world.fails::<Settlements::DefeatedBefore, _>(1, settlements, &propose(good));
+    let nothing = Settlements::SumNode { hash: B256::ZERO, sum: 0 };
     let wrong =
-        Coordinator::challengeTotalCall { settlement: abi_of(&next), count: 0, top: nothing };
-    world.send(CHALLENGER, coordinator, &wrong);
+        Settlements::challengeTotalCall { settlement: abi_of(&next), count: 0, top: nothing };
+    world.send(CHALLENGER, settlements, &wrong);
     world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
     gas
 }
@@ -232,18 +231,18 @@ fn replace_lapsed(world: &mut World<'_>, good: &Settlement) -> u64 {
 /// Proposes `bad`, sends the challenge, and requires that it pays half of the bond; gives its gas.
 pub(super) fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) -> u64 {
     use abi::vault::RewardVault as V;
-    let coordinator = world.coordinator;
-    world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
-    world.send(1, coordinator, &propose(bad));
+    let settlements = world.settlements;
+    world.fails::<Settlements::NotProposed, _>(CHALLENGER, settlements, challenge);
+    world.send(1, settlements, &propose(bad));
     let before = world.balance(who(CHALLENGER));
-    let gas = world.send(CHALLENGER, coordinator, challenge);
+    let gas = world.send(CHALLENGER, settlements, challenge);
     // Half, or who proposes and challenges with two names would lose nothing.
     assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND / 2));
     let (vault, held) = (world.vault, world.read(world.vault, &V::heldCall {}));
     assert_eq!(world.balance(vault), held, "the rest is everybody's");
-    world.fails::<Coordinator::NotProposed, _>(CHALLENGER, coordinator, challenge);
+    world.fails::<Settlements::NotProposed, _>(CHALLENGER, settlements, challenge);
     // Others have their turn first.
-    world.fails::<Coordinator::DefeatedBefore, _>(1, coordinator, &propose(bad));
+    world.fails::<Settlements::DefeatedBefore, _>(1, settlements, &propose(bad));
     let head = world.chain.head();
     world.chain.advance_to(head + CHALLENGE_BLOCKS);
     gas
@@ -266,8 +265,8 @@ fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u
     let root = [&[2u8][..], &7u64.to_be_bytes(), &top.hash.0, &top_sum].concat();
     let payout_root = Digest(keccak256(root).0);
     let bad = Settlement { payout_root, total: Amount(top.sum), ..*good };
-    let abi_node = |n: SumNode| sum_nodes(&[n]).remove(0);
-    let sum = Coordinator::challengeSumCall {
+    let abi_node = |n: SumNode| sum_nodes!(Settlements, &[n]).remove(0);
+    let sum = Settlements::challengeSumCall {
         settlement: abi_of(&bad),
         level: U256::from(1),
         index: 1,
@@ -275,27 +274,27 @@ fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u
         sum: wrong.sum,
         left: abi_node(node(2)),
         right: abi_node(node(3)),
-        siblings: sum_nodes(&[first, right]),
+        siblings: sum_nodes!(Settlements, &[first, right]),
     };
     let sum_gas = defeat(world, &bad, &sum);
 
     let bad = Settlement { total: Amount(top.sum + 1), ..bad };
     let total =
-        Coordinator::challengeTotalCall { settlement: abi_of(&bad), count: 7, top: abi_node(top) };
+        Settlements::challengeTotalCall { settlement: abi_of(&bad), count: 7, top: abi_node(top) };
     let total_gas = defeat(world, &bad, &total);
 
     let mut lying = leaves.clone();
     lying[2].1 += 1;
     let tree = SumTree::new(&lying);
     let bad = Settlement { payout_root: tree.root(), total: Amount(tree.sum()), ..*good };
-    let call = Coordinator::challengeLeafCall {
+    let call = Settlements::challengeLeafCall {
         settlement: abi_of(&bad),
         account: 3,
         cumulative: leaves[2].1,
         sum: lying[2].1,
         index: 2,
         count: 7,
-        siblings: sum_nodes(&tree.prove(2).unwrap()),
+        siblings: sum_nodes!(Settlements, &tree.prove(2).unwrap()),
     };
     let leaf_gas = defeat(world, &bad, &call);
     vec![("challenge_sum", sum_gas), ("challenge_total", total_gas), ("challenge_leaf", leaf_gas)]
@@ -303,16 +302,16 @@ fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u
 
 /// No challenge succeeds against the right proposal.
 fn withstand(world: &mut World<'_>, payouts: &SumTree, good: &Settlement) {
-    let coordinator = world.coordinator;
+    let settlements = world.settlements;
     let settlement = abi_of(good);
     let from = CHALLENGER;
-    let place = |account: u64, cumulative| Coordinator::Leaf {
+    let place = |account: u64, cumulative| Settlements::Leaf {
         account,
         cumulative,
         index: account - 1,
-        siblings: sum_nodes(&payouts.prove(account - 1).unwrap()),
+        siblings: sum_nodes!(Settlements, &payouts.prove(account - 1).unwrap()),
     };
-    let order = |left, right| Coordinator::challengeOrderCall {
+    let order = |left, right| Settlements::challengeOrderCall {
         settlement: settlement.clone(),
         count: LEAVES,
         left,
@@ -320,38 +319,38 @@ fn withstand(world: &mut World<'_>, payouts: &SumTree, good: &Settlement) {
     };
     let (one, two) = (place(1, 123_456_789), place(2, 600 * OPEN));
     let three = place(3, 3 * 123_456_789);
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(one.clone(), two.clone()));
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(two, one.clone()));
-    world.fails::<Coordinator::Unfounded, _>(from, coordinator, &order(one, three));
-    let claimed = Coordinator::challengeLeafCall {
+    world.fails::<Settlements::Unfounded, _>(from, settlements, &order(one.clone(), two.clone()));
+    world.fails::<Settlements::Unfounded, _>(from, settlements, &order(two, one.clone()));
+    world.fails::<Settlements::Unfounded, _>(from, settlements, &order(one, three));
+    let claimed = Settlements::challengeLeafCall {
         settlement: settlement.clone(),
         account: 2,
         cumulative: 600 * OPEN,
         sum: 600 * OPEN + 1,
         index: 1,
         count: LEAVES,
-        siblings: sum_nodes(&payouts.prove(1).unwrap()),
+        siblings: sum_nodes!(Settlements, &payouts.prove(1).unwrap()),
     };
-    world.fails::<Coordinator::RootMismatch, _>(from, coordinator, &claimed);
+    world.fails::<Settlements::RootMismatch, _>(from, settlements, &claimed);
 }
 
 fn object(world: &mut World<'_>, good: &Settlement) {
-    let coordinator = world.coordinator;
+    let settlements = world.settlements;
     let settlement = abi_of(good);
     let reason = B256::repeat_byte(5);
-    let object = Coordinator::objectCall { settlement: settlement.clone(), account: 3, reason };
-    world.send(3, coordinator, &object);
-    world.fails::<Coordinator::ObjectionPending, _>(3, coordinator, &object);
-    let rule = Coordinator::ruleCall { settlement, uphold: false };
-    world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &rule);
+    let object = Settlements::objectCall { settlement: settlement.clone(), account: 3, reason };
+    world.send(3, settlements, &object);
+    world.fails::<Settlements::ObjectionPending, _>(3, settlements, &object);
+    let rule = Settlements::ruleCall { settlement, uphold: false };
+    world.fails::<Settlements::AccessControlUnauthorizedAccount, _>(3, settlements, &rule);
     let head = world.chain.head();
     world.chain.advance_to(head + 3 * CHALLENGE_BLOCKS);
     // What waits for the arbiter lapses later.
-    world.fails::<Coordinator::ObjectionPending, _>(2, coordinator, &propose_as(2, good));
+    world.fails::<Settlements::ObjectionPending, _>(2, settlements, &propose_as(2, good));
     let finalise = finalise_call(good);
-    world.fails::<Coordinator::ObjectionPending, _>(4, coordinator, &finalise);
-    world.send(0, coordinator, &rule);
-    world.fails::<Coordinator::WindowOpen, _>(4, coordinator, &finalise);
+    world.fails::<Settlements::ObjectionPending, _>(4, settlements, &finalise);
+    world.send(0, settlements, &rule);
+    world.fails::<Settlements::WindowOpen, _>(4, settlements, &finalise);
     let objector = Registry::stakeOfCall { account: 3 };
     let registry = world.registry;
     assert_eq!(world.read(registry, &objector).stake, 9_900 * OPEN, "the objector lost its bond");
@@ -360,15 +359,15 @@ fn object(world: &mut World<'_>, good: &Settlement) {
 /// An arbiter that is away stops nothing: the proposal makes room for the same again, and both bonds wait
 /// until it rules.
 fn outwait_the_arbiter(world: &mut World<'_>, good: &Settlement) {
-    let (coordinator, registry) = (world.coordinator, world.registry);
-    world.send(1, coordinator, &propose(good));
+    let (settlements, registry) = (world.settlements, world.registry);
+    world.send(1, settlements, &propose(good));
     let settlement = abi_of(good);
-    let object = Coordinator::objectCall { settlement, account: 3, reason: B256::ZERO };
-    world.send(3, coordinator, &object);
+    let object = Settlements::objectCall { settlement, account: 3, reason: B256::ZERO };
+    world.send(3, settlements, &object);
     let head = world.chain.head();
     world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
-    world.send(2, coordinator, &propose_as(2, good));
-    let now = world.read(coordinator, &Coordinator::proposalCall { epoch: 0 });
+    world.send(2, settlements, &propose_as(2, good));
+    let now = world.read(settlements, &Settlements::proposalCall { epoch: 0 });
     assert_eq!((now.proposer, now.objector), (2, 0), "nobody has objected to this one");
     let stake = |world: &mut World<'_>, account| {
         let of = world.read(registry, &Registry::stakeOfCall { account });
@@ -376,40 +375,40 @@ fn outwait_the_arbiter(world: &mut World<'_>, good: &Settlement) {
     };
     let (proposer, objector) = (stake(world, 1), stake(world, 3));
     assert_eq!((proposer.1, objector.1), (PROPOSAL_BOND, 50 * OPEN), "both bonds wait");
-    let late = Coordinator::ruleLateCall { number: U256::from(1), uphold: false };
-    world.fails::<Coordinator::AccessControlUnauthorizedAccount, _>(3, coordinator, &late);
-    world.send(0, coordinator, &late);
+    let late = Settlements::ruleLateCall { number: U256::from(1), uphold: false };
+    world.fails::<Settlements::AccessControlUnauthorizedAccount, _>(3, settlements, &late);
+    world.send(0, settlements, &late);
     assert_eq!(stake(world, 1), (proposer.0, 0));
     assert_eq!(stake(world, 3), (objector.0 - 50 * OPEN, 0));
-    world.fails::<Coordinator::NotContested, _>(0, coordinator, &late);
+    world.fails::<Settlements::NotContested, _>(0, settlements, &late);
     // The one that stands falls by a ruling in time, so that the story goes on from the beginning.
     let settlement = abi_of(good);
-    world.send(3, coordinator, &object);
-    world.send(0, coordinator, &Coordinator::ruleCall { settlement, uphold: true });
+    world.send(3, settlements, &object);
+    world.send(0, settlements, &Settlements::ruleCall { settlement, uphold: true });
     let head = world.chain.head();
     world.chain.advance_to(head + CHALLENGE_BLOCKS);
 }
 
-fn finalise_call(good: &Settlement) -> Coordinator::finaliseCall {
-    let uses = USES.map(|u| Coordinator::DatanetUse {
+fn finalise_call(good: &Settlement) -> Settlements::finaliseCall {
+    let uses = USES.map(|u| Settlements::DatanetUse {
         datanet: u.datanet.0,
         shards: u.shards,
         outputs: u.outputs,
     });
-    Coordinator::finaliseCall { settlement: abi_of(good), uses: uses.to_vec() }
+    Settlements::finaliseCall { settlement: abi_of(good), uses: uses.to_vec() }
 }
 
 fn finalise(world: &mut World<'_>, good: &Settlement) -> u64 {
-    let coordinator = world.coordinator;
+    let settlements = world.settlements;
     let head = world.chain.head();
     world.chain.advance_to(head + 8);
-    let late = Coordinator::objectCall { settlement: abi_of(good), account: 3, reason: B256::ZERO };
-    world.fails::<Coordinator::WindowClosed, _>(3, coordinator, &late);
+    let late = Settlements::objectCall { settlement: abi_of(good), account: 3, reason: B256::ZERO };
+    world.fails::<Settlements::WindowClosed, _>(3, settlements, &late);
     let call = finalise_call(good);
-    let wrong = Coordinator::finaliseCall { uses: Vec::new(), ..call.clone() };
-    world.fails::<Coordinator::WrongUses, _>(4, coordinator, &wrong);
-    let gas = world.send(4, coordinator, &call);
-    let last = world.read(coordinator, &Coordinator::lastCall {});
+    let wrong = Settlements::finaliseCall { uses: Vec::new(), ..call.clone() };
+    world.fails::<Settlements::WrongUses, _>(4, settlements, &wrong);
+    let gas = world.send(4, settlements, &call);
+    let last = world.read(world.vault, &RewardVault::lastCall {});
     assert_eq!((last.id.0, last.nextEpoch), (good.id().0, 1));
     assert_eq!(last.carriedFees, FEES, "emission is spent before fees");
     let counters =
@@ -420,21 +419,21 @@ fn finalise(world: &mut World<'_>, good: &Settlement) -> u64 {
 
 fn claim(world: &mut World<'_>, payouts: &SumTree) -> u64 {
     use abi::vault::RewardVault as V;
-    let (coordinator, vault) = (world.coordinator, world.vault);
+    let vault = world.vault;
     let payout = address!("00000000000000000000000000000000000beef1");
     world.send(2, world.registry, &Registry::setPayoutCall { account: 2, payout });
-    let call = |account: u64, cumulative| Coordinator::claimCall {
+    let call = |account: u64, cumulative| RewardVault::claimCall {
         account,
         cumulative,
         index: account - 1,
         count: LEAVES,
-        siblings: sum_nodes(&payouts.prove(account - 1).unwrap()),
+        siblings: sum_nodes!(RewardVault, &payouts.prove(account - 1).unwrap()),
     };
-    world.fails::<Coordinator::UnknownRoot, _>(4, coordinator, &call(2, 600 * OPEN + 1));
+    world.fails::<RewardVault::UnknownRoot, _>(4, vault, &call(2, 600 * OPEN + 1));
     let nobody = call(9_999, 9_999 * 123_456_789);
-    world.fails::<Coordinator::UnknownAccount, _>(4, coordinator, &nobody);
-    let gas = world.send(4, coordinator, &call(2, 600 * OPEN));
-    world.fails::<Coordinator::NothingOwed, _>(4, coordinator, &call(2, 600 * OPEN));
+    world.fails::<RewardVault::UnknownAccount, _>(4, vault, &nobody);
+    let gas = world.send(4, vault, &call(2, 600 * OPEN));
+    world.fails::<RewardVault::NothingOwed, _>(4, vault, &call(2, 600 * OPEN));
     assert_eq!(world.balance(payout), U256::from(600 * OPEN), "paid where the account says now");
     let held = world.read(vault, &V::heldCall {});
     assert_eq!(world.balance(vault), held, "funded + redeemed = balance + paid");
@@ -442,7 +441,7 @@ fn claim(world: &mut World<'_>, payouts: &SumTree) -> u64 {
     gas
 }
 
-fn unauthorised(world: &mut World<'_>) {
+fn unauthorised(world: &mut World<'_>, good: &Settlement) {
     use abi::vault::RewardVault as V;
     let (registry, vault) = (world.registry, world.vault);
     let thief = who(4);
@@ -456,12 +455,17 @@ fn unauthorised(world: &mut World<'_>) {
     world.fails::<Registry::NotOwner, _>(4, registry, &rotate);
     let unstake = Registry::requestUnstakeCall { account: 1, amount: u128::MAX };
     world.fails::<Registry::InsufficientStake, _>(1, registry, &unstake);
-    world.fails::<V::NotCoordinator, _>(4, vault, &V::payCall { to: thief, amount: 1 });
-    world.fails::<V::NotCoordinator, _>(4, vault, &V::releaseCall { total: 1 });
+    let name = V::setSettlementsCall { newSettlements: thief };
+    world.fails::<V::AccessControlUnauthorizedAccount, _>(4, vault, &name);
     let fees = V::addFeesCall { epoch: 0, amount: 1 };
     world.fails::<V::AccessControlUnauthorizedAccount, _>(4, vault, &fees);
     let budget = V::setBudgetCall { budgetPerEpoch: 1 };
     world.fails::<V::AccessControlUnauthorizedAccount, _>(4, vault, &budget);
+    // Not even what would be right becomes final past the contract that decides.
+    let next = Settlement { epoch: Epoch(1), parent: good.id(), ..*good };
+    let settlement = V::Settlement::abi_decode(&abi_of(&next).abi_encode()).unwrap();
+    let call = V::makeFinalCall { settlement };
+    world.fails::<V::NotSettlements, _>(0, vault, &call);
     let uses = abi::datanets::DatanetRegistry::addUsesCall { uses: Vec::new() };
     world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, world.datanets, &uses);
 }

@@ -31,16 +31,22 @@ pub(crate) mod abi {
     contract!(vault, RewardVault, "artifacts/RewardVault.json");
     contract!(escrow, UsageEscrow, "artifacts/UsageEscrow.json");
     contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
+    contract!(settlements, Settlements, "artifacts/Settlements.json");
+    contract!(disputes, Disputes, "artifacts/Disputes.json");
 }
 
 pub(crate) use abi::coordinator::Coordinator;
+pub(crate) use abi::disputes::Disputes;
 pub(crate) use abi::registry::Registry;
+pub(crate) use abi::settlements::Settlements;
+pub(crate) use abi::vault::RewardVault;
 
 pub(crate) const OPEN: u128 = 1_000_000_000_000_000_000;
 pub(crate) const EPOCH_BLOCKS: u64 = 40;
 pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
+pub(crate) const OBJECTION_BOND: u128 = 50 * OPEN;
 pub(crate) const SETTLE_BLOCKS: u64 = 5;
 pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
 /// What a hot key may lock or lose in an epoch, and in all.
@@ -65,11 +71,13 @@ pub(crate) struct World<'a> {
     pub(crate) vault: Address,
     pub(crate) verifier: Address,
     pub(crate) coordinator: Address,
+    pub(crate) settlements: Address,
+    pub(crate) disputes: Address,
     pub(crate) escrow: Address,
     pub(crate) genesis: u64,
 }
 
-fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
+pub(super) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
     let path = format!("{}/artifacts/{artifact}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -92,35 +100,56 @@ impl<'a> World<'a> {
         let arguments = (registry, 100 * OPEN, MAX_PACK, admin).abi_encode_params();
         let datanets = deploy(chain, "DatanetRegistry", &arguments);
         let verifier = deploy(chain, "StorageVerifier", &[]);
-        let vault = deploy(chain, "RewardVault", &(open, BUDGET, admin).abi_encode_params());
         let genesis = chain.head() + 130;
         let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
-        let bonds = (PROPOSAL_BOND, 50 * OPEN, DISPUTE_BOND, FAULT);
-        let arguments = (params, bonds, registry, datanets, vault, verifier, admin);
-        let coordinator = deploy(chain, "Coordinator", &arguments.abi_encode_params());
-        let arguments = (open, coordinator, CHALLENGE_BLOCKS);
+        let coordinator = deploy(chain, "Coordinator", &(params, registry).abi_encode_params());
+        let arguments = (open, coordinator, BUDGET, admin).abi_encode_params();
+        let vault = deploy(chain, "RewardVault", &arguments);
+        let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
+        let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());
+        let arguments = (coordinator, vault, CHALLENGE_BLOCKS);
         let escrow = deploy(chain, "UsageEscrow", &arguments.abi_encode_params());
-        let mut world =
-            Self { chain, open, registry, datanets, vault, verifier, coordinator, escrow, genesis };
+        let mut world = Self {
+            chain,
+            open,
+            registry,
+            datanets,
+            vault,
+            verifier,
+            coordinator,
+            settlements: Address::ZERO,
+            disputes,
+            escrow,
+            genesis,
+        };
+        world.replace_settlements();
         world.wire();
         world
     }
 
+    /// Another contract decides over proposals from now on.
+    pub(crate) fn replace_settlements(&mut self) {
+        let arguments =
+            (self.coordinator, self.datanets, self.vault, PROPOSAL_BOND, OBJECTION_BOND, who(0));
+        self.settlements = deploy(self.chain, "Settlements", &arguments.abi_encode_params());
+        let account = self.settlements;
+        let grant = |name| Registry::grantRoleCall { role: keccak256(name), account };
+        self.send(0, self.registry, &grant("SLASHER_ROLE"));
+        self.send(0, self.datanets, &grant("COUNTER_ROLE"));
+        let name = RewardVault::setSettlementsCall { newSettlements: account };
+        self.send(0, self.vault, &name);
+    }
+
     fn wire(&mut self) {
         let (registry, vault, open) = (self.registry, self.vault, self.open);
-        let role = |name: &str| keccak256(name);
-        let account = self.coordinator;
-        let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
-        self.send(0, registry, &grant("SLASHER_ROLE", account));
-        self.send(0, self.datanets, &grant("COUNTER_ROLE", account));
+        let grant = |name, account| Registry::grantRoleCall { role: keccak256(name), account };
+        self.send(0, registry, &grant("SLASHER_ROLE", self.disputes));
         self.send(0, vault, &grant("FEES_ROLE", self.escrow));
-        let name = abi::vault::RewardVault::setCoordinatorCall { newCoordinator: account };
-        self.send(0, vault, &name);
         for spender in [registry, vault] {
             let value = U256::MAX;
             self.send(0, open, &abi::open::Open::approveCall { spender, value });
         }
-        self.send(0, vault, &abi::vault::RewardVault::fundCall { amount: 100_000_000 * OPEN });
+        self.send(0, vault, &RewardVault::fundCall { amount: 100_000_000 * OPEN });
         for account in 1..=ACCOUNTS {
             let owner = who(account as usize);
             let call = Registry::registerCall {
@@ -200,9 +229,9 @@ impl<'a> World<'a> {
 }
 
 /// The header of a record as the contracts read it.
-pub(crate) fn header(signed: &SignedRecord) -> Coordinator::Record {
+pub(crate) fn header(signed: &SignedRecord) -> Disputes::Record {
     let record = &signed.record;
-    Coordinator::Record {
+    Disputes::Record {
         kind: record.body.kind().tag(),
         epoch: record.epoch.0,
         account: record.account.0,
@@ -212,17 +241,22 @@ pub(crate) fn header(signed: &SignedRecord) -> Coordinator::Record {
 }
 
 /// A path as the contracts read it.
-pub(crate) fn path(index: u64, count: usize, siblings: &[Digest]) -> Coordinator::Path {
-    Coordinator::Path {
+pub(crate) fn path(index: u64, count: usize, siblings: &[Digest]) -> Disputes::Path {
+    Disputes::Path {
         index,
         count: count as u64,
         siblings: siblings.iter().map(|s| s.0.into()).collect(),
     }
 }
 
-/// Siblings of a sum path as the contracts read them.
-pub(crate) fn sum_nodes(nodes: &[protocol::merkle::SumNode]) -> Vec<Coordinator::SumNode> {
-    let node =
-        |n: &protocol::merkle::SumNode| Coordinator::SumNode { hash: n.hash.0.into(), sum: n.sum };
-    nodes.iter().map(node).collect()
+/// Siblings of a sum path as one of the contracts reads them.
+macro_rules! sum_nodes {
+    ($contract:ident, $nodes:expr) => {{
+        let node = |n: &protocol::merkle::SumNode| $contract::SumNode {
+            hash: n.hash.0.into(),
+            sum: n.sum,
+        };
+        $nodes.iter().map(node).collect::<Vec<_>>()
+    }};
 }
+pub(crate) use sum_nodes;

@@ -4,10 +4,10 @@ pragma solidity 0.8.37;
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Merkle} from "../libraries/Merkle.sol";
 import {Leaf, Settlement, SumNode} from "../Types.sol";
-import {Settlements} from "./Settlements.sol";
+import {Proposals} from "./Proposals.sol";
 
 /// @title Proofs that a proposal is wrong
-abstract contract Challenges is IChallenges, Settlements {
+abstract contract Challenges is IChallenges, Proposals {
     /// @inheritdoc IChallenges
     function challengeSum(
         Settlement calldata settlement,
@@ -40,7 +40,7 @@ abstract contract Challenges is IChallenges, Settlements {
             if (top.sum == settlement.total) revert Unfounded();
             _requireSame(
                 settlement.payoutRoot,
-                keccak256(abi.encodePacked(uint8(2), count, top.hash, top.sum))
+                Merkle.sumRootOf(top.hash, top.sum, count)
             );
         }
         _defeat(settlement.epoch, msg.sender, Fault.Total);
@@ -58,7 +58,7 @@ abstract contract Challenges is IChallenges, Settlements {
     ) external {
         _requireChallengeable(settlement);
         if (sum == cumulative) revert Unfounded();
-        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), account, cumulative));
+        bytes32 leaf = Merkle.payoutLeaf(account, cumulative);
         (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
         _requireSame(settlement.payoutRoot, root);
         _defeat(settlement.epoch, msg.sender, Fault.Leaf);
@@ -88,7 +88,8 @@ abstract contract Challenges is IChallenges, Settlements {
         Leaf[] calldata found
     ) external {
         _requireChallengeable(settlement);
-        _requireIn(_last.payoutRoot, before, countBefore);
+        (, bytes32 last, , , ) = VAULT.last();
+        _requireIn(last, before, countBefore);
         for (uint256 i = 0; i < found.length; ++i) {
             _requireIn(settlement.payoutRoot, found[i], count);
         }
@@ -120,7 +121,7 @@ abstract contract Challenges is IChallenges, Settlements {
 
     function _requireIn(bytes32 payoutRoot, Leaf calldata leaf, uint64 count) private pure {
         (bytes32 root, ) = Merkle.sumRoot(
-            keccak256(abi.encodePacked(uint8(0), leaf.account, leaf.cumulative)),
+            Merkle.payoutLeaf(leaf.account, leaf.cumulative),
             leaf.cumulative,
             0,
             leaf.index,

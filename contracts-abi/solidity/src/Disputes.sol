@@ -2,15 +2,17 @@
 pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {IDisputes} from "../interfaces/IDisputes.sol";
-import {IStorageVerifier} from "../interfaces/IStorageVerifier.sol";
-import {Merkle} from "../libraries/Merkle.sol";
-import {TypedData} from "../libraries/TypedData.sol";
-import {CellOpening, Record} from "../Types.sol";
-import {Challenges} from "./Challenges.sol";
+import {Bonded} from "./Bonded.sol";
+import {ICoordinator} from "./interfaces/ICoordinator.sol";
+import {IDisputes} from "./interfaces/IDisputes.sol";
+import {IRewardVault} from "./interfaces/IRewardVault.sol";
+import {IStorageVerifier} from "./interfaces/IStorageVerifier.sol";
+import {Merkle} from "./libraries/Merkle.sol";
+import {TypedData} from "./libraries/TypedData.sol";
+import {CellOpening, Record} from "./Types.sol";
 
 /// @title Storage disputes
-abstract contract Disputes is IDisputes, Challenges {
+contract Disputes is IDisputes, Bonded {
     using TypedData for Record;
 
     struct Dispute {
@@ -22,6 +24,7 @@ abstract contract Disputes is IDisputes, Challenges {
         bytes32 committed;
     }
 
+    uint8 private constant PURPOSE_S1 = 0;
     uint8 private constant KIND_STORAGE_COMMIT = 1;
     /// Fixed part of a commitment's body: inventory, rows, bytes, cells, number of absent packs.
     uint256 private constant COMMIT_BODY = 80;
@@ -29,11 +32,26 @@ abstract contract Disputes is IDisputes, Challenges {
 
     /// @notice Checks BLAKE3 openings.
     IStorageVerifier public immutable VERIFIER;
+    /// @notice What an accuser locks.
+    uint128 public immutable DISPUTE_BOND;
+    /// @notice What a node loses for an unanswered dispute, as far as its stake goes.
+    uint128 public immutable FAULT;
+    uint64 private immutable COMMIT_BLOCKS;
+    uint64 private immutable CELL_BYTES;
 
     mapping(uint64 epoch => mapping(uint64 account => Dispute)) private _disputes;
 
-    constructor(IStorageVerifier verifier) {
+    constructor(
+        ICoordinator coordinator,
+        IRewardVault vault,
+        IStorageVerifier verifier,
+        uint128 disputeBond,
+        uint128 fault
+    ) Bonded(coordinator, vault) {
         VERIFIER = verifier;
+        (DISPUTE_BOND, FAULT) = (disputeBond, fault);
+        COMMIT_BLOCKS = coordinator.epochParams().commitBlocks;
+        CELL_BYTES = coordinator.epochParams().cellBytes;
     }
 
     /// @inheritdoc IDisputes
@@ -46,19 +64,19 @@ abstract contract Disputes is IDisputes, Challenges {
     ) external {
         _requireController(accuser);
         uint64 epoch = record.epoch;
-        if (currentEpoch() > epoch + 1) revert TooLate(epoch);
+        if (COORDINATOR.currentEpoch() > epoch + 1) revert TooLate(epoch);
         Dispute storage d = _disputes[epoch][record.account];
         if (d.until != 0) revert DisputeOpen(epoch, record.account);
         _requireCommitment(record, signature, body);
         uint32 cells = uint32(bytes4(body[72:76]));
         if (cell >= cells) revert NoSuchCell(cell, cells);
-        capture(epoch, PURPOSE_S1);
+        COORDINATOR.capture(epoch, PURPOSE_S1);
 
         uint64 until = uint64(block.number) + CHALLENGE_BLOCKS;
         (d.accuser, d.until, d.cell, d.cells) = (accuser, until, cell, cells);
         d.committed = keccak256(body[:64]);
         emit DisputeOpened(epoch, record.account, accuser, cell, until);
-        REGISTRY.lock(accuser, _bonds.dispute, msg.sender);
+        REGISTRY.lock(accuser, DISPUTE_BOND, msg.sender);
     }
 
     /// @inheritdoc IDisputes
@@ -66,8 +84,8 @@ abstract contract Disputes is IDisputes, Challenges {
         Dispute memory d = _disputes[epoch][account];
         if (d.until == 0) revert NoDispute(epoch, account);
         if (block.number > d.until) revert AnswerWindow(d.until);
-        bytes32 key =
-            keccak256(abi.encodePacked("openledger/row/v1", seed(epoch, PURPOSE_S1), account));
+        bytes32 seed = COORDINATOR.seed(epoch, PURPOSE_S1);
+        bytes32 key = keccak256(abi.encodePacked("openledger/row/v1", seed, account));
         uint256 firstCell = _requireCommitted(d, opening, key);
         uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), opening.length);
         bool proven = VERIFIER.verify(
@@ -77,7 +95,7 @@ abstract contract Disputes is IDisputes, Challenges {
         delete _disputes[epoch][account];
         emit DisputeAnswered(epoch, account, d.cell, msg.sender);
         // To the accused and not to the caller, before whom anyone could bring the same opening.
-        _takeBond(d.accuser, _bonds.dispute, REGISTRY.payoutOf(account));
+        _takeBond(d.accuser, DISPUTE_BOND, REGISTRY.payoutOf(account));
     }
 
     /// @inheritdoc IDisputes
@@ -88,8 +106,8 @@ abstract contract Disputes is IDisputes, Challenges {
         if (d.cells == 0) revert FaultBefore(epoch, account);
         // It stays, without cells: a node loses once for an epoch, whatever else it cannot open.
         _disputes[epoch][account].cells = 0;
-        REGISTRY.unlock(d.accuser, _bonds.dispute);
-        uint128 slashed = REGISTRY.slash(account, _bonds.fault, address(this));
+        REGISTRY.unlock(d.accuser, DISPUTE_BOND);
+        uint128 slashed = REGISTRY.slash(account, FAULT, address(this));
         emit StorageFault(epoch, account, d.cell, slashed);
         _share(slashed, REGISTRY.payoutOf(d.accuser));
     }
@@ -112,10 +130,11 @@ abstract contract Disputes is IDisputes, Challenges {
     ) private view {
         bool shape = record.kind == KIND_STORAGE_COMMIT && body.length >= COMMIT_BODY;
         if (!shape || keccak256(body) != record.body) revert NotACommitment();
-        bytes32 id = record.digest(TypedData.separator(address(this)));
+        bytes32 id = record.digest(TypedData.separator(address(COORDINATOR)));
         (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
+        uint64 deadline = COORDINATOR.epochStart(record.epoch) + COMMIT_BLOCKS;
         bool signed = fault == ECDSA.RecoverError.NoError
-            && signer == REGISTRY.operatorAt(record.account, epochStart(record.epoch) + COMMIT_BLOCKS);
+            && signer == REGISTRY.operatorAt(record.account, deadline);
         if (!signed) revert NotACommitment();
     }
 
@@ -126,7 +145,7 @@ abstract contract Disputes is IDisputes, Challenges {
         bytes32 key
     ) private view returns (uint256 firstCell) {
         uint128 cells = uint128((uint256(opening.length) + CELL_BYTES - 1) / CELL_BYTES);
-        bytes32 leaf = keccak256(abi.encodePacked(uint8(0), opening.pack, opening.length));
+        bytes32 leaf = Merkle.packLeaf(opening.pack, opening.length);
         bytes32 inventory;
         (inventory, firstCell) =
             Merkle.sumRoot(leaf, cells, 0, opening.packIndex, opening.packCount, opening.inventory);
@@ -134,7 +153,7 @@ abstract contract Disputes is IDisputes, Challenges {
             revert WrongPack(firstCell, cells);
         }
         bytes32 row = keccak256(abi.encodePacked(key, opening.chunk));
-        bytes32 rows = Merkle.root(keccak256(abi.encodePacked(uint8(0), row)), opening.row);
+        bytes32 rows = Merkle.root(Merkle.rowLeaf(row), opening.row);
         bool placed = opening.row.index == d.cell && opening.row.count == d.cells;
         if (!placed || keccak256(abi.encodePacked(inventory, rows)) != d.committed) {
             revert WrongCommitment(inventory, rows);

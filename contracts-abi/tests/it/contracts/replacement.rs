@@ -1,0 +1,102 @@
+//! Another contract decides over proposals from the second epoch on: what is final and what was paid stay.
+
+use alloy::primitives::{Address, U256};
+use protocol::chain::Settlement;
+use protocol::merkle::SumTree;
+use protocol::{Amount, Digest, Epoch, Hash};
+
+use super::chain::Chain;
+use super::settlements::{abi_of, leaf};
+use super::world::{CHALLENGE_BLOCKS, OPEN, RewardVault, Settlements, World, sum_nodes, who};
+
+struct Payouts(Vec<(u64, u128)>, SumTree);
+
+impl Payouts {
+    fn new(amounts: &[(u64, u128)]) -> Self {
+        let leaves: Vec<_> = amounts.iter().map(|(account, sum)| leaf(*account, *sum)).collect();
+        Self(amounts.to_vec(), SumTree::new(&leaves))
+    }
+
+    fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
+        Settlement {
+            epoch: Epoch(epoch),
+            parent,
+            records: Digest::ZERO,
+            payout_root: self.1.root(),
+            total: Amount(self.1.sum()),
+            balances: Hash([1; 32]),
+            balances_length: 0,
+            uses: Settlement::hash_uses(&[]),
+            replicas_proven: 0,
+            storage_faults: 0,
+            shards_verified: 0,
+            shards_rejected: 0,
+        }
+    }
+
+    fn claim(&self, index: usize) -> RewardVault::claimCall {
+        let (account, cumulative) = self.0[index];
+        RewardVault::claimCall {
+            account,
+            cumulative,
+            index: index as u64,
+            count: self.0.len() as u64,
+            siblings: sum_nodes!(RewardVault, self.1.prove(index as u64).unwrap()),
+        }
+    }
+}
+
+fn propose(world: &mut World<'_>, at: Address, settlement: &Settlement) {
+    let settlement = abi_of(settlement);
+    world.send(1, at, &Settlements::proposeCall { proposer: 1, settlement });
+    let head = world.chain.head();
+    world.chain.advance_to(head + CHALLENGE_BLOCKS);
+}
+
+fn finalise(settlement: &Settlement) -> Settlements::finaliseCall {
+    Settlements::finaliseCall { settlement: abi_of(settlement), uses: Vec::new() }
+}
+
+pub(crate) fn scenario(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let (vault, old) = (world.vault, world.settlements);
+    world.chain.advance_to(world.cutoff(0));
+    let first = Payouts::new(&[(1, 100 * OPEN), (2, 200 * OPEN)]);
+    let zero = first.settlement(0, Digest::ZERO);
+    propose(&mut world, old, &zero);
+    world.send(4, old, &finalise(&zero));
+    let before = world.balance(who(1));
+    world.send(4, vault, &first.claim(0));
+    assert_eq!(world.balance(who(1)) - before, U256::from(100 * OPEN));
+
+    world.chain.advance_to(world.cutoff(1));
+    let second = Payouts::new(&[(1, 150 * OPEN), (2, 250 * OPEN), (3, 7 * OPEN)]);
+    let one = second.settlement(1, zero.id());
+    propose(&mut world, old, &one);
+    world.replace_settlements();
+    let new = world.settlements;
+    world.fails::<RewardVault::NotSettlements, _>(4, old, &finalise(&one));
+    world.fails::<RewardVault::NothingOwed, _>(4, vault, &first.claim(0));
+    let before = world.balance(who(2));
+    world.send(4, vault, &first.claim(1));
+    assert_eq!(world.balance(who(2)) - before, U256::from(200 * OPEN), "paid from the old root");
+
+    let again = Settlements::proposeCall { proposer: 1, settlement: abi_of(&zero) };
+    world.fails::<RewardVault::NotNext, _>(1, new, &again);
+    let orphan = abi_of(&Settlement { parent: Digest::ZERO, ..one });
+    let orphan = Settlements::proposeCall { proposer: 1, settlement: orphan };
+    world.fails::<RewardVault::WrongParent, _>(1, new, &orphan);
+    propose(&mut world, new, &one);
+    world.send(4, new, &finalise(&one));
+    for (index, more) in [(0, 50), (1, 50), (2, 7)] {
+        let owner = who(index + 1);
+        let before = world.balance(owner);
+        world.send(4, vault, &second.claim(index));
+        assert_eq!(world.balance(owner) - before, U256::from(more * OPEN), "nothing twice");
+        world.fails::<RewardVault::NothingOwed, _>(4, vault, &second.claim(index));
+    }
+    let last = world.read(vault, &RewardVault::lastCall {});
+    assert_eq!((last.id.0, last.nextEpoch), (one.id().0, 2));
+    assert_eq!(world.read(vault, &RewardVault::paidCall {}), 407 * OPEN);
+    assert_eq!(world.read(vault, &RewardVault::finalOfCall { epoch: 0 }).0, zero.id().0);
+}
