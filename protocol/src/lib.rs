@@ -32,7 +32,7 @@ mod types;
 mod work;
 
 pub use crypto::{eip712, hash, identity, merkle, slice};
-pub use peer::{message, sync};
+pub use peer::{awaited, message, sync};
 pub use record::receipt;
 pub use types::{blob, codec, ids, limits, manifest, math, params};
 pub use work::{adapter, attribution, draw, holding, order, placement, training};

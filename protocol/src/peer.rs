@@ -1,4 +1,5 @@
 //! What nodes say to each other.
 
+pub mod awaited;
 pub mod message;
 pub mod sync;

@@ -32,6 +32,10 @@ pub const MAX_BALANCES_BYTES: usize = 24 * MAX_BALANCES + 4;
 pub const MAX_BALANCES: usize = 1 << 24;
 /// Records that one account may have in an epoch; what the chain takes in beyond counts for nothing.
 pub const MAX_RECORDS_PER_ACCOUNT: u32 = 16_384;
+/// Bytes of one account's records that a node keeps before the chain has them.
+pub const MAX_AWAITED_BYTES_PER_ACCOUNT: usize = 512 * 1024;
+/// Bytes of all records that a node keeps before the chain has them.
+pub const MAX_AWAITED_BYTES: usize = 64 << 20;
 /// Records in one transaction of a node: the chain takes 256 at most.
 pub const MAX_RECORDS_PER_BATCH: usize = 64;
 /// Bytes of records in one transaction of a node, which pays 24 units of gas for each.
@@ -51,6 +55,10 @@ pub const MAX_GENERATED_TOKENS: u32 = 4096;
 const _: () = assert!(
     MAX_RECORD_BODY_BYTES < MAX_MESSAGE_BYTES,
     "a record with its signature and Merkle path fits into one message"
+);
+const _: () = assert!(
+    MAX_RECORD_BODY_BYTES * 4 < MAX_AWAITED_BYTES_PER_ACCOUNT,
+    "there is room for all that an honest account makes in a few blocks"
 );
 const _: () = assert!(
     MAX_ABSENT_PACKS * 32 < MAX_RECORD_BODY_BYTES,

@@ -1,6 +1,7 @@
 //! The protocol as a whole, without sockets: scenarios on an in-memory network, hostile input,
 //! golden vectors, and the rules of the workspace.
 
+mod awaited;
 mod chain;
 mod enrol;
 mod golden;

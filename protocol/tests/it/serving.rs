@@ -18,7 +18,7 @@ use crate::{
     scenarios::{assert_conserved, earned},
 };
 
-fn request(id: u64, payee: u64, cumulative: u128) -> ServeRequest {
+pub(crate) fn request(id: u64, payee: u64, cumulative: u128) -> ServeRequest {
     let payer = key(77);
     let receipt = Receipt {
         payer: payer.address(),
@@ -32,7 +32,7 @@ fn request(id: u64, payee: u64, cumulative: u128) -> ServeRequest {
     ServeRequest { id, receipt, tokens_in: 1000, tokens_out: 2000 }
 }
 
-fn served(seed: u64) -> Net {
+pub(crate) fn served(seed: u64) -> Net {
     served_for(seed, [10, 20, 51])
 }
 
@@ -56,7 +56,7 @@ fn served_by(mut net: Net, prices: [u128; 3]) -> Net {
     net
 }
 
-fn ask(net: &mut Net, request: ServeRequest) -> Option<Refusal> {
+pub(crate) fn ask(net: &mut Net, request: ServeRequest) -> Option<Refusal> {
     net.peer(1).requests.insert(request.id, request.receipt.clone());
     net.peer(1).events.clear();
     net.input(0, Input::Serve(request));
