@@ -1,9 +1,14 @@
-//! The records that this node knows: durable in the log, by id in memory.
+//! The records that this node knows: its own and those that the chain took in durable in the log, the
+//! others in memory alone and for as long as they may still come in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
+use protocol::awaited::Awaited;
+use protocol::chain::ChainView;
 use protocol::codec::{DecodeError, Wire};
+use protocol::limits::{MAX_MESSAGE_BYTES, MAX_RECORDS_PER_ANSWER};
 use protocol::message::{Answer, Request};
 use protocol::record::{SignedRecord, VerifiedRecord};
 use protocol::sync::{Part, Sum};
@@ -11,8 +16,8 @@ use protocol::{Digest, Epoch, eip712};
 use storage::Store;
 use storage::record_log::LogError;
 
-/// Records of one pull-sync answer: well below the limit of an answer in bytes.
-const PAGE: usize = 32;
+/// Bytes after which a pull-sync answer has no further record.
+const PAGE: usize = MAX_MESSAGE_BYTES;
 
 /// A record that could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -37,24 +42,34 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Records {
     by_id: BTreeMap<Digest, Arc<VerifiedRecord>>,
+    awaited: Awaited,
+    /// The ids of both.
     by_epoch: BTreeMap<Epoch, BTreeSet<Digest>>,
 }
 
 impl Records {
     fn insert(&mut self, record: Arc<VerifiedRecord>) {
-        self.by_epoch.entry(record.record().epoch).or_default().insert(record.id());
+        self.list(&record);
         self.by_id.insert(record.id(), record);
     }
 
-    /// The ids of a part of an epoch, in order.
-    fn ids(&self, epoch: Epoch, part: Part) -> impl Iterator<Item = &Digest> {
-        self.by_epoch.get(&epoch).into_iter().flat_map(move |ids| ids.range(part.range()))
+    fn list(&mut self, record: &VerifiedRecord) {
+        self.by_epoch.entry(record.record().epoch).or_default().insert(record.id());
+    }
+
+    fn get(&self, id: &Digest) -> Option<&Arc<VerifiedRecord>> {
+        self.by_id.get(id).or_else(|| self.awaited.get(id))
+    }
+
+    /// The ids of an epoch between two, in order.
+    fn ids(&self, epoch: Epoch, range: RangeInclusive<Digest>) -> impl Iterator<Item = &Digest> {
+        self.by_epoch.get(&epoch).into_iter().flat_map(move |ids| ids.range(range.clone()))
     }
 }
 
 impl Pool {
     /// Reads the log; records whose signature does not hold are left out, and so are damaged ones:
-    /// peers have them too, and pull sync brings them back.
+    /// the chain has them too, and brings them back.
     pub(crate) fn open(store: Arc<Store>, domain: &eip712::Domain) -> Result<Self, PoolError> {
         let mut records = Records::default();
         for frame in store.log().iter()? {
@@ -73,28 +88,53 @@ impl Pool {
         Ok(Self { store, records: Arc::new(Mutex::new(records)) })
     }
 
-    /// Appends a record durably; `false` when it was known.
+    /// Appends a record durably; `false` when it was known, if only in memory.
     pub(crate) fn insert(&self, record: &Arc<VerifiedRecord>) -> Result<bool, LogError> {
-        if self.contains(&record.id()) {
+        if self.lock().by_id.contains_key(&record.id()) {
             return Ok(false);
         }
         let epoch = record.record().epoch.0;
         self.store.log().append(epoch, &record.signed().to_bytes())?;
-        self.lock().insert(Arc::clone(record));
-        Ok(true)
+        let mut records = self.lock();
+        let was_awaited = records.awaited.remove(record);
+        records.insert(Arc::clone(record));
+        Ok(!was_awaited)
+    }
+
+    /// Keeps a record that the chain may take in, in memory; `false` when it was known or is not
+    /// awaited.
+    pub(crate) fn hold(&self, chain: &ChainView, record: &Arc<VerifiedRecord>) -> bool {
+        let mut records = self.lock();
+        let is_new = records.get(&record.id()).is_none() && records.awaited.take(chain, record);
+        if is_new {
+            records.list(record);
+        }
+        is_new
+    }
+
+    /// Forgets what the chain can take in no more.
+    pub(crate) fn forget_late(&self, chain: &ChainView) {
+        let mut records = self.lock();
+        for late in records.awaited.forget_late(chain) {
+            let epoch = late.record().epoch;
+            if let Some(ids) = records.by_epoch.get_mut(&epoch) {
+                ids.remove(&late.id());
+            }
+        }
     }
 
     pub(crate) fn contains(&self, id: &Digest) -> bool {
-        self.lock().by_id.contains_key(id)
+        self.lock().get(id).is_some()
     }
 
     pub(crate) fn get(&self, id: &Digest) -> Option<Arc<VerifiedRecord>> {
-        self.lock().by_id.get(id).cloned()
+        self.lock().get(id).cloned()
     }
 
-    /// All records, in order of ids.
+    /// All that the node knows, whether the chain took it in or not.
     pub(crate) fn all(&self) -> Vec<Arc<VerifiedRecord>> {
-        self.lock().by_id.values().cloned().collect()
+        let records = self.lock();
+        records.by_id.values().chain(records.awaited.iter()).cloned().collect()
     }
 
     /// How many records of an epoch there are.
@@ -116,15 +156,25 @@ impl Pool {
     /// The sums of the parts of a part of an epoch.
     pub(crate) fn sums(&self, epoch: Epoch, part: Part) -> Vec<Sum> {
         let records = self.lock();
-        part.parts().map(|part| Sum::of(records.ids(epoch, part).copied())).collect()
+        part.parts().map(|part| Sum::of(records.ids(epoch, part.range()).copied())).collect()
     }
 
     /// A page of the records of a part of an epoch after an id.
     fn page(&self, epoch: Epoch, part: Part, after: Digest) -> Vec<SignedRecord> {
         let records = self.lock();
-        let later = records.ids(epoch, part).filter(|id| **id > after);
-        let found = later.take(PAGE).filter_map(|id| records.by_id.get(id));
-        found.map(|record| record.signed().clone()).collect()
+        let (first, last) = part.range().into_inner();
+        if after >= last {
+            return Vec::new();
+        }
+        let later = records.ids(epoch, first.max(after)..=last).filter(|id| **id > after);
+        let found = later.filter_map(|id| records.get(id)).take(MAX_RECORDS_PER_ANSWER);
+        let mut bytes = 0;
+        let has_room = |record: &&Arc<VerifiedRecord>| {
+            let before = bytes;
+            bytes += record.signed().to_bytes().len();
+            before < PAGE
+        };
+        found.take_while(has_room).map(|record| record.signed().clone()).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Records> {
@@ -135,11 +185,13 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use protocol::eip712::EvmKey;
-    use protocol::record::{AuditBody, Body, Finding, Record};
-    use protocol::{AccountId, EvmAddress};
+    use protocol::limits::MAX_SHARDS_PER_ROUND;
+    use protocol::record::{AuditBody, Body, Finding, Record, RoundCloseBody};
+    use protocol::{AccountId, EvmAddress, Hash, ModelId, Round};
     use storage::StoreConfig;
 
     use super::*;
+    use crate::net::MAX_REQUEST;
 
     #[tokio::test]
     async fn a_damaged_record_costs_that_record_only() {
@@ -172,5 +224,38 @@ mod tests {
         let pool = Pool::open(open().await, &domain).unwrap();
         let known: Vec<_> = ids.iter().map(|id| pool.contains(id)).collect();
         assert_eq!(known, [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_records_fits_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let domain = eip712::Domain::new(1, EvmAddress([1; 20]));
+        let key = EvmKey::from_bytes(&[7; 32]).unwrap();
+        let store = Arc::new(Store::open(dir.path(), StoreConfig::default()).await.unwrap());
+        let pool = Pool::open(store, &domain).unwrap();
+        let epoch = Epoch(4);
+        for account in 0..100 {
+            let body = RoundCloseBody {
+                model: ModelId(1),
+                round: Round(1),
+                base: Hash::ZERO,
+                shards: vec![Digest::ZERO; MAX_SHARDS_PER_ROUND],
+                next: Hash::ZERO,
+            };
+            let (account, body) = (AccountId(account), Body::RoundClose(body));
+            let record = Record { epoch, account, subject: Digest::ZERO, body };
+            pool.insert(&Arc::new(record.sign(&domain, &key).unwrap().verify(&domain).unwrap()))
+                .unwrap();
+        }
+        let (part, mut after, mut found) = (Part::ALL, Digest::ZERO, 0);
+        loop {
+            let answer = pool.answer(&Request::Records { epoch, part, after }).unwrap();
+            assert!(answer.to_bytes().len() <= MAX_REQUEST, "{}", answer.to_bytes().len());
+            let Answer::Records(page) = answer else { panic!("records were asked for") };
+            let Some(last) = page.last() else { break };
+            found += page.len();
+            after = last.record.id(&domain);
+        }
+        assert_eq!(found, 100, "every record is on one page");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use contracts_abi::TxError;
 use protocol::chain::{BlockHeader, ChainEvent, ChainView, Recent, Transaction};
@@ -15,8 +15,8 @@ use protocol::message::{Answer, Gossip, Request, Topic};
 use protocol::node::{
     Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal,
 };
-use protocol::record::VerifiedRecord;
-use protocol::rules::{is_by_operator, standings};
+use protocol::record::{SignedRecord, VerifiedRecord};
+use protocol::rules::standings;
 use protocol::{BlobRef, BlockNumber, EvmAddress, Hash, NodeId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,6 @@ use crate::net::{NetEvent, NetworkHandle, Verdict};
 
 /// Gossip that waits for a peer.
 const MAX_UNSENT: usize = 1024;
-/// Between two rounds of pull sync.
-const SYNC: Duration = Duration::from_secs(2);
 
 /// What the API asks of the loop.
 pub(crate) enum Command {
@@ -45,12 +43,10 @@ pub(crate) enum Command {
     Announce(Vec<BlobRef>),
 }
 
-/// How a record came here; the log says so.
+/// Where a record that counts came from; the log says so.
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Own,
-    Gossip,
-    Pull,
     Chain,
 }
 
@@ -77,6 +73,7 @@ pub(crate) struct Loop {
     /// the last are not for it.
     pub(crate) life: u64,
     pub(crate) seen: Seen,
+    pub(crate) syncs: sync::Turns,
     /// Gossip that found no peer, to be published again.
     pub(crate) unsent: VecDeque<(Topic, Vec<u8>)>,
     pub(crate) status: watch::Sender<Arc<Snapshot>>,
@@ -93,8 +90,9 @@ impl Loop {
     /// Runs until told to stop, or until a feed ends.
     pub(crate) async fn run(mut self, mut feeds: Feeds, stop: CancellationToken) {
         let (done_out, mut done) = mpsc::channel::<(u64, OpId, Done)>(256);
-        let (record_out, mut pulled) = mpsc::channel::<Vec<VerifiedRecord>>(64);
-        let mut sync = tokio::time::interval(SYNC);
+        let (record_out, mut pulled) = mpsc::channel::<Vec<Arc<VerifiedRecord>>>(64);
+        let (synced_out, mut synced) = mpsc::channel(64);
+        let mut sync = tokio::time::interval(sync::PAUSE);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -114,12 +112,15 @@ impl Loop {
                 }
                 Some(records) = pulled.recv() => {
                     for record in records {
-                        self.on_record(Arc::new(record), Source::Pull);
+                        self.input(Input::Record(record));
                     }
+                }
+                Some((peer, was_good)) = synced.recv() => {
+                    self.syncs.end(peer, was_good, Instant::now());
                 }
                 Some(command) = feeds.commands.recv() => self.on_command(command).await,
                 () = self.refused.notified() => self.enrolment.on_refused(),
-                _ = sync.tick() => self.sync(&record_out),
+                _ = sync.tick() => self.sync(&record_out, &synced_out),
             }
             self.drain(&done_out).await;
             self.publish_status();
@@ -149,6 +150,7 @@ impl Loop {
             self.recent.push(header, events);
         }
         if is_head {
+            self.worker.pool.forget_late(&self.chain);
             self.net
                 .set_standings(standings(&self.chain, self.machine.as_ref().map(Node::account)));
             self.enrol();
@@ -168,7 +170,7 @@ impl Loop {
         self.life += 1;
         self.enrolment.on_replaced(&self.chain);
         self.worker.forget(&self.chain);
-        self.seen = Seen { syncs: self.seen.syncs, ..Seen::default() };
+        self.seen = Seen::default();
     }
 
     /// Gets an account, and starts the machine once the chain knows it.
@@ -249,33 +251,30 @@ impl Loop {
                     false => Verdict::Ignore,
                 }
             }
-            Ok(Gossip::Record(record)) => match record.verify(&self.chain.domain) {
-                Ok(record) if self.is_operator(&record) => {
-                    self.on_record(Arc::new(record), Source::Gossip);
-                    Verdict::Accept
-                }
-                // The account may be newer than this node's view of the chain.
-                Ok(_) => Verdict::Ignore,
-                Err(_) => Verdict::Reject,
-            },
+            Ok(Gossip::Record(record)) => self.on_heard(record),
             Err(_) => Verdict::Reject,
         }
     }
 
-    fn is_operator(&self, record: &VerifiedRecord) -> bool {
-        let head = self.chain.head();
-        head.is_some_and(|head| is_by_operator(&self.chain, record, head.number))
+    /// Keeps a record that the chain may take in. Of one that is known not even the signature is checked.
+    fn on_heard(&mut self, record: SignedRecord) -> Verdict {
+        if self.worker.pool.contains(&record.record.id(&self.chain.domain)) {
+            return Verdict::Ignore;
+        }
+        let Ok(record) = record.verify(&self.chain.domain) else { return Verdict::Reject };
+        let record = Arc::new(record);
+        // Its maker may be newer than this node's view of the chain, so nobody is blamed.
+        if !self.worker.pool.hold(&self.chain, &record) {
+            return Verdict::Ignore;
+        }
+        self.input(Input::Record(record));
+        Verdict::Accept
     }
 
     /// Keeps a record durably, then shows it to the machine. A record that cannot be kept was never
     /// there, and the node goes offline: one of its own that others saw and it forgot would let it
     /// sign another.
     fn on_record(&mut self, record: Arc<VerifiedRecord>, source: Source) {
-        // Of what the chain took in, it has judged who signed.
-        let is_judged = matches!(source, Source::Chain);
-        if self.worker.pool.contains(&record.id()) || !(is_judged || self.is_operator(&record)) {
-            return;
-        }
         let kept = tokio::task::block_in_place(|| self.worker.pool.insert(&record));
         match kept {
             Ok(true) => {
@@ -398,24 +397,30 @@ impl Loop {
     }
 
     /// Asks one peer for what gossip may have lost.
-    fn sync(&mut self, out: &mpsc::Sender<Vec<VerifiedRecord>>) {
-        // In turn, so that one peer that withholds records delays them by a round only.
+    fn sync(
+        &mut self,
+        out: &mpsc::Sender<Vec<Arc<VerifiedRecord>>>,
+        ended: &mpsc::Sender<(NodeId, bool)>,
+    ) {
         let peers = self.worker.blobs.peers();
-        let Some(peer) = peers.get(self.seen.syncs % peers.len().max(1)).copied() else { return };
-        self.seen.syncs += 1;
+        let Some(peer) = self.syncs.begin(&peers, Instant::now()) else { return };
         let (net, epochs) = (self.net.clone(), protocol::sync::epochs(&self.chain));
         let ask = async move |request: Request| {
             let bytes = net.request(peer, request.to_bytes()).await.ok()?;
             Answer::from_bytes(&bytes).ok()
         };
-        let pool = self.worker.pool.clone();
-        let mut round = sync::Round::new(pool, self.chain.domain, ask, out.clone());
+        let (pool, chain) = (self.worker.pool.clone(), Arc::clone(&self.chain));
+        let domain = chain.domain;
+        let keep = {
+            let pool = pool.clone();
+            move |record: &Arc<VerifiedRecord>| pool.hold(&chain, record)
+        };
+        let round = sync::Round::new(pool, domain, ask, keep, out.clone());
+        let ended = ended.clone();
         tokio::spawn(async move {
-            for epoch in epochs {
-                if round.pull(epoch).await.is_none() {
-                    return;
-                }
-            }
+            let round = tokio::time::timeout(sync::DEADLINE, round.run(epochs));
+            // The loop ends before its rounds when the node stops.
+            let _ = ended.send((peer, round.await.unwrap_or(false))).await;
         });
     }
 

@@ -123,6 +123,7 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
         machine: None,
         life: 0,
         seen: Seen::default(),
+        syncs: super::sync::Turns::default(),
         unsent: VecDeque::new(),
         status: status_out,
     };

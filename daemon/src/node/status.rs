@@ -50,7 +50,6 @@ pub(crate) struct Seen {
     pub(crate) closed: Vec<ClosedRound>,
     /// Checkpoint and sketch root of the runs that are finished.
     pub(crate) ready: BTreeMap<ModelId, (Hash, Digest)>,
-    pub(crate) syncs: usize,
 }
 
 /// A round that closed.

@@ -19,11 +19,13 @@ use daemon::network::NETWORK_FILE;
 use futures::future::join_all;
 use iroh::endpoint::{Connection, presets};
 use iroh_blobs::ticket::BlobTicket;
+use protocol::chain::{ChainEvent, Transaction};
 use protocol::codec::Wire;
-use protocol::eip712::EvmKey;
+use protocol::eip712::{Domain, EvmKey};
 use protocol::message::{Gossip, Request, Topic};
+use protocol::record::{AuditBody, Body, Finding, Record, audit_subject};
 use protocol::sync::Part;
-use protocol::{AccountId, BlobRef, DatanetId, Epoch, Hash, NodeId};
+use protocol::{AccountId, BlobRef, DatanetId, Digest, Epoch, Hash, NodeId};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -39,6 +41,8 @@ const OF_ONE_HOST: usize = 8 + 8;
 const MEMORY: u64 = 256;
 /// Bytes on the disk that it may cost.
 const DISK: u64 = 16 << 20;
+/// … in the log, where every byte stays: the node's own records, and none of 1.4 MB of others'.
+const LOG: u64 = 128 << 10;
 /// How long an honest request may take meanwhile.
 const LATENCY: Duration = Duration::from_secs(8);
 
@@ -48,8 +52,11 @@ struct Victim {
     client: Client,
     dir: tempfile::TempDir,
     chain: DevChainHandle,
+    domain: Domain,
     node: NodeId,
     bootstrap: Vec<String>,
+    /// An account that the crowd registered: names are free.
+    name: AccountId,
 }
 
 impl Drop for Victim {
@@ -90,7 +97,9 @@ impl Victim {
         let report: StatusReport = report.await;
         let client = Client::of_dir(&home).unwrap();
         let (node, bootstrap) = (report.node, report.bootstrap);
-        let victim = Self { process, client, dir, chain, node, bootstrap };
+        let domain = network.deployment.domain();
+        let name = AccountId(0);
+        let mut victim = Self { process, client, dir, chain, domain, node, bootstrap, name };
         let key = EvmKey::from_bytes(&DEV_KEYS[1].0).unwrap();
         let sponsor =
             ChainClient::connect(&network.rpc_url, network.deployment, &key).await.unwrap();
@@ -98,6 +107,14 @@ impl Victim {
         let operator = operator.split_whitespace().find(|word| word.starts_with("0x")).unwrap();
         sponsor.send_gas(operator.parse().unwrap(), 10_u128.pow(18)).await.unwrap();
         until(|| async { (victim.status().await.account != AccountId(0)).then_some(()) }).await;
+        let owner = sponsor.address();
+        let (node, binding) = (NodeId([3; 32]), [9; 64]);
+        let name = Transaction::Register { owner, operator: owner, payout: owner, node, binding };
+        let events = sponsor.submit(&name).await.unwrap().events;
+        let [ChainEvent::AccountRegistered { account, .. }] = events[..] else {
+            panic!("{events:?}")
+        };
+        victim.name = account;
         victim
     }
 
@@ -118,13 +135,14 @@ impl Victim {
         report.manifest
     }
 
-    /// Resident memory in MiB, and bytes on the disk.
-    fn usage(&self) -> (u64, u64) {
+    /// Resident memory in MiB, and bytes on the disk, in all and in the log.
+    fn usage(&self) -> (u64, u64, u64) {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        (kib >> 10, bytes_in(&self.dir.path().join("node")))
+        let home = self.dir.path().join("node");
+        (kib >> 10, bytes_in(&home), bytes_in(&home.join("log")))
     }
 }
 
@@ -162,16 +180,36 @@ async fn peer_at(ip: Ipv4Addr, seed: u8, bootstrap: Vec<String>) -> Node {
     Node::with(config).await
 }
 
-/// One host with many names, each of which says all the time that it has what nobody has, and asks the
-/// same again and again without taking the answers.
+/// A verdict that nobody asked for on a proof that there is not, signed with a key that the chain knows.
+fn junk(victim: &Victim, key: &EvmKey, status: &StatusReport, number: u64) -> Vec<u8> {
+    let mut work = Digest([5; 32]);
+    work.0[..8].copy_from_slice(&number.to_be_bytes());
+    let (of, epoch) = (status.account, Epoch(status.epoch));
+    let body = AuditBody { of, work, finding: Finding::StorageMissing };
+    let record = Record {
+        epoch,
+        account: victim.name,
+        subject: audit_subject(of, &work),
+        body: Body::Audit(body),
+    };
+    Gossip::Record(record.sign(&victim.domain, key).unwrap()).to_bytes()
+}
+
+/// One host with many names, each of which says all the time that it has what nobody has, publishes
+/// junk, and asks the same again and again without taking the answers.
 async fn crowd(victim: &Victim) -> Vec<Node> {
     let host = Ipv4Addr::LOCALHOST;
     let mut crowd = Vec::new();
     for seed in 100..100 + CROWD {
         crowd.push(peer_at(host, seed, victim.bootstrap.clone()).await);
     }
+    let key = EvmKey::from_bytes(&DEV_KEYS[1].0).unwrap();
+    let status = victim.status().await;
     for (node, seed) in crowd.iter().zip(0_u64..) {
         let (net, to) = (node.net.clone(), victim.node);
+        let records: Vec<_> =
+            (0..256).map(|number| junk(victim, &key, &status, (seed << 32) | number)).collect();
+        let mut records = records.into_iter().cycle();
         tokio::spawn(async move {
             let mut turns = tokio::time::interval(Duration::from_millis(50));
             turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,6 +225,9 @@ async fn crowd(victim: &Victim) -> Vec<Node> {
                 let have = Gossip::Have(have.collect()).to_bytes();
                 // Whether it is let in or not, it goes on.
                 let _ = net.publish(Topic::Announce as usize, have).await;
+                for record in records.by_ref().take(16) {
+                    let _ = net.publish(Topic::Records as usize, record).await;
+                }
                 let sums = Request::Sums { epoch: Epoch(0), part: Part::ALL }.to_bytes();
                 let asked = net.request(to, sums);
                 let _ = timeout(Duration::from_millis(50), asked).await;
@@ -239,7 +280,7 @@ async fn a_crowd_without_stake_costs_a_node_little_and_honest_peers_nothing() {
     let ticket: daemon::api::types::Ticket =
         victim.client.get(&format!("/blobs/{manifest}/ticket")).await.unwrap();
     let ticket: BlobTicket = ticket.ticket.parse().unwrap();
-    let (memory, disk) = victim.usage();
+    let (memory, disk, log) = victim.usage();
 
     let crowd = crowd(&victim).await;
     let silent = silent(&victim).await;
@@ -268,13 +309,14 @@ async fn a_crowd_without_stake_costs_a_node_little_and_honest_peers_nothing() {
     let status = victim.status().await;
     let crowded = status.peers;
     assert!(crowded <= OF_ONE_HOST + 1, "one host has {crowded} places");
-    let (memory_now, disk_now) = victim.usage();
+    let (memory_now, disk_now, log_now) = victim.usage();
     eprintln!(
-        "memory {memory} → {memory_now} MiB, disk {disk} → {disk_now} bytes, slowest request \
-         {slowest:?}, fetch {fetched:?}, {crowded} peers"
+        "memory {memory} → {memory_now} MiB, disk {disk} → {disk_now} bytes, log {log} → {log_now} bytes, \
+         slowest request {slowest:?}, fetch {fetched:?}, {crowded} peers"
     );
     assert!(memory_now < memory + MEMORY, "{memory} → {memory_now} MiB");
     assert!(disk_now < disk + DISK, "{disk} → {disk_now} bytes");
+    assert!(log_now < log + LOG, "{log} → {log_now} bytes");
     let before = status.block;
     until(|| async { (victim.status().await.block > before).then_some(()) }).await;
     drop((silent, endpoints, crowd));

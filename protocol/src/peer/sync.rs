@@ -12,7 +12,6 @@ use crate::{
     chain::ChainView,
     codec::{DecodeError, Reader, Wire},
     ids::{Digest, Epoch},
-    rules::work_epoch,
 };
 
 /// Parts of a part: one for each next digit.
@@ -21,19 +20,16 @@ pub const PARTS: usize = 16;
 pub const MAX_DIGITS: u8 = 6;
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 4;
-/// Epochs before the current one that are asked for; training needs all of a run.
-const DEPTH: u64 = 2;
-/// Epochs of one round at most.
-const MAX_EPOCHS: usize = 8;
 /// A part with so few records is sent as a whole: dividing it would cost as much.
 const SMALL: u32 = 4;
 
-/// The epochs of which records may be lacking, the newest first.
+/// The epochs of which the chain may still take records in, the newest first. Those of earlier ones all
+/// have from the chain.
 pub fn epochs(chain: &ChainView) -> impl Iterator<Item = Epoch> + use<> {
-    let now = work_epoch(chain);
-    let is_catching_up = chain.models().next().is_some();
-    let first = if is_catching_up { 0 } else { now.0.saturating_sub(DEPTH) };
-    (first..=now.0).rev().take(MAX_EPOCHS).map(Epoch)
+    let (now, newest) = (chain.now(), chain.epoch().next());
+    let schedule = chain.schedule;
+    let open = (0..=newest.0).rev().map(Epoch);
+    open.take_while(move |epoch| now < schedule.cutoff(*epoch))
 }
 
 /// What to ask of a peer next.
