@@ -7,7 +7,9 @@
 use std::convert::Infallible;
 
 use alloy::eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
+use alloy::primitives::map::B256HashMap;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::rpc::types::state::{AccountOverride, StateOverride};
 use revm::bytecode::Bytecode;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, TxEnv};
@@ -28,6 +30,20 @@ type RunError = EVMError<Infallible, InvalidTransaction>;
 
 /// How many block hashes the `BLOCKHASH` instruction can see.
 const BLOCK_HASH_WINDOW: u64 = 256;
+
+/// Why a call can't see what it should see in place of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideError {
+    /// All slots and some slots.
+    #[error("account {0} has both 'state' and 'stateDiff'")]
+    Both(Address),
+    /// Bytes that are no code.
+    #[error("the code that stands in for that of {0} is none")]
+    Code(Address),
+    /// Precompiled contracts stay where they are.
+    #[error("'movePrecompileToAddress' is not supported, asked for {0}")]
+    Precompile(Address),
+}
 
 /// The state, and the way to an EVM on it. The EVM itself exists only while it is used, because it
 /// can't be sent to another thread and the state can.
@@ -155,20 +171,72 @@ impl Executor {
         checked
     }
 
-    /// Executes a call and forgets what it changed. The nonce and the gas cap are not checked.
+    /// Executes a call on the state with what stands in for it, and forgets both. The nonce and the gas cap
+    /// are not checked. Gives what was read and changed along with the result.
     pub(crate) fn simulate(
         &mut self,
         env: BlockEnv,
         tx: TxEnv,
-    ) -> Result<ExecutionResult, InvalidTransaction> {
-        let mut session = self.open(env);
-        session.evm.ctx.modify_cfg(|cfg| {
-            cfg.disable_nonce_check = true;
-            cfg.tx_gas_limit_cap = Some(u64::MAX);
+        instead: &StateOverride,
+    ) -> Result<Result<(ExecutionResult, EvmState), InvalidTransaction>, OverrideError> {
+        let mut undo = Undo::default();
+        let placed = instead.iter().try_for_each(|(address, account)| {
+            undo.remember_whole(&self.db, *address);
+            self.place(*address, account)
         });
-        let outcome = session.evm.transact(tx);
-        self.close(session);
-        outcome.map(|outcome| outcome.result).map_err(invalid)
+        let outcome = placed.map(|()| {
+            let mut session = self.open(env);
+            session.evm.ctx.modify_cfg(|cfg| {
+                cfg.disable_nonce_check = true;
+                cfg.tx_gas_limit_cap = Some(u64::MAX);
+            });
+            let outcome = session.evm.transact(tx);
+            self.close(session);
+            outcome.map(|outcome| (outcome.result, outcome.state)).map_err(invalid)
+        });
+        undo.apply(&mut self.db);
+        outcome
+    }
+
+    /// Puts what a call is to see in an account's place.
+    fn place(&mut self, address: Address, instead: &AccountOverride) -> Result<(), OverrideError> {
+        if instead.move_precompile_to.is_some() {
+            return Err(OverrideError::Precompile(address));
+        }
+        let mut info = self.account(address);
+        info.balance = instead.balance.unwrap_or(info.balance);
+        info.nonce = instead.nonce.unwrap_or(info.nonce);
+        if let Some(code) = &instead.code {
+            let code = Bytecode::new_raw_checked(code.clone());
+            info = info.with_code(code.map_err(|_| OverrideError::Code(address))?);
+        }
+        self.db.insert_account_info(address, info);
+        let words = |slots: &B256HashMap<B256>| {
+            slots.iter().map(|(slot, value)| ((*slot).into(), (*value).into())).collect::<Vec<_>>()
+        };
+        match (&instead.state, &instead.state_diff) {
+            (Some(_), Some(_)) => return Err(OverrideError::Both(address)),
+            (Some(slots), None) => {
+                let Ok(()) =
+                    self.db.replace_account_storage(address, words(slots).into_iter().collect());
+            }
+            (None, slots) => {
+                for (slot, value) in slots.iter().flat_map(words) {
+                    let Ok(()) = self.db.insert_account_storage(address, slot, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of the state that keeps no record of what changes.
+    pub(crate) fn copy(&self) -> Self {
+        Self { db: self.db.clone(), chain_id: self.chain_id, undo: None }
+    }
+
+    /// What was replaced since the newest block.
+    pub(crate) const fn since(&self) -> Option<&Undo> {
+        self.undo.as_ref()
     }
 }
 

@@ -8,7 +8,7 @@
 //! acknowledged on a persistent chain survives a kill; a chain whose log could not be written
 //! stops rather than run ahead of its disk.
 //!
-//! What it does not do: blob and set-code transactions, state of past blocks, account proofs.
+//! What it does not do: blob and set-code transactions, state of blocks long past, account proofs.
 
 mod block;
 mod config;
@@ -17,14 +17,16 @@ mod journal;
 mod keys;
 mod pool;
 mod query;
+mod refusal;
 mod tx;
 mod undo;
+mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use alloy::consensus::{Transaction, TxEip1559, TxEnvelope};
+use alloy::consensus::{Header, Transaction, TxEip1559, TxEnvelope, TypedTransaction};
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use revm::context::result::InvalidTransaction;
@@ -34,17 +36,20 @@ pub use config::{
     DEFAULT_CHAIN_ID, DevConfig, Fees, GenesisAccount, HARD_FORK, POOL_LIMIT, TX_BYTES_LIMIT,
     TX_GAS_CAP,
 };
+pub use executor::OverrideError;
 pub use journal::JournalError;
 pub use keys::{DEV_ACCOUNTS, DEV_KEYS, dev_accounts};
 pub use pool::PoolError;
-pub use query::{CallError, LocatedLog, LogQueryError, block_logs};
-pub use tx::{DecodeError, Message};
+pub use query::{LocatedLog, LogQueryError, block_logs};
+pub use tx::{DecodeError, Message, sign_for};
 pub use undo::RewindError;
+pub use view::{Accesses, At, CallError, CallOptions, View};
 
 use block::{BlockBuilder, Refused, block_env, next_base_fee, next_header};
 use executor::Executor;
 use journal::{Frame, Journal};
 use pool::Pool;
+use refusal::Words;
 use tx::Candidate;
 use undo::Past;
 
@@ -104,7 +109,7 @@ pub enum SubmitError {
         base: u64,
     },
     /// The EVM's rules refuse it.
-    #[error("{0}")]
+    #[error("{}", Words(.0))]
     Invalid(InvalidTransaction),
     /// The sender is not a development account.
     #[error("unknown account: {0}; only the development accounts can be signed for")]
@@ -132,7 +137,7 @@ pub enum MineError {
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// It can't be executed at all: it lacks the value that it sends, or gas.
-    #[error("{0}")]
+    #[error("{}", Words(.0))]
     Invalid(InvalidTransaction),
     /// No block was made.
     #[error(transparent)]
@@ -251,6 +256,17 @@ impl DevChain {
         self.pool.get(transaction).map(|tx| (&tx.envelope, tx.from))
     }
 
+    /// The transactions that the next block could take, with their senders.
+    pub fn executable(&self) -> impl Iterator<Item = (&TxEnvelope, Address)> {
+        let waiting = self.pool.executable(|sender| self.nonce(sender));
+        waiting.map(|tx| (&tx.envelope, tx.from))
+    }
+
+    /// The header of the next block, before it holds anything.
+    pub fn next_header(&self) -> Header {
+        next_header(self.head(), &self.config, 0)
+    }
+
     /// Number of transactions in the pool.
     pub fn pool_len(&self) -> usize {
         self.pool.len()
@@ -303,9 +319,12 @@ impl DevChain {
     }
 
     /// Signs a transaction with a development account and takes it into the pool.
-    pub fn submit_signed_for(&mut self, from: Address, tx: TxEip1559) -> Result<B256, SubmitError> {
-        let signer = dev_accounts().iter().find(|account| account.address() == from);
-        let tx = tx::sign(tx, signer.ok_or(SubmitError::UnknownAccount(from))?)?;
+    pub fn submit_signed_for(
+        &mut self,
+        from: Address,
+        tx: TypedTransaction,
+    ) -> Result<B256, SubmitError> {
+        let tx = Candidate { envelope: sign_for(from, tx)?, from };
         self.submit(tx)
     }
 
@@ -430,7 +449,7 @@ impl DevChain {
         if account.balance < needed {
             return Err(SubmitError::Funds { balance: account.balance, needed });
         }
-        let header = next_header(self.head(), &self.config, 0);
+        let header = self.next_header();
         self.executor.validate(block_env(&header), tx.env()).map_err(SubmitError::Invalid)?;
         Ok(self.pool.insert(tx)?)
     }

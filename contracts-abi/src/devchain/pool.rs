@@ -104,6 +104,16 @@ impl Pool {
             .collect()
     }
 
+    /// What each sender has waiting without a gap from its next nonce on.
+    pub(crate) fn executable(
+        &self,
+        nonce_of: impl Fn(Address) -> u64,
+    ) -> impl Iterator<Item = &Candidate> {
+        self.senders.iter().flat_map(move |(sender, waiting)| {
+            (nonce_of(*sender)..).map_while(|nonce| waiting.get(&nonce).map(|w| &w.tx))
+        })
+    }
+
     /// The entry in [`Self::heads`] of one sender's transaction.
     pub(crate) fn head(&self, sender: Address, nonce: u64) -> Option<(u64, Address, u64)> {
         let waiting = self.senders.get(&sender)?.get(&nonce)?;

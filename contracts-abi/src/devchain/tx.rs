@@ -2,14 +2,16 @@
 //!
 //! Invariant: a [`Candidate`] that came as bytes carries the address that signed it for this chain.
 
-use alloy::consensus::{SignableTransaction, Signed, Transaction, TxEip1559, TxEnvelope, TxType};
+use alloy::consensus::{
+    SignableTransaction, Signed, Transaction, TxEip1559, TxEnvelope, TxType, TypedTransaction,
+};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy::signers::SignerSync;
-use alloy::signers::local::PrivateKeySigner;
 use revm::context::TxEnv;
 
 use super::config::TX_BYTES_LIMIT;
+use super::{SubmitError, dev_accounts};
 
 /// Why the bytes of a transaction were refused.
 #[expect(missing_docs, reason = "a message names its fields")]
@@ -122,14 +124,20 @@ impl Candidate {
     }
 }
 
-/// Signs a transaction with a development account.
-pub(crate) fn sign(
-    tx: TxEip1559,
-    signer: &PrivateKeySigner,
-) -> Result<Candidate, alloy::signers::Error> {
+/// Signs a transaction with the key of a development account.
+///
+/// # Errors
+/// [`SubmitError::UnknownAccount`] for anybody else, [`DecodeError::UnsupportedType`] for transactions
+/// that are not part of this chain.
+pub fn sign_for(from: Address, tx: TypedTransaction) -> Result<TxEnvelope, SubmitError> {
+    let signer = dev_accounts().iter().find(|account| account.address() == from);
+    let signer = signer.ok_or(SubmitError::UnknownAccount(from))?;
+    match tx.tx_type() {
+        TxType::Legacy | TxType::Eip2930 | TxType::Eip1559 => {}
+        other => return Err(DecodeError::UnsupportedType(other as u8).into()),
+    }
     let signature = signer.sign_hash_sync(&tx.signature_hash())?;
-    let envelope = TxEnvelope::Eip1559(tx.into_signed(signature));
-    Ok(Candidate { envelope, from: signer.address() })
+    Ok(tx.into_envelope(signature))
 }
 
 /// A message to a contract without signature, nonce or fee.

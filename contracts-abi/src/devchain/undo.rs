@@ -8,9 +8,10 @@ use revm::database::{AccountState, CacheDB, DbAccount, EmptyDB};
 use revm::state::{Account, AccountInfo};
 
 use super::DevChain;
+use super::executor::Executor;
 
 /// What was there before a change of an account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Before {
     /// The whole account: it was made or removed by the change, so there is little.
     Whole(Option<DbAccount>),
@@ -19,7 +20,7 @@ enum Before {
 }
 
 /// The changes since the newest block, the last one last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Undo(Vec<(Address, Before)>);
 
 impl Undo {
@@ -89,6 +90,19 @@ impl Past {
     }
 }
 
+impl Past {
+    /// The state as it was `back` blocks before the head, which has number `head`; none if that is not kept.
+    pub(super) fn state(&self, newest: &Executor, head: u64, back: usize) -> Option<Executor> {
+        let first = self.blocks.len().checked_sub(back)?;
+        let mut state = newest.copy();
+        state.take_back(newest.since().cloned(), None);
+        for ((undo, forgotten), number) in self.blocks.range(first..).rev().zip((0..=head).rev()) {
+            state.take_back(Some(undo.clone()), Some((number, *forgotten)));
+        }
+        Some(state)
+    }
+}
+
 /// More blocks than are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{asked} blocks cannot be taken back; the newest {kept} can")]
@@ -100,8 +114,8 @@ pub struct RewindError {
 }
 
 impl DevChain {
-    /// From now on the newest `depth` blocks can be taken back. For chains in memory only: a journal
-    /// on disk would repeat what was taken back.
+    /// From now on the states of the newest `depth` blocks can be asked for, and the blocks be taken back;
+    /// the latter on chains in memory only, since a journal on disk would repeat what was taken back.
     pub fn keep_past(&mut self, depth: usize) {
         self.keep = self.keep.map(|keep| keep.max(depth.saturating_add(1)));
         self.past = Some(Past { depth, blocks: VecDeque::new() });
@@ -113,7 +127,8 @@ impl DevChain {
     /// # Errors
     /// [`RewindError`] for more than are kept; nothing is taken back then.
     pub fn rewind(&mut self, blocks: usize) -> Result<(), RewindError> {
-        let kept = self.past.as_ref().map_or(0, |past| past.blocks.len());
+        let past = self.past.as_ref().filter(|_| self.journal.is_none());
+        let kept = past.map_or(0, |past| past.blocks.len());
         let error = RewindError { asked: blocks, kept };
         let past = self.past.as_mut().filter(|_| blocks <= kept).ok_or(error)?;
         // What was set by hand since the newest block belongs to the next one, which is not made.

@@ -11,8 +11,9 @@ use alloy::rpc::types::{Block as RpcBlock, Header as RpcHeader};
 use serde_json::Value;
 
 use super::error::RpcError;
+use super::fees::Count;
 use super::methods::{Backend, quantity, to_json};
-use super::transactions::{rpc_receipt, rpc_transaction};
+use super::transactions::{rpc_pending, rpc_receipt, rpc_transaction};
 use super::wire::Params;
 use crate::devchain::Block;
 
@@ -20,6 +21,9 @@ impl Backend {
     pub(crate) fn block_by_number(&self, params: &Params) -> Result<Value, RpcError> {
         let tag: BlockNumberOrTag = params.get(0)?;
         let full = params.opt(1)?.unwrap_or(false);
+        if tag.is_pending() {
+            return self.pending_block(full);
+        }
         to_json(self.resolve(tag.into()).map(|block| rpc_block(block, full)))
     }
 
@@ -40,6 +44,44 @@ impl Backend {
     pub(crate) fn block_transaction_count(&self, params: &Params) -> Result<Value, RpcError> {
         let block = self.resolve(params.get(0)?);
         to_json(block.map(|block| quantity(block.transactions.len())))
+    }
+
+    /// There are no uncles, but their number can be asked for.
+    pub(crate) fn uncle_count(&self, params: &Params) -> Result<Value, RpcError> {
+        to_json(self.resolve(params.get(0)?).map(|_| quantity(0)))
+    }
+
+    /// The transaction at an index of a block.
+    pub(crate) fn transaction_in_block(&self, params: &Params) -> Result<Value, RpcError> {
+        let index = params.get::<Count>(1)?.get();
+        let block = self.resolve(params.get(0)?);
+        let index = usize::try_from(index).ok();
+        to_json(block.zip(index).and_then(|(block, index)| rpc_transaction(block, index)))
+    }
+
+    /// The next block as it would be now. What it will hash to is not known.
+    fn pending_block(&self, full: bool) -> Result<Value, RpcError> {
+        let header = self.chain.next_header();
+        let transactions: Vec<_> =
+            self.chain.executable().map(|(tx, from)| rpc_pending(tx, from)).collect();
+        let transactions = if full {
+            BlockTransactions::Full(transactions)
+        } else {
+            let hashes = transactions.iter().map(|tx| *tx.inner.tx_hash());
+            BlockTransactions::Hashes(hashes.collect())
+        };
+        let header = RpcHeader {
+            hash: B256::ZERO,
+            inner: header,
+            total_difficulty: Some(U256::ZERO),
+            size: None,
+        };
+        let block = RpcBlock::new(header, transactions).with_withdrawals(Some(Default::default()));
+        let mut block = to_json(block)?;
+        for unknown in ["hash", "nonce", "miner"] {
+            block[unknown] = Value::Null;
+        }
+        Ok(block)
     }
 
     /// The block that an id names. There are no reorgs: the newest block is safe and final.

@@ -10,6 +10,8 @@ use super::wire::Params;
 
 /// Blocks that one call makes at most.
 const MINE_LIMIT: u64 = 100_000;
+/// Snapshots that are remembered at most; the oldest makes room.
+const SNAPSHOT_LIMIT: usize = 256;
 
 impl Backend {
     /// `evm_mine` makes one block, at a timestamp if given; `anvil_mine` makes a number of them,
@@ -41,8 +43,35 @@ impl Backend {
     pub(crate) fn roll_back(&mut self, params: &Params) -> Result<Value, RpcError> {
         let blocks = params.opt::<Count>(0)?.map_or(1, Count::get);
         let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
-        self.chain.rewind(blocks).map_err(|error| RpcError::Params(error.to_string()))?;
+        self.take_back(blocks)?;
         to_json(Value::Null)
+    }
+
+    fn take_back(&mut self, blocks: usize) -> Result<(), RpcError> {
+        self.chain.rewind(blocks).map_err(|error| RpcError::Params(error.to_string()))?;
+        self.filters.taken_back(self.chain.head().number());
+        Ok(())
+    }
+
+    /// Remembers the newest block under a number, to which [`Self::revert_to`] goes back.
+    pub(crate) fn snapshot(&mut self) -> Result<Value, RpcError> {
+        if self.snapshots.len() == SNAPSHOT_LIMIT {
+            self.snapshots.pop_first();
+        }
+        self.snapshot_number += 1;
+        self.snapshots.insert(self.snapshot_number, self.chain.head().number());
+        to_json(quantity(self.snapshot_number))
+    }
+
+    /// Takes back what was mined since a snapshot, which is then used up, like all later ones.
+    pub(crate) fn revert_to(&mut self, params: &Params) -> Result<Value, RpcError> {
+        let snapshot = params.get::<Count>(0)?.get();
+        let Some(block) = self.snapshots.get(&snapshot) else { return to_json(false) };
+        let blocks = self.chain.head().number().saturating_sub(*block);
+        let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
+        self.take_back(blocks)?;
+        self.snapshots.split_off(&snapshot);
+        to_json(true)
     }
 
     pub(crate) fn increase_time(&mut self, params: &Params) -> Result<Value, RpcError> {

@@ -16,7 +16,7 @@ pub(crate) enum RpcError {
     #[error("invalid request: {0}")]
     Request(&'static str),
     /// No such method.
-    #[error("method {0} is not supported by this development chain")]
+    #[error("the method {0} does not exist/is not available")]
     Method(String),
     /// The parameters don't fit the method.
     #[error("invalid params: {0}")]
@@ -25,8 +25,13 @@ pub(crate) enum RpcError {
     #[error("unknown block")]
     UnknownBlock,
     /// The state of a past block was asked for.
-    #[error("state of block {0} is not kept: only the newest state is")]
+    #[error(
+        "the state of block {0} is not kept: those of the newest 128 blocks are, since the start"
+    )]
     PastState(u64),
+    /// No filter has this number, or it was not asked for too long.
+    #[error("filter not found")]
+    UnknownFilter,
     /// A call failed.
     #[error("{}", call_message(.0))]
     Call(#[from] CallError),
@@ -51,7 +56,11 @@ impl RpcError {
             Self::Logs(LogQueryError::TooMany) => -32_005,
             Self::Call(CallError::Revert(_)) => 3,
             Self::Mine(_) => -32_603,
-            Self::UnknownBlock | Self::PastState(_) | Self::Call(_) | Self::Submit(_) => -32_000,
+            Self::UnknownBlock
+            | Self::PastState(_)
+            | Self::UnknownFilter
+            | Self::Call(_)
+            | Self::Submit(_) => -32_000,
         }
     }
 
@@ -65,7 +74,8 @@ impl RpcError {
     }
 }
 
-fn call_message(error: &CallError) -> String {
+/// What a failed call says: a revert with its text, if it has one.
+pub(crate) fn call_message(error: &CallError) -> String {
     match error {
         CallError::Revert(data) => match revert_reason(data) {
             Some(reason) => format!("execution reverted: {reason}"),

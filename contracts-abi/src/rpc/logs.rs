@@ -11,10 +11,31 @@ use crate::devchain::LocatedLog;
 
 impl Backend {
     pub(crate) fn logs(&self, params: &Params) -> Result<Value, RpcError> {
-        let filter: Filter = params.get(0)?;
+        self.logs_matching(&params.get(0)?)
+    }
+
+    pub(super) fn logs_matching(&self, filter: &Filter) -> Result<Value, RpcError> {
         let (from, to) = self.range(&filter.block_option)?;
-        let found = self.chain.logs(from, to, &filter)?;
+        let found = self.chain.logs(from, to, filter)?;
         to_json(found.iter().map(rpc_log).collect::<Vec<_>>())
+    }
+
+    /// The logs of a filter in the blocks from a number on, as far as its own range goes.
+    pub(super) fn logs_from(&self, first: u64, filter: &Filter) -> Result<Vec<RpcLog>, RpcError> {
+        let (from, to) = match &filter.block_option {
+            FilterBlockOption::AtBlockHash(_) => self.range(&filter.block_option)?,
+            FilterBlockOption::Range { from_block, to_block } => {
+                let number = |tag: &Option<_>| match tag {
+                    Some(BlockNumberOrTag::Number(number)) => Some(*number),
+                    _ => None,
+                };
+                let head = self.chain.head().number();
+                (number(from_block).unwrap_or(0), number(to_block).unwrap_or(head).min(head))
+            }
+        };
+        let from = from.max(first);
+        let found = if from > to { Vec::new() } else { self.chain.logs(from, to, filter)? };
+        Ok(found.iter().map(rpc_log).collect())
     }
 
     fn range(&self, option: &FilterBlockOption) -> Result<(u64, u64), RpcError> {

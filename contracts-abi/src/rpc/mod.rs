@@ -12,9 +12,11 @@ mod blocks;
 mod control;
 mod error;
 mod fees;
+mod filters;
 mod logs;
 mod methods;
 mod server;
+mod signing;
 mod transactions;
 mod wire;
 

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::methods::{Backend, Clock};
+use super::methods::Backend;
 use super::wire;
 use crate::devchain::{DevChain, DevConfig, OpenError};
 
@@ -25,7 +25,7 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// How long open connections may take to finish at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Blocks of a chain in memory that can be taken back.
+/// Blocks whose states can be asked for, and which can be taken back on a chain in memory.
 const KEPT_PAST: usize = 128;
 
 /// When blocks are made.
@@ -96,16 +96,13 @@ impl DevChainServer {
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let chain = match &config.dir {
+        let mut chain = match &config.dir {
             Some(dir) => DevChain::open(config.chain, dir)?,
-            None => {
-                let mut chain = DevChain::new(config.chain);
-                chain.keep_past(KEPT_PAST);
-                chain
-            }
+            None => DevChain::new(config.chain),
         };
+        chain.keep_past(KEPT_PAST);
         let on_demand = config.mining == Mining::OnDemand;
-        let backend = Arc::new(Mutex::new(Backend { chain, clock: Clock::default(), on_demand }));
+        let backend = Arc::new(Mutex::new(Backend::new(chain, on_demand)));
         let stop = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(serve(listener, Arc::clone(&backend), stop.clone()))];
         if let Mining::Every(period) = config.mining {

@@ -29,6 +29,14 @@ impl Params {
             .map_err(|error| RpcError::Params(format!("parameter {index}: {error}")))
     }
 
+    /// Refuses more parameters than a method knows, since it would answer another question.
+    pub(crate) fn at_most(&self, most: usize) -> Result<(), RpcError> {
+        if self.0.iter().skip(most).all(Value::is_null) {
+            return Ok(());
+        }
+        Err(RpcError::Params(format!("too many arguments, want at most {most}")))
+    }
+
     /// The parameter at `index`, or nothing where it is absent or null.
     pub(crate) fn opt<T: DeserializeOwned>(&self, index: usize) -> Result<Option<T>, RpcError> {
         match self.0.get(index) {

@@ -146,7 +146,7 @@ fn every_refusal_has_its_type() {
     ));
     let tx = TxEip1559 { nonce: 0, ..TxEip1559::default() };
     assert!(matches!(
-        chain.submit_signed_for(Address::ZERO, tx).unwrap_err(),
+        chain.submit_signed_for(Address::ZERO, tx.into()).unwrap_err(),
         SubmitError::UnknownAccount(Address::ZERO)
     ));
 }

@@ -120,18 +120,121 @@ async fn reverts_carry_code_three_and_their_data() {
 }
 
 #[tokio::test]
-async fn state_is_only_that_of_the_newest_block() {
+async fn states_of_the_newest_blocks_are_kept() {
     let server = start().await;
     let provider = provider(&server);
     let adder = deploy(&provider, ADDER).await;
-    let tx = TransactionRequest::default().with_to(adder).with_input(B256::with_last_byte(4).0);
-    provider.send_transaction(tx).await.unwrap().get_receipt().await.unwrap();
-    assert_eq!(provider.get_storage_at(adder, U256::ZERO).await.unwrap(), U256::from(4));
-    assert_eq!(provider.get_storage_at(adder, U256::ZERO).number(2).await.unwrap(), U256::from(4));
-    let past = call(&server, "eth_getStorageAt", json!([adder, "0x0", "0x1"])).await;
+    for added in [4, 5] {
+        let word = B256::with_last_byte(added).0;
+        let tx = TransactionRequest::default().with_to(adder).with_input(word);
+        provider.send_transaction(tx).await.unwrap().get_receipt().await.unwrap();
+    }
+    for (block, sum) in [(1, 0), (2, 4), (3, 9)] {
+        let stored = provider.get_storage_at(adder, U256::ZERO).number(block).await.unwrap();
+        assert_eq!(stored, U256::from(sum));
+    }
+    assert_eq!(provider.get_code_at(adder).number(0).await.unwrap(), Bytes::new());
+    // What was asked of the past left no trace.
+    assert_eq!(provider.get_storage_at(adder, U256::ZERO).await.unwrap(), U256::from(9));
+    call(&server, "anvil_mine", json!(["0x80"])).await;
+    let past = call(&server, "eth_getStorageAt", json!([adder, "0x0", "0x2"])).await;
     assert_eq!(past["error"]["code"], -32000);
-    let unknown = call(&server, "eth_getBalance", json!([adder, "0x99"])).await;
+    assert_eq!(provider.get_storage_at(adder, U256::ZERO).number(3).await.unwrap(), U256::from(9));
+    let unknown = call(&server, "eth_getBalance", json!([adder, "0x9999"])).await;
     assert_eq!(unknown["error"]["message"], "unknown block");
+}
+
+/// `NUMBER`, `TIMESTAMP`, slot 0 and the caller's balance, as words.
+const TELL: &str = "0x435f52426020525f54604052333160605260805ff3";
+
+#[tokio::test]
+async fn what_stands_in_for_state_or_block_is_seen_or_refused() {
+    let server = start().await;
+    let tell = Address::repeat_byte(0x99);
+    let slot = B256::ZERO;
+    let request = json!({ "to": tell, "from": Address::repeat_byte(0x98) });
+    let ask = async |state: Value, block: Value| {
+        call(&server, "eth_call", json!([request, "latest", state, block])).await
+    };
+    let stored = json!({ slot.to_string(): B256::with_last_byte(7) });
+    let balance = json!({ "balance": "0x8" });
+    for kind in ["state", "stateDiff"] {
+        let state = json!({ tell.to_string(): { "code": TELL, kind: stored }, request["from"].as_str().unwrap(): balance });
+        let answer = ask(state, json!({ "number": "0x5", "time": "0x6" })).await;
+        let words = [5, 6, 7, 8].map(B256::with_last_byte);
+        assert_eq!(answer["result"], Bytes::from(words.concat()).to_string(), "{answer}");
+    }
+    let code = call(&server, "eth_getCode", json!([tell])).await;
+    assert_eq!(code["result"], "0x", "nothing stays of what stood in");
+    let both = json!({ tell.to_string(): { "state": stored, "stateDiff": stored } });
+    assert_eq!(ask(both, Value::Null).await["error"]["code"], -32000);
+    assert_eq!(ask(Value::Null, json!({ "baseFeePerGas": "0x1" })).await["error"]["code"], -32602);
+    let more = json!([request, "latest", null, null, {}]);
+    assert_eq!(call(&server, "eth_call", more).await["error"]["code"], -32602);
+    let blobs = json!([{ "to": tell, "blobVersionedHashes": [slot] }]);
+    assert_eq!(call(&server, "eth_call", blobs).await["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn requests_that_contradict_themselves_are_refused() {
+    let server = start().await;
+    let from = dev_accounts()[0].address();
+    for (field, value, words) in [
+        ("maxFeePerGas", json!("0x1"), "both gasPrice and"),
+        ("chainId", json!("0x1"), "chainId does not match"),
+        ("data", json!("0x02"), "not equal"),
+        ("to", Value::Null, "without any data"),
+        ("type", json!("0x3"), "not supported"),
+    ] {
+        let mut request = json!({ "from": from, "to": from, "gasPrice": "0x77359400" });
+        if field == "data" {
+            request["input"] = json!("0x01");
+        }
+        request[field] = value;
+        let answer = call(&server, "eth_sendTransaction", json!([request])).await;
+        let said = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(said.contains(words), "{field}: {answer}");
+    }
+    assert_eq!(call(&server, "eth_blockNumber", json!([])).await["result"], "0x0");
+}
+
+#[tokio::test]
+async fn filters_tell_what_is_new_and_have_an_end() {
+    let server = start().await;
+    let provider = provider(&server);
+    let logger = deploy(&provider, LOGGER).await;
+    let made = call(&server, "eth_newFilter", json!([{ "address": logger }])).await;
+    let filter = json!([made["result"]]);
+    let log = TransactionRequest::default().with_to(logger).with_input([3; 32]);
+    provider.send_transaction(log).await.unwrap().get_receipt().await.unwrap();
+    let count = |answer: &Value| answer["result"].as_array().map(Vec::len);
+    assert_eq!(count(&call(&server, "eth_getFilterChanges", filter.clone()).await), Some(1));
+    assert_eq!(count(&call(&server, "eth_getFilterChanges", filter.clone()).await), Some(0));
+    assert_eq!(count(&call(&server, "eth_getFilterLogs", filter.clone()).await), Some(1));
+    // What is taken back and comes again is told again.
+    call(&server, "anvil_rollback", json!([])).await;
+    let from = dev_accounts()[0].address();
+    let log = json!({ "from": from, "to": logger, "data": B256::repeat_byte(4) });
+    let sent = call(&server, "eth_sendTransaction", json!([log])).await;
+    assert!(sent["result"].is_string(), "{sent}");
+    assert_eq!(count(&call(&server, "eth_getFilterChanges", filter.clone()).await), Some(1));
+    for _ in 0..300 {
+        call(&server, "eth_newBlockFilter", json!([])).await;
+    }
+    let gone = call(&server, "eth_getFilterChanges", filter).await;
+    assert_eq!(gone["error"]["message"], "filter not found");
+}
+
+#[tokio::test]
+async fn snapshots_go_back_and_are_used_once() {
+    let server = start().await;
+    let snapshot = call(&server, "evm_snapshot", json!([])).await["result"].clone();
+    call(&server, "anvil_mine", json!(["0x5"])).await;
+    let head = async || call(&server, "eth_blockNumber", json!([])).await["result"].clone();
+    assert_eq!(head().await, "0x5");
+    assert_eq!(call(&server, "evm_revert", json!([snapshot])).await["result"], true);
+    assert_eq!(head().await, "0x0");
+    assert_eq!(call(&server, "evm_revert", json!([snapshot])).await["result"], false);
 }
 
 #[tokio::test]
