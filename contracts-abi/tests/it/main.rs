@@ -1,6 +1,7 @@
 //! Integration tests of the crate.
 
 mod client;
+mod clients;
 mod code;
 mod contracts;
 mod devchain;
