@@ -24,7 +24,7 @@ const RUNS = 1_000_000;
 const MAX_CODE = 24_576;
 
 /** Own sources by path, e.g. "src/Open.sol". */
-function ownSources() {
+export function ownSources() {
   const sources = {};
   const visit = (dir) => {
     for (const entry of readdirSync(join(here, dir), { withFileTypes: true })) {
@@ -52,7 +52,7 @@ function settings() {
   };
 }
 
-function findImport(path) {
+export function findImport(path) {
   try {
     return { contents: readFileSync(join(here, "node_modules", path), "utf8") };
   } catch (error) {
@@ -99,21 +99,26 @@ function render(name, contract, hash) {
   return `${JSON.stringify(artifact, null, 1)}\n`;
 }
 
-const check = process.argv.includes("--check");
-const sources = ownSources();
-const contracts = compile(sources);
-const hash = sourceHash(sources);
-let different = 0;
-mkdirSync(artifacts, { recursive: true });
-for (const name of CONTRACTS) {
-  const text = render(name, contracts[`src/${name}.sol`][name], hash);
-  const path = join(artifacts, `${name}.json`);
-  if (!check) {
-    writeFileSync(path, text);
-  } else if (readFileSync(path, "utf8") !== text) {
-    console.error(`${name}: the artifact differs from its sources; run node build.mjs`);
-    different += 1;
+function main() {
+  const check = process.argv.includes("--check");
+  const sources = ownSources();
+  const contracts = compile(sources);
+  const hash = sourceHash(sources);
+  let different = 0;
+  mkdirSync(artifacts, { recursive: true });
+  for (const name of CONTRACTS) {
+    const text = render(name, contracts[`src/${name}.sol`][name], hash);
+    const path = join(artifacts, `${name}.json`);
+    if (!check) {
+      writeFileSync(path, text);
+    } else if (readFileSync(path, "utf8") !== text) {
+      console.error(`${name}: the artifact differs from its sources; run node build.mjs`);
+      different += 1;
+    }
   }
+  if (different > 0) process.exit(1);
+  console.log(`${CONTRACTS.length} artifacts ${check ? "match their sources" : "written"}`);
 }
-if (different > 0) process.exit(1);
-console.log(`${CONTRACTS.length} artifacts ${check ? "match their sources" : "written"}`);
+
+// Others read the sources as this does.
+if (process.argv[1] === fileURLToPath(import.meta.url)) main();
