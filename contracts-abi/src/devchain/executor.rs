@@ -22,7 +22,7 @@ use revm::{
 };
 
 use super::config::HARD_FORK;
-use super::undo::Undo;
+use super::undo::{Past, Undo};
 
 type Db = CacheDB<EmptyDB>;
 type Evm = MainnetEvm<MainnetContext<Db>>;
@@ -146,6 +146,17 @@ impl Executor {
         self.undo.as_mut().map(std::mem::take)
     }
 
+    /// The state as it was `back` blocks before the head, which has number `head`; none if that is not kept.
+    pub(super) fn before(&self, past: &Past, head: u64, back: usize) -> Option<Self> {
+        let newest = past.newest(back)?;
+        let mut state = self.copy();
+        state.take_back(self.undo.clone(), None);
+        for ((undo, forgotten), number) in newest.zip((0..=head).rev()) {
+            state.take_back(Some(undo.clone()), Some((number, *forgotten)));
+        }
+        Some(state)
+    }
+
     /// Takes back what changed since the newest block, then what a block changed.
     pub(crate) fn take_back(
         &mut self,
@@ -230,13 +241,8 @@ impl Executor {
     }
 
     /// A copy of the state that keeps no record of what changes.
-    pub(crate) fn copy(&self) -> Self {
+    fn copy(&self) -> Self {
         Self { db: self.db.clone(), chain_id: self.chain_id, undo: None }
-    }
-
-    /// What was replaced since the newest block.
-    pub(crate) const fn since(&self) -> Option<&Undo> {
-        self.undo.as_ref()
     }
 }
 

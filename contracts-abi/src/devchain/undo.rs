@@ -8,7 +8,6 @@ use revm::database::{AccountState, CacheDB, DbAccount, EmptyDB};
 use revm::state::{Account, AccountInfo};
 
 use super::DevChain;
-use super::executor::Executor;
 
 /// What was there before a change of an account.
 #[derive(Debug, Clone)]
@@ -88,18 +87,14 @@ impl Past {
             self.blocks.pop_front();
         }
     }
-}
 
-impl Past {
-    /// The state as it was `back` blocks before the head, which has number `head`; none if that is not kept.
-    pub(super) fn state(&self, newest: &Executor, head: u64, back: usize) -> Option<Executor> {
-        let first = self.blocks.len().checked_sub(back)?;
-        let mut state = newest.copy();
-        state.take_back(newest.since().cloned(), None);
-        for ((undo, forgotten), number) in self.blocks.range(first..).rev().zip((0..=head).rev()) {
-            state.take_back(Some(undo.clone()), Some((number, *forgotten)));
-        }
-        Some(state)
+    /// What the newest blocks changed, the newest first; none if so many are not kept.
+    pub(super) fn newest(
+        &self,
+        blocks: usize,
+    ) -> Option<impl Iterator<Item = &(Undo, Option<(u64, B256)>)>> {
+        let first = self.blocks.len().checked_sub(blocks)?;
+        Some(self.blocks.range(first..).rev())
     }
 }
 

@@ -20,7 +20,7 @@ use super::{Block, DevChain, DevConfig, Message, TX_GAS_CAP};
 
 /// Precompiled contracts have addresses up to this; a call reads them without paying for it.
 const LAST_PRECOMPILE: U256 = U256::from_limbs([0x11, 0, 0, 0]);
-/// P256VERIFY (EIP-7951).
+/// The precompile that checks signatures over secp256r1 (EIP-7951).
 const P256_VERIFY: U256 = U256::from_limbs([0x100, 0, 0, 0]);
 
 /// Which state a question is about.
@@ -106,7 +106,7 @@ impl DevChain {
             Held::Newest(&mut self.executor)
         } else {
             let back = usize::try_from(head - number).ok()?;
-            Held::Past(Box::new(self.past.as_ref()?.state(&self.executor, head, back)?))
+            Held::Past(Box::new(self.executor.before(self.past.as_ref()?, head, back)?))
         };
         Some(View { executor, header, next, config: &self.config })
     }

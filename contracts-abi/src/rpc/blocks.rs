@@ -11,10 +11,9 @@ use alloy::rpc::types::{Block as RpcBlock, Header as RpcHeader};
 use serde_json::Value;
 
 use super::error::RpcError;
-use super::fees::Count;
 use super::methods::{Backend, quantity, to_json};
 use super::transactions::{rpc_pending, rpc_receipt, rpc_transaction};
-use super::wire::Params;
+use super::wire::{Count, Params};
 use crate::devchain::Block;
 
 impl Backend {

@@ -4,9 +4,8 @@ use alloy::primitives::{Address, U256};
 use serde_json::{Value, json};
 
 use super::error::RpcError;
-use super::fees::Count;
 use super::methods::{Backend, quantity, to_json};
-use super::wire::Params;
+use super::wire::{Count, Params};
 
 /// Blocks that one call makes at most.
 const MINE_LIMIT: u64 = 100_000;

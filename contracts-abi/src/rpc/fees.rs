@@ -2,35 +2,17 @@
 
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::rpc::types::FeeHistory;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::RpcError;
 use super::methods::{Backend, quantity, to_json};
-use super::wire::Params;
+use super::wire::{Count, Params};
 use crate::devchain::Block;
 
 /// Blocks of a fee history at most, as on public nodes.
 const HISTORY_LIMIT: u64 = 1_024;
 /// Percentiles of a fee history at most.
 const PERCENTILE_LIMIT: usize = 100;
-
-/// A count that some clients send as a number and others as a quantity.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Count {
-    Number(u64),
-    Quantity(alloy::primitives::U64),
-}
-
-impl Count {
-    pub(crate) fn get(self) -> u64 {
-        match self {
-            Self::Number(number) => number,
-            Self::Quantity(quantity) => quantity.to(),
-        }
-    }
-}
 
 impl Backend {
     pub(crate) fn gas_price(&self) -> Result<Value, RpcError> {

@@ -6,12 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use alloy::primitives::B256;
 use alloy::rpc::types::Filter;
-use serde_json::Value;
 
 use super::error::RpcError;
-use super::fees::Count;
-use super::methods::{Backend, quantity, to_json};
-use super::wire::Params;
+use super::wire::{Count, Params};
 
 /// Filters at most.
 const FILTER_LIMIT: usize = 256;
@@ -19,16 +16,16 @@ const FILTER_LIMIT: usize = 256;
 const HEARD_LIMIT: usize = 8_192;
 
 /// What a filter tells of.
-enum Kind {
+pub(super) enum Kind {
     Logs(Box<Filter>),
     Blocks,
     Pending,
 }
 
-struct Installed {
-    kind: Kind,
+pub(super) struct Installed {
+    pub(super) kind: Kind,
     /// The first block that was not told of, or the number of the first transaction.
-    next: u64,
+    pub(super) next: u64,
     /// When it was asked for last.
     used: u64,
 }
@@ -42,7 +39,7 @@ pub(crate) struct Filters {
     /// The last transactions that were sent.
     heard: VecDeque<B256>,
     /// Number of the transaction after the last one.
-    sent: u64,
+    pub(super) sent: u64,
 }
 
 impl Filters {
@@ -64,7 +61,8 @@ impl Filters {
         }
     }
 
-    fn install(&mut self, kind: Kind, next: u64) -> Result<Value, RpcError> {
+    /// Adds a filter, and gives its number.
+    pub(super) fn install(&mut self, kind: Kind, next: u64) -> u64 {
         if self.by_id.len() == FILTER_LIMIT {
             let oldest = self.by_id.iter().min_by_key(|(_, installed)| installed.used);
             if let Some(id) = oldest.map(|(id, _)| *id) {
@@ -73,10 +71,11 @@ impl Filters {
         }
         self.clock += 1;
         self.by_id.insert(self.clock, Installed { kind, next, used: self.clock });
-        to_json(quantity(self.clock))
+        self.clock
     }
 
-    fn get(&mut self, params: &Params) -> Result<&mut Installed, RpcError> {
+    /// The filter that is asked about.
+    pub(super) fn get(&mut self, params: &Params) -> Result<&mut Installed, RpcError> {
         self.clock += 1;
         let id = params.get::<Count>(0)?.get();
         let installed = self.by_id.get_mut(&id).ok_or(RpcError::UnknownFilter)?;
@@ -84,70 +83,16 @@ impl Filters {
         Ok(installed)
     }
 
-    fn sent_from(&self, number: u64) -> impl Iterator<Item = &B256> {
+    /// Removes a filter; whether there was one.
+    pub(super) fn remove(&mut self, params: &Params) -> Result<bool, RpcError> {
+        let id = params.get::<Count>(0)?.get();
+        Ok(self.by_id.remove(&id).is_some())
+    }
+
+    /// The transactions from a number on that can still be told of.
+    pub(super) fn sent_from(&self, number: u64) -> impl Iterator<Item = &B256> {
         let first = self.sent - self.heard.len() as u64;
         let skipped = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
         self.heard.iter().skip(skipped)
-    }
-}
-
-impl Backend {
-    pub(crate) fn new_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
-        let next = self.chain.head().number() + 1;
-        self.filters.install(Kind::Logs(Box::new(params.get(0)?)), next)
-    }
-
-    pub(crate) fn new_block_filter(&mut self) -> Result<Value, RpcError> {
-        let next = self.chain.head().number() + 1;
-        self.filters.install(Kind::Blocks, next)
-    }
-
-    /// Tells hashes; whole transactions are refused.
-    pub(crate) fn new_pending_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
-        if params.opt::<bool>(0)? == Some(true) {
-            return Err(RpcError::Params("only hashes of transactions are told".to_owned()));
-        }
-        let next = self.filters.sent;
-        self.filters.install(Kind::Pending, next)
-    }
-
-    pub(crate) fn filter_changes(&mut self, params: &Params) -> Result<Value, RpcError> {
-        let (head, sent) = (self.chain.head().number(), self.filters.sent);
-        let installed = self.filters.get(params)?;
-        let from = installed.next;
-        match &installed.kind {
-            Kind::Pending => {
-                let from = std::mem::replace(&mut installed.next, sent);
-                to_json(self.filters.sent_from(from).collect::<Vec<_>>())
-            }
-            Kind::Blocks => {
-                installed.next = head + 1;
-                let blocks = (from..=head).filter_map(|number| self.chain.block(number));
-                to_json(blocks.map(|block| block.hash).collect::<Vec<_>>())
-            }
-            Kind::Logs(filter) => {
-                let filter = filter.clone();
-                let found = self.logs_from(from, &filter)?;
-                // Only what was told is passed over: a refusal for too many logs comes again.
-                self.filters.get(params)?.next = head + 1;
-                to_json(found)
-            }
-        }
-    }
-
-    /// Everything that a filter of logs matches in its range.
-    pub(crate) fn filter_logs(&mut self, params: &Params) -> Result<Value, RpcError> {
-        match &self.filters.get(params)?.kind {
-            Kind::Logs(filter) => {
-                let filter = filter.clone();
-                self.logs_matching(&filter)
-            }
-            Kind::Blocks | Kind::Pending => Err(RpcError::UnknownFilter),
-        }
-    }
-
-    pub(crate) fn uninstall_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
-        let id = params.get::<Count>(0)?.get();
-        to_json(self.filters.by_id.remove(&id).is_some())
     }
 }

@@ -1,11 +1,12 @@
-//! Logs by address, topic and block.
+//! Logs by address, topic and block, and what is new of them since a client last asked.
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::rpc::types::{Filter, FilterBlockOption, Log as RpcLog};
 use serde_json::Value;
 
 use super::error::RpcError;
-use super::methods::{Backend, to_json};
+use super::filters::Kind;
+use super::methods::{Backend, quantity, to_json};
 use super::wire::Params;
 use crate::devchain::LocatedLog;
 
@@ -57,6 +58,66 @@ impl Backend {
             Some(BlockNumberOrTag::Earliest) => 0,
             _ => self.chain.head().number(),
         }
+    }
+}
+
+impl Backend {
+    pub(crate) fn new_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
+        let next = self.chain.head().number() + 1;
+        to_json(quantity(self.filters.install(Kind::Logs(Box::new(params.get(0)?)), next)))
+    }
+
+    pub(crate) fn new_block_filter(&mut self) -> Result<Value, RpcError> {
+        let next = self.chain.head().number() + 1;
+        to_json(quantity(self.filters.install(Kind::Blocks, next)))
+    }
+
+    /// Tells hashes; whole transactions are refused.
+    pub(crate) fn new_pending_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
+        if params.opt::<bool>(0)? == Some(true) {
+            return Err(RpcError::Params("only hashes of transactions are told".to_owned()));
+        }
+        let next = self.filters.sent;
+        to_json(quantity(self.filters.install(Kind::Pending, next)))
+    }
+
+    pub(crate) fn filter_changes(&mut self, params: &Params) -> Result<Value, RpcError> {
+        let (head, sent) = (self.chain.head().number(), self.filters.sent);
+        let installed = self.filters.get(params)?;
+        let from = installed.next;
+        match &installed.kind {
+            Kind::Pending => {
+                let from = std::mem::replace(&mut installed.next, sent);
+                to_json(self.filters.sent_from(from).collect::<Vec<_>>())
+            }
+            Kind::Blocks => {
+                installed.next = head + 1;
+                let blocks = (from..=head).filter_map(|number| self.chain.block(number));
+                to_json(blocks.map(|block| block.hash).collect::<Vec<_>>())
+            }
+            Kind::Logs(filter) => {
+                let filter = filter.clone();
+                let found = self.logs_from(from, &filter)?;
+                // Only what was told is passed over: a refusal for too many logs comes again.
+                self.filters.get(params)?.next = head + 1;
+                to_json(found)
+            }
+        }
+    }
+
+    /// Everything that a filter of logs matches in its range.
+    pub(crate) fn filter_logs(&mut self, params: &Params) -> Result<Value, RpcError> {
+        match &self.filters.get(params)?.kind {
+            Kind::Logs(filter) => {
+                let filter = filter.clone();
+                self.logs_matching(&filter)
+            }
+            Kind::Blocks | Kind::Pending => Err(RpcError::UnknownFilter),
+        }
+    }
+
+    pub(crate) fn uninstall_filter(&mut self, params: &Params) -> Result<Value, RpcError> {
+        to_json(self.filters.remove(params)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0 envelopes: one request or a batch in, one answer or a batch out.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -146,5 +147,22 @@ mod tests {
         assert_eq!(answer[1]["id"], 2);
         assert_eq!(answer.as_array().unwrap().len(), 2);
         assert_eq!(run(r#"{"method":"sum","params":[1]}"#), None);
+    }
+}
+
+/// A count that some clients send as a number and others as a quantity.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Count {
+    Number(u64),
+    Quantity(alloy::primitives::U64),
+}
+
+impl Count {
+    pub(crate) fn get(self) -> u64 {
+        match self {
+            Self::Number(number) => number,
+            Self::Quantity(quantity) => quantity.to(),
+        }
     }
 }
