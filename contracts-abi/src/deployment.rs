@@ -209,7 +209,7 @@ fn evm(address: Address) -> EvmAddress {
 }
 
 /// Transactions of a plan; epoch 0 starts after the last of them at one block each.
-const STEPS: u64 = 18;
+const STEPS: u64 = 19;
 
 /// Plans a deployment by `deployer`, whose next nonce is `nonce`, on a chain whose head is `head`.
 pub(crate) fn plan(
@@ -288,21 +288,8 @@ fn create_contracts(
         admin,
     };
     let datanets = p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
-    let arguments = ModelRegistry::constructorCall { registry, datanetRegistry: datanets };
-    let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
     let verifier = p.create(&StorageVerifier::BYTECODE, &[]);
-    let arguments = Coordinator::constructorCall {
-        params: Coordinator::EpochParams {
-            genesisBlock: schedule.genesis_block.0,
-            epochBlocks: schedule.epoch_blocks.0,
-            commitBlocks: schedule.commit_blocks.0,
-            settleBlocks: schedule.settle_blocks.0,
-            challengeBlocks: schedule.challenge_blocks.0,
-            cellBytes: config.cell_bytes,
-        },
-        registry,
-    };
-    let coordinator = p.create(&Coordinator::BYTECODE, &arguments.abi_encode());
+    let coordinator = create_coordinator(p, config, schedule, registry);
     let budget = config.budget.0;
     let arguments =
         RewardVault::constructorCall { open, coordinator, budgetPerEpoch: budget, admin };
@@ -326,6 +313,9 @@ fn create_contracts(
     let disputes = p.create(&Disputes::BYTECODE, &arguments.abi_encode());
     let arguments = UsageEscrow::constructorCall { coordinator, vault, withdrawalDelay: delay };
     let escrow = p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
+    let arguments =
+        ModelRegistry::constructorCall { registry, datanetRegistry: datanets, coordinator, vault };
+    let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
     Addresses {
         open,
         registry,
@@ -340,6 +330,26 @@ fn create_contracts(
     }
 }
 
+fn create_coordinator(
+    p: &mut Planner,
+    config: &GenesisConfig,
+    schedule: &Schedule,
+    registry: Address,
+) -> Address {
+    let arguments = Coordinator::constructorCall {
+        params: Coordinator::EpochParams {
+            genesisBlock: schedule.genesis_block.0,
+            epochBlocks: schedule.epoch_blocks.0,
+            commitBlocks: schedule.commit_blocks.0,
+            settleBlocks: schedule.settle_blocks.0,
+            challengeBlocks: schedule.challenge_blocks.0,
+            cellBytes: config.cell_bytes,
+        },
+        registry,
+    };
+    p.create(&Coordinator::BYTECODE, &arguments.abi_encode())
+}
+
 /// Roles, the vault's funds, and the treasury's account.
 fn wire(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
     let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
@@ -348,6 +358,7 @@ fn wire(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
     p.call(at.datanets, &grant("COUNTER_ROLE", at.settlements));
     p.call(at.vault, &RewardVault::setSettlementsCall { newSettlements: at.settlements });
     p.call(at.vault, &grant("FEES_ROLE", at.escrow));
+    p.call(at.vault, &grant("FEES_ROLE", at.models));
     p.call(at.open, &Open::approveCall { spender: at.vault, value: U256::from(config.vault.0) });
     p.call(at.vault, &RewardVault::fundCall { amount: config.vault.0 });
     let treasury = address(config.treasury);

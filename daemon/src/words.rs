@@ -17,6 +17,20 @@ pub(crate) fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// Reads an amount that somebody gave in OPEN, like `12` or `0.25`.
+pub(crate) fn open_amount(text: &str) -> Result<Amount, String> {
+    let wrong = || format!("{text} is no amount of OPEN; write it like 12 or 0.25");
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || rest.len() > 18 || !is_number(whole) || !is_number(rest) {
+        return Err(wrong());
+    }
+    let (whole, rest) = (whole.parse::<u128>(), format!("{rest:0<18}").parse::<u128>());
+    let (Ok(whole), Ok(rest)) = (whole, rest) else { return Err(wrong()) };
+    let whole = whole.checked_mul(Amount::ONE_OPEN.0);
+    whole.and_then(|whole| whole.checked_add(rest)).map(Amount).ok_or_else(wrong)
+}
+
 /// An amount in OPEN, with as many decimals as tell something.
 pub(crate) fn amount_in_open(amount: Amount) -> String {
     let (whole, rest) = (amount.0 / Amount::ONE_OPEN.0, amount.0 % Amount::ONE_OPEN.0);
@@ -42,6 +56,24 @@ mod tests {
         assert_eq!(amount_in_open(Amount(1)), "less than 0.000001 OPEN");
         assert_eq!(amount_in_open(Amount(1_500_000_000_000_000_000)), "1.5 OPEN");
         assert_eq!(amount_in_open(Amount(20 * Amount::ONE_OPEN.0)), "20 OPEN");
+    }
+
+    #[test]
+    fn an_amount_is_read_to_the_last_unit_and_nothing_else_is_one() {
+        let smallest = "0.000000000000000001";
+        for (text, units) in [
+            ("0", 0),
+            (smallest, 1),
+            ("1.5", 1_500_000_000_000_000_000),
+            ("2.", 2 * Amount::ONE_OPEN.0),
+        ] {
+            assert_eq!(open_amount(text), Ok(Amount(units)));
+        }
+        for text in
+            ["", ".5", "-1", "1e3", "1,5", "0.0000000000000000001", "+1", &u128::MAX.to_string()]
+        {
+            assert!(open_amount(text).unwrap_err().contains("no amount"), "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod event;
 mod fold;
 mod inclusions;
 mod recent;
+mod runs;
+mod shards;
 mod state;
 mod view;
 
@@ -19,5 +21,6 @@ pub use event::{
     ProposalAct, Settlement, Transaction,
 };
 pub use recent::Recent;
+pub use shards::ShardFault;
 pub use state::{Account, Pack, Purpose, Redemption, SettlementState};
 pub use view::ChainView;

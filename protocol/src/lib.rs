@@ -35,7 +35,7 @@ pub use crypto::{eip712, hash, identity, merkle, slice};
 pub use peer::{awaited, message, sync};
 pub use record::receipt;
 pub use types::{blob, codec, ids, limits, manifest, math, params};
-pub use work::{adapter, attribution, draw, holding, order, placement, training};
+pub use work::{adapter, attribution, draw, escrow, holding, order, placement, training};
 
 pub use blob::BlobRef;
 pub use ids::{

@@ -1,13 +1,14 @@
 //! Settlement: the pure function from the chain to payouts.
 //!
 //! The chain has the records of the epoch, and the verdicts of the auditors among them. So anyone who has
-//! the chain gets the same roots, to the last unit. Emission that nobody earned stays in the vault; every
-//! fee that was redeemed is split without remainder. A rule here never asks who proposes.
+//! the chain gets the same roots, to the last unit. Emission that nobody earned stays in the vault, as does
+//! what was paid for runs and not worked for; every fee that was redeemed is split without remainder. A rule here never asks who proposes.
 
 mod emission;
 mod fees;
 mod invariant;
 mod ledger;
+mod shards;
 mod verify;
 
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -92,9 +93,15 @@ pub enum Unpaid {
     /// The replay rejected the shard: a fault.
     #[error("the replay of the shard did not give what was claimed")]
     ShardRejected,
-    /// The same part of the round was done before.
-    #[error("the same part of the round was done before")]
+    /// The same part of the round was done before, or its worker claimed it in an earlier epoch.
+    #[error("the same part of the round was done before, or claimed in an earlier epoch")]
     DoneBefore,
+    /// The shard is not of a part of a run that was its worker's to do.
+    #[error("it is of no part of a run that was this account's to do")]
+    NotDue,
+    /// No close of the run names the checkpoint that the shard starts from.
+    #[error("it starts from a checkpoint that no close of its run names")]
+    UnknownBase,
     /// No consumer had paid for the output when the epoch ended.
     #[error("the receipt behind the output was not redeemed before the epoch ended")]
     NotRedeemed,

@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod attribution;
 pub mod draw;
+pub mod escrow;
 pub mod holding;
 pub mod order;
 pub mod placement;

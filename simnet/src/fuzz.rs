@@ -126,9 +126,9 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
         if draws.below(2) == 0 {
             scenario.training.shard = Span::millis(1 + draws.below(2_000));
         }
-        let workers = [adversary::FORGED_SHARD, adversary::COPIED_SHARD];
+        let workers = [adversary::FORGED_SHARD, adversary::COPIED_SHARD, adversary::INVENTED_BASE];
         let auditors = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR];
-        let dealers = [adversary::SELF_DEALING];
+        let dealers = [adversary::SELF_DEALING, adversary::SELF_ORDERING];
         for kinds in [&workers[..], &auditors, &dealers] {
             if draws.below(2) == 0 {
                 let mut plan = AdversaryPlan::new(*pick(kinds, draws), 0.05 + share(draws, 20));

@@ -6,7 +6,7 @@
 
 mod work;
 
-pub use work::{Claimed, Judged, Work};
+pub use work::{Claimed, Judged, Ordered, Work};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,8 @@ use protocol::{
 /// What a settlement must never do. Each is a check of every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Payouts of an epoch are within its budget and what consumers paid in it.
+    /// Payouts of an epoch are within its budget, what consumers paid in it, and the prices of what was
+    /// done for runs.
     WithinBudget,
     /// What an account has earned never shrinks.
     NeverShrinks,
@@ -39,8 +40,15 @@ pub enum Rule {
     ShardComputed,
     /// Whoever is paid for a shard has a pass of somebody else.
     ShardAudited,
-    /// A shard is paid once.
+    /// A part of a run is paid once ever.
     ShardOnce,
+    /// A part is paid its price, as much of what its run was paid for as it is of the run's work, with at
+    /// most the platform's part of it added; and the platform has its part.
+    ShardPrice,
+    /// No run is paid more than its order paid.
+    RunPaidFor,
+    /// Whoever is paid for a shard went on from a checkpoint that a member named.
+    ShardBase,
     /// Honest nodes have one checkpoint after each round.
     OneCheckpoint,
     /// Every fee that was redeemed is given away, whole.
@@ -55,7 +63,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -67,6 +75,9 @@ impl Rule {
         Self::ShardComputed,
         Self::ShardAudited,
         Self::ShardOnce,
+        Self::ShardPrice,
+        Self::RunPaidFor,
+        Self::ShardBase,
         Self::OneCheckpoint,
         Self::FeesWhole,
         Self::FeeOnce,
@@ -77,7 +88,7 @@ impl Rule {
     /// The rule as a sentence, which reports show as a check.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::WithinBudget => "no epoch pays more than its budget and fees",
+            Self::WithinBudget => "no epoch pays more than its budget, fees and orders",
             Self::NeverShrinks => "nobody's earnings shrink",
             Self::AddsUp => "balances grow by exactly what is paid",
             Self::ProofInEpoch => "storage is paid only for a proof shown within the epoch",
@@ -89,7 +100,12 @@ impl Rule {
                 "a shard is paid only to who computed it or outvoted its auditors"
             }
             Self::ShardAudited => "a shard is paid only with a pass of another",
-            Self::ShardOnce => "a shard is paid once",
+            Self::ShardOnce => "a part of a run is paid once",
+            Self::ShardPrice => {
+                "a part of a run is paid its price, and the platform its part of it"
+            }
+            Self::RunPaidFor => "no run is paid more than its order paid",
+            Self::ShardBase => "a shard is paid only from a checkpoint that a member named",
             Self::OneCheckpoint => "honest nodes agree on the checkpoint of every round",
             Self::FeesWhole => "every fee that was redeemed is given away, whole",
             Self::FeeOnce => "no promise is redeemed twice",
@@ -118,6 +134,10 @@ pub struct Laws {
     pub newcomers_bps: u32,
     /// … for attributing outputs.
     pub attribution_bps: u32,
+    /// … at most, for work on runs.
+    pub shards_bps: u32,
+    /// The platform's share of what consumers and developers pay.
+    pub platform_bps: u32,
     /// Whether nothing goes wrong and nobody cheats.
     pub is_calm: bool,
 }
@@ -230,8 +250,8 @@ impl Referee {
         block: BlockNumber,
     ) {
         let epoch = outcome.settlement.epoch;
-        self.judge_sums(laws, outcome);
-        self.judge_work(laws, outcome);
+        let prices = self.judge_work(laws, outcome);
+        self.judge_sums(laws, outcome, prices);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         // Newcomers are paid what others are, as long as it is no more than their share of the pot.
         let (all, lane) = self.provable(outcome, assigned);
@@ -266,14 +286,14 @@ impl Referee {
         self.forget(epoch);
     }
 
-    fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome) {
+    fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome, prices: u128) {
         let epoch = outcome.settlement.epoch;
         let mut paid = BTreeMap::<AccountId, u128>::new();
         for line in &outcome.lines {
             *paid.entry(line.account).or_default() += line.amount.0;
         }
         let sum: u128 = paid.values().sum();
-        if sum > laws.budget.0 + self.work.redeemed_in(epoch) {
+        if sum > laws.budget.0 + self.work.redeemed_in(epoch) + prices {
             self.find(Rule::WithinBudget, || format!("epoch {epoch}: {sum} of {}", laws.budget));
         }
         let after: BTreeMap<_, _> = outcome.leaves.iter().copied().collect();

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {IBeacon} from "./interfaces/IBeacon.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IRewardVault} from "./interfaces/IRewardVault.sol";
 
 /// @title Training runs and the models they yield
 contract ModelRegistry is IModelRegistry {
+    using SafeERC20 for IERC20;
+
     struct Model {
         uint64 developer;
         uint64 datanet;
@@ -19,28 +26,59 @@ contract ModelRegistry is IModelRegistry {
     IRegistry public immutable REGISTRY;
     /// @notice What models train on.
     IDatanetRegistry public immutable DATANETS;
+    /// @notice Who knows the epoch.
+    IBeacon public immutable COORDINATOR;
+    /// @notice Where orders are paid into, and parts of runs are paid from.
+    IRewardVault public immutable VAULT;
+    /// @notice The token of escrows: OPEN.
+    IERC20 public immutable OPEN;
 
     /// @inheritdoc IModelRegistry
     uint64 public models;
     mapping(uint64 id => Model) private _models;
 
-    constructor(IRegistry registry, IDatanetRegistry datanetRegistry) {
-        REGISTRY = registry;
-        DATANETS = datanetRegistry;
+    constructor(
+        IRegistry registry,
+        IDatanetRegistry datanetRegistry,
+        IBeacon coordinator,
+        IRewardVault vault
+    ) {
+        (REGISTRY, DATANETS) = (registry, datanetRegistry);
+        (COORDINATOR, VAULT, OPEN) = (coordinator, vault, vault.OPEN());
+        OPEN.forceApprove(address(vault), type(uint256).max);
     }
 
     /// @inheritdoc IModelRegistry
     function createModel(
         uint64 developer,
         uint64 datanet,
+        uint128 escrow,
         bytes calldata config
-    ) external returns (uint64 id) {
+    ) public returns (uint64 id) {
         _requireController(developer);
+        if (escrow == 0) revert NothingPaid();
         if (datanet == 0 || datanet > DATANETS.datanets()) revert UnknownDatanet(datanet);
         if (config.length == 0 || config.length > MAX_CONFIG) revert BadConfig(config.length);
         id = ++models;
         (_models[id].developer, _models[id].datanet) = (developer, datanet);
-        emit ModelCreated(id, developer, datanet, config);
+        emit ModelCreated(id, developer, datanet, escrow, config);
+        OPEN.safeTransferFrom(msg.sender, address(this), escrow);
+        VAULT.addFees(COORDINATOR.currentEpoch(), escrow);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function createModelWithPermit(
+        uint64 developer,
+        uint64 datanet,
+        uint128 escrow,
+        bytes calldata config,
+        Permit calldata permit
+    ) external returns (uint64 id) {
+        // A permit that somebody else sent first has done its work; the transfer will tell.
+        try IERC20Permit(address(OPEN)).permit(
+            msg.sender, address(this), escrow, permit.deadline, permit.v, permit.r, permit.s
+        ) {} catch {}
+        return createModel(developer, datanet, escrow, config);
     }
 
     /// @inheritdoc IModelRegistry

@@ -17,7 +17,7 @@ contract RewardVault is IRewardVault, AccessControl {
     using SafeERC20 for IERC20;
     using Checkpoints for Checkpoints.Trace208;
 
-    /// @notice May book fees: the UsageEscrow.
+    /// @notice May book fees: the UsageEscrow, and the ModelRegistry for what is paid for runs.
     bytes32 public constant FEES_ROLE = keccak256("FEES_ROLE");
     /// @notice Who knows the epoch.
     ICoordinator public immutable COORDINATOR;

@@ -131,6 +131,7 @@ fn models(log: &Log) -> Option<ChainEvent> {
             id: ModelId(e.model),
             developer: AccountId(e.developer),
             datanet: DatanetId(e.datanet),
+            escrow: Amount(e.escrow),
             config: e.config.to_vec(),
         })
     } else if is::<ModelRegistry::ModelPublished>(log) {

@@ -56,6 +56,7 @@ pub(crate) fn encode(
 ) -> Result<Encoded, EncodeError> {
     let spends = match tx {
         Transaction::StakeFor { amount, .. } | Transaction::Deposit { amount, .. } => Some(*amount),
+        Transaction::CreateModel(model) => Some(model.escrow),
         _ => None,
     };
     let call = match tx {
@@ -153,6 +154,7 @@ fn create_model(model: &Model) -> ModelRegistry::createModelCall {
     ModelRegistry::createModelCall {
         developer: model.developer.0,
         datanet: model.datanet.0,
+        escrow: model.escrow.0,
         config: Bytes::copy_from_slice(&model.config),
     }
 }

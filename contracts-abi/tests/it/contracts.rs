@@ -8,6 +8,7 @@ mod chain;
 mod disputes;
 mod inclusion;
 mod losses;
+mod orders;
 mod replacement;
 mod settlements;
 pub(crate) mod world;
@@ -54,6 +55,11 @@ fn blake3_slices_verify_as_the_blake3_crate_says() {
 #[test]
 fn a_settlement_is_challenged_finalised_and_claimed() {
     on_every_chain(settlements::scenario);
+}
+
+#[test]
+fn an_order_is_paid_for_when_it_is_made() {
+    on_every_chain(orders::scenario);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use alloy::primitives::keccak256;
 use alloy::sol_types::SolCall;
 use contracts_abi::embedded::EmbeddedChain;
-use protocol::chain::{ChainEvent, ChainView, Transaction};
+use protocol::chain::{ChainEvent, ChainView, Model, Transaction};
 use protocol::node::{Input, Node, NodeConfig, Output};
 use protocol::params::Params;
-use protocol::{AccountId, DatanetId, EvmAddress, NodeId, Timestamp};
+use protocol::{AccountId, Amount, DatanetId, EvmAddress, ModelId, NodeId, Timestamp};
 use serde_json::Value;
 
 use crate::contracts::world::abi::datanets::DatanetRegistry;
@@ -193,6 +193,15 @@ fn no_call_at_extreme_values_stops_a_node() {
         let open = Transaction::CreateDatanet { owner, name, domain, licence: 0 };
         network.chain.submit(STRANGER, &open).unwrap();
     }
+    let spends = Model {
+        id: ModelId(0),
+        developer: ACCOUNT,
+        datanet: DatanetId(1),
+        escrow: Amount(1),
+        config: vec![0],
+    };
+    // With an approval, which the calls below have no other way to.
+    network.chain.submit(STRANGER, &Transaction::CreateModel(spends)).unwrap();
     network.mine();
     let config = NodeConfig { computes: true, claim_epochs: 1, max_memory: Some(1 << 30) };
     let mut node = Node::new(ACCOUNT, config);
@@ -233,6 +242,6 @@ fn no_call_at_extreme_values_stops_a_node() {
     let max_pack = view.params().holding.max_pack;
     assert!(view.contributions().iter().all(|(_, known)| known.is_in_bounds(max_pack)));
     assert!(view.contributions().iter().any(|(_, known)| known.packs.len() == 256));
-    assert!(view.models().count() > 0, "junk was ordered");
+    assert!(view.models().count() > 1, "junk was ordered");
     assert!(view.models().all(|(_, model)| view.order(model.id).is_err()));
 }

@@ -6,7 +6,8 @@ use protocol::{AccountId, Amount};
 
 use super::types::{
     AddReport, Closed, Document, Evaluation, InferReport, Offer, PricedQuote, ProposedSettlement,
-    RewardLine, RunStatus, SettlementInfo, SpanReport, StatusReport, TxReport, UnitReport,
+    RewardLine, RunPrice, RunStatus, SettlementInfo, SpanReport, StatusReport, TxReport,
+    UnitReport,
 };
 use crate::ingest;
 use crate::net::Reachability;
@@ -172,6 +173,13 @@ impl From<ModelPublication> for Offer {
             price_out: offer.price_out,
             price_use: offer.price_use,
         }
+    }
+}
+
+impl From<crate::node::RunPrice> for RunPrice {
+    fn from(price: crate::node::RunPrice) -> Self {
+        let crate::node::RunPrice { price, slots, least } = price;
+        Self { price, slots, least }
     }
 }
 

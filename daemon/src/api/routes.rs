@@ -12,7 +12,7 @@ use protocol::chain::{ChainView, ModelPublication, Transaction};
 use protocol::codec::Wire;
 use protocol::receipt::SignedReceipt;
 use protocol::training::RunConfig;
-use protocol::{AccountId, DatanetId, EvmAddress, Hash, ModelId, NodeId};
+use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, Hash, ModelId, NodeId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ use super::types::{
     AccountInfo, AddReport, AskQuote, AttributeRequest, AttributionReport, Claim, Claimed,
     Contribute, ContributionInfo, CreateDatanet, Created, DatanetInfo, Evaluate, Evaluation, Infer,
     InferReport, ModelInfo, Offer, Pin, Pinned, PricedQuote, Publish, Register, RewardLine,
-    SettlementInfo, StatusReport, Ticket, Train,
+    RunPrice, SettlementInfo, StatusReport, Ticket, Train,
 };
 use super::{Context, Problem, problem};
 use crate::ingest::{Document, MAX_CONTRIBUTION_BYTES, pack};
@@ -53,6 +53,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/datanets", get(datanets).post(create_datanet))
         .route("/datanets/{id}", get(datanet))
         .route("/models", get(models).post(train))
+        .route("/models/price", post(price_of_run))
         .route("/models/{id}/publish", post(publish))
         .route("/models/{id}/quote", post(quote))
         .route("/models/{id}/infer", post(infer))
@@ -233,7 +234,7 @@ async fn claim(State(context): Ctx, bytes: Bytes) -> Answer<Claimed> {
 async fn settlements(State(context): Ctx) -> Json<Vec<SettlementInfo>> {
     let chain = context.node.chain();
     let epochs = 0..=chain.epoch().0;
-    let found = epochs.filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)));
+    let found = epochs.filter_map(|epoch| chain.settlement(Epoch(epoch)));
     Json(found.map(SettlementInfo::from).collect())
 }
 
@@ -295,11 +296,19 @@ async fn contribute(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> A
 async fn models(State(context): Ctx) -> Answer<Vec<ModelInfo>> {
     let chain = context.node.chain();
     let runs = context.node.status().await.map_err(failed)?.runs;
+    let spent = |model| {
+        let parts = chain.parts_paid_before(model, Epoch(u64::MAX));
+        let prices = parts.filter_map(|part| chain.price_of(part));
+        prices.fold(Amount::ZERO, Amount::saturating_add)
+    };
     let info = |(_, model): &(protocol::BlockNumber, protocol::chain::Model)| ModelInfo {
         id: model.id,
         developer: model.developer,
         datanet: model.datanet,
         rounds: RunConfig::from_bytes(&model.config).ok().map(|config| config.rounds),
+        escrow: model.escrow,
+        spent: spent(model.id),
+        refused: chain.order(model.id).err().map(|fault| fault.to_string()),
         run: runs.iter().find(|run| run.model == model.id).cloned().map(Into::into),
         offer: chain.publication(model.id).map(|offer| Offer::from(*offer)),
     };
@@ -307,10 +316,18 @@ async fn models(State(context): Ctx) -> Answer<Vec<ModelInfo>> {
 }
 
 async fn train(State(context): Ctx, bytes: Bytes) -> Answer<Created<ModelId>> {
-    let Train { datanet, owner, seed, rounds, steps } = body(&bytes)?;
+    let Train { datanet, owner, seed, rounds, steps, budget } = body(&bytes)?;
     let developer = account_for(&context, owner).await?;
-    let request = TrainRequest { datanet, developer, seed, rounds, steps };
+    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget };
     Ok(Json(Created { id: context.node.train(request).await.map_err(failed)? }))
+}
+
+async fn price_of_run(State(context): Ctx, bytes: Bytes) -> Answer<RunPrice> {
+    let Train { datanet, seed, rounds, steps, budget, .. } = body(&bytes)?;
+    // Whoever orders it pays the same.
+    let developer = AccountId(0);
+    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget };
+    Ok(Json(context.node.price_of_run(request).await.map_err(failed)?.into()))
 }
 
 async fn publish(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<Offer> {

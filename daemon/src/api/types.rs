@@ -18,7 +18,7 @@ pub use self::data::{
 };
 pub use self::model::{
     AskQuote, Evaluate, Evaluation, Infer, InferReport, ModelInfo, Offer, PricedQuote, Publish,
-    SpanReport, Train, UnitReport,
+    RunPrice, SpanReport, Train, UnitReport,
 };
 pub use self::money::{
     AccountInfo, Claim, Claimed, Created, ProposedSettlement, Register, RewardLine, SettlementInfo,

@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use protocol::{Amount, DatanetId, EvmAddress, ModelId};
 
 use crate::api::Client;
-use crate::api::types::{Created, InferReport, ModelInfo, Offer, Publish, Train};
+use crate::api::types::{Created, InferReport, ModelInfo, Offer, Publish, RunPrice, Train};
 use crate::client::{Consumer, Question};
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
 use crate::output::Output;
-use crate::words::amount_in_open;
+use crate::words::{amount_in_open, open_amount};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -33,6 +33,16 @@ pub(super) enum ModelCommand {
         /// Who earns the developer's share: an address whose account this node operates
         #[arg(long)]
         owner: Option<EvmAddress>,
+        /// What to pay for it, in OPEN: less than the price buys fewer slots in each round, more pays better
+        /// for each. The price by default, for a slot for every node
+        #[arg(long, value_name = "OPEN", value_parser = open_amount)]
+        budget: Option<Amount>,
+        /// Order nothing where the price is more than this, in OPEN
+        #[arg(long, value_name = "OPEN", value_parser = open_amount, conflicts_with = "budget")]
+        max_price: Option<Amount>,
+        /// Only say what it would cost
+        #[arg(long)]
+        price: bool,
     },
     /// Offer a finished model for use, served by this node
     Publish {
@@ -54,14 +64,10 @@ pub(super) enum ModelCommand {
 
 pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Output> {
     match command {
-        ModelCommand::Train { datanet, seed, rounds, steps, owner } => {
-            let train = Train { datanet: DatanetId(datanet), owner, seed, rounds, steps };
-            let created: Created<ModelId> = client.post("/models", &train).await?;
-            let text = format!(
-                "model {} is ordered; `openledger model ls` shows how far it is",
-                created.id
-            );
-            Ok(Output::new(text, &created))
+        ModelCommand::Train { datanet, seed, rounds, steps, owner, budget, max_price, price } => {
+            let datanet = DatanetId(datanet);
+            let train = Train { datanet, owner, seed, rounds, steps, budget };
+            order(client, train, max_price, price).await
         }
         ModelCommand::Publish { model, price_in, price_out, price_use } => {
             let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
@@ -82,15 +88,50 @@ pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Outp
     }
 }
 
+/// Says what a run costs, and orders it for that or for the budget.
+async fn order(
+    client: &Client,
+    mut train: Train,
+    max_price: Option<Amount>,
+    is_question: bool,
+) -> Result<Output> {
+    let price: RunPrice = client.post("/models/price", &train).await?;
+    let text = format!(
+        "a run with {} slots in each round costs {}, and the smallest {}",
+        price.slots,
+        amount_in_open(price.price),
+        amount_in_open(price.least)
+    );
+    if is_question {
+        return Ok(Output::new(text, &price));
+    }
+    if let Some(most) = max_price.filter(|most| price.price > *most) {
+        bail!("{text}; that is more than the {} of --max-price", amount_in_open(most));
+    }
+    // What was shown is paid, whatever the price is a moment later.
+    let pays = *train.budget.get_or_insert(price.price);
+    eprintln!("{text}; this one is paid {}.", amount_in_open(pays));
+    let created: Created<ModelId> = client.post("/models", &train).await?;
+    let text = format!(
+        "model {} is ordered for {}; `openledger model ls` shows how far it is",
+        created.id,
+        amount_in_open(pays)
+    );
+    Ok(Output::new(text, &created))
+}
+
 fn line(model: &ModelInfo) -> String {
     let ModelInfo { id, datanet, developer, .. } = model;
-    let state = match (&model.offer, &model.run) {
-        (Some(offer), _) => format!("served by account {}", offer.server),
-        (None, Some(run)) if run.is_ready => "ready".to_owned(),
-        (None, Some(run)) => format!("round {} of {}", run.round, run.rounds),
-        (None, None) => "waiting for its data".to_owned(),
+    let state = match (&model.offer, &model.run, &model.refused) {
+        (Some(offer), ..) => format!("served by account {}", offer.server),
+        (None, _, Some(why)) => format!("no run: {why}"),
+        (None, Some(run), _) if run.is_ready => "ready".to_owned(),
+        (None, Some(run), _) => format!("round {} of {}", run.round, run.rounds),
+        (None, None, _) => "waiting for its data".to_owned(),
     };
-    format!("{id}\tDatanet {datanet}, developer account {developer}: {state}")
+    let (spent, escrow) = (amount_in_open(model.spent), amount_in_open(model.escrow));
+    let paid = format!("{spent} of {escrow} paid for work");
+    format!("{id}\tDatanet {datanet}, developer account {developer}: {state}, {paid}")
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) packs: usize,
     #[serde(flatten)]
     pub(super) totals: Totals,
+    #[serde(flatten)]
+    pub(super) ordered: Ordered,
     pub(super) checkpoint_hashes: Vec<CheckpointLine>,
     #[serde(flatten)]
     pub(super) losses: Losses,
@@ -39,6 +41,13 @@ pub(super) struct Totals {
     pub(super) storage_faults_caught: u32,
     pub(super) shards_verified: u32,
     pub(super) shards_rejected: u32,
+}
+
+/// What was paid for the run before it began, and what of that its verified parts were paid.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Ordered {
+    pub(super) run_escrow: Amount,
+    pub(super) run_spent: Amount,
 }
 
 /// Losses on held-out text, in nats per token.
@@ -208,6 +217,14 @@ impl Report {
             self.totals.shards_rejected,
             self.checkpoint_hashes.len()
         )?;
+        let Ordered { run_escrow, run_spent } = self.ordered;
+        writeln!(
+            text,
+            "The run      cost its developer {}, of which {} is paid for verified parts; the rest stays in \
+             the vault",
+            amount_in_open(run_escrow),
+            amount_in_open(run_spent)
+        )?;
         writeln!(
             text,
             "Loss         {:.3} → {:.3} nats per held-out token (unigram {:.3}, bigram {:.3})",
@@ -223,7 +240,7 @@ impl Report {
         )?;
         writeln!(
             text,
-            "Money        funded {} + redeemed {} = vault {} + paid {} + pending {}: {}",
+            "Money        funded {} + fees and orders {} = vault {} + paid {} + pending {}: {}",
             amount_in_open(self.books.funded),
             amount_in_open(self.books.redeemed),
             amount_in_open(self.books.vault),
@@ -285,12 +302,13 @@ impl Payout {
 fn noun(source: &str) -> &'static str {
     match source {
         "storage" => "storage proofs and uses",
-        "shards" => "shards",
+        "shards" => "parts of runs, with what emission adds",
         "audits" => "audits",
         "attribution" => "outputs attributed to its units",
         "model" => "uses of its model",
         "serving" => "outputs served and attributed",
         "stake" => "uses, as a staker",
+        "treasury" => "uses and parts of runs",
         _ => "uses",
     }
 }

@@ -33,6 +33,7 @@ pub(super) async fn run(
     money::claim(world, &accounts).await?;
     let books = money::balance(world, &accounts).await?;
     let totals = money::totals(world);
+    let ordered = model::cost(world, model).await?;
     let payouts = money::statement(world, &accounts).await?;
     let statuses = world.workspace.cluster.statuses().await?;
     let verified_root = money::verify(world, last).await?;
@@ -42,6 +43,7 @@ pub(super) async fn run(
         units: published.units,
         packs: published.packs,
         totals,
+        ordered,
         checkpoint_hashes: checkpoints(&statuses, model),
         losses,
         inferences: attribution.outputs(),

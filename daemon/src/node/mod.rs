@@ -33,7 +33,9 @@ pub use self::answer::{Answer, AnswerSpan, AnswerUnit};
 pub use self::attribution::{AttributeError, AttributeQuery, Attribution};
 pub use self::handle::{NodeHandle, TxOutcome};
 pub use self::health::Offline;
-pub use self::models::{AddRequest, Contributed, HeldOutLoss, InferRequest, Quote, TrainRequest};
+pub use self::models::{
+    AddRequest, Contributed, HeldOutLoss, InferRequest, Quote, RunPrice, TrainRequest,
+};
 pub use self::requests::Served;
 pub use self::start::RunOptions;
 pub use self::status::{

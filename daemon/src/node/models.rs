@@ -5,13 +5,14 @@ use compute::formats::Checkpoint;
 use compute::formats::Tokenizer;
 use compute::train::TrainingPreset;
 use compute::train::eval;
-use protocol::chain::{Contribution, Model, Transaction};
+use protocol::chain::{ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
-use protocol::order::{Data, Order};
+use protocol::order::{Data, Order, OrderFault};
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
+use protocol::training::{Contributions, RunConfig};
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 
@@ -20,6 +21,7 @@ use super::handle::{NodeHandle, why};
 use super::requests::{Question, Served};
 use super::run::Command;
 use super::run_data::{Readable, read_datanet};
+use crate::words::amount_in_open;
 
 /// A contribution, packed by [`crate::ingest`].
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub struct Contributed {
 }
 
 /// A training run to be ordered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct TrainRequest {
     /// The Datanet to train on.
     pub datanet: DatanetId,
@@ -64,6 +66,20 @@ pub struct TrainRequest {
     pub rounds: Option<u32>,
     /// Steps of a shard; the preset's number if none is given.
     pub steps: Option<u32>,
+    /// What is paid for it; the network's price for as many slots as a run may have now if nothing is
+    /// given. Less buys fewer slots, and more pays better for each.
+    pub budget: Option<Amount>,
+}
+
+/// What a run would cost that is ordered now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunPrice {
+    /// The price of a run with as many slots as it may have now.
+    pub price: Amount,
+    /// Slots of a round of such a run; at most one for each node that weighs as much as the others.
+    pub slots: u32,
+    /// The price of a run with as few slots as its rounds need.
+    pub least: Amount,
 }
 
 /// A paid request.
@@ -105,6 +121,37 @@ pub struct HeldOutLoss {
     pub bigram: u64,
 }
 
+fn configure(
+    request: &TrainRequest,
+    preset: &TrainingPreset,
+    tokenizer: BlobRef,
+    data: Vec<Contributions>,
+) -> RunConfig {
+    let steps = request.steps.unwrap_or(preset.hyper.steps);
+    let mut config = preset.order(tokenizer, request.seed, steps);
+    config.rounds = request.rounds.unwrap_or(config.rounds);
+    config.data = data;
+    config
+}
+
+fn run_price(chain: &ChainView, config: &[u8], size: Data) -> Result<RunPrice> {
+    let cost = |slots| Order::cost(config, slots, &chain.params().training, |_| size);
+    let least = cost(0).map_err(refused)?;
+    let slots = chain.slots_now().max(chain.params().training.min_shards);
+    Ok(RunPrice { price: cost(slots).map_err(refused)?, slots, least })
+}
+
+fn refused(fault: OrderFault) -> anyhow::Error {
+    match fault {
+        OrderFault::Price { pays, least } => anyhow!(
+            "the network would refuse this run: it pays {}, and its work costs at least {}",
+            amount_in_open(pays),
+            amount_in_open(least)
+        ),
+        fault => anyhow!("the network would refuse this run: {fault}"),
+    }
+}
+
 impl NodeHandle {
     /// Stores, announces and registers a contribution.
     pub async fn add(&self, request: AddRequest) -> Result<Contributed> {
@@ -142,23 +189,37 @@ impl NodeHandle {
         })
     }
 
-    /// Trains a tokenizer on the snapshot and orders a run.
-    pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
+    /// What a run would cost; who orders it and what for makes no difference.
+    pub async fn price_of_run(&self, request: TrainRequest) -> Result<RunPrice> {
+        let Readable { data, texts, bytes, .. } = self.readable(request.datanet).await?;
+        let size = Data { units: texts.len() as u64, bytes };
+        // The tokenizer has no part in the price.
+        let preset = TrainingPreset::demo();
+        let config = configure(&request, &preset, BlobRef::new(Hash::ZERO, 0), data);
+        run_price(&self.chain(), &config.to_bytes(), size)
+    }
+
+    /// What of a Datanet a run could read that is ordered now, which is something.
+    async fn readable(&self, datanet: DatanetId) -> Result<Readable> {
         let chain = self.chain();
         let now = chain.head().context("no block was read yet; try again")?.number.next();
-        let read = read_datanet(&chain, &self.inner.worker.blobs, request.datanet, now).await;
-        let Readable { data, texts, bytes, left_out } = read.map_err(|failure| {
+        let read = read_datanet(&chain, &self.inner.worker.blobs, datanet, now).await;
+        let read = read.map_err(|failure| {
             anyhow!("the Datanet's data is not available now: {}", why(failure))
         })?;
-        if texts.is_empty() && left_out > 0 {
-            bail!(
-                "none of the data of Datanet {} can be read now; try again later",
-                request.datanet
-            );
+        if read.texts.is_empty() && read.left_out > 0 {
+            bail!("none of the data of Datanet {datanet} can be read now; try again later");
         }
-        if texts.is_empty() {
-            bail!("Datanet {} is empty; add data first", request.datanet);
+        if read.texts.is_empty() {
+            bail!("Datanet {datanet} is empty; add data first");
         }
+        Ok(read)
+    }
+
+    /// Trains a tokenizer on the snapshot, orders a run and pays for it.
+    pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
+        let chain = self.chain();
+        let Readable { data, texts, bytes, .. } = self.readable(request.datanet).await?;
         let size = Data { units: texts.len() as u64, bytes };
         let preset = TrainingPreset::demo();
         let vocab = preset.model.vocab;
@@ -169,18 +230,18 @@ impl NodeHandle {
         let length = bytes.len() as u64;
         let tokenizer = BlobRef::new(self.put(bytes).await?, length);
         self.command(Command::Announce(vec![tokenizer])).await?;
-        let steps = request.steps.unwrap_or(preset.hyper.steps);
-        let mut config = preset.order(tokenizer, request.seed, steps);
-        config.rounds = request.rounds.unwrap_or(config.rounds);
-        config.data = data;
-        let config = config.to_bytes();
-        // What no node would work on is not worth the transaction.
-        Order::read(&config, &chain.params().training, |_| size)
-            .map_err(|fault| anyhow!("the network would refuse this run: {fault}"))?;
+        let config = configure(&request, &preset, tokenizer, data).to_bytes();
+        let escrow = match request.budget {
+            Some(budget) => budget,
+            None => run_price(&chain, &config, size)?.price,
+        };
+        // What no node would work on is not worth the transaction, and would not be paid back.
+        Order::read(&config, escrow, &chain.params().training, |_| size).map_err(refused)?;
         let model = Model {
             id: ModelId(0),
             developer: request.developer,
             datanet: request.datanet,
+            escrow,
             config,
         };
         let outcome = self.submit(Transaction::CreateModel(model)).await?;

@@ -58,7 +58,8 @@ async fn the_api_answers_its_owner_and_nobody_else() {
 
     let missing = net.client.get::<DatanetInfo>("/datanets/7").await.unwrap_err();
     assert!(missing.to_string().contains("datanet ls"), "{missing}");
-    let train = Train { datanet: DatanetId(7), owner: None, seed: 1, rounds: None, steps: None };
+    let (datanet, owner, seed) = (DatanetId(7), None, 1);
+    let train = Train { datanet, owner, seed, rounds: None, steps: None, budget: None };
     let train = net.client.post::<_, Created<ModelId>>("/models", &train).await.unwrap_err();
     assert!(matches!(train, ApiError::Problem(_)), "{train}");
 

@@ -241,10 +241,17 @@ async fn use_model(
 async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> Amount {
     let operator = world.operators[0].address();
     let developer = world.account(dev_key(2).address(), operator).await;
-    let request = TrainRequest { datanet, developer, seed: 3, rounds: Some(2), steps: Some(6) };
+    let (seed, rounds, steps) = (3, Some(2), Some(6));
+    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget: None };
+    let price = world.nodes[0].price_of_run(request).await.unwrap();
+    assert!(price.slots == 4 && price.least < price.price, "{price:?}");
+    let poor = world.nodes[0].train(request).await.unwrap_err();
+    assert!(poor.to_string().contains("InsufficientBalance"), "{poor}");
+    world.client.transfer(operator, price.price).await.unwrap();
     let model = world.nodes[0].train(request).await.unwrap();
     let is_ready = |node: &NodeHandle| node.model_ready(model).is_some();
     world.until("the run is ready on every node", |w| w.nodes.iter().all(is_ready)).await;
+    assert_eq!(world.nodes[0].chain().model(model).unwrap().1.escrow, price.price);
     let (checkpoint, sketch_root) = world.nodes[0].model_ready(model).unwrap();
     for node in &world.nodes {
         let status = node.status().await.unwrap();

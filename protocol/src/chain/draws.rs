@@ -173,7 +173,14 @@ impl ChainView {
     pub fn run_slots(&self, model: ModelId) -> Option<Vec<AccountId>> {
         let (start, beacon) = self.run_start(model)?;
         let weights = self.seats_in(self.schedule.epoch_of(start));
-        Some(draw::run_slots(&beacon, model, &weights))
+        let paid = self.order(model).map_or(u32::MAX, |order| order.escrow.slots());
+        Some(draw::run_slots(&beacon, model, &weights, paid))
+    }
+
+    /// How many slots a run would have that is ordered now and pays for all; 0 where nobody counts yet.
+    pub fn slots_now(&self) -> u32 {
+        let weights = self.seats_in(self.epoch());
+        if weights.is_empty() { 0 } else { draw::slot_count(&weights) }
     }
 
     /// What the accounts of a run weigh in its seats and turns as of a block: one for each slot, of those

@@ -69,6 +69,8 @@ pub struct Model {
     pub developer: AccountId,
     /// What it trains on: those contributions admitted before it that it names.
     pub datanet: DatanetId,
+    /// What was paid for all of its parts, in the smallest units of OPEN.
+    pub escrow: Amount,
     /// The encoding of a [`crate::training::RunConfig`]; what is no [`crate::order::Order`] is no run.
     pub config: Vec<u8>,
 }

@@ -170,6 +170,7 @@ impl ChainView {
                 if let Some(state) = self.settlements.get_mut(epoch) {
                     state.is_final = true;
                 }
+                self.note_paid(*epoch);
                 // The next settlement looks back as far as a fee may be older than its redemption.
                 self.inclusions.forget_before(epoch.next().back(FEE_EPOCHS));
             }
@@ -190,7 +191,10 @@ impl ChainView {
         for record in records {
             let account = self.accounts.get(&record.record.account);
             if let Some(key) = account.and_then(|account| account.operator_at(block)) {
-                self.inclusions.take(&self.domain, record.clone(), key, block);
+                let taken = self.inclusions.take(&self.domain, record.clone(), key, block);
+                if let Some(record) = taken {
+                    self.note_run(&record, block);
+                }
             }
         }
     }
@@ -249,7 +253,7 @@ impl ChainView {
     }
 
     fn read_order(&self, block: BlockNumber, model: &Model) -> Result<Order, OrderFault> {
-        Order::read(&model.config, &self.params.training, |config| {
+        Order::read(&model.config, model.escrow, &self.params.training, |config| {
             let read = self.snapshot(model.datanet, block);
             let read = read.into_iter().filter(|contribution| config.reads(contribution.id));
             read.fold(Data::default(), |sum, contribution| Data {

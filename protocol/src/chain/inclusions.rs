@@ -54,7 +54,7 @@ impl Inclusions {
         self.epochs.entry(epoch).or_insert(Included::NOTHING).head = head;
     }
 
-    /// Takes in a record that its account's operator signed. One whose subject is not its body's, of a
+    /// Takes in a record that its account's operator signed, and gives it back. One whose subject is not its body's, of a
     /// key that is there, or beyond what one account may have in an epoch, counts for nothing.
     pub(super) fn take(
         &mut self,
@@ -62,24 +62,26 @@ impl Inclusions {
         record: SignedRecord,
         operator: EvmAddress,
         block: BlockNumber,
-    ) {
+    ) -> Option<Arc<VerifiedRecord>> {
         let of_epoch = self.epochs.entry(record.record.epoch).or_insert(Included::NOTHING);
         let count = of_epoch.by_account.entry(record.record.account).or_default();
         let key = record.record.key();
         if *count >= MAX_RECORDS_PER_ACCOUNT || of_epoch.by_key.contains_key(&key) {
-            return;
+            return None;
         }
         let record = record.included(domain, operator);
-        if record.is_well_formed() {
-            *count = count.saturating_add(1);
-            let record = Arc::new(record);
-            of_epoch.by_id.insert(record.id(), (key, block));
-            if let Some(part) = part_of(record.record()) {
-                of_epoch.by_part.entry((record.record().account, part)).or_insert(block);
-            }
-            self.newest.push(Arc::clone(&record));
-            of_epoch.by_key.insert(key, (record, block));
+        if !record.is_well_formed() {
+            return None;
         }
+        *count = count.saturating_add(1);
+        let record = Arc::new(record);
+        of_epoch.by_id.insert(record.id(), (key, block));
+        if let Some(part) = part_of(record.record()) {
+            of_epoch.by_part.entry((record.record().account, part)).or_insert(block);
+        }
+        self.newest.push(Arc::clone(&record));
+        of_epoch.by_key.insert(key, (Arc::clone(&record), block));
+        Some(record)
     }
 
     /// Forgets epochs whose records nothing follows from any more.

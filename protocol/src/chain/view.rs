@@ -7,6 +7,7 @@ use super::{
     BlockHeader, Contribution, Model, ModelPublication,
     drawn::Drawn,
     inclusions::{Inclusions, part_of},
+    runs::Runs,
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
@@ -46,6 +47,7 @@ pub struct ChainView {
     /// Every offer of a model, with the block that made it.
     pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
     pub(super) inclusions: Inclusions,
+    pub(super) runs: Runs,
     pub(super) settlements: BTreeMap<Epoch, SettlementState>,
     /// When an account's last proposal for an epoch fell.
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
@@ -84,6 +86,7 @@ impl ChainView {
             orders: BTreeMap::new(),
             publications: BTreeMap::new(),
             inclusions: Inclusions::new(),
+            runs: Runs::new(),
             settlements: BTreeMap::new(),
             defeats: BTreeMap::new(),
             redemptions: Vec::new(),

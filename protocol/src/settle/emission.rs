@@ -1,4 +1,4 @@
-//! What the vault pays for: proven replicas, verified shards, audits, the work of attributing.
+//! What the vault pays for: proven replicas, audits, the work of attributing; verified shards stand apart.
 //!
 //! Each pot is divided by the work that was *due*, so that a failure enriches nobody: its part stays
 //! in the vault. Of storage that is due which can be proven at all.
@@ -17,14 +17,13 @@ use super::{
 };
 use crate::{
     blob::BlobRef,
-    draw::{self, Part, Seats},
+    draw::Seats,
     holding,
     ids::{AccountId, BlockNumber, Digest, Epoch},
     math::{BPS, mul_div},
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
     rules::{attribution_auditors, committed_in_time, verdict},
-    training::ShardTask,
 };
 
 /// What became of one holder's proof.
@@ -56,7 +55,7 @@ fn provable(placement: &Placement, proven: &[(AccountId, Vec<BlobRef>, Digest)])
 
 impl Ledger<'_> {
     /// What the vault pays at most for one kind of work in an epoch.
-    fn pot(&self, bps: u32) -> Result<u128, Invariant> {
+    pub(super) fn pot(&self, bps: u32) -> Result<u128, Invariant> {
         let pot = mul_div(self.chain.budget.0, u128::from(bps), BPS).ok_or(Invariant::Pot(bps))?;
         if pot <= self.chain.budget.0 { Ok(pot) } else { Err(Invariant::Pot(bps)) }
     }
@@ -122,7 +121,7 @@ impl Ledger<'_> {
     }
 
     /// Notes that audits of a piece of work were due for so many seats, done or not.
-    fn owe_audits(&mut self, count: usize) -> Result<(), Invariant> {
+    pub(super) fn owe_audits(&mut self, count: usize) -> Result<(), Invariant> {
         let due = u64::try_from(count).ok().and_then(|count| self.audits_due.checked_add(count));
         self.audits_due = due.ok_or(Invariant::Count("audits due"))?;
         Ok(())
@@ -212,83 +211,7 @@ impl Ledger<'_> {
         }
     }
 
-    /// Pays each verified shard the same part of the pot, of two that did the same work the first.
-    pub(super) fn pay_shards(&mut self) -> Result<(), Invariant> {
-        let pot = self.pot(self.chain.params().economics.emission_shards_bps)?;
-        let mut judged = Vec::new();
-        for shard in self.of_kind(Kind::ShardResult) {
-            let verdict = self.judge_shard(&shard)?;
-            judged.push((shard, verdict));
-        }
-        // Of two who did the same, the first in a block is paid: the other may have copied it.
-        judged.sort_by_key(|(shard, _)| (self.included_in(shard), shard.id()));
-        // By what was judged, not by what passed: a rejected shard makes no other one dearer. And by the
-        // parts of rounds: one that is done from several checkpoints, true or invented, is one.
-        let judged_parts = judged.iter().filter(|(_, verdict)| verdict.is_some());
-        let due =
-            judged_parts.filter_map(|(shard, _)| part_of(shard)).collect::<BTreeSet<_>>().len();
-        let share = pot.checked_div(due as u128);
-        let (paid_before, mut paid) = (self.lines.len(), BTreeSet::new());
-        for (shard, verdict) in judged {
-            let made = shard.record();
-            match verdict {
-                Some(Verdict::Pass) => {
-                    count_one(&mut self.shards_verified, "verified shards")?;
-                    if paid.insert(part_of(&shard)) {
-                        let share = share.ok_or(Invariant::Part(Source::Shards))?;
-                        self.pay(made.account, Source::Shards, share, shard.id());
-                    } else {
-                        let reason = Unpaid::DoneBefore;
-                        self.refuse(made.account, Source::Shards, shard.id(), reason);
-                    }
-                    if let Some(datanet) = self.datanet_of(&shard) {
-                        self.count_use(datanet, |used| &mut used.shards)?;
-                    }
-                }
-                Some(_) => {
-                    count_one(&mut self.shards_rejected, "rejected shards")?;
-                    let reason = Unpaid::ShardRejected;
-                    self.refuse(made.account, Source::Shards, shard.id(), reason);
-                }
-                None => {
-                    self.refuse(made.account, Source::Shards, shard.id(), Unpaid::NotAudited);
-                }
-            }
-        }
-        invariant::shards_once(&self.lines, &self.zeros)?;
-        invariant::within_pot(Source::Shards, pot, self.lines_since(paid_before)?)
-    }
-
-    /// The verdict of the drawn auditors on a shard, who are credited for it.
-    fn judge_shard(&mut self, shard: &VerifiedRecord) -> Result<Option<Verdict>, Invariant> {
-        match self.shard_auditors(shard) {
-            Some(drawn) => self.verdict_of_drawn(shard, &drawn),
-            None => Ok(None),
-        }
-    }
-
-    /// Who audits a shard; nobody while it is not included, or where it is not its worker's to do.
-    fn shard_auditors(&self, shard: &VerifiedRecord) -> Option<Seats> {
-        let Body::Shard(body) = &shard.record().body else { return None };
-        let config = &self.chain.order(body.model).ok()?.config;
-        let slots = self.chain.run_slots(body.model)?;
-        let worker = shard.record().account;
-        let is_own = match config.task(body.round) {
-            ShardTask::Train => slots.get(usize::try_from(body.slot).ok()?) == Some(&worker),
-            ShardTask::Sketch => slots.contains(&worker),
-        };
-        if body.round.0 > config.rounds || !is_own {
-            return None;
-        }
-        self.included_in(shard)?;
-        let block = self.chain.shard_fixed(shard)?;
-        let hash = self.chain.hash_after(block)?;
-        let count = self.chain.params().training.auditors;
-        let weights = self.chain.run_weights(&slots, block);
-        Some(draw::shard_auditors(&hash, part_of(shard)?, worker, &weights, count))
-    }
-
-    fn verdict_of_drawn(
+    pub(super) fn verdict_of_drawn(
         &mut self,
         record: &VerifiedRecord,
         drawn: &Seats,
@@ -303,7 +226,7 @@ impl Ledger<'_> {
     }
 
     /// The verdicts of the drawn auditors on a record.
-    fn verdicts_by(
+    pub(super) fn verdicts_by(
         &self,
         record: &VerifiedRecord,
         drawn: &Seats,
@@ -313,7 +236,7 @@ impl Ledger<'_> {
         verdicts
     }
 
-    fn datanet_of(&self, record: &VerifiedRecord) -> Option<crate::DatanetId> {
+    pub(super) fn datanet_of(&self, record: &VerifiedRecord) -> Option<crate::DatanetId> {
         let model = match &record.record().body {
             Body::Shard(body) => body.model,
             Body::Attribution(body) => body.model,
@@ -421,14 +344,11 @@ impl Ledger<'_> {
     }
 }
 
-/// Which part of which round a shard is.
-fn part_of(shard: &VerifiedRecord) -> Option<Part> {
-    let Body::Shard(body) = &shard.record().body else { return None };
-    Some(Part { model: body.model, round: body.round, slot: body.slot })
-}
-
 /// What the drawn auditors that were heard say together, each as often as it has seats.
-fn majority(heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)], drawn: &Seats) -> Option<Verdict> {
+pub(super) fn majority(
+    heard: &[(AccountId, Verdict, Arc<VerifiedRecord>)],
+    drawn: &Seats,
+) -> Option<Verdict> {
     verdict::majority(of_seats(heard, drawn), drawn.len())
 }
 

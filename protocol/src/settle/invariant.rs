@@ -13,7 +13,7 @@ use super::{Credit, Line, Source, Zero};
 use crate::{
     chain::DatanetUse,
     draw::Seats,
-    ids::{AccountId, Amount, DatanetId, Digest},
+    ids::{AccountId, Amount, DatanetId, Digest, ModelId},
     record::VerifiedRecord,
 };
 
@@ -65,6 +65,19 @@ pub enum Invariant {
     /// A shard was paid twice, or both paid and refused.
     #[error("shard {0} is paid twice, or paid and refused")]
     ShardTwice(Digest),
+    /// A part of a run was paid twice, in one epoch or in two.
+    #[error("a part of run {0} is paid twice")]
+    PartTwice(ModelId),
+    /// A run was paid more than its order put into escrow.
+    #[error("run {model} is paid {paid} of an escrow of {escrow}")]
+    Escrow {
+        /// The run that was overpaid.
+        model: ModelId,
+        /// What its order paid.
+        escrow: u128,
+        /// What its parts were paid in all epochs.
+        paid: u128,
+    },
     /// What divides a fee is no attribution.
     #[error("record {0} divides a fee and is no attribution")]
     NoOutput(Digest),
@@ -128,6 +141,37 @@ pub(super) fn sum(lines: &[Line]) -> Result<u128, Invariant> {
 pub(super) fn within_pot(of: Source, pot: u128, lines: &[Line]) -> Result<(), Invariant> {
     let paid = sum(lines)?;
     if paid <= pot { Ok(()) } else { Err(Invariant::Pots { of, pot, paid }) }
+}
+
+/// Of a run no more is ever paid than was paid for it.
+pub(super) const fn within_escrow(
+    model: ModelId,
+    escrow: u128,
+    paid: u128,
+) -> Result<(), Invariant> {
+    if paid <= escrow { Ok(()) } else { Err(Invariant::Escrow { model, escrow, paid }) }
+}
+
+/// Shards are paid their prices, and what emission `added`: no more than its pot, nor than the platform's
+/// part of all prices. `prices` are each with the platform's part.
+pub(super) fn shards_are_paid_for(
+    prices: &[(u128, u128)],
+    added: u128,
+    pot: u128,
+    lines: &[Line],
+) -> Result<(), Invariant> {
+    let total = |of: fn(&(u128, u128)) -> u128| {
+        let add = |sum: u128, price| sum.checked_add(of(price));
+        prices.iter().try_fold(0, add).ok_or(Invariant::Count("prices of shards"))
+    };
+    let (price, platform) = (total(|(price, _)| *price)?, total(|(_, platform)| *platform)?);
+    let most = pot.min(platform);
+    if added > most {
+        return Err(Invariant::Pots { of: Source::Shards, pot: most, paid: added });
+    }
+    let moved = price.checked_add(added).ok_or(Invariant::Count("prices of shards"))?;
+    let paid = sum(lines)?;
+    if paid == moved { Ok(()) } else { Err(Invariant::Fees { moved, paid }) }
 }
 
 /// Every redeemed unit goes to somebody, and nothing else does.
@@ -251,6 +295,26 @@ mod tests {
         assert_eq!(within_pot(Source::Shards, 10, &lines), Err(broken));
         let lines = [line(Source::Shards, u128::MAX, WORK), line(Source::Shards, 1, WORK)];
         assert_eq!(sum(&lines), Err(Invariant::Count("what is paid")));
+    }
+
+    #[test]
+    fn shards_that_are_paid_more_than_their_runs_paid_are_seen() {
+        let run = ModelId(4);
+        assert_eq!(within_escrow(run, 10, 10), Ok(()));
+        let broken = Invariant::Escrow { model: run, escrow: 10, paid: 11 };
+        assert_eq!(within_escrow(run, 10, 11), Err(broken));
+        // Two parts of 10, of which 1 each is the platform's.
+        let paid = |worker, treasury| {
+            let lines =
+                [line(Source::Shards, worker, WORK), line(Source::Treasury, treasury, WORK)];
+            move |added, pot| shards_are_paid_for(&[(10, 1), (10, 1)], added, pot, &lines)
+        };
+        assert_eq!(paid(20, 2)(2, 5), Ok(()));
+        assert_eq!(paid(19, 2)(1, 1), Ok(()), "the pot is too small");
+        assert_eq!(paid(19, 2)(2, 5), Err(Invariant::Fees { moved: 22, paid: 21 }));
+        let beyond = |pot, paid| Err(Invariant::Pots { of: Source::Shards, pot, paid });
+        assert_eq!(paid(21, 2)(3, 5), beyond(2, 3), "more than the platform's part");
+        assert_eq!(paid(20, 2)(2, 1), beyond(1, 2));
     }
 
     #[test]

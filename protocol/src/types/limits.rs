@@ -22,6 +22,9 @@ pub const MAX_OPENINGS_BYTES: usize = 4 << 20;
 pub const MAX_TREE_HEIGHT: usize = 40;
 /// Payees of one attribution record.
 pub const MAX_SHARES: usize = 4096;
+/// Closes of a round that are kept of one member: the honest one closes it again only where its run went
+/// back to the round before.
+pub const MAX_CLOSES_PER_MEMBER: usize = 2;
 /// Shards that one round may close over.
 pub const MAX_SHARDS_PER_ROUND: usize = 256;
 /// Bytes of the update payload of one shard.

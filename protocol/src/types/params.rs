@@ -87,6 +87,10 @@ pub struct Training {
     pub max_memory: u64,
     /// Multiplications that a training shard may take.
     pub max_work: u64,
+    /// What an order pays at least for a multiplication, in the smallest units of OPEN.
+    pub work_price: Amount,
+    /// Multiplications that each part of a run counts for beside its own: its records, and their audit.
+    pub part_work: u64,
 }
 
 /// Audits of attributions.
@@ -106,13 +110,13 @@ pub struct Economics {
     pub newcomers_bps: u32,
     /// Emission of an epoch that goes to proven replicas.
     pub emission_storage_bps: u32,
-    /// … to verified shards.
+    /// … to verified shards, beside their price: at most the platform's part of it.
     pub emission_shards_bps: u32,
     /// … to audits.
     pub emission_audits_bps: u32,
     /// … to attribution work.
     pub emission_attribution_bps: u32,
-    /// Share of the gross fee that goes to the treasury.
+    /// Share of the gross fee, and of what an order pays for a part of its run, that goes to the treasury.
     pub fee_platform_bps: u32,
     /// Share of the net fee that goes to contributors, by attribution.
     pub fee_contributors_bps: u32,
@@ -168,6 +172,9 @@ impl Params {
                 max_norm_ratio_ppm: 1_030_000,
                 max_memory: 16 << 30,
                 max_work: 1_000_000_000_000_000,
+                // One OPEN for 10¹⁵, an hour of a good processor.
+                work_price: Amount(1_000),
+                part_work: 1_000_000_000_000,
             },
             attribution: Attribution { min_query_cosine_ppm: 995_000 },
             economics: Economics::DEFAULT,
@@ -194,6 +201,9 @@ impl Params {
         params.training.fallback_blocks = Blocks(6);
         params.training.max_memory = 4 << 30;
         params.training.max_work = 100_000_000_000_000;
+        // A thousand times as dear, for models a thousand times as small.
+        params.training.work_price = Amount(1_000_000);
+        params.training.part_work = 1_000_000_000;
         params.work_margin_blocks = Blocks(10);
         params.propose_fallback_blocks = Blocks(4);
         params

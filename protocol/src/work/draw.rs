@@ -146,6 +146,13 @@ impl Seats {
         self.0.iter().position(|holder| *holder == account)
     }
 
+    /// Whether some accounts, each named once, have more than half of them.
+    pub fn have_majority(&self, accounts: impl IntoIterator<Item = AccountId>) -> bool {
+        let seats = accounts.into_iter().map(|account| self.of(account));
+        let seats = seats.fold(0, usize::saturating_add);
+        seats > self.len().saturating_sub(seats)
+    }
+
     /// Who has any, each once, by id.
     pub fn holders(&self) -> Vec<AccountId> {
         let mut holders = self.0.clone();
@@ -260,8 +267,11 @@ pub fn watchers(beacon: &Digest, epoch: Epoch, proposer: AccountId, weights: &We
 /// There are as many as there would be accounts if all weighed alike, at most what a round can close
 /// over. All stake is cut into as many equal stretches, and a point is drawn in each: accounts of equal
 /// weight get one slot each, and any account or party on average its part of all slots.
-pub fn run_slots(beacon: &Digest, model: ModelId, weights: &Weights) -> Vec<AccountId> {
-    let (total, count) = (weights.total(), weights.effective_number().min(MAX_SHARDS_PER_ROUND));
+///
+/// No more than `paid`, which the order paid for.
+pub fn run_slots(beacon: &Digest, model: ModelId, weights: &Weights, paid: u32) -> Vec<AccountId> {
+    let count = usize::try_from(slot_count(weights).min(paid)).unwrap_or(MAX_SHARDS_PER_ROUND);
+    let total = weights.total();
     let bound = |slot: usize| mul_div(total, slot as u128, count as u128);
     let slot = |slot: usize| {
         let (from, until) = (bound(slot)?, bound(slot.saturating_add(1))?);
@@ -270,6 +280,12 @@ pub fn run_slots(beacon: &Digest, model: ModelId, weights: &Weights) -> Vec<Acco
         weights.at(from.saturating_add(below(&draw, until.saturating_sub(from))?))
     };
     (0..count).filter_map(slot).collect()
+}
+
+/// How many slots a run has that pays for all of them.
+pub fn slot_count(weights: &Weights) -> u32 {
+    let count = weights.effective_number().min(MAX_SHARDS_PER_ROUND);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The leaders of a training round, one after the other.
@@ -402,7 +418,7 @@ mod tests {
             let turns = proposers(&Digest([1; 32]), &alone);
             prop_assert_eq!(turns.first_of(PARTY, &[]), Some(0));
             prop_assert_eq!(turns.first_of(AccountId(1), &[]), None);
-            let slots = run_slots(&Digest([1; 32]), ModelId(1), &alone);
+            let slots = run_slots(&Digest([1; 32]), ModelId(1), &alone, 256);
             prop_assert_eq!(slots, [PARTY]);
         }
     }
@@ -430,7 +446,7 @@ mod tests {
                 count(2, &attribution_auditors(&seed, &seed, AccountId(999), &weights, 5).0);
                 count(3, &watchers(&seed, Epoch(1), AccountId(999), &weights).0);
                 count(4, &proposers(&seed, &weights).drawn);
-                count(5, &run_slots(&seed, ModelId(1), &weights));
+                count(5, &run_slots(&seed, ModelId(1), &weights, 256));
             }
             let part = hits.map(|(mine, all)| mine as f64 / all as f64);
             let near = |place: usize, expected: f64| (part[place] - expected).abs() < 0.02;
@@ -443,12 +459,23 @@ mod tests {
     #[test]
     fn accounts_of_equal_weight_have_one_slot_each_and_names_do_not_crowd_them_out() {
         let equal: Vec<_> = (1..=20).map(|id| (AccountId(id), 7u128 << 80)).collect();
-        let slots = run_slots(&Digest([3; 32]), ModelId(1), &Weights::new(equal.clone()));
+        let slots = run_slots(&Digest([3; 32]), ModelId(1), &Weights::new(equal.clone()), 256);
         assert_eq!(slots, equal.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+        let paid = run_slots(&Digest([3; 32]), ModelId(1), &Weights::new(equal.clone()), 4);
+        assert_eq!(
+            paid.len(),
+            4,
+            "of four that are paid for one falls on each quarter of the stake"
+        );
+        assert!(paid.iter().zip(0u64..).all(|(id, quarter)| (id.0 - 1) / 5 == quarter));
         // A party with a third of all in 100 names: each of the others still has fewer than two.
         let names = (100..200).map(|id| (AccountId(id), (70u128 << 80) / 100));
-        let slots =
-            run_slots(&Digest([3; 32]), ModelId(1), &Weights::new(equal.into_iter().chain(names)));
+        let slots = run_slots(
+            &Digest([3; 32]),
+            ModelId(1),
+            &Weights::new(equal.into_iter().chain(names)),
+            256,
+        );
         assert!((28..=46).contains(&slots.len()), "{}", slots.len());
     }
 

@@ -5,7 +5,7 @@
 //! at most follows from numbers on chain, by the same integers on every node: beyond the network's
 //! bounds an order is no run for anybody.
 
-use crate::{codec::Wire as _, params::Training, training::RunConfig};
+use crate::{codec::Wire as _, escrow::Escrow, ids::Amount, params::Training, training::RunConfig};
 
 /// The shape of a model, as far as the cost of its jobs follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +49,23 @@ pub struct Needs {
     pub data: u64,
     /// Multiplications of a training shard.
     pub work: u64,
+    /// Multiplications of the sketch of a unit.
+    pub sketch: u64,
 }
 
 /// Bytes of memory that a byte of data takes: its text, its tokens, which units repeat others, and the
 /// index of spans.
 const MEMORY_PER_BYTE: u64 = 24;
+/// Bytes of text that a token stands for, as far as prices go.
+const BYTES_PER_TOKEN: u64 = 4;
 /// Values of four bytes that a parameter takes: weights, their twin in a step, gradients, two moments of
 /// the optimiser, start and change of a shard.
 const VALUES_PER_PARAMETER: u64 = 8;
 
 impl Needs {
-    /// Of a run over so many bytes of data; `None` where they have no 64 bits.
-    fn new(config: &RunConfig, shape: &Shape, bytes: u64) -> Option<Self> {
+    /// Of a run over so much data; `None` where they have no 64 bits.
+    fn new(config: &RunConfig, shape: &Shape, read: Data) -> Option<Self> {
+        let Data { units, bytes } = read;
         let [vocab, width, layers, heads, ffn, context, batch, steps] = [
             shape.vocab,
             shape.width,
@@ -87,10 +92,13 @@ impl Needs {
         // Forward once, back twice; a multiplication of each parameter, and of attention.
         let scores = layers.checked_mul(width)?.checked_mul(context)?.checked_mul(2)?;
         let token = shape.parameters.checked_add(scores)?.checked_mul(3)?;
+        // A sketch is made of a unit's gradient, so a token costs what it costs in a shard.
+        let of_unit = bytes.checked_div(units.checked_mul(BYTES_PER_TOKEN)?)?.checked_add(1)?;
         Some(Self {
             memory: memory.checked_add(data)?.checked_add(tokenizer)?,
             data,
             work: tokens.checked_mul(steps)?.checked_mul(token)?,
+            sketch: of_unit.checked_mul(token)?,
         })
     }
 }
@@ -104,6 +112,8 @@ pub struct Order {
     pub units: u32,
     /// What it costs a member.
     pub needs: Needs,
+    /// What its parts are paid from.
+    pub escrow: Escrow,
 }
 
 /// Why an order is no run, for anybody.
@@ -142,6 +152,14 @@ pub enum OrderFault {
         /// Multiplications that a shard may take.
         most: u64,
     },
+    /// It pays less than the network's price for its work.
+    #[error("it pays {pays} of the smallest units of OPEN, and its work costs at least {least}")]
+    Price {
+        /// What was paid into its escrow.
+        pays: Amount,
+        /// What the smallest run of its configuration costs: one with as many slots as a round needs.
+        least: Amount,
+    },
 }
 
 /// What an order reads: units and bytes of all contributions, as the chain has them.
@@ -154,12 +172,45 @@ pub struct Data {
 }
 
 impl Order {
-    /// Reads an order; `data` says what of its Datanet the configuration names.
+    /// Reads an order that pays so much; `data` says what of its Datanet the configuration names.
     ///
     /// # Errors
     /// [`OrderFault`] where it is no run.
     pub fn read(
         config: &[u8],
+        pays: Amount,
+        bounds: &Training,
+        data: impl FnOnce(&RunConfig) -> Data,
+    ) -> Result<Self, OrderFault> {
+        let order = Self::sized(config, pays, bounds, data)?;
+        let slots = order.escrow.slots();
+        if slots < bounds.min_shards.max(1) {
+            let least = order.escrow.least(bounds.min_shards.max(1));
+            let least = least.ok_or(OrderFault::Uncountable)?;
+            return Err(OrderFault::Price { pays, least });
+        }
+        Ok(order)
+    }
+
+    /// What an order costs at least whose rounds are to have so many slots.
+    ///
+    /// # Errors
+    /// [`OrderFault`] where it is no run, whatever it pays.
+    pub fn cost(
+        config: &[u8],
+        slots: u32,
+        bounds: &Training,
+        data: impl FnOnce(&RunConfig) -> Data,
+    ) -> Result<Amount, OrderFault> {
+        let order = Self::sized(config, Amount::ZERO, bounds, data)?;
+        let slots = slots.max(bounds.min_shards).max(1);
+        order.escrow.least(slots).ok_or(OrderFault::Uncountable)
+    }
+
+    /// An order within the network's bounds, whatever it pays.
+    fn sized(
+        config: &[u8],
+        pays: Amount,
         bounds: &Training,
         data: impl FnOnce(&RunConfig) -> Data,
     ) -> Result<Self, OrderFault> {
@@ -167,19 +218,20 @@ impl Order {
         let (preset, context) = (config.preset, config.context);
         let shape = Shape::of(preset).filter(|shape| context <= shape.context);
         let shape = shape.ok_or(OrderFault::Preset { preset, context })?;
-        let Data { units, bytes } = data(&config);
-        if units == 0 {
+        let read = data(&config);
+        if read.units == 0 {
             return Err(OrderFault::NoData);
         }
-        let needs = Needs::new(&config, &shape, bytes).ok_or(OrderFault::Uncountable)?;
+        let needs = Needs::new(&config, &shape, read).ok_or(OrderFault::Uncountable)?;
         if needs.memory > bounds.max_memory {
             return Err(OrderFault::Memory { needs: needs.memory, most: bounds.max_memory });
         }
         if needs.work > bounds.max_work {
             return Err(OrderFault::Work { needs: needs.work, most: bounds.max_work });
         }
-        let units = u32::try_from(units).map_err(|_| OrderFault::Uncountable)?;
-        Ok(Self { config, units, needs })
+        let units = u32::try_from(read.units).map_err(|_| OrderFault::Uncountable)?;
+        let escrow = Escrow::new(pays, &config, units, (needs.work, needs.sketch), bounds);
+        Ok(Self { config, units, needs, escrow })
     }
 }
 
@@ -196,6 +248,7 @@ mod tests {
     use crate::{ids::Hash, params::Params, training::Contributions};
 
     const BOUNDS: Training = Params::mainnet().training;
+    const ENOUGH: Amount = Amount(1_000 * Amount::ONE_OPEN.0);
 
     /// The demo's order.
     fn demo() -> RunConfig {
@@ -220,7 +273,7 @@ mod tests {
 
     fn read(config: &RunConfig, bytes: u64) -> Result<Order, OrderFault> {
         let units = bytes.div_ceil(640);
-        Order::read(&config.to_bytes(), &BOUNDS, |_| Data { units, bytes })
+        Order::read(&config.to_bytes(), ENOUGH, &BOUNDS, |_| Data { units, bytes })
     }
 
     #[test]
@@ -243,7 +296,25 @@ mod tests {
             assert_eq!(read(&config, 1), Err(OrderFault::Preset { preset, context }));
         }
         assert_eq!(read(&demo(), 0), Err(OrderFault::NoData));
-        let junk = Order::read(&[0xff; 4_096], &BOUNDS, |_| Data::default());
+        let junk = Order::read(&[0xff; 4_096], ENOUGH, &BOUNDS, |_| Data::default());
         assert_eq!(junk, Err(OrderFault::Config));
+    }
+
+    #[test]
+    fn an_order_below_the_networks_price_is_no_run_and_says_what_it_costs() {
+        let config = demo().to_bytes();
+        let size = |_: &RunConfig| Data { units: 1_000, bytes: 600_000 };
+        let least = Order::cost(&config, 0, &BOUNDS, size).unwrap();
+        let read = |pays| Order::read(&config, pays, &BOUNDS, size);
+        let below = Amount(least.0 - 1);
+        assert_eq!(read(below), Err(OrderFault::Price { pays: below, least }));
+        assert_eq!(read(Amount::ZERO), Err(OrderFault::Price { pays: Amount::ZERO, least }));
+        // Who pays more has more slots at once, each as dear.
+        for slots in [3, 4, 17, 256] {
+            let pays = Order::cost(&config, slots, &BOUNDS, size).unwrap();
+            assert_eq!(read(pays).unwrap().escrow.slots(), slots);
+            assert!(slots == 3 || read(Amount(pays.0 - 1)).unwrap().escrow.slots() == slots - 1);
+        }
+        assert_eq!(read(Amount(u128::MAX)).unwrap().escrow.slots(), 256);
     }
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod jobs;
 mod net;
 mod orders;
+mod runs;
 mod scenarios;
 mod serving;
 mod settlement;

@@ -19,6 +19,9 @@ use protocol::{
 
 use crate::chain::{CONTRIBUTOR, FakeChain, TREASURY, domain, key};
 
+/// What an order pays here, several times its least price.
+pub(crate) const ESCROW: Amount = Amount(10 * Amount::ONE_OPEN.0);
+
 /// What a node does wrong.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Faults {
@@ -149,6 +152,7 @@ impl Net {
             id: ModelId(0),
             developer: CONTRIBUTOR,
             datanet: DatanetId(1),
+            escrow: ESCROW,
             config: config.to_bytes(),
         }));
     }

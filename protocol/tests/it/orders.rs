@@ -1,7 +1,7 @@
 //! What may be ordered and contributed, and what a node does with it.
 
 use protocol::{
-    AccountId, BlobRef, BlockNumber, DatanetId, Digest, Hash, ModelId,
+    AccountId, Amount, BlobRef, BlockNumber, DatanetId, Digest, Hash, ModelId,
     chain::{BlockHeader, ChainEvent, ChainView, Contribution, Model},
     codec::Wire,
     node::{Done, Failure, Input, Job, Node, NodeConfig, OpId, Output, Waiting},
@@ -9,7 +9,10 @@ use protocol::{
     training::{Contributions, RunConfig},
 };
 
-use crate::{chain::FakeChain, net::order};
+use crate::{
+    chain::FakeChain,
+    net::{ESCROW, order},
+};
 
 const ME: AccountId = AccountId(1);
 const DATANET: DatanetId = DatanetId(1);
@@ -32,7 +35,7 @@ fn chain_of(contributions: &[Contribution]) -> FakeChain {
 
 fn ordered(chain: &mut FakeChain, model: ModelId, config: &RunConfig) {
     let (developer, config) = (AccountId(2), config.to_bytes());
-    let model = Model { id: model, developer, datanet: DATANET, config };
+    let model = Model { id: model, developer, datanet: DATANET, escrow: ESCROW, config };
     chain.extra.push(ChainEvent::ModelCreated(model));
     chain.mine();
     chain.mine();
@@ -121,6 +124,40 @@ fn an_order_beyond_the_networks_bounds_is_no_run_and_status_says_why() {
     assert!(chain.view.run_data(MODEL).is_empty());
 }
 
+/// The price is of all work, so that it is the same to order one long run or many short ones.
+#[test]
+fn an_order_that_pays_less_than_its_work_costs_is_no_run_and_status_says_the_price() {
+    let mut chain = chain_of(&[contribution(1, 500, 5)]);
+    chain.mine();
+    let config = order(2).to_bytes();
+    let cost = |slots| {
+        let read = protocol::order::Data { units: 5, bytes: 500 };
+        let bounds = &chain.view.params().training;
+        protocol::order::Order::cost(&config, slots, bounds, |_| read).unwrap()
+    };
+    assert_eq!(chain.view.slots_now(), 4);
+    let (least, of_four) = (cost(3), cost(4));
+    let pays = [Amount::ZERO, Amount(1), Amount(least.0 - 1), least, of_four, Amount(u128::MAX)];
+    for (escrow, id) in pays.into_iter().zip(1..) {
+        let (developer, config) = (AccountId(2), config.clone());
+        let model = Model { id: ModelId(id), developer, datanet: DATANET, escrow, config };
+        chain.extra.push(ChainEvent::ModelCreated(model));
+    }
+    chain.mine();
+    chain.mine();
+    let mut node = node(None);
+    let begun = jobs(&mut chain, &mut node);
+    assert_eq!(begun.iter().map(|(_, id)| id.0).collect::<Vec<_>>(), [4, 5, 6]);
+    for (pays, id) in pays.into_iter().zip(1..).take(3) {
+        let refused = Waiting::Refused(ModelId(id), OrderFault::Price { pays, least });
+        assert!(node.waiting(&chain.view).contains(&refused), "{id}");
+        assert!(chain.view.run_data(ModelId(id)).is_empty());
+    }
+    // As many slots as are paid for, of those that there would be.
+    let slots = |id| chain.view.run_slots(ModelId(id)).unwrap().len();
+    assert_eq!([4, 5, 6].map(slots), [3, 4, 4]);
+}
+
 #[test]
 fn a_node_takes_on_what_fits_into_its_memory() {
     let mut chain = chain_of(&[contribution(1, 500, 5)]);
@@ -188,6 +225,7 @@ fn events_of_extreme_values_are_folded() {
         id: ModelId(id),
         developer: AccountId(u64::MAX),
         datanet: DatanetId(u64::MAX),
+        escrow: Amount(u128::MAX),
         config: vec![0xff; 4_096],
     };
     let events: Vec<_> = [0, 1, u64::MAX]

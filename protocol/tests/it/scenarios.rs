@@ -34,7 +34,13 @@ pub(crate) fn assert_conserved(net: &Net, epoch: u64, redeemed: u128) {
     let before: u128 = net.parent(Epoch(epoch)).iter().map(|leaf| leaf.1.0).sum();
     let growth = outcome.settlement.total.0 - before;
     assert_eq!(growth, outcome.lines.iter().map(|line| line.amount.0).sum::<u128>());
-    assert!(growth <= BUDGET.0 + redeemed, "{growth} in epoch {epoch}");
+    let view = &net.chain.view;
+    let runs = || view.models().map(|(_, model)| model.id);
+    let paid_until = |epoch| runs().flat_map(move |run| view.parts_paid_before(run, Epoch(epoch)));
+    let price = |part| view.price_of(part).unwrap().0;
+    let prices: u128 = paid_until(epoch + 1).map(price).sum();
+    let prices = prices - paid_until(epoch).map(price).sum::<u128>();
+    assert!(growth <= BUDGET.0 + redeemed + prices, "{growth} in epoch {epoch}");
     assert!(growth >= redeemed, "fees are split whole");
     assert_eq!(outcome.leaves.iter().map(|leaf| leaf.1.0).sum::<u128>(), before + growth);
 }

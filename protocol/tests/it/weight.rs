@@ -168,7 +168,8 @@ fn names_without_stake_or_with_dust_have_no_seat_no_turn_no_slot_and_a_tenth_of_
         mine(&mut view, &contributions);
         run_to_end_before(&mut view, 2);
         let (id, developer) = (ModelId(1), AccountId(1001));
-        let model = Model { id, developer, datanet: DatanetId(1), config: vec![] };
+        let model =
+            Model { id, developer, datanet: DatanetId(1), escrow: Amount(1), config: vec![] };
         mine(&mut view, &[ChainEvent::ModelCreated(model)]);
         let settlement = settlement(1);
         mine(&mut view, &[ChainEvent::Proposed { proposer: AccountId(1), settlement }]);
@@ -222,7 +223,7 @@ fn a_network_starts_with_what_is_at_stake_when_its_first_epoch_ends() {
     mine(&mut view, &[]);
     mine(&mut view, &[stake(1, OPEN), stake(2, OPEN - 1)]);
     let (id, developer) = (ModelId(1), AccountId(3));
-    let model = Model { id, developer, datanet: DatanetId(1), config: vec![] };
+    let model = Model { id, developer, datanet: DatanetId(1), escrow: Amount(1), config: vec![] };
     mine(&mut view, &[ChainEvent::ModelCreated(model)]);
     mine(&mut view, &[]);
     assert_eq!(view.run_slots(id), None, "nobody counts yet");

@@ -26,6 +26,8 @@ pub struct Facts {
     pub splits_data: bool,
     /// Whether it orders the last run and is its only customer.
     pub owns_last_run: bool,
+    /// Whether it orders runs to work on them itself.
+    pub orders_for_itself: bool,
     /// Whether it proposes settlements that do not follow from the chain.
     pub settles_falsely: bool,
     /// Whether its nodes pass storage proofs that they have not seen.
@@ -42,6 +44,7 @@ impl Facts {
             copies: behaviours.iter().find_map(|one| one.copies()),
             splits_data: any(|one| one.splits_data()),
             owns_last_run: any(|one| one.owns_last_run()),
+            orders_for_itself: any(|one| one.orders_for_itself()),
             settles_falsely: any(|one| one.settles_falsely()),
             passes_unseen: any(|one| one.passes_unseen()),
             borrows_bytes: any(|one| one.borrows_bytes()),

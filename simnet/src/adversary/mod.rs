@@ -19,6 +19,7 @@ mod eclipse;
 mod false_settlement;
 mod forged_shard;
 mod gossip_spam;
+mod invented_base;
 mod kind;
 mod late_reveal;
 mod lazy_auditor;
@@ -27,6 +28,7 @@ mod lazy_storage;
 mod on_demand;
 mod outsourcing;
 mod self_dealing;
+mod self_ordering;
 mod sybil;
 mod whitewashing;
 mod world;
@@ -41,6 +43,7 @@ pub use eclipse::ECLIPSE;
 pub use false_settlement::FALSE_SETTLEMENT;
 pub use forged_shard::FORGED_SHARD;
 pub use gossip_spam::GOSSIP_SPAM;
+pub use invented_base::INVENTED_BASE;
 pub use kind::{AdversaryKind, Profile};
 pub use late_reveal::LATE_REVEAL;
 pub use lazy_auditor::LAZY_AUDITOR;
@@ -49,6 +52,7 @@ pub use lazy_storage::LAZY_STORAGE;
 pub use on_demand::ON_DEMAND;
 pub use outsourcing::OUTSOURCING;
 pub use self_dealing::SELF_DEALING;
+pub use self_ordering::SELF_ORDERING;
 pub use sybil::{SYBIL, SYBIL_DIVIDED, SYBIL_DUST, SYBIL_UNSTAKED};
 pub use whitewashing::WHITEWASHING;
 pub use world::{Answer, World};
@@ -58,7 +62,7 @@ use protocol::{Amount, BlockNumber, Hash, chain::Transaction, node::Job, record:
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 21] = [
+pub const ALL: [AdversaryKind; 23] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -76,10 +80,12 @@ pub const ALL: [AdversaryKind; 21] = [
     WHITEWASHING,
     FORGED_SHARD,
     COPIED_SHARD,
+    INVENTED_BASE,
     LAZY_JURY,
     DATA_COPYING,
     DATA_SPLITTING,
     SELF_DEALING,
+    SELF_ORDERING,
 ];
 
 /// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats
@@ -102,6 +108,11 @@ pub trait Adversary: Send {
 
     /// Whether it orders the last run and is its only customer.
     fn owns_last_run(&self) -> bool {
+        false
+    }
+
+    /// Whether it orders runs to work on them itself.
+    fn orders_for_itself(&self) -> bool {
         false
     }
 

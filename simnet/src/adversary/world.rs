@@ -127,6 +127,9 @@ pub trait World {
     /// The shard of another node in the same round, as one's own; one who is first waits.
     fn copied(&mut self, node: usize, job: &Job) -> Option<Answer>;
 
+    /// Orders one more run for a coalition, of its own money.
+    fn order_own_run(&mut self);
+
     /// Uses a coalition's own model once, as its own customer.
     fn use_own_model(&mut self, coalition: usize);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId, Round,
+    AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
     draw::Part,
     record::Verdict,
     settle::{Line, Outcome, Source},
@@ -20,8 +20,42 @@ pub struct Claimed {
     pub subject: Digest,
     /// Of which part of which round.
     pub part: Part,
+    /// The checkpoint that it starts from.
+    pub base: Hash,
     /// Whether its worker really computed what it claims.
     pub is_computed: bool,
+}
+
+/// A run as it was ordered.
+#[derive(Debug, Clone, Copy)]
+pub struct Ordered {
+    /// What was paid for all of it.
+    pub escrow: Amount,
+    /// Rounds in which it is trained; sketches are captured in one more.
+    pub rounds: u32,
+    /// Multiplications of a shard of a training round.
+    pub shard: u128,
+    /// Multiplications of the sketch of a unit.
+    pub sketch: u128,
+    /// Multiplications that each part counts for beside its own.
+    pub part: u128,
+    /// Units of the data that it reads.
+    pub units: u64,
+}
+
+impl Ordered {
+    /// What a part is paid where each round has so many slots.
+    fn price(&self, part: Part, slots: u64) -> u128 {
+        let of_slot = |slot: u64| self.units * (slot + 1) / slots - self.units * slot / slots;
+        let all = u128::from(self.rounds) * u128::from(slots) * (self.shard + self.part)
+            + u128::from(slots) * self.part
+            + u128::from(self.units) * self.sketch;
+        let own = match part.round.0 < self.rounds {
+            true => self.shard + self.part,
+            false => u128::from(of_slot(part.slot.into())) * self.sketch + self.part,
+        };
+        self.escrow.0 * own / all
+    }
 }
 
 /// A verdict on a shard.
@@ -43,8 +77,14 @@ pub struct Work {
     /// Shards by the ids of their records.
     shards: BTreeMap<Digest, Claimed>,
     verdicts: BTreeMap<Digest, Vec<Judged>>,
-    /// Shards that were paid, by account and subject.
-    paid: BTreeMap<(AccountId, Digest), Epoch>,
+    /// Runs, with the slots of their rounds once these are drawn.
+    runs: BTreeMap<ModelId, (Ordered, u64)>,
+    /// What each run was paid for its parts.
+    spent: BTreeMap<ModelId, u128>,
+    /// Parts that were paid.
+    paid: BTreeMap<Part, Epoch>,
+    /// Checkpoints that were named as the first of a round.
+    named: BTreeSet<(ModelId, Round, Hash)>,
     /// Ids of attributions.
     outputs: BTreeSet<Digest>,
     /// What was redeemed in an epoch that is not settled yet.
@@ -80,6 +120,16 @@ impl Work {
 }
 
 impl Referee {
+    /// A run was ordered, or its slots were drawn.
+    pub fn ordered(&mut self, model: ModelId, run: Ordered, slots: u64) {
+        self.work.runs.insert(model, (run, slots));
+    }
+
+    /// A member of a run closed a round, from whose checkpoint the next goes on.
+    pub fn named(&mut self, model: ModelId, next: Round, checkpoint: Hash) {
+        self.work.named.insert((model, next, checkpoint));
+    }
+
     /// A shard was signed.
     pub fn claimed(&mut self, record: Digest, shard: Claimed) {
         self.work.shards.insert(record, shard);
@@ -120,12 +170,51 @@ impl Referee {
         }
     }
 
-    pub(super) fn judge_work(&mut self, laws: &Laws, outcome: &Outcome) {
+    /// The sum of the prices of what was done for runs.
+    pub(super) fn judge_work(&mut self, laws: &Laws, outcome: &Outcome) -> u128 {
         let epoch = outcome.settlement.epoch;
+        let (mut prices, mut added) = (0, 0);
         for line in outcome.lines.iter().filter(|line| line.source == Source::Shards) {
             self.judge_shard(epoch, line);
+            let (price, more) = self.judge_price(laws, outcome, line);
+            (prices, added) = (prices + price, added + more);
+        }
+        if added > laws.budget.0 * u128::from(laws.shards_bps) / 10_000 {
+            self.find(Rule::ShardPrice, || format!("epoch {epoch}: emission adds {added}"));
         }
         self.judge_fees(laws, outcome);
+        prices
+    }
+
+    /// The price of a part that was paid, and what emission added.
+    fn judge_price(&mut self, laws: &Laws, outcome: &Outcome, line: &Line) -> (u128, u128) {
+        let Some(part) = self.work.shards.get(&line.record).map(|shard| shard.part) else {
+            return (0, 0);
+        };
+        let Some((run, slots)) = self.work.runs.get(&part.model).copied() else {
+            self.find(Rule::RunPaidFor, || format!("run {} was never ordered", part.model));
+            return (0, 0);
+        };
+        let price = run.price(part, slots.max(1));
+        let platform = price * u128::from(laws.platform_bps) / 10_000;
+        let of_platform =
+            |other: &&Line| other.record == line.record && other.source == Source::Treasury;
+        let taken: u128 = outcome.lines.iter().filter(of_platform).map(|line| line.amount.0).sum();
+        let net = price - platform;
+        if taken != platform || line.amount.0 < net || line.amount.0 > price {
+            self.find(Rule::ShardPrice, || {
+                format!("{part:?} costs {price}: {} and {taken} are paid", line.amount)
+            });
+        }
+        let spent = self.work.spent.entry(part.model).or_default();
+        *spent += price;
+        let spent = *spent;
+        if spent > run.escrow.0 {
+            self.find(Rule::RunPaidFor, || {
+                format!("run {}: {spent} of {}", part.model, run.escrow)
+            });
+        }
+        (price, line.amount.0.saturating_sub(net))
     }
 
     fn judge_shard(&mut self, epoch: Epoch, line: &Line) {
@@ -146,11 +235,12 @@ impl Referee {
             self.find(Rule::ShardComputed, at);
         }
         let Some(shard) = shard else { return };
-        let before = self.work.paid.insert((account, shard.subject), epoch);
-        if let Some(before) = before
-            && of(Verdict::Pass).all(|judged| !judged.is_adverse)
-        {
+        if let Some(before) = self.work.paid.insert(shard.part, epoch) {
             self.find(Rule::ShardOnce, || format!("{}, and in epoch {before}", at()));
+        }
+        let Part { model, round, .. } = shard.part;
+        if round > Round(0) && !self.work.named.contains(&(model, round, shard.base)) {
+            self.find(Rule::ShardBase, at);
         }
     }
 

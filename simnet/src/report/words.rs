@@ -149,6 +149,11 @@ pub const KPIS: &[KpiWords] = &[
         "What a self-dealing adversary got for the uses of its own model, less what it paid for them.",
     ),
     kpi(
+        "self_ordering_profit",
+        "OPEN",
+        "What an adversary got for work on runs that it ordered itself, less what it paid for them.",
+    ),
+    kpi(
         "lookup_p50",
         "ms",
         "Time within which half of the lookups of an address found it; none without net.dht.",

@@ -68,6 +68,7 @@ impl Scenario {
             ("economics.hardware_years", self.economics.hardware_years),
             ("churn.shape", self.churn.shape),
             ("training.cpu_slowdown", self.training.cpu_slowdown),
+            ("training.escrow", self.training.escrow),
             ("inference.fee", self.inference.fee),
             ("inference.deposit", self.inference.deposit),
         ];
@@ -96,6 +97,7 @@ impl Scenario {
             ("economics.hardware", self.economics.hardware),
             ("training.sketch", self.training.sketch),
             ("training.cpu_slowdown", self.training.cpu_slowdown),
+            ("training.escrow", self.training.escrow),
             ("inference.per_hour", self.inference.per_hour),
             ("inference.fee", self.inference.fee),
             ("inference.deposit", self.inference.deposit),

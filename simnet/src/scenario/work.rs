@@ -22,6 +22,8 @@ pub struct Training {
     pub at: Span,
     /// Units of text that a shard reads.
     pub units: u32,
+    /// What a developer pays for a run, in OPEN.
+    pub escrow: f64,
     /// Time of a shard on the reference GPU.
     pub shard: Span,
     /// Time to capture a node's sketches, as a multiple of a shard's.
@@ -103,6 +105,7 @@ impl Default for Training {
             models: 1,
             at: Span::seconds(10),
             units: 4,
+            escrow: 100.0,
             shard: Span::millis(250),
             sketch: 0.5,
             gpus: data::shipped("devices-home", "gpus"),
@@ -141,6 +144,11 @@ impl Default for Inference {
 }
 
 impl Training {
+    /// What a developer pays for a run.
+    pub fn paid(&self) -> Amount {
+        amount(self.escrow)
+    }
+
     /// Whether anything is trained.
     pub const fn is_on(&self) -> bool {
         self.rounds > 0

@@ -80,7 +80,7 @@ impl Simulation {
         measurements.note_final(env, epoch, settled.as_deref());
         let Some(settled) = settled else { return };
         economy.operate(env, &settled.outcome.lines, epoch);
-        work.earnings.take(env, (&work.market, referee), epoch, &settled.outcome);
+        work.earnings.take(env, (&work.training, &work.market, referee), epoch, &settled.outcome);
         measurements.note_payouts(env, epoch, &settled.outcome.lines);
     }
 

@@ -12,10 +12,10 @@ use protocol::{
 use super::{
     env::Env,
     kpis::open,
-    market::{Market, dealt_fees, dealt_run},
+    market::{Market, dealt_fees},
     number,
     store::Store,
-    training::{Training, developer, has_gpu},
+    training::{Training, dealt_run, developer, has_gpu},
 };
 use crate::{
     data,
@@ -39,6 +39,9 @@ pub(super) struct Earnings {
     adverse_data: u128,
     /// What self-dealers got for what they asked themselves, in wei.
     dealt: u128,
+    /// What coalitions got for the parts of runs that they ordered for themselves, and what these cost, in
+    /// wei.
+    ordered: (u128, u128),
     /// When a worker claimed its shard of a round.
     claimed: BTreeMap<(AccountId, ModelId, Round), Time>,
     /// Times from a claim until an honest auditor rejected it, in microseconds.
@@ -135,7 +138,7 @@ impl Earnings {
     pub(super) fn take(
         &mut self,
         env: &Env,
-        (market, referee): (&Market, &Referee),
+        (training, market, referee): (&Training, &Market, &Referee),
         epoch: Epoch,
         outcome: &Outcome,
     ) {
@@ -159,6 +162,13 @@ impl Earnings {
                 self.paid += 1;
                 self.forged += is_forged;
                 self.forged_paid += is_forged;
+                let part = referee.work().shard(&line.record).map(|shard| shard.part);
+                let own = part.filter(|part| training.is_own(env, part.model));
+                if let Some(part) = own.filter(|_| dealers.contains(&line.account)) {
+                    let price = env.view().price_of(part).unwrap_or_default();
+                    self.ordered.0 += line.amount.0;
+                    self.ordered.1 += price.0;
+                }
             }
             if market.is_dealt(&line.record) && dealers.contains(&line.account) {
                 self.dealt += line.amount.0;
@@ -187,6 +197,19 @@ impl Earnings {
     pub(super) fn deals_pay(&self, env: &Env, market: &Market) -> bool {
         let rounded = market.dealings() as u128;
         self.dealt > dealt_fees(env).0 + rounded
+    }
+
+    /// Whether coalitions got more for the parts of runs that they ordered than these cost them.
+    pub(super) const fn orders_pay(&self) -> bool {
+        self.ordered.0 > self.ordered.1
+    }
+
+    /// What coalitions got for work on their own runs less all that they paid for them, in OPEN.
+    fn ordering_profit(&self, env: &Env, training: &Training) -> Option<f64> {
+        env.population.coalitions().facts().find(|facts| facts.orders_for_itself)?;
+        let own = env.view().models().filter(|(_, model)| training.is_own(env, model.id));
+        let paid = own.fold(Amount::ZERO, |sum, (_, model)| sum.saturating_add(model.escrow));
+        Some(open(Amount(self.ordered.0)) - open(paid))
     }
 
     /// The key figures of work on models.
@@ -230,7 +253,7 @@ impl Earnings {
 
     /// Who got the fees, in OPEN.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn fee_figures(&self, env: &Env, training: &Training, market: &Market) -> [Kpi; 9] {
+    fn fee_figures(&self, env: &Env, training: &Training, market: &Market) -> [Kpi; 10] {
         let has_fees = env.scenario.inference.is_on();
         let part = |of: &[Source]| {
             let sum = of.iter().filter_map(|source| self.fees.get(source)).sum();
@@ -251,6 +274,7 @@ impl Earnings {
             Kpi::new("adverse_data", data),
             Kpi::new("adverse_attribution", gained),
             Kpi::new("self_dealing_profit", dealt),
+            Kpi::new("self_ordering_profit", self.ordering_profit(env, training)),
         ]
     }
 

@@ -23,7 +23,7 @@ use super::{
     attribution::AdverseData,
     env::Env,
     number,
-    training::{Site, Training, developer, slowness},
+    training::{Site, Training, dealt_run, developer, slowness},
 };
 use crate::kernel::{Actor, Purpose, Slab, Time, ratio, real, whole};
 
@@ -406,12 +406,6 @@ impl Market {
         let answer = Answer::after(taken, Done::Judged(verdict));
         Some(Answer { gains: Some(body.transcript), ..answer })
     }
-}
-
-/// The coalition that orders and uses a run for itself, if there is such, and the run: the last.
-pub(super) fn dealt_run(env: &Env) -> Option<(usize, u32)> {
-    let coalition = env.population.coalitions().facts().position(|facts| facts.owns_last_run)?;
-    Some((coalition, env.scenario.training.models - 1))
 }
 
 /// The coalition that uses a model for itself.

@@ -1,17 +1,20 @@
 //! Tells the referee what really happens.
 
 use protocol::{
-    AccountId, BlockNumber, Epoch, Hash,
+    AccountId, BlobRef, BlockNumber, Epoch, Hash,
     chain::ChainEvent,
+    codec::Wire as _,
     draw::{self, Part},
+    order::Shape,
     record::{Body, Finding, VerifiedRecord},
+    training::RunConfig,
 };
 
 use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
     Scenario,
     chain::BUDGET,
-    referee::{Claimed, Committed, Judged, Laws, Referee, Shown},
+    referee::{Claimed, Committed, Judged, Laws, Ordered, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
 
@@ -34,6 +37,8 @@ fn laws(env: &Env) -> Laws {
         storage_bps: params.economics.emission_storage_bps,
         newcomers_bps: params.economics.newcomers_bps,
         attribution_bps: params.economics.emission_attribution_bps,
+        shards_bps: params.economics.emission_shards_bps,
+        platform_bps: params.economics.fee_platform_bps,
         is_calm: is_calm(scenario),
     }
 }
@@ -68,6 +73,36 @@ fn is_calm(scenario: &Scenario) -> bool {
         && has_time
 }
 
+/// Every run as it was ordered, by numbers that the chain has: of a nano model, a token of whose shards takes
+/// three multiplications of each parameter, and three for each pair of values in two maps of attention.
+fn runs(referee: &mut Referee, env: &Env) {
+    let view = env.view();
+    for (_, model) in view.models() {
+        let (Ok(config), Some(slots)) =
+            (RunConfig::from_bytes(&model.config), view.run_slots(model.id))
+        else {
+            continue;
+        };
+        let Some(shape) = Shape::of(config.preset) else { continue };
+        let data = view.run_data(model.id);
+        let units: u64 = data.iter().map(|part| u64::from(part.units)).sum();
+        let bytes: u64 = data.iter().map(|part| BlobRef::total(&part.packs)).sum();
+        let [width, layers, context] = [shape.width, shape.layers, config.context].map(u128::from);
+        let token = 3 * (u128::from(shape.parameters) + 2 * layers * width * context);
+        let tokens = [config.batch, config.context, config.steps].map(u128::from).iter().product();
+        let tokens: u128 = tokens;
+        let run = Ordered {
+            escrow: model.escrow,
+            rounds: config.rounds,
+            shard: tokens * token,
+            sketch: u128::from(bytes / (4 * units.max(1)) + 1) * token,
+            part: view.params().training.part_work.into(),
+            units,
+        };
+        referee.ordered(model.id, run, slots.len() as u64);
+    }
+}
+
 /// What a block says to the referee.
 pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], block: BlockNumber) {
     for event in events {
@@ -94,6 +129,7 @@ pub(super) fn settlement(
     (epoch, block): (Epoch, BlockNumber),
 ) {
     let assigned = env.view().placement(epoch);
+    runs(referee, env);
     referee.judge(&laws(env), &settled.outcome, &assigned, block);
 }
 
@@ -135,10 +171,16 @@ pub(super) fn record(
             let is_computed = training.has_done(made.account, &shard.payload);
             let (epoch, subject) = (made.epoch, made.subject);
             let part = Part { model: shard.model, round: shard.round, slot: shard.slot };
-            referee.claimed(record.id(), Claimed { epoch, subject, part, is_computed });
+            let base = shard.base;
+            referee.claimed(record.id(), Claimed { epoch, subject, part, base, is_computed });
         }
         Body::Attribution(_) => referee.attributed(record.id()),
-        Body::RoundClose(_) => {}
+        Body::RoundClose(close) => {
+            let slots = env.view().run_slots(close.model).unwrap_or_default();
+            if slots.contains(&made.account) {
+                referee.named(close.model, close.round.next(), close.next);
+            }
+        }
     }
 }
 

@@ -144,9 +144,13 @@ impl Simulation {
             Rule::ALL
                 .map(|rule| Check::new(rule.words(), !self.referee.broken().contains_key(&rule))),
         );
-        if super::market::dealt_run(env).is_some() {
+        if super::training::dealt_run(env).is_some() {
             let name = "nobody gains by being its own customer";
             checks.push(Check::new(name, !work.earnings.deals_pay(env, &work.market)));
+        }
+        if env.population.coalitions().facts().any(|facts| facts.orders_for_itself) {
+            let name = "nobody gains by working on runs that it orders";
+            checks.push(Check::new(name, !work.earnings.orders_pay()));
         }
         // Where auditors pass what they have not seen, whoever has most of those drawn for it is paid.
         let looks = env.population.coalitions().facts().all(|facts| !facts.passes_unseen);

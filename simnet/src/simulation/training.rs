@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, BlobRef, EvmAddress, Hash, ModelId,
+    AccountId, Amount, BlobRef, DatanetId, EvmAddress, Hash, ModelId,
     chain::{ChainEvent, Model, Transaction},
     codec::Wire as _,
     node::{Done, Failure, Job},
+    order::{Data, Order},
     record::ShardBody,
-    training::ShardTask,
+    training::{RunConfig, ShardTask},
 };
 
 use super::{
@@ -34,6 +35,8 @@ pub(super) struct Training {
     is_ordered: bool,
     /// The runs, in the order in which they were ordered.
     runs: Vec<ModelId>,
+    /// Those that a coalition ordered beside them, to work on them itself.
+    own: Vec<ModelId>,
     /// Until when a node's device is busy, and in which session that is.
     busy: BTreeMap<u32, (u32, u64)>,
     /// Time that devices worked on shards and replays, in microseconds, by node.
@@ -46,6 +49,12 @@ pub(super) struct Training {
 /// The address of the developer who orders a run.
 pub(super) fn developer(run: u32) -> EvmAddress {
     named_address(b"developer", run)
+}
+
+/// The coalition that orders and uses a run for itself, if there is such, and the run: the last.
+pub(super) fn dealt_run(env: &Env) -> Option<(usize, u32)> {
+    let coalition = env.population.coalitions().facts().position(|facts| facts.owns_last_run)?;
+    Some((coalition, env.scenario.training.models - 1))
 }
 
 /// How many times as long as the reference GPU a node's device takes.
@@ -105,6 +114,7 @@ impl Training {
             backend,
             is_ordered: false,
             runs: Vec::new(),
+            own: Vec::new(),
             busy: BTreeMap::new(),
             trained: BTreeMap::new(),
             prepared: BTreeSet::new(),
@@ -115,6 +125,12 @@ impl Training {
     /// The runs, in the order in which they were ordered.
     pub(super) fn runs(&self) -> &[ModelId] {
         &self.runs
+    }
+
+    /// Whether a run is one that a coalition ordered for itself.
+    pub(super) fn is_own(&self, env: &Env, model: ModelId) -> bool {
+        let last = dealt_run(env).and_then(|(_, run)| self.runs.get(run as usize));
+        self.own.contains(&model) || last == Some(&model)
     }
 
     /// Time that devices worked on shards and replays, in microseconds, by node.
@@ -132,27 +148,52 @@ impl Training {
         if !self.is_ordered && env.now().0 >= env.scenario.training.at.0 {
             self.is_ordered = true;
             for run in 0..env.scenario.training.models {
-                self.order(env, run);
+                let escrow = env.scenario.training.paid();
+                self.order(env, run, escrow);
             }
         }
         for event in events {
-            if let ChainEvent::ModelCreated(model) = event {
-                self.runs.push(model.id);
-            }
+            let ChainEvent::ModelCreated(model) = event else { continue };
+            let is_developers = self.runs.len() < env.scenario.training.models as usize;
+            let list = if is_developers { &mut self.runs } else { &mut self.own };
+            list.push(model.id);
         }
     }
 
-    fn order(&self, env: &mut Env, run: u32) {
+    /// A coalition orders one more run, for as little as one may cost whose rounds have all slots.
+    pub(super) fn order_own(&self, env: &mut Env) {
+        // Its first run is ordered with all others.
+        let Some((_, run)) = dealt_run(env).filter(|_| !self.runs.is_empty()) else { return };
+        let view = env.view();
+        let size = |config: &RunConfig| {
+            let known = view.snapshot(DatanetId(1), view.now());
+            let read = known.into_iter().filter(|part| config.reads(part.id));
+            read.fold(Data::default(), |sum, part| Data {
+                units: sum.units + u64::from(part.units),
+                bytes: sum.bytes + BlobRef::total(&part.packs),
+            })
+        };
+        let config = self.backend.order(run, &env.scenario.training).to_bytes();
+        let cost = Order::cost(&config, view.slots_now(), &view.params().training, size);
+        if let Ok(cost) = cost {
+            self.order(env, run, cost);
+        }
+    }
+
+    fn order(&self, env: &mut Env, run: u32, escrow: Amount) {
         let owner = developer(run);
         let account = env.view().accounts().find(|(_, account)| account.owner == owner);
         let Some((developer, _)) = account else { return };
         let model = Model {
             id: ModelId(0),
             developer,
-            datanet: protocol::DatanetId(1),
+            datanet: DatanetId(1),
+            escrow,
             config: self.backend.order(run, &env.scenario.training).to_bytes(),
         };
-        env.ledger.chain_mut().submit(owner, &Transaction::CreateModel(model));
+        let chain = env.ledger.chain_mut();
+        chain.fund(owner, escrow);
+        chain.submit(owner, &Transaction::CreateModel(model));
     }
 
     /// Time until a node's device has done something that takes the reference GPU so long, when

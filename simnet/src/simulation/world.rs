@@ -136,6 +136,11 @@ impl World for Simulation {
         training::copied(&mut Site { env, store, index: node }, gossip, job)
     }
 
+    fn order_own_run(&mut self) {
+        let Simulation { env, work, .. } = self;
+        work.training.order_own(env);
+    }
+
     fn use_own_model(&mut self, coalition: usize) {
         let Simulation { env, work, .. } = self;
         work.market.use_own_model(env, &work.training, coalition);

@@ -66,17 +66,23 @@ fn an_adversary_of_ones_own_acts_together_with_those_that_files_name() {
 
 #[test]
 fn a_censoring_proposer_takes_nothing_from_anybody() {
-    let report = run(with(calm(), |s| {
-        s.epochs = 8;
-        s.adversaries = vec![AdversaryPlan::new(adversary::CENSORING_PROPOSER, 0.2)];
-    }));
-    assert!(failed(&report).is_empty(), "{:?}", report.findings);
-    assert!(report.totals.wrong_settlements > 0, "some of them had their turn");
-    assert!(report.totals.defeated > 0);
-    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
-    let is_whole =
-        |row: &simnet::report::EpochRow| u64::from(row.replicas_proven) == row.replicas_assigned;
-    assert!(report.epochs.iter().all(is_whole));
+    let mut defeated = 0;
+    for seed in 1..=2 {
+        let report = run(with(calm(), |s| {
+            (s.seed, s.epochs) = (seed, 8);
+            s.adversaries = vec![AdversaryPlan::new(adversary::CENSORING_PROPOSER, 0.2)];
+        }));
+        assert!(failed(&report).is_empty(), "{:?}", report.findings);
+        assert_eq!(report.totals.wrong_settlements > 0, report.totals.defeated > 0);
+        defeated += report.totals.defeated;
+        assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+        let is_whole = |row: &simnet::report::EpochRow| {
+            u64::from(row.replicas_proven) == row.replicas_assigned
+        };
+        assert!(report.epochs.iter().all(is_whole));
+    }
+    // A fifth of them has no turn in one of six runs so long.
+    assert!(defeated > 0, "some of them had their turn");
 }
 
 #[test]

@@ -3,11 +3,21 @@ pragma solidity 0.8.37;
 
 /// @title Training runs and the models they yield
 interface IModelRegistry {
-    /// @notice A training run was ordered; `config` is its canonical configuration.
+    /// A signature by which OPEN may be taken without an approval before (EIP-2612).
+    struct Permit {
+        uint256 deadline;
+        uint8 v;
+        bytes32 r;
+        bytes32 s;
+    }
+
+    /// @notice A training run was ordered; `config` is its canonical configuration, and `escrow` what
+    /// all its parts cost together, in the smallest unit of OPEN.
     event ModelCreated(
         uint64 indexed model,
         uint64 indexed developer,
         uint64 indexed datanet,
+        uint128 escrow,
         bytes config
     );
     /// @notice A model is offered. Prices are in the smallest unit of OPEN.
@@ -31,12 +41,28 @@ interface IModelRegistry {
     error NotController(uint64 account, address caller);
     /// @notice A configuration is empty or too long.
     error BadConfig(uint256 length);
+    /// @notice A run is worked on for what is paid into its escrow, and nothing was.
+    error NothingPaid();
 
-    /// @notice Orders a training run; by the developer's owner or operator.
+    /// @notice Orders a training run; by the developer's owner or operator, who pays. What its work
+    /// costs at least follows from the configuration, the data and the network's parameters, which no
+    /// contract knows: an order that pays less is no run for any node, and is not paid back.
+    /// @param escrow Taken from the caller, who must have approved it, into the vault: it counts as fees
+    /// of the current epoch, so settlements may pay it out from then on.
     function createModel(
         uint64 developer,
         uint64 datanet,
+        uint128 escrow,
         bytes calldata config
+    ) external returns (uint64 model);
+
+    /// @notice The same with a permit in place of the approval.
+    function createModelWithPermit(
+        uint64 developer,
+        uint64 datanet,
+        uint128 escrow,
+        bytes calldata config,
+        Permit calldata permit
     ) external returns (uint64 model);
 
     /// @notice Offers a finished model; by the developer's owner or operator.

@@ -51,7 +51,8 @@ interface IRewardVault {
     /// @notice Puts emission in.
     function fund(uint128 amount) external;
 
-    /// @notice Takes fees from the caller and books them to an epoch; only the UsageEscrow.
+    /// @notice Takes fees from the caller and books them to an epoch; only the UsageEscrow and the
+    /// ModelRegistry.
     function addFees(uint64 epoch, uint128 amount) external;
 
     /// @notice Makes a settlement final; only the contract that decides over proposals, and only one that

@@ -74,6 +74,7 @@ pub(crate) struct World<'a> {
     pub(crate) settlements: Address,
     pub(crate) disputes: Address,
     pub(crate) escrow: Address,
+    pub(crate) models: Address,
     pub(crate) genesis: u64,
 }
 
@@ -109,6 +110,8 @@ impl<'a> World<'a> {
         let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, CHALLENGE_BLOCKS);
         let escrow = deploy(chain, "UsageEscrow", &arguments.abi_encode_params());
+        let arguments = (registry, datanets, coordinator, vault).abi_encode_params();
+        let models = deploy(chain, "ModelRegistry", &arguments);
         let mut world = Self {
             chain,
             open,
@@ -120,6 +123,7 @@ impl<'a> World<'a> {
             settlements: Address::ZERO,
             disputes,
             escrow,
+            models,
             genesis,
         };
         world.replace_settlements();
@@ -145,6 +149,7 @@ impl<'a> World<'a> {
         let grant = |name, account| Registry::grantRoleCall { role: keccak256(name), account };
         self.send(0, registry, &grant("SLASHER_ROLE", self.disputes));
         self.send(0, vault, &grant("FEES_ROLE", self.escrow));
+        self.send(0, vault, &grant("FEES_ROLE", self.models));
         for spender in [registry, vault] {
             let value = U256::MAX;
             self.send(0, open, &abi::open::Open::approveCall { spender, value });

@@ -16,6 +16,12 @@ pub struct ModelInfo {
     pub datanet: DatanetId,
     /// Rounds in all.
     pub rounds: Option<u32>,
+    /// What was paid for it.
+    pub escrow: Amount,
+    /// What of that its verified parts were paid so far.
+    pub spent: Amount,
+    /// Why no node works on it, where none does.
+    pub refused: Option<String>,
     /// Its state at this node.
     pub run: Option<RunStatus>,
     /// The offer, once it is published.
@@ -55,6 +61,20 @@ pub struct Train {
     pub rounds: Option<u32>,
     /// Optimiser steps of a shard; the preset's number if none is given.
     pub steps: Option<u32>,
+    /// What is paid for it, in the smallest unit; the network's price if nothing is given. Less buys fewer
+    /// slots in each round.
+    pub budget: Option<Amount>,
+}
+
+/// What a run would cost that is ordered now.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct RunPrice {
+    /// The price of a run with as many slots in a round as it may have now.
+    pub price: Amount,
+    /// Slots of a round of such a run; at most one for each node that weighs as much as the others.
+    pub slots: u32,
+    /// The price of a run with as few slots as a round needs.
+    pub least: Amount,
 }
 
 /// Offers a finished model for use, served by this node.

@@ -1,32 +1,44 @@
 //! Ordering, training, offering and using a model.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use protocol::{AccountId, DatanetId, ModelId, Round};
 
 use crate::api::types::{
-    Created, Evaluate, Evaluation, InferReport, ModelInfo, Offer, Publish, StatusReport, Train,
+    Created, Evaluate, Evaluation, InferReport, ModelInfo, Offer, Publish, RunPrice, StatusReport,
+    Train,
 };
 use crate::client::{Consumer, Question};
 use crate::demo::participants::Accounts;
 use crate::demo::progress::describe_run;
-use crate::demo::report::{Losses, Tally, first};
+use crate::demo::report::{Losses, Ordered, Tally, first};
 use crate::demo::world::World;
 use crate::devchain::whole;
+use crate::words::amount_in_open;
 
 /// Tokens of an answer.
 const ANSWER_TOKENS: u32 = 32;
 
 /// Orders a training run.
 pub(in crate::demo) async fn order(world: &World<'_>, datanet: DatanetId) -> Result<ModelId> {
-    let train = Train {
+    let mut train = Train {
         datanet,
         owner: Some(world.people.developer),
         seed: world.seed,
         rounds: world.workload.rounds,
         steps: world.workload.steps,
+        budget: None,
     };
-    let Created { id } = world.server()?.post("/models", &train).await?;
-    world.progress.line(format!("a training run is ordered as model {id}"));
+    let client = world.server()?;
+    let RunPrice { price, slots, .. } = client.post("/models/price", &train).await?;
+    // Its node sends the order, and so pays for it; the developer's money comes from the sponsor here.
+    let node = world.members()[world.server].operator;
+    world.sponsor.transfer(node, price).await.context("the developer has no OPEN")?;
+    train.budget = Some(price);
+    let Created { id } = client.post("/models", &train).await?;
+    let price = amount_in_open(price);
+    let text =
+        format!("a training run is ordered as model {id}: {slots} slots a round for {price}");
+    world.progress.line(text);
     Ok(id)
 }
 
@@ -56,6 +68,13 @@ pub(in crate::demo) async fn train(world: &mut World<'_>, model: ModelId) -> Res
 fn is_ready(status: &StatusReport, model: ModelId) -> bool {
     let mut runs = status.runs.iter();
     runs.any(|run| run.model == model && run.is_ready && run.sketch_root.is_some())
+}
+
+/// What the run cost, and what of that its parts earned.
+pub(in crate::demo) async fn cost(world: &World<'_>, model: ModelId) -> Result<Ordered> {
+    let models: Vec<ModelInfo> = world.server()?.get("/models").await?;
+    let run = models.into_iter().find(|one| one.id == model).context("the run is on chain")?;
+    Ok(Ordered { run_escrow: run.escrow, run_spent: run.spent })
 }
 
 /// Measures the model on held-out text and offers it for use.

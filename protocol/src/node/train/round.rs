@@ -11,6 +11,7 @@ use crate::{
     chain::ChainView,
     draw::{self, Part, Seats, Turns},
     ids::{AccountId, BlockNumber, Blocks, Digest, Hash, Round},
+    limits::MAX_CLOSES_PER_MEMBER,
     node::Done,
     record::{Body, Finding, Verdict, VerifiedRecord},
     rules::{included_in, verdict},
@@ -24,8 +25,6 @@ const MAX_ROUNDS_AHEAD: u32 = 512;
 const MAX_SHARDS_PER_SLOT: usize = 8;
 /// Most audits kept per member whose shard has not come yet; the oldest gives way.
 const MAX_ORPHANS: usize = 64;
-/// Most closes kept per round and member.
-const MAX_CLOSES_PER_MEMBER: usize = 2;
 
 /// A shard as seen by this node.
 #[derive(Debug, Clone)]
