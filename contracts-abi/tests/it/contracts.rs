@@ -8,9 +8,11 @@ mod chain;
 mod disputes;
 mod inclusion;
 mod losses;
+mod model;
 mod orders;
 mod replacement;
 mod settlements;
+mod trees;
 pub(crate) mod world;
 
 use chain::{AnvilChain, Chain, EmbeddedChain};
@@ -80,4 +82,14 @@ fn the_first_seed_of_an_epoch_with_records_is_kept() {
 #[test]
 fn a_hot_key_loses_no_more_than_its_owner_allowed() {
     on_every_chain(allowance::scenario);
+}
+
+#[test]
+fn stake_is_what_a_naive_model_says_after_any_sequence_of_calls() {
+    model::scenario();
+}
+
+#[test]
+fn paths_in_sum_trees_lead_where_rust_says() {
+    trees::scenario();
 }

@@ -127,7 +127,7 @@ pub fn verify_sum(
     value: u128,
     path: &[SumNode],
 ) -> Option<(u128, u128)> {
-    let mut before = 0u128;
+    let (mut before, mut total) = (0u128, value);
     let mut position = index;
     let mut width = count;
     let mut siblings = path.iter();
@@ -136,6 +136,8 @@ pub fn verify_sum(
         let lone = position.checked_add(1) == Some(width) && width & 1 == 1;
         if !lone {
             let sibling = siblings.next()?;
+            // More than any amount can be is no sum; the tree itself would stop at the greatest one.
+            total = total.checked_add(sibling.sum)?;
             if position & 1 == 1 {
                 before = before.checked_add(sibling.sum)?;
             }
