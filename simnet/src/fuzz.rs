@@ -126,7 +126,13 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
         if draws.below(2) == 0 {
             scenario.training.shard = Span::millis(1 + draws.below(2_000));
         }
-        let workers = [adversary::FORGED_SHARD, adversary::COPIED_SHARD, adversary::INVENTED_BASE];
+        let workers = [
+            adversary::FORGED_SHARD,
+            adversary::COPIED_SHARD,
+            adversary::INVENTED_BASE,
+            adversary::GRINDING,
+            adversary::SLOT_HOG,
+        ];
         let auditors = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR];
         let dealers = [adversary::SELF_DEALING, adversary::SELF_ORDERING];
         for kinds in [&workers[..], &auditors, &dealers] {
@@ -146,7 +152,7 @@ fn more(scenario: &mut Scenario, draws: &mut Stream) {
         fault.one_way = draws.below(2) == 0;
     }
     if scenario.inference.is_on() && !scenario.adversaries.is_empty() && draws.below(2) == 0 {
-        let kinds = [adversary::DATA_COPYING, adversary::DATA_SPLITTING];
+        let kinds = [adversary::DATA_COPYING, adversary::DATA_SPLITTING, adversary::EMPTY_UNITS];
         let mut plan = AdversaryPlan::new(*pick(&kinds, draws), 0.05);
         plan.strength = share(draws, 100);
         plan.changed = share(draws, 30);

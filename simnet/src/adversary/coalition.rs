@@ -24,6 +24,8 @@ pub struct Facts {
     pub copies: Option<Copies>,
     /// Whether it contributes under many accounts.
     pub splits_data: bool,
+    /// Whether it contributes a pack of more units than text.
+    pub empty_units: bool,
     /// Whether it orders the last run and is its only customer.
     pub owns_last_run: bool,
     /// Whether it orders runs to work on them itself.
@@ -32,6 +34,8 @@ pub struct Facts {
     pub settles_falsely: bool,
     /// Whether its nodes pass storage proofs that they have not seen.
     pub passes_unseen: bool,
+    /// Whether its nodes say of right proofs that they are wrong.
+    pub fails_the_right: bool,
     /// Whether its nodes prove with bytes that are not theirs.
     pub borrows_bytes: bool,
 }
@@ -43,10 +47,12 @@ impl Facts {
             stakes: behaviours.iter().map(|one| one.stakes()).min().unwrap_or(Stakes::Whole),
             copies: behaviours.iter().find_map(|one| one.copies()),
             splits_data: any(|one| one.splits_data()),
+            empty_units: any(|one| one.declares_empty_units()),
             owns_last_run: any(|one| one.owns_last_run()),
             orders_for_itself: any(|one| one.orders_for_itself()),
             settles_falsely: any(|one| one.settles_falsely()),
             passes_unseen: any(|one| one.passes_unseen()),
+            fails_the_right: any(|one| one.fails_the_right()),
             borrows_bytes: any(|one| one.borrows_bytes()),
         }
     }

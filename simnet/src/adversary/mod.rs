@@ -16,9 +16,14 @@ mod copied_shard;
 mod data_copying;
 mod data_splitting;
 mod eclipse;
+mod empty_units;
+mod epoch_skipping;
+mod equivocation;
+mod false_length;
 mod false_settlement;
 mod forged_shard;
 mod gossip_spam;
+mod grinding;
 mod invented_base;
 mod kind;
 mod late_reveal;
@@ -27,8 +32,11 @@ mod lazy_jury;
 mod lazy_storage;
 mod on_demand;
 mod outsourcing;
+mod record_flood;
+mod replayed_binding;
 mod self_dealing;
 mod self_ordering;
+mod slot_hog;
 mod sybil;
 mod whitewashing;
 mod world;
@@ -40,9 +48,14 @@ pub use copied_shard::COPIED_SHARD;
 pub use data_copying::DATA_COPYING;
 pub use data_splitting::DATA_SPLITTING;
 pub use eclipse::ECLIPSE;
+pub use empty_units::EMPTY_UNITS;
+pub use epoch_skipping::EPOCH_SKIPPING;
+pub use equivocation::EQUIVOCATION;
+pub use false_length::FALSE_LENGTH;
 pub use false_settlement::FALSE_SETTLEMENT;
 pub use forged_shard::FORGED_SHARD;
 pub use gossip_spam::GOSSIP_SPAM;
+pub use grinding::GRINDING;
 pub use invented_base::INVENTED_BASE;
 pub use kind::{AdversaryKind, Profile};
 pub use late_reveal::LATE_REVEAL;
@@ -51,18 +64,28 @@ pub use lazy_jury::LAZY_JURY;
 pub use lazy_storage::LAZY_STORAGE;
 pub use on_demand::ON_DEMAND;
 pub use outsourcing::OUTSOURCING;
+pub use record_flood::RECORD_FLOOD;
+pub use replayed_binding::REPLAYED_BINDING;
 pub use self_dealing::SELF_DEALING;
 pub use self_ordering::SELF_ORDERING;
+pub use slot_hog::SLOT_HOG;
 pub use sybil::{SYBIL, SYBIL_DIVIDED, SYBIL_DUST, SYBIL_UNSTAKED};
 pub use whitewashing::WHITEWASHING;
 pub use world::{Answer, World};
 
-use protocol::{Amount, BlockNumber, Hash, chain::Transaction, node::Job, record::Record};
+use protocol::{
+    AccountId, Amount, BlockNumber, Digest, Epoch, Hash,
+    chain::{ChainView, Settlement, Transaction},
+    hash::blake3,
+    node::Job,
+    record::Record,
+    settle::{encode_balances, payout_tree},
+};
 
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 23] = [
+pub const ALL: [AdversaryKind; 31] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -86,6 +109,14 @@ pub const ALL: [AdversaryKind; 23] = [
     DATA_SPLITTING,
     SELF_DEALING,
     SELF_ORDERING,
+    EQUIVOCATION,
+    EPOCH_SKIPPING,
+    REPLAYED_BINDING,
+    RECORD_FLOOD,
+    FALSE_LENGTH,
+    GRINDING,
+    SLOT_HOG,
+    EMPTY_UNITS,
 ];
 
 /// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats
@@ -106,6 +137,11 @@ pub trait Adversary: Send {
         false
     }
 
+    /// Whether it contributes a pack of more units than text.
+    fn declares_empty_units(&self) -> bool {
+        false
+    }
+
     /// Whether it orders the last run and is its only customer.
     fn owns_last_run(&self) -> bool {
         false
@@ -123,6 +159,11 @@ pub trait Adversary: Send {
 
     /// Whether its nodes pass storage proofs that they have not seen.
     fn passes_unseen(&self) -> bool {
+        false
+    }
+
+    /// Whether its nodes say of right proofs that they are wrong.
+    fn fails_the_right(&self) -> bool {
         false
     }
 
@@ -205,6 +246,29 @@ pub struct Copies {
     pub share: f64,
     /// Share of the tokens in which a copy differs.
     pub changed: f64,
+}
+
+/// A settlement of an epoch that gives one account all that an epoch may pay, beside nothing else: what the
+/// contract can check of it is right.
+fn nonsense(chain: &ChainView, epoch: Epoch, to: AccountId) -> Settlement {
+    let last = chain.last_final().map(|state| (state.id, state.settlement.total));
+    let (parent, before) = last.unwrap_or((Digest::ZERO, Amount::ZERO));
+    let leaves = [(to, before.saturating_add(chain.budget))];
+    let (tree, list) = (payout_tree(&leaves), encode_balances(&leaves));
+    Settlement {
+        epoch,
+        parent,
+        records: chain.records_head(epoch),
+        payout_root: tree.root(),
+        total: Amount(tree.sum()),
+        balances: blake3(&list),
+        balances_length: list.len() as u64,
+        uses: Settlement::hash_uses(&[]),
+        replicas_proven: 0,
+        storage_faults: 0,
+        shards_verified: 0,
+        shards_rejected: 0,
+    }
 }
 
 /// A behaviour that is honest everywhere: the default of every method.

@@ -5,7 +5,7 @@ use protocol::{
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Failure, Job},
-    record::Record,
+    record::{Record, SignedRecord},
 };
 
 use crate::{
@@ -90,6 +90,12 @@ pub trait World {
 
     /// Makes a node sign a record and send it, after a time.
     fn sign(&mut self, node: usize, record: Record, after: Span);
+
+    /// A record as a node signs it, of which nobody knows yet.
+    fn signed(&self, node: usize, record: Record) -> SignedRecord;
+
+    /// The transaction that registered a node, which everybody can see.
+    fn registration(&self, node: usize) -> Transaction;
 
     /// Sends a transaction from a node.
     fn submit(&mut self, node: usize, transaction: Transaction);

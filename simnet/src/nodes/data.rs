@@ -40,6 +40,8 @@ pub struct Part {
 const PACKS_PER_PART: usize = 256;
 /// Accounts among which data is split at most.
 const SPLITS: usize = 256;
+/// Length of the pack of whoever declares a unit for each of its bytes.
+const EMPTY_BYTES: usize = 1024;
 /// Bytes of a word that a copy changes.
 const WORD: usize = 8;
 
@@ -85,6 +87,13 @@ pub fn contributors(
         let parts = packs.collect::<Result<_, _>>()?;
         let (owner, coalition) = (named_address(b"copier", 0), Some(coalition));
         all.push(Contributor { owner, coalition, parts });
+    }
+    if let Some((coalition, ())) = first(coalitions, |facts| facts.empty_units.then_some(())) {
+        let bytes = |_| b"words ".iter().copied().cycle().take(EMPTY_BYTES).collect();
+        let mut part = part(scenario, blobs, &[0], bytes)?;
+        part.units = EMPTY_BYTES as u32;
+        let (owner, coalition) = (named_address(b"declarer", 0), Some(coalition));
+        all.push(Contributor { owner, coalition, parts: vec![part] });
     }
     Ok(all)
 }

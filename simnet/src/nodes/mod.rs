@@ -9,7 +9,7 @@ mod text;
 
 pub use blobs::SharedBlobs;
 pub use data::{Contributor, contributors};
-pub use population::{Identity, Role, identities, kinds};
+pub use population::{Identity, Role, identities, identity, kinds};
 pub use records::{Entry, RecordTable};
 pub use signer::Signer;
 

@@ -56,7 +56,8 @@ pub fn identities(streams: &Streams, numbers: Range<u32>, registry: EvmAddress) 
     })
 }
 
-fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAddress) -> Identity {
+/// The identity of a number.
+pub fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAddress) -> Identity {
     let mut draws = streams.stream(number, Purpose::Identity);
     // The first draws are the operator's, whose address the signer knows.
     secret(&mut draws);

@@ -64,6 +64,17 @@ pub const KPIS: &[KpiWords] = &[
          all.",
     ),
     kpi(
+        "adverse_return",
+        "1",
+        "What adversaries earned and lost for each unit of stake that they began with, against what \
+         honest nodes did: above 1, cheating pays more than work.",
+    ),
+    kpi(
+        "settlement_delay",
+        "blocks",
+        "From the end of an epoch until its settlement was final, in the worst one.",
+    ),
+    kpi(
         "pay_concentration",
         "HHI",
         "Herfindahl-Hirschman index of pay over operators: 1 for a monopoly. All nodes of a kind of \
@@ -99,6 +110,11 @@ pub const KPIS: &[KpiWords] = &[
     kpi("shards_verified", "shards", "Shards, sketches among them, that the settlements pay for."),
     kpi("shards_rejected", "share of shards", "Shards that their auditors rejected."),
     kpi("shards_late", "share of shards", "Shards that nobody audited before the settlement."),
+    kpi(
+        "honest_shards_unpaid",
+        "share of shards",
+        "Shards that an honest worker computed and nobody was paid for, of all that were computed.",
+    ),
     kpi(
         "forged_paid",
         "share of forged shards",

@@ -75,11 +75,13 @@ pub enum FaultKind {
     RpcOutage,
     /// Nodes that were offline come all at once.
     FlashCrowd,
+    /// Nobody rules on objections.
+    ArbiterOutage,
 }
 
 impl FaultKind {
     /// All, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Partition,
         Self::Loss,
         Self::SlowDisk,
@@ -90,6 +92,7 @@ impl FaultKind {
         Self::RelayOutage,
         Self::RpcOutage,
         Self::FlashCrowd,
+        Self::ArbiterOutage,
     ];
 
     /// The name in scenario files and reports.
@@ -105,6 +108,7 @@ impl FaultKind {
             Self::RelayOutage => "relay-outage",
             Self::RpcOutage => "rpc-outage",
             Self::FlashCrowd => "flash-crowd",
+            Self::ArbiterOutage => "arbiter-outage",
         }
     }
 }

@@ -61,7 +61,10 @@ impl AdverseData {
         let mut units = Vec::new();
         for part in parts {
             let changed = self.changed_by(env, part.account);
-            for unit in 0..part.units {
+            // Units are cut from the packs again, whatever their contributor declares.
+            let size = env.scenario.params().unit_bytes.into();
+            let cut: u64 = part.packs.iter().map(|pack| pack.length.div_ceil(size)).sum();
+            for unit in 0..part.units.min(u32::try_from(cut).unwrap_or(u32::MAX)) {
                 let place = units.len() as u64;
                 let original = changed.map(|_| copied);
                 copied += u64::from(changed.is_some());

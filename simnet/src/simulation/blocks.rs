@@ -3,6 +3,7 @@
 use protocol::{BlockNumber, Epoch, chain::ChainEvent};
 
 use super::{Event, RunError, Simulation, refereeing};
+use crate::scenario::FaultKind;
 
 impl Simulation {
     pub(super) fn mine(&mut self) -> Result<(), RunError> {
@@ -87,6 +88,10 @@ impl Simulation {
     /// The arbiter rules on what has waited long enough.
     fn arbitrate(&mut self, block: BlockNumber) {
         let Self { env, settlements, .. } = self;
+        let faults = env.links.network().faults();
+        if faults.until(FaultKind::ArbiterOutage, env.schedule.now(), 0, 0).is_some() {
+            return;
+        }
         let Some(epoch) = env.ledger.take_objection(block) else { return };
         if let Some(upholds) = settlements.arbitrate(env, epoch) {
             env.ledger.chain_mut().rule(epoch, upholds);

@@ -32,6 +32,8 @@ pub(super) struct Earnings {
     late: u64,
     forged: u64,
     forged_paid: u64,
+    /// Shards of honest workers that were not paid, though nobody else was for the same.
+    honest_unpaid: u64,
     /// Parts of fees, in wei.
     fees: BTreeMap<Source, u128>,
     redeemed: u128,
@@ -148,6 +150,10 @@ impl Earnings {
         let is_forged = |record: &Digest| referee.work().is_forged(record) == Some(true);
         for zero in outcome.zeros.iter().filter(|zero| zero.source == Source::Shards) {
             self.forged += u64::from(is_forged(&zero.record));
+            let index = env.population.index_of(zero.account);
+            let is_honest = index.is_some_and(|at| !env.population.node(at).kind.is_adverse());
+            let is_unpaid = is_honest && zero.reason != Unpaid::DoneBefore;
+            self.honest_unpaid += u64::from(is_unpaid && !is_forged(&zero.record));
             match zero.reason {
                 Unpaid::NotAudited => self.late += 1,
                 Unpaid::DoneBefore => {}
@@ -229,6 +235,10 @@ impl Earnings {
             Kpi::new("shards_verified", is_on.then_some(real(self.paid))),
             Kpi::new("shards_rejected", share(self.rejected, claims)),
             Kpi::new("shards_late", share(self.late, claims)),
+            Kpi::new(
+                "honest_shards_unpaid",
+                share(self.honest_unpaid, claims.saturating_sub(self.forged)),
+            ),
             Kpi::new("forged_paid", share(self.forged_paid, self.forged)),
             Kpi::new("forged_detection_time", (!detected.is_empty()).then_some(mean)),
             Kpi::new("cost_per_shard", self.cost_per_shard(env, training)),

@@ -28,6 +28,8 @@ pub(super) fn all(
     kpis.extend(detection(epochs));
     kpis.extend(detection_time(env, measurements));
     kpis.extend(pay(kinds, nodes));
+    kpis.push(Kpi::new("adverse_return", adverse_return(env, nodes)));
+    kpis.push(Kpi::new("settlement_delay", settlement_delay(env)));
     kpis.push(concentration(nodes));
     kpis.extend(economy.figures(env, measurements.epochs()));
     kpis.extend(emission(env, work.earnings.fees()));
@@ -89,6 +91,46 @@ fn pay(kinds: &[KindRow], nodes: &[NodeRow]) -> [Kpi; 3] {
         Kpi::new("pay_adverse_mean", mean_of(true)),
         Kpi::new("reward_gini", gini(&mut paid)),
     ]
+}
+
+/// What adversaries earned and lost for each unit of stake that they began with, over the same of honest
+/// nodes that were there all the time: above one, cheating pays more than work.
+fn adverse_return(env: &Env, nodes: &[NodeRow]) -> Option<f64> {
+    let whole = open(env.scenario.stake());
+    let of = |is_wanted: fn(Kind) -> bool| {
+        let (mut gained, mut began) = (0.0, 0.0);
+        for row in nodes.iter().filter(|row| is_wanted(row.kind)) {
+            let index = usize::try_from(row.node).ok()?;
+            let number = env.population.node(index).coalition();
+            let coalition = number.and_then(|number| env.population.coalitions().get(number));
+            let begins = coalition.map_or(whole, |coalition| {
+                let names = coalition.members.len();
+                open(coalition.facts.stakes.of(env.scenario.stake(), names))
+            });
+            let accounts = env.population.accounts_of(index);
+            let has = accounts.iter().filter_map(|id| env.view().account(*id));
+            let has: f64 = has.map(|account| open(account.stake())).sum();
+            // Whoever came back under another name was staked for again.
+            let renamed = accounts.len().saturating_sub(1) as u64;
+            let staked = begins + quotient(renamed, 1) * whole;
+            (gained, began) = (gained + open(row.earned) + has - staked, began + staked);
+        }
+        (began > 0.0).then(|| gained / began)
+    };
+    let honest = of(|kind| kind == Kind::Honest).filter(|honest| *honest > 0.0)?;
+    of(Kind::is_adverse).map(|adverse| adverse / honest)
+}
+
+/// Blocks from the end of an epoch until its settlement was final, of the worst one; until now where none
+/// is.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn settlement_delay(env: &Env) -> Option<f64> {
+    let epochs = (WARM_UP_EPOCHS..=env.last_epoch().0).map(Epoch);
+    let delay = |epoch: Epoch| {
+        let last = env.ledger.final_at(epoch).unwrap_or(env.view().now());
+        last.0.checked_sub(env.view().schedule.start(epoch.next()).0)
+    };
+    epochs.filter_map(delay).max().map(|blocks| blocks as f64)
 }
 
 /// From when an adverse node first owed a proof until an honest auditor caught it.

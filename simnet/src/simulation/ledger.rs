@@ -131,9 +131,10 @@ impl Ledger {
         None
     }
 
-    /// The epoch on whose objection the arbiter rules in a block.
+    /// The epoch on whose objection the arbiter rules in a block: one that has waited long enough.
     pub(super) fn take_objection(&mut self, block: BlockNumber) -> Option<Epoch> {
-        self.objections.remove(&block)
+        let first = self.objections.first_entry().filter(|first| *first.key() <= block)?;
+        Some(first.remove())
     }
 
     /// Whether an epoch begins for the first time.

@@ -7,7 +7,7 @@ use protocol::{
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Job},
-    record::Record,
+    record::{Record, SignedRecord},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     adversary::{Answer, World},
     kernel::{Draws, Streams, Time},
+    nodes::identity,
     units::Span,
 };
 
@@ -79,6 +80,17 @@ impl World for Simulation {
 
     fn sign(&mut self, node: usize, record: Record, after: Span) {
         self.sign(node, record, after);
+    }
+
+    fn signed(&self, node: usize, record: Record) -> SignedRecord {
+        self.gossip.sign(&self.env, node, record).signed().clone()
+    }
+
+    fn registration(&self, node: usize) -> Transaction {
+        let (number, registry) =
+            (self.env.population.node(node).identity, self.env.view().registry);
+        let identity = identity(&self.env.streams, self.gossip.signer(), number, registry);
+        identity.registration()
     }
 
     fn submit(&mut self, node: usize, transaction: Transaction) {

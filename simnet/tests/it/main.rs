@@ -1,6 +1,7 @@
 //! Whole runs of small networks.
 #![allow(missing_docs)]
 
+mod attackers;
 mod cli;
 mod closed_forms;
 mod determinism;

@@ -143,6 +143,23 @@ fn without_an_arbiter_a_false_settlement_is_never_final() {
 }
 
 #[test]
+fn an_arbiter_that_is_away_for_a_while_delays_what_it_is_asked_and_loses_nothing() {
+    let report = |lasts| {
+        run(with(calm(), |s| {
+            s.epochs = 4;
+            s.adversaries = vec![AdversaryPlan::new(adversary::FALSE_SETTLEMENT, 0.5)];
+            let away = FaultEvent::new(Span::ZERO, FaultKind::ArbiterOutage, Span::seconds(lasts));
+            s.events = vec![away];
+        }))
+    };
+    let (there, away) = (report(1), report(500));
+    assert!(failed(&away).is_empty(), "{:?} {:?}", failed(&away), away.findings);
+    let delay = |report| kpi(report, "settlement_delay");
+    assert!(delay(&there) < delay(&away), "{} {}", delay(&there), delay(&away));
+    assert_eq!(kpi(&away, "honest_unpaid"), 0.0);
+}
+
+#[test]
 fn churn_lowers_what_is_proven_and_returning_nodes_prove_again() {
     let report = run(with(calm(), |s| {
         s.churn.model = ChurnModel::Weibull;

@@ -23,7 +23,7 @@ pub(crate) fn working() -> Scenario {
     })
 }
 
-fn kpi(report: &Report, name: &str) -> f64 {
+pub(crate) fn kpi(report: &Report, name: &str) -> f64 {
     let found = report.kpis.iter().find(|kpi| kpi.name == name).unwrap();
     found.value.unwrap_or_else(|| panic!("{name} has a value"))
 }

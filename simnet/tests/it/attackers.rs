@@ -1,0 +1,118 @@
+//! What each attack on records, settlements, names, data and runs earns whoever makes it.
+
+use protocol::settle::Source;
+use simnet::{
+    Scenario,
+    adversary::{self, AdversaryKind},
+    report::{Report, Status},
+    scenario::AdversaryPlan,
+};
+
+use crate::{
+    run, with,
+    work::{kpi, working},
+};
+
+/// A working network of which a fifth attacks in some way, hard.
+fn attacked(kind: AdversaryKind, change: impl FnOnce(&mut Scenario)) -> Report {
+    let report = run(with(working(), |s| {
+        let mut plan = AdversaryPlan::new(kind, 0.2);
+        plan.strength = 1.0;
+        s.adversaries = vec![plan];
+        change(s);
+    }));
+    let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();
+    assert!(failed.is_empty(), "{kind}: {failed:?} {:?}", report.findings);
+    assert!(report.epochs.iter().all(|row| row.status == Status::Final), "{kind}");
+    report
+}
+
+/// Seeds and draws make a node's pay differ from another's; an attack that works pays much more.
+fn pays_no_more_than_work(kind: AdversaryKind) -> Report {
+    let seeds = 24;
+    let mut reports: Vec<_> = (1..=seeds).map(|seed| attacked(kind, |s| s.seed = seed)).collect();
+    let returns = reports.iter().map(|report| kpi(report, "adverse_return"));
+    let mean = returns.sum::<f64>() / reports.len() as f64;
+    assert!(mean < 1.1, "{kind}: {mean} of what work pays");
+    reports.remove(0)
+}
+
+#[test]
+fn two_records_of_one_key_are_one_and_cost_their_author_its_pay() {
+    let report = attacked(adversary::EQUIVOCATION, |_| ());
+    assert!(kpi(&report, "adverse_return") < 0.8, "{}", kpi(&report, "adverse_return"));
+}
+
+#[test]
+fn no_epoch_is_settled_out_of_turn() {
+    let report = pays_no_more_than_work(adversary::EPOCH_SKIPPING);
+    assert_eq!(report.totals.wrong_settlements, 0, "the contract takes none of them");
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+}
+
+#[test]
+fn a_copied_binding_takes_no_node_from_its_account() {
+    let report = pays_no_more_than_work(adversary::REPLAYED_BINDING);
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+    assert!(report.nodes.iter().all(|row| row.paid == row.earned), "to their own addresses");
+}
+
+#[test]
+fn a_flood_of_records_costs_gas_and_nobody_else() {
+    let calm = run(working());
+    let report = pays_no_more_than_work(adversary::RECORD_FLOOD);
+    assert!(report.totals.gas > 4 * calm.totals.gas, "it came in");
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+    assert_eq!(kpi(&report, "honest_shards_unpaid"), 0.0);
+    assert_eq!(kpi(&report, "settlement_delay"), kpi(&calm, "settlement_delay"));
+}
+
+#[test]
+fn packs_of_false_lengths_take_nothing_from_whoever_stores() {
+    let storage = |report: &Report| {
+        let lines = report.payouts.iter().map(|row| &row.line);
+        let storage = lines.filter(|line| line.source == Source::Storage);
+        storage.map(|line| line.amount.0).sum::<u128>()
+    };
+    let report = attacked(adversary::FALSE_LENGTH, |s| s.inference.per_hour = 0.0);
+    let calm = run(with(working(), |s| s.inference.per_hour = 0.0));
+    assert!(report.epochs[1].replicas_assigned > calm.epochs[1].replicas_assigned);
+    assert!(storage(&report) * 100 > storage(&calm) * 99, "all of the pot is paid");
+}
+
+#[test]
+fn a_worker_that_claims_again_and_again_draws_the_same_auditors() {
+    let paid = |also: &[AdversaryKind]| {
+        let forged = (1..=4).map(|seed| {
+            let report = attacked(adversary::FORGED_SHARD, |s| {
+                s.seed = seed;
+                s.epochs = 3;
+                s.training.auditors = 3;
+                let friends = &mut s.adversaries[0];
+                friends.share = 0.34;
+                friends.also = [&[adversary::COLLUDING_AUDITOR], also].concat();
+            });
+            kpi(&report, "forged_paid") * kpi(&report, "shards_verified")
+        });
+        forged.sum::<f64>()
+    };
+    let (once, again) = (paid(&[]), paid(&[adversary::GRINDING]));
+    assert!(again <= 1.3 * once, "{again} parts that were ground against {once}");
+}
+
+#[test]
+fn slots_that_nobody_works_on_pay_nothing_and_rounds_go_on() {
+    let report = attacked(adversary::SLOT_HOG, |_| ());
+    let lines = report.payouts.iter().filter(|row| row.line.source == Source::Shards);
+    assert!(lines.clone().count() > 0 && lines.clone().all(|row| !row.kind.is_adverse()));
+    assert_eq!(kpi(&report, "rounds_closed"), 2.0);
+    assert!(kpi(&report, "adverse_return") < 1.0);
+}
+
+#[test]
+fn units_are_counted_by_the_text_that_there_is() {
+    let report = attacked(adversary::EMPTY_UNITS, |s| s.inference.per_hour = 1_000.0);
+    let (data, paid) = (kpi(&report, "adverse_data"), kpi(&report, "adverse_attribution"));
+    assert!(data < 0.01, "a kilobyte is two units: {data}");
+    assert!(paid < 0.05, "{paid}");
+}
