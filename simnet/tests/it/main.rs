@@ -8,6 +8,7 @@ mod determinism;
 mod exits;
 mod fuzz;
 mod lookups;
+mod mutations;
 mod names;
 mod outcomes;
 mod preset;
