@@ -17,9 +17,17 @@ pub(crate) fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// Something else where an amount was to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no amount of OPEN; write it like 12 or 0.25")]
+pub(crate) struct NoAmount(String);
+
 /// Reads an amount that somebody gave in OPEN, like `12` or `0.25`.
-pub(crate) fn open_amount(text: &str) -> Result<Amount, String> {
-    let wrong = || format!("{text} is no amount of OPEN; write it like 12 or 0.25");
+///
+/// # Errors
+/// [`NoAmount`] for anything else, and for more than there can be.
+pub(crate) fn open_amount(text: &str) -> Result<Amount, NoAmount> {
+    let wrong = || NoAmount(text.to_owned());
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || rest.len() > 18 || !is_number(whole) || !is_number(rest) {
@@ -72,7 +80,7 @@ mod tests {
         for text in
             ["", ".5", "-1", "1e3", "1,5", "0.0000000000000000001", "+1", &u128::MAX.to_string()]
         {
-            assert!(open_amount(text).unwrap_err().contains("no amount"), "{text}");
+            assert!(open_amount(text).is_err(), "{text}");
         }
     }
 
