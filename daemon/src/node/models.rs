@@ -9,7 +9,7 @@ use protocol::chain::{ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
-use protocol::order::{Data, Order, OrderFault};
+use protocol::order::OrderFault;
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
 use protocol::training::{Contributions, RunConfig};
@@ -134,8 +134,8 @@ fn configure(
     config
 }
 
-fn run_price(chain: &ChainView, config: &[u8], size: Data) -> Result<RunPrice> {
-    let cost = |slots| Order::cost(config, slots, &chain.params().training, |_| size);
+fn run_price(chain: &ChainView, datanet: DatanetId, config: &[u8]) -> Result<RunPrice> {
+    let cost = |slots| chain.cost_now(datanet, config, slots);
     let least = cost(0).map_err(refused)?;
     let slots = chain.slots_now().max(chain.params().training.min_shards);
     Ok(RunPrice { price: cost(slots).map_err(refused)?, slots, least })
@@ -191,12 +191,11 @@ impl NodeHandle {
 
     /// What a run would cost; who orders it and what for makes no difference.
     pub async fn price_of_run(&self, request: TrainRequest) -> Result<RunPrice> {
-        let Readable { data, texts, bytes, .. } = self.readable(request.datanet).await?;
-        let size = Data { units: texts.len() as u64, bytes };
+        let Readable { data, .. } = self.readable(request.datanet).await?;
         // The tokenizer has no part in the price.
         let preset = TrainingPreset::demo();
         let config = configure(&request, &preset, BlobRef::new(Hash::ZERO, 0), data);
-        run_price(&self.chain(), &config.to_bytes(), size)
+        run_price(&self.chain(), request.datanet, &config.to_bytes())
     }
 
     /// What of a Datanet a run could read that is ordered now, which is something.
@@ -218,9 +217,7 @@ impl NodeHandle {
 
     /// Trains a tokenizer on the snapshot, orders a run and pays for it.
     pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
-        let chain = self.chain();
-        let Readable { data, texts, bytes, .. } = self.readable(request.datanet).await?;
-        let size = Data { units: texts.len() as u64, bytes };
+        let Readable { data, texts, .. } = self.readable(request.datanet).await?;
         let preset = TrainingPreset::demo();
         let vocab = preset.model.vocab;
         let tokenizer = tokio::task::spawn_blocking(move || {
@@ -231,12 +228,11 @@ impl NodeHandle {
         let tokenizer = BlobRef::new(self.put(bytes).await?, length);
         self.command(Command::Announce(vec![tokenizer])).await?;
         let config = configure(&request, &preset, tokenizer, data).to_bytes();
+        let chain = self.chain();
         let escrow = match request.budget {
             Some(budget) => budget,
-            None => run_price(&chain, &config, size)?.price,
+            None => run_price(&chain, request.datanet, &config)?.price,
         };
-        // What no node would work on is not worth the transaction, and would not be paid back.
-        Order::read(&config, escrow, &chain.params().training, |_| size).map_err(refused)?;
         let model = Model {
             id: ModelId(0),
             developer: request.developer,
@@ -244,6 +240,8 @@ impl NodeHandle {
             escrow,
             config,
         };
+        // What no node would work on is not worth the transaction, and would not be paid back.
+        chain.order_now(&model).map_err(refused)?;
         let outcome = self.submit(Transaction::CreateModel(model)).await?;
         outcome.created.map(ModelId).context("the chain did not number the model")
     }

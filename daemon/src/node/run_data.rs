@@ -38,8 +38,6 @@ pub(crate) struct Readable {
     pub(crate) data: Vec<Contributions>,
     /// The text of their units, in order of commitment.
     pub(crate) texts: Vec<Text>,
-    /// Bytes of their packs.
-    pub(crate) bytes: u64,
     /// How many contributions are left out: nobody had them, they are not what the chain says, or there
     /// is more than a run may read.
     pub(crate) left_out: usize,
@@ -77,7 +75,7 @@ pub(crate) async fn read_datanet(
             }
         }
     }
-    Ok(Readable { data: selection.ranges(), texts, bytes, left_out })
+    Ok(Readable { data: selection.ranges(), texts, left_out })
 }
 
 /// The text of every unit of a contribution, which must be as many as the chain says.

@@ -4,15 +4,13 @@
 //! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
-    BlockHeader, ChainEvent, ChainView, Contribution, Model,
+    BlockHeader, ChainEvent, ChainView, Contribution,
     state::{Account, Pack, Redemption, SettlementState, is_next},
 };
 use crate::{
-    blob::BlobRef,
     identity::Binding,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
     limits::FEE_EPOCHS,
-    order::{Data, Order, OrderFault},
     record::SignedRecord,
 };
 
@@ -250,17 +248,6 @@ impl ChainView {
         }
         let state = Account::new(block, owner, operator, payout, node, &self.schedule);
         self.accounts.insert(account, state);
-    }
-
-    fn read_order(&self, block: BlockNumber, model: &Model) -> Result<Order, OrderFault> {
-        Order::read(&model.config, model.escrow, &self.params.training, |config| {
-            let read = self.snapshot(model.datanet, block);
-            let read = read.into_iter().filter(|contribution| config.reads(contribution.id));
-            read.fold(Data::default(), |sum, contribution| Data {
-                units: sum.units.saturating_add(contribution.units.into()),
-                bytes: sum.bytes.saturating_add(BlobRef::total(&contribution.packs)),
-            })
-        })
     }
 
     fn admit(&mut self, block: BlockNumber, contribution: &Contribution) {

@@ -11,14 +11,16 @@ use super::{
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
+    blob::BlobRef,
     draw::Part,
     eip712::Domain,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
     },
-    order::{Order, OrderFault},
+    order::{Data, Order, OrderFault},
     params::{Params, Schedule},
     record::VerifiedRecord,
+    training::RunConfig,
 };
 
 /// The chain as every honest observer sees it. One per process, lent to machines.
@@ -180,9 +182,60 @@ impl ChainView {
         let (Some((ordered, model)), Ok(order)) = (self.model(id), self.order(id)) else {
             return Vec::new();
         };
-        let mut data = self.snapshot(model.datanet, *ordered);
-        data.retain(|contribution| order.config.reads(contribution.id));
-        data
+        self.read_by(&order.config, model.datanet, *ordered)
+    }
+
+    /// The run that an order would be which the next block took in.
+    ///
+    /// # Errors
+    /// [`OrderFault`] where it would be none, for any node.
+    pub fn order_now(&self, model: &Model) -> Result<Order, OrderFault> {
+        self.read_order(self.now().next(), model)
+    }
+
+    /// What a run costs at least that the next block took in, whose rounds are to have so many slots, or as
+    /// many as they need.
+    ///
+    /// # Errors
+    /// [`OrderFault`] where it would be no run, whatever it pays.
+    pub fn cost_now(
+        &self,
+        datanet: DatanetId,
+        config: &[u8],
+        slots: u32,
+    ) -> Result<Amount, OrderFault> {
+        let before = self.now().next();
+        let data = |config: &RunConfig| self.size_of(config, datanet, before);
+        Order::cost(config, slots, &self.params.training, data)
+    }
+
+    pub(super) fn read_order(
+        &self,
+        block: BlockNumber,
+        model: &Model,
+    ) -> Result<Order, OrderFault> {
+        let data = |config: &RunConfig| self.size_of(config, model.datanet, block);
+        Order::read(&model.config, model.escrow, &self.params.training, data)
+    }
+
+    /// The contributions to a Datanet before a block that an order names.
+    fn read_by(
+        &self,
+        config: &RunConfig,
+        datanet: DatanetId,
+        before: BlockNumber,
+    ) -> Vec<&Contribution> {
+        let mut read = self.snapshot(datanet, before);
+        read.retain(|contribution| config.reads(contribution.id));
+        read
+    }
+
+    fn size_of(&self, config: &RunConfig, datanet: DatanetId, before: BlockNumber) -> Data {
+        let read = self.read_by(config, datanet, before);
+        read.into_iter().fold(Data::default(), |sum, contribution| Data {
+            units: sum.units.saturating_add(contribution.units.into()),
+            bytes: sum.bytes.saturating_add(BlobRef::total(&contribution.packs)),
+        })
     }
 
     /// All training runs.

@@ -8,9 +8,8 @@ use protocol::{
     chain::{ChainEvent, Model, Transaction},
     codec::Wire as _,
     node::{Done, Failure, Job},
-    order::{Data, Order},
     record::ShardBody,
-    training::{RunConfig, ShardTask},
+    training::ShardTask,
 };
 
 use super::{
@@ -165,16 +164,8 @@ impl Training {
         // Its first run is ordered with all others.
         let Some((_, run)) = dealt_run(env).filter(|_| !self.runs.is_empty()) else { return };
         let view = env.view();
-        let size = |config: &RunConfig| {
-            let known = view.snapshot(DatanetId(1), view.now());
-            let read = known.into_iter().filter(|part| config.reads(part.id));
-            read.fold(Data::default(), |sum, part| Data {
-                units: sum.units + u64::from(part.units),
-                bytes: sum.bytes + BlobRef::total(&part.packs),
-            })
-        };
         let config = self.backend.order(run, &env.scenario.training).to_bytes();
-        let cost = Order::cost(&config, view.slots_now(), &view.params().training, size);
+        let cost = view.cost_now(DatanetId(1), &config, view.slots_now());
         if let Ok(cost) = cost {
             self.order(env, run, cost);
         }
