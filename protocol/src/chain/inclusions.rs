@@ -54,8 +54,8 @@ impl Inclusions {
         self.epochs.entry(epoch).or_insert(Included::NOTHING).head = head;
     }
 
-    /// Takes in a record that its account's operator signed, and gives it back. One whose subject is not its body's, of a
-    /// key that is there, or beyond what one account may have in an epoch, counts for nothing.
+    /// Takes in a record that its account's operator signed, and gives it back. One whose subject is not its
+    /// body's, of a key that is there, or beyond what one account may have in an epoch, counts for nothing.
     pub(super) fn take(
         &mut self,
         domain: &Domain,

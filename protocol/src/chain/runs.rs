@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What is kept of runs: what they closed on, and which of their parts were paid.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Runs {
     /// Checkpoints from which a round may start, with who named each first and in which block.
     bases: BTreeMap<(ModelId, Round), BTreeMap<Hash, (AccountId, BlockNumber)>>,

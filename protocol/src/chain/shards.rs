@@ -16,8 +16,7 @@ use super::{ChainView, inclusions::part_of};
 use crate::{
     draw::{self, Part, Seats},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, ModelId, Round},
-    order::Order,
-    record::{Body, Kind, Verdict, VerifiedRecord},
+    record::{Body, Kind, Record, Verdict, VerifiedRecord},
     training::ShardTask,
 };
 
@@ -42,12 +41,7 @@ impl ChainView {
     pub fn shard_auditors(&self, shard: &VerifiedRecord) -> Result<Seats, ShardFault> {
         let made = shard.record();
         let Body::Shard(body) = &made.body else { return Err(ShardFault::NotDue) };
-        let part = part_of(made).ok_or(ShardFault::NotDue)?;
-        let order = self.order(body.model).map_err(|_| ShardFault::NotDue)?;
-        let slots = self.run_slots(body.model).ok_or(ShardFault::NotDue)?;
-        if !self.is_due(order, &slots, made.account, part, made.epoch) {
-            return Err(ShardFault::NotDue);
-        }
+        let (part, slots) = self.due(made).ok_or(ShardFault::NotDue)?;
         let block = self.included(made.epoch, &shard.id()).ok_or(ShardFault::NotFixed)?;
         if body.round > Round(0) {
             let since = self.runs.base_since(body.model, body.round, &body.base);
@@ -63,24 +57,25 @@ impl ChainView {
         Ok(draw::shard_auditors(&hash, part, made.account, &weights, count))
     }
 
-    /// Whether a part is one of a run, and was an account's to do in an epoch. Whose turn a sketch slot is
-    /// that passed on follows from what nodes heard; any member may have it.
-    fn is_due(
-        &self,
-        order: &Order,
-        slots: &[AccountId],
-        worker: AccountId,
-        part: Part,
-        epoch: Epoch,
-    ) -> bool {
-        let of = usize::try_from(part.slot).ok().and_then(|slot| slots.get(slot));
-        let is_own = match (of, order.config.task(part.round)) {
-            (None, _) => false,
-            (Some(of), ShardTask::Train) => *of == worker,
-            (Some(_), ShardTask::Sketch) => slots.contains(&worker),
+    /// Whether a shard is of a part of a run that was its worker's to do.
+    pub fn is_shard_due(&self, shard: &Record) -> bool {
+        self.due(shard).is_some()
+    }
+
+    /// The part that a shard is of, with the slots of its run, where it was its worker's to do in its epoch.
+    /// Whose turn a sketch slot is that passed on follows from what nodes heard; any member may have it.
+    fn due(&self, shard: &Record) -> Option<(Part, Vec<AccountId>)> {
+        let part = part_of(shard)?;
+        let config = &self.order(part.model).ok()?.config;
+        let slots = self.run_slots(part.model)?;
+        let of = slots.get(usize::try_from(part.slot).ok()?)?;
+        let is_own = match config.task(part.round) {
+            ShardTask::Train => *of == shard.account,
+            ShardTask::Sketch => slots.contains(&shard.account),
         };
-        let ordered = self.model(part.model).map(|(block, _)| self.schedule.epoch_of(*block));
-        is_own && part.round.0 <= order.config.rounds && ordered.is_some_and(|first| epoch >= first)
+        let first = self.schedule.epoch_of(self.model(part.model)?.0);
+        let is_due = is_own && part.round.0 <= config.rounds && shard.epoch >= first;
+        is_due.then_some((part, slots))
     }
 
     /// The shards of an epoch that are paid, of each part the first that came in and passed, with the
@@ -139,11 +134,8 @@ impl ChainView {
     pub(super) fn note_run(&mut self, record: &VerifiedRecord, block: BlockNumber) {
         let made = record.record();
         match &made.body {
-            Body::Shard(body) => {
-                let Some(part) = part_of(made) else { return };
-                let (order, slots) = (self.order(body.model), self.run_slots(body.model));
-                let (Ok(order), Some(slots)) = (order, slots) else { return };
-                if self.is_due(order, &slots, made.account, part, made.epoch) {
+            Body::Shard(_) => {
+                if let Some((part, _)) = self.due(made) {
                     self.runs.claim(part, made.account, made.epoch);
                 }
             }

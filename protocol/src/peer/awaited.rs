@@ -13,7 +13,6 @@ use crate::{
     limits::{MAX_AWAITED_BYTES, MAX_AWAITED_BYTES_PER_ACCOUNT},
     record::{AuditBody, Body, Kind, VerifiedRecord},
     rules::{attribution_auditors, is_by_operator, of_use_until},
-    training::ShardTask,
 };
 
 /// Records that the chain has not taken in, within fixed memory.
@@ -104,15 +103,7 @@ fn is_awaited(chain: &ChainView, record: &VerifiedRecord) -> bool {
                 let account = chain.account(made.account);
                 account.is_some_and(|account| account.node != NodeId::ZERO)
             }
-            Body::Shard(body) => chain.order(body.model).is_ok_and(|order| {
-                let task = order.config.task(body.round);
-                body.round.0 <= order.config.rounds
-                    && chain.run_slots(body.model).is_some_and(|slots| match task {
-                        ShardTask::Train => usize::try_from(body.slot)
-                            .is_ok_and(|slot| slots.get(slot) == Some(&made.account)),
-                        ShardTask::Sketch => slots.contains(&made.account),
-                    })
-            }),
+            Body::Shard(_) => chain.is_shard_due(made),
             Body::RoundClose(body) => is_member(chain, body.model, made.account),
             Body::Audit(body) => is_auditor(chain, made.epoch, made.account, body),
             Body::Attribution(body) => {
@@ -137,8 +128,7 @@ fn is_auditor(chain: &ChainView, epoch: Epoch, account: AccountId, body: &AuditB
     let judged = body.finding.verdict().and_then(|(id, _)| chain.record(epoch, &id));
     let Some(judged) = judged.filter(|judged| body.is_about(judged.record())) else { return false };
     match &judged.record().body {
-        // The seats of a shard are drawn among the members of its run.
-        Body::Shard(shard) => account != body.of && is_member(chain, shard.model, account),
+        Body::Shard(_) => chain.shard_auditors(judged).is_ok_and(|seats| seats.has(account)),
         _ => attribution_auditors(chain, judged).is_some_and(|seats| seats.has(account)),
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! A shard can therefore be paid and yet not be part of a checkpoint, and the other way round.
 
-use crate::record::Verdict;
+use crate::{draw::is_majority, record::Verdict};
 
 /// What drawn auditors say of a shard inside its round: a pass only if none of those heard says
 /// otherwise; `None` while nobody was heard.
@@ -37,7 +37,7 @@ pub fn majority(heard: impl IntoIterator<Item = Verdict>, drawn: usize) -> Optio
         let count = if verdict == Verdict::Pass { &mut passes } else { &mut fails };
         *count = count.saturating_add(1);
     }
-    if passes > drawn.saturating_sub(passes) {
+    if is_majority(passes, drawn) {
         Some(Verdict::Pass)
     } else {
         (fails > 0 && fails >= passes).then_some(Verdict::Fail)

@@ -150,7 +150,7 @@ impl Seats {
     pub fn have_majority(&self, accounts: impl IntoIterator<Item = AccountId>) -> bool {
         let seats = accounts.into_iter().map(|account| self.of(account));
         let seats = seats.fold(0, usize::saturating_add);
-        seats > self.len().saturating_sub(seats)
+        is_majority(seats, self.len())
     }
 
     /// Who has any, each once, by id.
@@ -280,6 +280,11 @@ pub fn run_slots(beacon: &Digest, model: ModelId, weights: &Weights, paid: u32) 
         weights.at(from.saturating_add(below(&draw, until.saturating_sub(from))?))
     };
     (0..count).filter_map(slot).collect()
+}
+
+/// Whether so many seats are more than half of those that were drawn.
+pub const fn is_majority(seats: usize, drawn: usize) -> bool {
+    seats > drawn.saturating_sub(seats)
 }
 
 /// How many slots a run has that pays for all of them.
