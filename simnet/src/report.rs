@@ -61,7 +61,7 @@ pub struct EpochRow {
     pub others_caught: u64,
     /// Storage faults in the settlement.
     pub storage_faults: u32,
-    /// Those of lazy nodes.
+    /// Those of adversaries, and of whoever had one among its auditors that fails what is right.
     pub adverse_faults: u64,
     /// Honest holders without an included commitment.
     pub honest_not_committed: u64,

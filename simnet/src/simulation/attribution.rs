@@ -61,7 +61,8 @@ impl AdverseData {
         let mut units = Vec::new();
         for part in parts {
             let changed = self.changed_by(env, part.account);
-            // Units are cut from the packs again, whatever their contributor declares.
+            // As many as their bytes can be cut into, whatever their contributor declares. A real run leaves
+            // a contribution out whose units are not those of its text; here packs have no text.
             let size = env.scenario.params().unit_bytes.into();
             let cut: u64 = part.packs.iter().map(|pack| pack.length.div_ceil(size)).sum();
             for unit in 0..part.units.min(u32::try_from(cut).unwrap_or(u32::MAX)) {

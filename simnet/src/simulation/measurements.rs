@@ -145,8 +145,10 @@ impl Measurements {
             let kind = env.population.node(index).kind;
             if kind == Kind::Honest {
                 row.count_unpaid(zero.reason);
-            } else if zero.reason == Unpaid::WrongProof {
-                row.adverse_faults += u64::from(kind.is_adverse());
+            }
+            if zero.reason == Unpaid::WrongProof {
+                let is_theirs = kind.is_adverse() || is_failed_falsely(env, epoch, zero.account);
+                row.adverse_faults += u64::from(is_theirs);
             }
         }
     }
@@ -210,4 +212,14 @@ fn epoch_row(env: &Env, store: &Store, epoch: Epoch) -> EpochRow {
     }
     row.packs_alive = alive.len() as u64;
     row
+}
+
+/// Whether an auditor that fails what is right was drawn for a holder.
+fn is_failed_falsely(env: &Env, epoch: Epoch, holder: AccountId) -> bool {
+    let (population, auditors) = (&env.population, env.view().storage_auditors(epoch, holder));
+    let is_false = |auditor: AccountId| {
+        let coalition = population.node(population.index_of(auditor)?).coalition()?;
+        Some(population.coalitions().get(coalition)?.facts.fails_the_right)
+    };
+    auditors.holders().into_iter().any(|auditor| is_false(auditor) == Some(true))
 }

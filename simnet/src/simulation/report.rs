@@ -126,12 +126,8 @@ impl Simulation {
         let Self { env, work, measurements, .. } = self;
         let of_epochs = measurements.books().iter().map(|row| &row.books);
         let all_books = || of_epochs.clone().chain([books]);
-        // Where auditors say of right proofs that they are wrong, whoever drew most of them is at fault.
-        let is_judged_well =
-            env.population.coalitions().facts().all(|facts| !facts.fails_the_right);
         let innocent = |row: &EpochRow| {
-            let is_exact = u64::from(row.storage_faults) == row.adverse_faults;
-            row.others_caught == 0 && (is_exact || !is_judged_well)
+            row.others_caught == 0 && u64::from(row.storage_faults) == row.adverse_faults
         };
         let mut checks = vec![
             Check::new(
