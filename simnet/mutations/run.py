@@ -17,6 +17,7 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MUTATIONS = tomllib.loads((HERE / "rules.toml").read_text())["mutation"]
+RULES = {mutation["name"]: mutation["without"] for mutation in MUTATIONS}
 QUESTION = """
 extern crate std;
 
@@ -54,12 +55,19 @@ def build(tree):
     return pathlib.Path(target) / "debug/simnet"
 
 
+def wanted():
+    unknown = [name for name in sys.argv[1:] if name not in RULES]
+    if unknown:
+        sys.exit(f"rules.toml has no {', '.join(unknown)}")
+    return sys.argv[1:] or list(RULES)
+
+
 def main():
-    missed = []
+    names, missed = wanted(), []
     with tempfile.TemporaryDirectory() as directory:
         tree = pathlib.Path(directory)
         simnet = build(tree)
-        for name in sys.argv[1:] or [mutation["name"] for mutation in MUTATIONS]:
+        for name in names:
             budget, began = os.environ.get("BUDGET", "10m"), time.monotonic()
             fuzz = [simnet, "fuzz", "--budget", budget, "--out", tree / name]
             ran = subprocess.run(
@@ -68,7 +76,7 @@ def main():
             is_found = ran.returncode in FOUND
             said = (ran.stdout.strip() or ran.stderr.strip() or "said nothing").splitlines()[0]
             took = f"{'found' if is_found else 'NOT FOUND'} after {time.monotonic() - began:.0f} s"
-            print(f"{name}: {took}: {said}", flush=True)
+            print(f"{name} ({RULES[name]}): {took}: {said}", flush=True)
             if not is_found:
                 missed.append(name)
     sys.exit(1 if missed else 0)
