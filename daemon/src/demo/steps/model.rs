@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use protocol::{AccountId, DatanetId, ModelId, Round};
 
+use crate::api::Client;
 use crate::api::types::{
     Created, Evaluate, Evaluation, InferReport, ModelInfo, Offer, Publish, RunPrice, StatusReport,
     Train,
@@ -18,8 +19,8 @@ use crate::words::amount_in_open;
 /// Tokens of an answer.
 const ANSWER_TOKENS: u32 = 32;
 
-/// Orders a training run.
-pub(in crate::demo) async fn order(world: &World<'_>, datanet: DatanetId) -> Result<ModelId> {
+/// Orders a training run with a slot for every node.
+pub(in crate::demo) async fn order(world: &mut World<'_>, datanet: DatanetId) -> Result<ModelId> {
     let mut train = Train {
         datanet,
         owner: Some(world.people.developer),
@@ -29,7 +30,7 @@ pub(in crate::demo) async fn order(world: &World<'_>, datanet: DatanetId) -> Res
         budget: None,
     };
     let client = world.server()?;
-    let RunPrice { price, slots, .. } = client.post("/models/price", &train).await?;
+    let RunPrice { price, slots, .. } = price(world, &client, &train).await?;
     // Its node sends the order, and so pays for it; the developer's money comes from the sponsor here.
     let node = world.members()[world.server].operator;
     world.sponsor.transfer(node, price).await.context("the developer has no OPEN")?;
@@ -40,6 +41,21 @@ pub(in crate::demo) async fn order(world: &World<'_>, datanet: DatanetId) -> Res
         format!("a training run is ordered as model {id}: {slots} slots a round for {price}");
     world.progress.line(text);
     Ok(id)
+}
+
+/// What a run costs in which everybody has a slot whose stake counts. The node that says it may be a block
+/// behind, in the epoch before, and fewer slots than nodes are as few as a cheat among them can stop.
+async fn price(world: &mut World<'_>, client: &Client, train: &Train) -> Result<RunPrice> {
+    let what = "a price with a slot for every node";
+    let mut wait = world.wait_for(what);
+    let most = world.reader.catch_up().await?.slots_now();
+    loop {
+        let price: RunPrice = client.post("/models/price", train).await?;
+        if price.slots >= most {
+            return Ok(price);
+        }
+        world.pause(&mut wait, what).await?;
+    }
 }
 
 /// Waits until the model and its sketches are there, and tells of every round that closes.
