@@ -48,11 +48,13 @@ def build(tree):
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True)
     subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
     mutate(tree)
-    target = os.environ.setdefault("CARGO_TARGET_DIR", str(ROOT / "target/mutations"))
+    # A folder of its own: in another one cargo would take what is built here for the real thing.
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutations"
+    os.environ["CARGO_TARGET_DIR"] = str(target)
     built = subprocess.run(["cargo", "build", "--bin", "simnet"], cwd=tree, capture_output=True, text=True)
     if built.returncode != 0:
         sys.exit(built.stderr)
-    return pathlib.Path(target) / "debug/simnet"
+    return target / "debug/simnet"
 
 
 def wanted():
