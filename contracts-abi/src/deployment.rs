@@ -83,7 +83,8 @@ pub struct Bonds {
     pub proposal: Amount,
     /// Of an objector.
     pub objection: Amount,
-    /// Of an accuser in a storage dispute.
+    /// Of the first accuser of a holder in an epoch; each further one locks twice as much. Half of it has to
+    /// pay for the gas of an answer (some 400,000), and 1,018 of it to be more than a holder earns in an epoch.
     pub dispute: Amount,
     /// Lost by a node for an unanswered dispute.
     pub fault: Amount,

@@ -9,9 +9,10 @@
 //! that block it only remembers, so it does nothing twice whatever order they come in.
 //!
 //! Methods come in four kinds: getters, `handle` (inputs), `poll_output` (outputs), and the private
-//! `on_*`/`advance_*` of the parts: `replicate`, `prove`, `audit`, `train`, `serve`, `settle`.
+//! `on_*`/`advance_*` of the parts: `replicate`, `prove`, `audit`, `dispute`, `train`, `serve`, `settle`.
 
 mod audit;
+mod dispute;
 mod enrol;
 mod include;
 mod io;
@@ -72,6 +73,7 @@ pub struct Node {
     retry_at: BlockNumber,
     proving: prove::Proving,
     auditing: audit::Auditing,
+    disputing: dispute::Disputing,
     runs: BTreeMap<crate::ModelId, train::Run>,
     serving: serve::Serving,
     settling: settling::Settling,
@@ -86,6 +88,8 @@ enum Pending {
     Commit(Epoch),
     Open(Epoch),
     AuditStorage(Epoch, AccountId, Digest),
+    OpenCell(Epoch, Digest, u32),
+    LookAgain(Epoch, AccountId),
     Train(train::Pending),
     Infer(u64),
     AuditAttribution(Arc<VerifiedRecord>),
@@ -107,6 +111,7 @@ impl Node {
             retry_at: BlockNumber(0),
             proving: prove::Proving::new(),
             auditing: audit::Auditing::new(),
+            disputing: dispute::Disputing::new(),
             runs: BTreeMap::new(),
             serving: serve::Serving::new(),
             settling: settling::Settling::new(),
@@ -127,6 +132,7 @@ impl Node {
     /// What it waits for, so that an operator can read why it idles.
     pub fn waiting(&self, chain: &ChainView) -> Vec<Waiting> {
         let mut reasons = self.proving.waiting(self.account, chain);
+        reasons.extend(self.disputing.waiting(self.account, chain));
         reasons.extend(self.waiting_for_runs(chain));
         if reasons.is_empty() && self.runs.is_empty() {
             reasons.push(Waiting::NoTrainingRun);
@@ -175,6 +181,7 @@ impl Node {
         self.retry_fetches(chain);
         self.advance_proof(chain, epoch);
         self.advance_audits(chain, epoch);
+        self.advance_disputes(chain);
         self.advance_runs(chain);
         self.advance_serving(chain);
         self.advance_settlement(chain);
@@ -195,12 +202,16 @@ impl Node {
             self.have_included(chain, record);
         }
         match &record.record().body {
-            Body::StorageCommit(_) => self.on_commit(record),
+            Body::StorageCommit(_) => {
+                self.note_own_commit(chain, record);
+                self.on_commit(record);
+            }
             Body::StorageProof(_) => self.on_proof(chain, record),
             Body::Shard(_) | Body::RoundClose(_) => self.on_training_record(chain, record),
             Body::Audit(body) => match body.finding {
                 Finding::Storage { .. } | Finding::StorageMissing => {
                     self.on_storage_audit(record, body);
+                    self.note_finding(chain, record.record().epoch, body);
                 }
                 Finding::Shard { .. } => self.on_training_record(chain, record),
                 Finding::Attribution { record: judged, .. } => {
@@ -234,6 +245,10 @@ impl Node {
             Pending::AuditStorage(epoch, holder, record) => {
                 self.on_storage_judged(epoch, holder, record, &done);
             }
+            Pending::OpenCell(epoch, commit, cell) => {
+                self.on_cell_opened(chain, (epoch, commit, cell), done);
+            }
+            Pending::LookAgain(epoch, of) => self.on_looked(chain, epoch, of, &done),
             Pending::Train(work) => self.on_trained(chain, work, done),
             Pending::Infer(request) => self.on_inferred(chain, request, done),
             Pending::AuditAttribution(record) => self.on_attribution_judged(&record, &done),

@@ -16,4 +16,7 @@ pub use inclusion::{after_inclusion, included_in, of_use_until};
 pub use label::work_epoch;
 pub use output::{attribution_auditors, follows_transcript, price, shares_are_whole};
 pub use standing::{Standing, standings};
-pub use storage::{committed_in_time, judge_storage};
+pub use storage::{
+    cell_to_show, commits_to_assigned, committed_in_time, judge_storage, passes_storage,
+    shown_in_time, unshown_cell,
+};

@@ -88,6 +88,9 @@ pub enum Unpaid {
     /// The proof is wrong: a fault.
     #[error("the storage proof is wrong: a cell that was claimed could not be shown")]
     WrongProof,
+    /// A cell that was committed to was not shown to whoever disputed it: a fault.
+    #[error("a disputed cell of what was claimed was not shown in time")]
+    NotShown,
     /// No more auditors saw the proof in time than missed it.
     #[error("no more of the drawn auditors saw the proof in time than missed it")]
     NoQuorum,

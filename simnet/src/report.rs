@@ -67,7 +67,7 @@ pub struct EpochRow {
     pub honest_not_committed: u64,
     /// Honest holders without a proof.
     pub honest_not_opened: u64,
-    /// Honest holders whose proof was wrong.
+    /// Honest holders whose proof was wrong, or who did not show a disputed cell.
     pub honest_wrong: u64,
     /// Honest holders whose proof too few auditors confirmed.
     pub honest_no_quorum: u64,
@@ -111,7 +111,7 @@ impl EpochRow {
         match reason {
             Unpaid::NotCommitted => self.honest_not_committed += 1,
             Unpaid::NotOpened => self.honest_not_opened += 1,
-            Unpaid::WrongProof => self.honest_wrong += 1,
+            Unpaid::WrongProof | Unpaid::NotShown => self.honest_wrong += 1,
             Unpaid::NoQuorum => self.honest_no_quorum += 1,
             // What concerns shards and fees, of which there are none.
             _ => {}

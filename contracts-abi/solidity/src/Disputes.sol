@@ -9,7 +9,7 @@ import {IRewardVault} from "./interfaces/IRewardVault.sol";
 import {IStorageVerifier} from "./interfaces/IStorageVerifier.sol";
 import {Merkle} from "./libraries/Merkle.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {CellOpening, Record} from "./Types.sol";
+import {CellOpening, EpochParams, Record} from "./Types.sol";
 
 /// @title Storage disputes
 contract Disputes is IDisputes, Bonded {
@@ -18,16 +18,25 @@ contract Disputes is IDisputes, Bonded {
     struct Dispute {
         uint64 accuser;
         uint64 until;
-        uint32 cell;
+        /// Of the commitment; none once it is over, so that no cell is asked for twice.
         uint32 cells;
+        /// How many there were before it about the same node and epoch: its bond doubled as often.
+        uint8 place;
         /// keccak256(inventory root ‖ rows root).
         bytes32 committed;
     }
 
+    /// What there was about a node in an epoch.
+    struct Case {
+        uint8 disputes;
+        bool atFault;
+    }
+
     uint8 private constant PURPOSE_S1 = 0;
     uint8 private constant KIND_STORAGE_COMMIT = 1;
-    /// Fixed part of a commitment's body: inventory, rows, bytes, cells, number of absent packs.
-    uint256 private constant COMMIT_BODY = 80;
+    /// Fixed part of a commitment's body: inventory, rows, bytes, cells, seed, number of absent packs.
+    uint256 private constant COMMIT_BODY = 88;
+    uint8 private constant MAX_DISPUTES = 10;
     uint256 private constant CHUNK_BYTES = 1024;
 
     /// @notice Checks BLAKE3 openings.
@@ -38,8 +47,11 @@ contract Disputes is IDisputes, Bonded {
     uint128 public immutable FAULT;
     uint64 private immutable COMMIT_BLOCKS;
     uint64 private immutable CELL_BYTES;
+    uint64 private immutable ANSWER_BLOCKS;
 
-    mapping(uint64 epoch => mapping(uint64 account => Dispute)) private _disputes;
+    mapping(uint64 epoch => mapping(uint64 account => Case)) private _cases;
+    /// By the hash of epoch, account, id of the commitment, and cell.
+    mapping(bytes32 => Dispute) private _disputes;
 
     constructor(
         ICoordinator coordinator,
@@ -50,8 +62,11 @@ contract Disputes is IDisputes, Bonded {
     ) Bonded(coordinator, vault) {
         VERIFIER = verifier;
         (DISPUTE_BOND, FAULT) = (disputeBond, fault);
-        COMMIT_BLOCKS = coordinator.epochParams().commitBlocks;
-        CELL_BYTES = coordinator.epochParams().cellBytes;
+        EpochParams memory params = coordinator.epochParams();
+        (COMMIT_BLOCKS, CELL_BYTES) = (params.commitBlocks, params.cellBytes);
+        // Half of the time between an epoch and its cutoff is to notice, and half to answer.
+        if (params.settleBlocks < 2) revert NoTimeToAnswer(params.settleBlocks);
+        ANSWER_BLOCKS = params.settleBlocks - params.settleBlocks / 2;
     }
 
     /// @inheritdoc IDisputes
@@ -60,87 +75,147 @@ contract Disputes is IDisputes, Bonded {
         Record calldata record,
         bytes calldata signature,
         bytes calldata body,
+        uint64 signedAt,
         uint32 cell
     ) external {
         _requireController(accuser);
-        uint64 epoch = record.epoch;
-        if (COORDINATOR.currentEpoch() > epoch + 1) revert TooLate(epoch);
-        Dispute storage d = _disputes[epoch][record.account];
-        if (d.until != 0) revert DisputeOpen(epoch, record.account);
-        _requireCommitment(record, signature, body);
+        (uint64 epoch, uint64 account) = (record.epoch, record.account);
+        uint64 until = uint64(block.number) + ANSWER_BLOCKS;
+        if (until >= COORDINATOR.cutoff(epoch)) revert TooLate(epoch);
+        Case storage c = _cases[epoch][account];
+        if (c.atFault) revert FaultBefore(epoch, account);
+        uint8 place = c.disputes;
+        if (place == MAX_DISPUTES) revert TooMany(epoch, account);
+        bytes32 commitment = _requireCommitment(record, signature, body, signedAt);
         uint32 cells = uint32(bytes4(body[72:76]));
         if (cell >= cells) revert NoSuchCell(cell, cells);
-        COORDINATOR.capture(epoch, PURPOSE_S1);
+        // What was made for a block that was replaced can be shown by nobody.
+        bytes32 seed = COORDINATOR.capture(epoch, PURPOSE_S1);
+        if (bytes8(body[76:84]) != bytes8(seed)) revert NotACommitment();
 
-        uint64 until = uint64(block.number) + CHALLENGE_BLOCKS;
-        (d.accuser, d.until, d.cell, d.cells) = (accuser, until, cell, cells);
+        Dispute storage d = _disputes[_key(epoch, account, commitment, cell)];
+        if (d.until != 0) revert DisputedBefore(commitment, cell);
+        (d.accuser, d.until, d.cells, d.place) = (accuser, until, cells, place);
         d.committed = keccak256(body[:64]);
-        emit DisputeOpened(epoch, record.account, accuser, cell, until);
-        REGISTRY.lock(accuser, DISPUTE_BOND, msg.sender);
+        c.disputes = place + 1;
+        emit DisputeOpened(epoch, account, accuser, commitment, cell, until);
+        REGISTRY.lock(accuser, _bond(place), msg.sender);
     }
 
     /// @inheritdoc IDisputes
-    function answerDispute(uint64 epoch, uint64 account, CellOpening calldata opening) external {
-        Dispute memory d = _disputes[epoch][account];
-        if (d.until == 0) revert NoDispute(epoch, account);
+    function answerDispute(
+        uint64 epoch,
+        uint64 account,
+        bytes32 commitment,
+        CellOpening calldata opening
+    ) external {
+        uint32 cell = uint32(opening.row.index);
+        bytes32 id = _key(epoch, account, commitment, cell);
+        Dispute memory d = _disputes[id];
+        if (d.cells == 0) revert NoDispute(commitment, cell);
         if (block.number > d.until) revert AnswerWindow(d.until);
         bytes32 seed = COORDINATOR.seed(epoch, PURPOSE_S1);
         bytes32 key = keccak256(abi.encodePacked("openledger/row/v1", seed, account));
-        uint256 firstCell = _requireCommitted(d, opening, key);
-        uint64 chunkIndex = _pickedChunk(key, d.cell, uint64(d.cell - firstCell), opening.length);
+        uint256 firstCell = _requireCommitted(d, cell, opening, key);
+        uint64 chunkIndex = _pickedChunk(key, cell, uint64(cell - firstCell), opening.length);
         bool proven = VERIFIER.verify(
             opening.pack, opening.length, chunkIndex, opening.chunk, opening.slice
         );
         if (!proven) revert WrongChunk(chunkIndex);
-        delete _disputes[epoch][account];
-        emit DisputeAnswered(epoch, account, d.cell, msg.sender);
+        _disputes[id].cells = 0;
+        emit DisputeAnswered(epoch, account, commitment, cell, msg.sender);
         // To the accused and not to the caller, before whom anyone could bring the same opening.
-        _takeBond(d.accuser, DISPUTE_BOND, REGISTRY.payoutOf(account));
+        // And half of the first bond only, however dear the place was: with half of each, whoever has friends
+        // make the places dear and then shows nothing to an honest auditor would be paid for its loss.
+        uint128 bond = _bond(d.place);
+        REGISTRY.seize(d.accuser, bond, address(this));
+        _share(DISPUTE_BOND, REGISTRY.payoutOf(account));
+        if (bond > DISPUTE_BOND) VAULT.fund(bond - DISPUTE_BOND);
     }
 
     /// @inheritdoc IDisputes
-    function expireDispute(uint64 epoch, uint64 account) external {
-        Dispute memory d = _disputes[epoch][account];
-        if (d.until == 0) revert NoDispute(epoch, account);
+    function expireDispute(
+        uint64 epoch,
+        uint64 account,
+        bytes32 commitment,
+        uint32 cell
+    ) external {
+        bytes32 id = _key(epoch, account, commitment, cell);
+        Dispute memory d = _disputes[id];
+        if (d.cells == 0) revert NoDispute(commitment, cell);
         if (block.number <= d.until) revert AnswerWindow(d.until);
-        if (d.cells == 0) revert FaultBefore(epoch, account);
-        // It stays, without cells: a node loses once for an epoch, whatever else it cannot open.
-        _disputes[epoch][account].cells = 0;
-        REGISTRY.unlock(d.accuser, DISPUTE_BOND);
-        uint128 slashed = REGISTRY.slash(account, FAULT, address(this));
-        emit StorageFault(epoch, account, d.cell, slashed);
-        _share(slashed, REGISTRY.payoutOf(d.accuser));
+        _disputes[id].cells = 0;
+        Case storage c = _cases[epoch][account];
+        bool isFirst = !c.atFault;
+        c.atFault = true;
+        REGISTRY.unlock(d.accuser, _bond(d.place));
+        // A node loses once for an epoch, whatever else it cannot open.
+        uint128 slashed = isFirst ? REGISTRY.slash(account, FAULT, address(this)) : 0;
+        emit StorageFault(epoch, account, commitment, cell, slashed);
+        if (slashed > 0) _share(slashed, REGISTRY.payoutOf(d.accuser));
     }
 
     /// @inheritdoc IDisputes
     function dispute(
         uint64 epoch,
-        uint64 account
-    ) external view returns (uint64 accuser, uint64 until, uint32 cell) {
-        Dispute storage d = _disputes[epoch][account];
-        return (d.accuser, d.until, d.cell);
+        uint64 account,
+        bytes32 commitment,
+        uint32 cell
+    ) external view returns (uint64 accuser, uint64 until, uint128 bond) {
+        Dispute storage d = _disputes[_key(epoch, account, commitment, cell)];
+        if (d.cells != 0) (accuser, until, bond) = (d.accuser, d.until, _bond(d.place));
     }
 
-    /// Requires a storage commitment that an operator of its account signed. Whether it came in in time
-    /// is no question here: whoever signs that it holds something can be asked to show it.
+    /// @inheritdoc IDisputes
+    function disputesAbout(
+        uint64 epoch,
+        uint64 account
+    ) external view returns (uint8 disputes, bool atFault) {
+        Case storage c = _cases[epoch][account];
+        return (c.disputes, c.atFault);
+    }
+
+    /// Each costs twice what the one before did: whoever asks itself, so that others cannot, pays more
+    /// than it earns.
+    function _bond(uint8 place) private view returns (uint128) {
+        return DISPUTE_BOND * (uint128(1) << place);
+    }
+
+    function _key(
+        uint64 epoch,
+        uint64 account,
+        bytes32 commitment,
+        uint32 cell
+    ) private pure returns (bytes32) {
+        return keccak256(abi.encode(epoch, account, commitment, cell));
+    }
+
+    /// Requires a storage commitment that was signed by who was its account's operator at the end or the
+    /// begin of a block of the time to commit; gives its id. Whether it came in in time is no question here:
+    /// whoever signs that it holds something can be asked to show it. Nor does it help to change keys after
+    /// signing.
     function _requireCommitment(
         Record calldata record,
         bytes calldata signature,
-        bytes calldata body
-    ) private view {
+        bytes calldata body,
+        uint64 signedAt
+    ) private view returns (bytes32 id) {
         bool shape = record.kind == KIND_STORAGE_COMMIT && body.length >= COMMIT_BODY;
         if (!shape || keccak256(body) != record.body) revert NotACommitment();
-        bytes32 id = record.digest(TypedData.separator(address(COORDINATOR)));
+        id = record.digest(TypedData.separator(address(COORDINATOR)));
         (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
-        uint64 deadline = COORDINATOR.epochStart(record.epoch) + COMMIT_BLOCKS;
+        uint64 start = COORDINATOR.epochStart(record.epoch);
         bool signed = fault == ECDSA.RecoverError.NoError
-            && signer == REGISTRY.operatorAt(record.account, deadline);
+            && signedAt >= start && signedAt <= start + COMMIT_BLOCKS
+            && (signer == REGISTRY.operatorAt(record.account, signedAt)
+                || signer == REGISTRY.operatorAt(record.account, signedAt - 1));
         if (!signed) revert NotACommitment();
     }
 
     /// Requires that pack and row are those committed to; gives the pack's first cell.
     function _requireCommitted(
         Dispute memory d,
+        uint32 cell,
         CellOpening calldata opening,
         bytes32 key
     ) private view returns (uint256 firstCell) {
@@ -149,12 +224,12 @@ contract Disputes is IDisputes, Bonded {
         bytes32 inventory;
         (inventory, firstCell) =
             Merkle.sumRoot(leaf, cells, 0, opening.packIndex, opening.packCount, opening.inventory);
-        if (d.cell < firstCell || d.cell >= firstCell + cells) {
+        if (cell < firstCell || cell >= firstCell + cells) {
             revert WrongPack(firstCell, cells);
         }
         bytes32 row = keccak256(abi.encodePacked(key, opening.chunk));
         bytes32 rows = Merkle.root(Merkle.rowLeaf(row), opening.row);
-        bool placed = opening.row.index == d.cell && opening.row.count == d.cells;
+        bool placed = opening.row.index == cell && opening.row.count == d.cells;
         if (!placed || keccak256(abi.encodePacked(inventory, rows)) != d.committed) {
             revert WrongCommitment(inventory, rows);
         }

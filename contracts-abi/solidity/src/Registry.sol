@@ -96,6 +96,10 @@ contract Registry is IRegistry, AccessControl {
     function rotateOperator(uint64 account, address operator) external {
         _requireOwner(account);
         if (operator == address(0)) revert ZeroAddress();
+        // Whoever signs is the operator at the begin or the end of a block, so that it can be named later:
+        // a key that comes and goes within one would have signed what nobody can be asked about.
+        (, uint96 last, ) = _operators[account].latestCheckpoint();
+        if (last == block.number) revert RotatedInBlock(account);
         _setOperator(account, operator);
         emit OperatorRotated(account, operator);
     }

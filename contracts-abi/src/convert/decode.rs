@@ -9,7 +9,8 @@ use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
 use protocol::record::batch;
 use protocol::{
-    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId,
+    AccountId, Amount, BlobRef, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
+    NodeId,
 };
 
 use super::address;
@@ -184,12 +185,29 @@ fn settlements(log: &Log) -> Option<ChainEvent> {
 }
 
 fn disputes(log: &Log) -> Option<ChainEvent> {
-    if !is::<Disputes::DisputeOpened>(log) {
+    Some(if is::<Disputes::DisputeOpened>(log) {
+        let e: Disputes::DisputeOpened = read(log)?;
+        ChainEvent::DisputeOpened {
+            epoch: Epoch(e.epoch),
+            account: AccountId(e.account),
+            accuser: AccountId(e.accuser),
+            commit: Digest(e.commitment.0),
+            cell: e.cell,
+            until: BlockNumber(e.until),
+        }
+    } else if is::<Disputes::DisputeAnswered>(log) {
+        let e: Disputes::DisputeAnswered = read(log)?;
+        let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
+        let (commit, cell) = (Digest(e.commitment.0), e.cell);
+        ChainEvent::DisputeAnswered { epoch, account, commit, cell }
+    } else if is::<Disputes::StorageFault>(log) {
+        let e: Disputes::StorageFault = read(log)?;
+        let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
+        let (commit, cell) = (Digest(e.commitment.0), e.cell);
+        ChainEvent::DisputeExpired { epoch, account, commit, cell }
+    } else {
         return None;
-    }
-    let e: Disputes::DisputeOpened = read(log)?;
-    let (epoch, account) = (Epoch(e.epoch), AccountId(e.account));
-    Some(ChainEvent::DisputeOpened { epoch, account, cell: e.cell })
+    })
 }
 
 fn vault(log: &Log) -> Option<ChainEvent> {

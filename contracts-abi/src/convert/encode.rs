@@ -6,10 +6,11 @@ use protocol::chain::{
     Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, ProposalAct, Settlement,
     Transaction,
 };
+use protocol::hash::keccak;
 use protocol::merkle::{Path, SumNode};
 use protocol::receipt::SignedReceipt;
-use protocol::record::batch;
-use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress};
+use protocol::record::{SignedRecord, batch};
+use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress};
 
 use super::address;
 use crate::bindings::{
@@ -54,11 +55,6 @@ pub(crate) fn encode(
     at: &Deployment,
     proposal: Option<&Settlement>,
 ) -> Result<Encoded, EncodeError> {
-    let spends = match tx {
-        Transaction::StakeFor { amount, .. } | Transaction::Deposit { amount, .. } => Some(*amount),
-        Transaction::CreateModel(model) => Some(model.escrow),
-        _ => None,
-    };
     let call = match tx {
         Transaction::Register { owner, operator, payout, node, binding } => call(
             at.registry,
@@ -110,9 +106,24 @@ pub(crate) fn encode(
             let proposal = proposal.ok_or(EncodeError::NoProposal(*epoch))?;
             about_proposal(act, at, settlement(proposal))
         }
+        Transaction::OpenDispute { accuser, commit, at: block, cell } => {
+            call(at.disputes, &open_dispute(*accuser, commit, *block, *cell))
+        }
         Transaction::AnswerDispute(answer) => call(at.disputes, &answer_dispute(answer)),
+        Transaction::ExpireDispute { epoch, account, commit, cell } => {
+            call(at.disputes, &expire_dispute((*epoch, *account), commit, *cell))
+        }
     };
-    Ok(Encoded { call, spends })
+    Ok(Encoded { call, spends: spends(tx) })
+}
+
+/// What a contract takes from the sender's OPEN, which has to be approved before.
+const fn spends(tx: &Transaction) -> Option<Amount> {
+    match tx {
+        Transaction::StakeFor { amount, .. } | Transaction::Deposit { amount, .. } => Some(*amount),
+        Transaction::CreateModel(model) => Some(model.escrow),
+        _ => None,
+    }
 }
 
 fn call(to: EvmAddress, call: &impl SolCall) -> Call {
@@ -185,20 +196,55 @@ fn redeem(signed: &SignedReceipt) -> UsageEscrow::redeemCall {
     }
 }
 
+fn open_dispute(
+    accuser: AccountId,
+    commit: &SignedRecord,
+    at: BlockNumber,
+    cell: u32,
+) -> Disputes::openDisputeCall {
+    let made = &commit.record;
+    let body = made.body.to_bytes();
+    Disputes::openDisputeCall {
+        accuser: accuser.0,
+        record: Disputes::Record {
+            kind: made.body.kind().tag(),
+            epoch: made.epoch.0,
+            account: made.account.0,
+            subject: word(&made.subject),
+            body: word(&keccak(&[&body])),
+        },
+        signature: Bytes::copy_from_slice(&commit.signature.0),
+        body: body.into(),
+        signedAt: at.0,
+        cell,
+    }
+}
+
+fn expire_dispute(
+    (epoch, account): (Epoch, AccountId),
+    commit: &Digest,
+    cell: u32,
+) -> Disputes::expireDisputeCall {
+    let (epoch, account, commitment) = (epoch.0, account.0, word(commit));
+    Disputes::expireDisputeCall { epoch, account, commitment, cell }
+}
+
 fn answer_dispute(answer: &DisputeAnswer) -> Disputes::answerDisputeCall {
-    let (index, count, siblings) = &answer.inventory;
+    let opening = &answer.opening;
+    let (index, count, siblings) = &opening.inventory;
     Disputes::answerDisputeCall {
         epoch: answer.epoch.0,
         account: answer.account.0,
+        commitment: word(&answer.commit),
         opening: Disputes::CellOpening {
-            pack: FixedBytes(answer.pack.hash.0),
-            length: answer.pack.length,
+            pack: FixedBytes(opening.pack.hash.0),
+            length: opening.pack.length,
             packIndex: *index,
             packCount: *count,
             inventory: siblings.iter().map(sum_node).collect(),
-            row: merkle_path(&answer.row),
-            chunk: Bytes::copy_from_slice(&answer.slice.chunk),
-            slice: answer.slice.siblings.iter().map(word).collect(),
+            row: merkle_path(&opening.row),
+            chunk: Bytes::copy_from_slice(&opening.slice.chunk),
+            slice: opening.slice.siblings.iter().map(word).collect(),
         },
     }
 }

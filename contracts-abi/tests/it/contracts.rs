@@ -70,6 +70,31 @@ fn a_storage_dispute_is_answered_or_slashed() {
 }
 
 #[test]
+fn two_disputes_that_nobody_answers_are_one_fault_and_no_lost_bond() {
+    on_every_chain(disputes::at_once);
+}
+
+#[test]
+fn taking_all_places_for_disputes_costs_more_than_an_epoch_pays() {
+    on_every_chain(disputes::places);
+}
+
+#[test]
+fn a_dispute_ends_before_the_cutoff_and_a_changed_key_escapes_none() {
+    on_every_chain(disputes::times_and_keys);
+}
+
+#[test]
+fn a_key_is_changed_once_a_block() {
+    on_every_chain(disputes::one_key_a_block);
+}
+
+#[test]
+fn disputes_are_not_deployed_where_there_is_no_time_to_answer() {
+    on_every_chain(disputes::no_time);
+}
+
+#[test]
 fn another_contract_for_proposals_carries_on_with_what_is_final() {
     on_every_chain(replacement::scenario);
 }

@@ -72,7 +72,7 @@ impl Sabotage {
         let inventory = Inventory::owed(&packs, &[], prover.cell_bytes);
         let cells = inventory.chosen(&key);
         let chunks = prover.chunks(&cells).await;
-        Done::Committed(inventory.commit(&rows(&key, &cells, &chunks), Vec::new()))
+        Done::Committed(inventory.commit(&s1, &rows(&key, &cells, &chunks), Vec::new()))
     }
 
     /// Opens what was sampled; a cell that is gone can only be opened with made-up bytes.

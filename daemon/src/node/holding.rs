@@ -10,9 +10,9 @@ use protocol::holding::{Cell, Inventory, Openings, RowKey, sample};
 use protocol::limits::MAX_OPENINGS_BYTES;
 use protocol::node::{Done, Failure};
 use protocol::record::{Body, StorageCommitBody, VerifiedRecord};
-use protocol::rules::judge_storage;
+use protocol::rules::{judge_storage, unshown_cell};
 use protocol::slice::{self, Slice};
-use protocol::{AccountId, BlobRef, Digest, Hash};
+use protocol::{AccountId, BlobRef, Digest, Hash, NodeId};
 
 use super::blobs::Blobs;
 use super::pool::Pool;
@@ -53,7 +53,11 @@ impl Prover {
             let cells = inventory.chosen(&key);
             let chunks = self.chunks(&cells).await;
             if chunks.unreadable.is_empty() {
-                return Done::Committed(inventory.commit(&rows(&key, &cells, &chunks), absent));
+                return Done::Committed(inventory.commit(
+                    &s1,
+                    &rows(&key, &cells, &chunks),
+                    absent,
+                ));
             }
             absent.extend(chunks.unreadable);
         }
@@ -102,7 +106,7 @@ impl Prover {
         let rows = rows(&key, &cells, &chunks);
         // A pack that changed since, or a seed whose block was replaced: openings that cannot fit would
         // be a fault, and none at all is an epoch without pay.
-        if inventory.commit(&rows, commit.absent.clone()) != *commit {
+        if inventory.commit(&s1, &rows, commit.absent.clone()) != *commit {
             tracing::warn!(
                 "what this node committed to is no longer what it holds; it opens nothing"
             );
@@ -110,6 +114,56 @@ impl Prover {
         }
         let openings = Openings::open(&rows, &cells, &picked, |cell| slices.remove(&cell.number));
         self.keep(&openings).await
+    }
+
+    /// Opens one cell of a commitment for the chain.
+    pub(crate) async fn open_cell(
+        &self,
+        account: AccountId,
+        packs: &[BlobRef],
+        commit: &StorageCommitBody,
+        (s1, cell): (Digest, u32),
+    ) -> Done {
+        let key = RowKey::new(&s1, account);
+        let inventory = Inventory::owed(packs, &commit.absent, self.cell_bytes);
+        let cells = inventory.chosen(&key);
+        let chunks = self.chunks(&cells).await;
+        let rows = rows(&key, &cells, &chunks);
+        // Another opening than of what was committed to would cost gas and answer nothing.
+        if inventory.commit(&s1, &rows, commit.absent.clone()) != *commit {
+            tracing::error!(
+                cell,
+                "a disputed cell cannot be shown: what was committed to is no longer here"
+            );
+            return Done::Failed(Failure::Local);
+        }
+        let mut slices = self.slices(&cells, &[cell]).await;
+        let chosen = cells.iter().find(|chosen| chosen.number == cell);
+        let opening = chosen
+            .zip(slices.remove(&cell))
+            .and_then(|(chosen, slice)| inventory.open_cell(&rows, chosen, slice));
+        opening.map_or(Done::Failed(Failure::Local), Done::CellOpened)
+    }
+
+    /// Fetches the openings that a proof names, from whoever should have them, and finds the cell that
+    /// they do not show.
+    pub(crate) async fn look_again(
+        &self,
+        chain: &Arc<ChainView>,
+        commit: &VerifiedRecord,
+        proof: &VerifiedRecord,
+        from: &[NodeId],
+    ) -> Done {
+        let Body::StorageProof(body) = &proof.record().body else {
+            return Done::Failed(Failure::Invalid);
+        };
+        if usize::try_from(body.length).is_ok_and(|length| length > MAX_OPENINGS_BYTES) {
+            return Done::Failed(Failure::Invalid);
+        }
+        match self.blobs.obtain(body.openings, u64::from(body.length), from).await {
+            Ok(openings) => Done::Looked(unshown_cell(chain, commit, proof, &openings)),
+            Err(failure) => Done::Failed(failure),
+        }
     }
 
     /// Proofs of the picked cells whose packs are here, by number of the cell.

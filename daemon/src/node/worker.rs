@@ -112,6 +112,12 @@ impl Worker {
             Job::Open { account, packs, commit, s1, s2 } => {
                 Ok(self.prover.open(account, &packs, &commit, (s1, s2)).await)
             }
+            Job::OpenCell { account, packs, commit, s1, cell } => {
+                Ok(self.prover.open_cell(account, &packs, &commit, (s1, cell)).await)
+            }
+            Job::LookAgain { commit, proof, from } => {
+                Ok(self.prover.look_again(&chain, &commit, &proof, &from).await)
+            }
             Job::AuditStorage { proof } => Ok(self.prover.audit(&chain, &self.pool, &proof).await),
             Job::Prepare { model } => self.prepare(&chain, model).await,
             Job::Compute { .. } => self.compute(job).await,

@@ -57,6 +57,7 @@ impl ChainView {
                         | ChainEvent::Defeated { .. }
                         | ChainEvent::SetAside { .. }
                         | ChainEvent::Finalised { .. }
+                        | ChainEvent::DisputeOpened { .. }
                         | ChainEvent::ModelCreated(_)
                         | ChainEvent::ModelPublished(_)
                 )

@@ -1,6 +1,6 @@
 //! Logs and transactions as the protocol speaks of them.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,15 +9,15 @@ use crate::{
     codec::Wire,
     eip712::word,
     hash::keccak,
+    holding::CellOpening,
     ids::{
         AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
         NodeId, Timestamp,
     },
     limits::MAX_PACKS_PER_CONTRIBUTION,
-    merkle::{Path, SumNode},
+    merkle::SumNode,
     receipt::SignedReceipt,
     record::SignedRecord,
-    slice::Slice,
 };
 
 /// A block of the settlement chain.
@@ -313,13 +313,42 @@ pub enum ChainEvent {
         /// What moved now.
         amount: Amount,
     },
-    /// A storage dispute was opened against a node's cell.
+    /// Somebody wants to be shown a cell that a node committed to.
     DisputeOpened {
         /// Of which epoch.
         epoch: Epoch,
         /// The holder that has to answer.
         account: AccountId,
+        /// Who accuses, with a bond.
+        accuser: AccountId,
+        /// Id of the commitment.
+        commit: Digest,
         /// The cell that has to be opened.
+        cell: u32,
+        /// The last block in which it may be.
+        until: BlockNumber,
+    },
+    /// A disputed cell was opened.
+    DisputeAnswered {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Who held what it is about.
+        account: AccountId,
+        /// Id of the commitment.
+        commit: Digest,
+        /// The cell that was opened.
+        cell: u32,
+    },
+    /// The time of a dispute was over and nobody had opened the cell: the contract took stake for it, or
+    /// had for another one of the same epoch.
+    DisputeExpired {
+        /// Of which epoch.
+        epoch: Epoch,
+        /// Who was to open it.
+        account: AccountId,
+        /// Id of the commitment.
+        commit: Digest,
+        /// The cell that nobody opened.
         cell: u32,
     },
 }
@@ -414,8 +443,30 @@ pub enum Transaction {
     },
     /// UsageEscrow: redeem a consumer's cumulative receipt.
     Redeem(SignedReceipt),
-    /// Coordinator: answer a storage dispute with the cell's opening.
-    AnswerDispute(DisputeAnswer),
+    /// Disputes: have a node show a cell that it committed to; locks a bond.
+    OpenDispute {
+        /// By which account.
+        accuser: AccountId,
+        /// The commitment, as it was signed.
+        commit: Box<SignedRecord>,
+        /// The block that took it in: at its end or its begin the signer was the account's operator.
+        at: BlockNumber,
+        /// The cell that is to be opened.
+        cell: u32,
+    },
+    /// Disputes: answer with the cell's opening; anyone may.
+    AnswerDispute(Box<DisputeAnswer>),
+    /// Disputes: end one whose time is over; anyone may.
+    ExpireDispute {
+        /// The epoch whose storage is in dispute.
+        epoch: Epoch,
+        /// Who was to open it.
+        account: AccountId,
+        /// Id of the commitment.
+        commit: Digest,
+        /// The cell that nobody opened.
+        cell: u32,
+    },
 }
 
 /// What may be done about the live proposal of an epoch. The contract is given the whole proposal,
@@ -448,12 +499,8 @@ pub struct DisputeAnswer {
     pub epoch: Epoch,
     /// The account that holds the cell.
     pub account: AccountId,
-    /// The pack that contains the cell.
-    pub pack: BlobRef,
-    /// The pack's place in the inventory: index, count, siblings.
-    pub inventory: (u64, u64, Vec<SumNode>),
-    /// The row's place under the rows root.
-    pub row: Path,
-    /// The chunk and its BLAKE3 path.
-    pub slice: Slice,
+    /// Id of the commitment that the cell is of.
+    pub commit: Digest,
+    /// What the contract needs to see that it is the cell committed to.
+    pub opening: CellOpening,
 }

@@ -4,7 +4,7 @@
 //! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
-    BlockHeader, ChainEvent, ChainView, Contribution,
+    BlockHeader, ChainEvent, ChainView, Contribution, Dispute,
     state::{Account, Pack, Redemption, SettlementState, is_next},
 };
 use crate::{
@@ -99,8 +99,9 @@ impl ChainView {
             | ChainEvent::Defeated { .. }
             | ChainEvent::SetAside { .. }
             | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
-            // The chain decides a dispute by itself; nothing here follows from one.
-            ChainEvent::DisputeOpened { .. } => {}
+            ChainEvent::DisputeOpened { .. }
+            | ChainEvent::DisputeAnswered { .. }
+            | ChainEvent::DisputeExpired { .. } => self.apply_dispute(event),
         }
     }
 
@@ -170,7 +171,31 @@ impl ChainView {
                 }
                 self.note_paid(*epoch);
                 // The next settlement looks back as far as a fee may be older than its redemption.
-                self.inclusions.forget_before(epoch.next().back(FEE_EPOCHS));
+                let kept = epoch.next().back(FEE_EPOCHS);
+                self.inclusions.forget_before(kept);
+                self.disputes.forget_before(kept);
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_dispute(&mut self, event: &ChainEvent) {
+        match *event {
+            ChainEvent::DisputeOpened { epoch, account, accuser, commit, cell, until } => {
+                let (is_answered, is_closed) = (false, false);
+                let dispute =
+                    Dispute { account, accuser, commit, cell, until, is_answered, is_closed };
+                self.disputes.open(epoch, dispute);
+            }
+            ChainEvent::DisputeAnswered { epoch, account, commit, cell } => {
+                if let Some(dispute) = self.disputes.find_mut(epoch, account, (commit, cell)) {
+                    dispute.is_answered = true;
+                }
+            }
+            ChainEvent::DisputeExpired { epoch, account, commit, cell } => {
+                if let Some(dispute) = self.disputes.find_mut(epoch, account, (commit, cell)) {
+                    dispute.is_closed = true;
+                }
             }
             _ => {}
         }

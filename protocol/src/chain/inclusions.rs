@@ -105,6 +105,10 @@ impl Inclusions {
         of_epoch.by_key.get(key).map(|(record, _)| record)
     }
 
+    pub(super) fn by_key(&self, epoch: Epoch, key: &Key) -> Option<&Arc<VerifiedRecord>> {
+        self.epochs.get(&epoch)?.by_key.get(key).map(|(record, _)| record)
+    }
+
     /// Another block begins.
     pub(super) fn begin_block(&mut self) {
         self.newest.clear();

@@ -5,6 +5,7 @@ use core::ops::RangeInclusive;
 
 use super::{
     BlockHeader, Contribution, Model, ModelPublication,
+    disputes::{Dispute, Disputes},
     drawn::Drawn,
     inclusions::{Inclusions, part_of},
     runs::Runs,
@@ -19,7 +20,7 @@ use crate::{
     },
     order::{Data, Order, OrderFault},
     params::{Params, Schedule},
-    record::VerifiedRecord,
+    record::{Kind, VerifiedRecord},
     training::RunConfig,
 };
 
@@ -50,6 +51,7 @@ pub struct ChainView {
     pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
     pub(super) inclusions: Inclusions,
     pub(super) runs: Runs,
+    pub(super) disputes: Disputes,
     pub(super) settlements: BTreeMap<Epoch, SettlementState>,
     /// When an account's last proposal for an epoch fell.
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
@@ -89,6 +91,7 @@ impl ChainView {
             publications: BTreeMap::new(),
             inclusions: Inclusions::new(),
             runs: Runs::new(),
+            disputes: Disputes::new(),
             settlements: BTreeMap::new(),
             defeats: BTreeMap::new(),
             redemptions: Vec::new(),
@@ -271,6 +274,25 @@ impl ChainView {
     /// A record of an epoch that the chain took in.
     pub fn record(&self, epoch: Epoch, id: &Digest) -> Option<&Arc<VerifiedRecord>> {
         self.inclusions.record(epoch, id)
+    }
+
+    /// The record of an epoch under a key.
+    pub fn record_of(
+        &self,
+        epoch: Epoch,
+        key: &(Kind, AccountId, Digest),
+    ) -> Option<&Arc<VerifiedRecord>> {
+        self.inclusions.by_key(epoch, key)
+    }
+
+    /// The disputes about the storage of an account in an epoch, in the order in which they were opened.
+    pub fn disputes_about(&self, epoch: Epoch, account: AccountId) -> &[Dispute] {
+        self.disputes.about(epoch, account)
+    }
+
+    /// All disputes about epochs that are not settled, and about a few before, each with its epoch.
+    pub fn disputes(&self) -> impl Iterator<Item = (Epoch, &Dispute)> {
+        self.disputes.all()
     }
 
     /// What the newest block took in and did not have before: whoever kept a record from somebody has to

@@ -5,6 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 use crate::{
     blob::BlobRef,
     chain::{DatanetUse, Settlement, Transaction},
+    holding::CellOpening,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
     order::OrderFault,
     receipt::SignedReceipt,
@@ -99,6 +100,29 @@ pub enum Job {
         /// The proof, which names its openings.
         proof: Arc<VerifiedRecord>,
     },
+    /// Open one cell of a commitment ([`crate::holding::Inventory::open_cell`]).
+    OpenCell {
+        /// The account whose rows these are.
+        account: AccountId,
+        /// The assigned packs.
+        packs: Vec<BlobRef>,
+        /// What was committed to.
+        commit: StorageCommitBody,
+        /// The first seed of the epoch.
+        s1: Digest,
+        /// The number of the cell.
+        cell: u32,
+    },
+    /// Fetch the openings that a storage proof names, from whoever has them, and find the cell that they
+    /// do not show ([`crate::rules::unshown_cell`]).
+    LookAgain {
+        /// What the proof has to be of.
+        commit: Arc<VerifiedRecord>,
+        /// The proof, which names its openings.
+        proof: Arc<VerifiedRecord>,
+        /// Who should have them: the holder, and everybody who says that he saw them.
+        from: Vec<NodeId>,
+    },
     /// Have snapshot, tokenizer and initial checkpoint of a run ready.
     Prepare {
         /// The run to make ready.
@@ -189,6 +213,10 @@ pub enum Done {
     Opened(BlobRef),
     /// What an audit of a storage proof or of an attribution came to.
     Judged(Verdict),
+    /// A cell, opened for the chain.
+    CellOpened(CellOpening),
+    /// The first sampled cell that the openings do not show; none where they show all.
+    Looked(Option<u32>),
     /// The run can start from this checkpoint.
     Prepared(Hash),
     /// A finished shard.
@@ -344,6 +372,19 @@ pub enum Waiting {
     /// Storage is proven; the next epoch starts at this block.
     #[error("storage is proven; the next epoch starts at block {0}")]
     NextEpoch(BlockNumber),
+    /// A cell that is disputed on chain cannot be read.
+    #[error(
+        "cell {cell} of epoch {epoch} is disputed and cannot be read: bring its pack back, or stake is \
+         lost after block {until}"
+    )]
+    Unshown {
+        /// The epoch of the commitment.
+        epoch: Epoch,
+        /// The number of the cell, among all of the commitment.
+        cell: u32,
+        /// The last block in which it may be shown.
+        until: BlockNumber,
+    },
     /// No training run was ordered.
     #[error("no model is being trained on this network")]
     NoTrainingRun,

@@ -31,7 +31,12 @@ impl Outgoing {
 
     /// Whether it is to be sent in this block; if so, that counts as done.
     pub(super) fn send(&mut self, now: BlockNumber) -> bool {
-        let is_due = now >= self.due();
+        self.send_within(now, RESEND_AFTER)
+    }
+
+    /// The same, sent again after another span.
+    pub(super) fn send_within(&mut self, now: BlockNumber, again: Blocks) -> bool {
+        let is_due = self.0.is_none_or(|sent| now >= sent.after(again));
         if is_due {
             *self = Self::sent(now);
         }

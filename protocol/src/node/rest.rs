@@ -54,6 +54,7 @@ impl Node {
             retry,
             self.proof_wakes(chain),
             self.audits_wake(chain),
+            self.disputes_wake(chain),
             self.settling_wakes(chain),
             self.inclusions_wake(),
         ];

@@ -50,6 +50,9 @@ body! {
         bytes: u64,
         /// Cells of all packs in the inventory.
         cells: u32,
+        /// The first 8 bytes of the seed that picked the chunks. Where its block was replaced, nobody
+        /// can show what is committed to, and nobody is asked to.
+        seed: u64,
         /// Assigned packs that the node does not have: unpaid, and no fault.
         absent: Vec<Hash> [max MAX_ABSENT_PACKS],
     }

@@ -3,7 +3,7 @@
 use crate::{
     chain::ChainView,
     ids::{BlockNumber, Blocks, Digest},
-    record::{Body, VerifiedRecord},
+    record::{Body, Kind, VerifiedRecord},
 };
 
 /// The block that took a record in: from then on it belongs to its epoch, whatever becomes of the key
@@ -27,7 +27,11 @@ pub fn of_use_until(chain: &ChainView, record: &VerifiedRecord) -> BlockNumber {
         Body::StorageCommit(_) => chain.schedule.commit_deadline(epoch),
         // Its auditors, drawn after it, need the rest of the time.
         Body::Shard(_) => chain.schedule.start(epoch.next()).before(Blocks(1)),
-        Body::StorageProof(_) | Body::RoundClose(_) | Body::Audit(_) | Body::Attribution(_) => {
+        Body::StorageProof(_) => chain.schedule.storage_deadline(epoch),
+        Body::Audit(body) if body.finding.judged() == Kind::StorageProof => {
+            chain.schedule.storage_deadline(epoch)
+        }
+        Body::RoundClose(_) | Body::Audit(_) | Body::Attribution(_) => {
             chain.schedule.cutoff(epoch).before(Blocks(1))
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     math::{BPS, mul_div},
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
-    rules::{attribution_auditors, committed_in_time, verdict},
+    rules::{attribution_auditors, commits_to_assigned, committed_in_time, shown_in_time, verdict},
 };
 
 /// What became of one holder's proof.
@@ -74,7 +74,7 @@ impl Ledger<'_> {
                 Shown::Proven(packs, record) => proven.push((holder, packs, record)),
                 Shown::Unpaid(reason, record) => {
                     refused = refused.saturating_add(1);
-                    if reason == Unpaid::WrongProof {
+                    if matches!(reason, Unpaid::WrongProof | Unpaid::NotShown) {
                         count_one(&mut self.storage_faults, "storage faults")?;
                     }
                     self.refuse(holder, Source::Storage, record, reason);
@@ -139,17 +139,26 @@ impl Ledger<'_> {
             return Ok(Shown::Unpaid(Unpaid::NotCommitted, Digest::ZERO));
         };
         self.owe_audits(auditors.len())?;
-        let Some(proof) = self.records.get(&(Kind::StorageProof, holder, subject)).cloned() else {
+        let proof = self.records.get(&(Kind::StorageProof, holder, subject)).cloned();
+        let Some(proof) = proof.filter(|proof| shown_in_time(self.chain, proof)) else {
             self.credit_missing(&subject, auditors);
             return Ok(Shown::Unpaid(Unpaid::NotOpened, commit.id()));
         };
-        let verdict = self.judge_proof(&commit, &proof, auditors);
-        match verdict {
-            Some(verdict) => self.credit_audits(&proof, verdict, auditors),
-            None => self.credit_missing(&subject, auditors),
+        // Whoever let pass what could not be shown was wrong, however many they are.
+        let is_unshown = self.lost_dispute(holder);
+        let verdict = match is_unshown {
+            true => Some(Verdict::Fail),
+            false => self.judge_proof(&commit, &proof, auditors),
+        };
+        if let Some(verdict) = verdict {
+            self.credit_audits(&proof, verdict, auditors);
+        }
+        if verdict.is_none() || is_unshown {
+            self.credit_missing(&subject, auditors);
         }
         Ok(match verdict {
             None => Shown::Unpaid(Unpaid::NoQuorum, proof.id()),
+            Some(Verdict::Fail) if is_unshown => Shown::Unpaid(Unpaid::NotShown, proof.id()),
             Some(Verdict::Fail) => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
             Some(Verdict::Pass) => {
                 let absent = match &commit.record().body {
@@ -163,8 +172,16 @@ impl Ledger<'_> {
         })
     }
 
-    /// The verdict of the drawn auditors on a proof. One that is of another commitment is wrong, whatever
-    /// they say.
+    /// Whether a holder did not show a cell of what it committed to for the epoch to whoever disputed it.
+    /// Nobody needs to have told the contract so: the time to show it was over before the cutoff.
+    fn lost_dispute(&self, holder: AccountId) -> bool {
+        let cutoff = self.chain.schedule.cutoff(self.epoch);
+        let disputes = self.chain.disputes_about(self.epoch, holder).iter();
+        disputes.into_iter().any(|dispute| dispute.until < cutoff && !dispute.is_answered)
+    }
+
+    /// The verdict of the drawn auditors on a proof. One that is of another commitment, or of one over
+    /// something else than what was assigned, is wrong, whatever they say.
     fn judge_proof(
         &self,
         commit: &VerifiedRecord,
@@ -173,7 +190,7 @@ impl Ledger<'_> {
     ) -> Option<Verdict> {
         let is_of_it =
             matches!(&proof.record().body, Body::StorageProof(body) if body.commit == commit.id());
-        if !is_of_it {
+        if !is_of_it || !commits_to_assigned(self.chain, commit) {
             return Some(Verdict::Fail);
         }
         let heard = of_seats(&self.verdicts_by(proof, drawn), drawn);

@@ -11,7 +11,7 @@ use crate::{
     ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch},
     limits::FEE_EPOCHS,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
-    rules::included_in,
+    rules::{included_in, shown_in_time},
 };
 
 /// The state of one settlement while its rules run.
@@ -91,6 +91,10 @@ impl<'a> Ledger<'a> {
             if let Body::Audit(body) = &made.body {
                 // Of this holder's storage and no other: one auditor has one finding on it.
                 let is_about = body.work == storage_subject(made.epoch, body.of);
+                // What is said of storage too late to be disputed is not said.
+                if body.finding.judged() == Kind::StorageProof && !shown_in_time(chain, record) {
+                    continue;
+                }
                 match body.finding.verdict() {
                     Some((judged, verdict)) => {
                         let verdicts = self.audits.entry(judged).or_default();

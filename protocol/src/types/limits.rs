@@ -39,6 +39,8 @@ pub const MAX_RECORDS_PER_ACCOUNT: u32 = 16_384;
 pub const MAX_AWAITED_BYTES_PER_ACCOUNT: usize = 512 * 1024;
 /// Bytes of all records that a node keeps before the chain has them.
 pub const MAX_AWAITED_BYTES: usize = 64 << 20;
+/// Disputes about the storage of one account in an epoch, as the contract has it.
+pub const MAX_DISPUTES: usize = 10;
 /// Records in one transaction of a node: the chain takes 256 at most.
 pub const MAX_RECORDS_PER_BATCH: usize = 64;
 /// Bytes of records in one transaction of a node, which pays 24 units of gas for each.

@@ -45,6 +45,27 @@ impl Schedule {
     pub const fn commit_deadline(&self, epoch: Epoch) -> BlockNumber {
         self.start(epoch).after(self.commit_blocks)
     }
+
+    /// The last block in which what is shown and said of an epoch's storage counts: whoever was drawn to
+    /// look still has the time to dispute what others let pass.
+    pub const fn storage_deadline(&self, epoch: Epoch) -> BlockNumber {
+        self.start(epoch.next()).after(self.part_of_settle(4)).before(Blocks(1))
+    }
+
+    /// The last block in which a dispute about an epoch's storage may be opened, so that the time to
+    /// answer it is over before the cutoff.
+    pub const fn last_dispute(&self, epoch: Epoch) -> BlockNumber {
+        self.cutoff(epoch).before(self.answer_blocks()).before(Blocks(1))
+    }
+
+    /// Blocks in which a storage dispute may be answered: half of those before the cutoff, rounded up.
+    pub const fn answer_blocks(&self) -> Blocks {
+        Blocks(self.settle_blocks.0.saturating_sub(self.part_of_settle(2).0))
+    }
+
+    const fn part_of_settle(&self, parts: u64) -> Blocks {
+        Blocks(self.settle_blocks.fits(Blocks(parts)))
+    }
 }
 
 /// Proof of Holding.

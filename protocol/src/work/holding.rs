@@ -15,7 +15,7 @@ use crate::{
     hash::{keccak, leading_u64},
     ids::{AccountId, Digest, Hash},
     limits::MAX_OPENINGS,
-    merkle::{self, Path, SumTree, Tree},
+    merkle::{self, Path, SumNode, SumTree, Tree},
     params::Holding,
     record::StorageCommitBody,
     slice::{self, CHUNK_BYTES, Slice},
@@ -140,15 +140,37 @@ impl Inventory {
         Cell { number, pack: pack.hash, pack_length: pack.length, chunk }
     }
 
-    /// The commitment over the rows of all cells, in order of their numbers.
-    pub fn commit(&self, rows: &[Digest], absent: Vec<Hash>) -> StorageCommitBody {
+    /// The commitment over the rows of all cells, in order of their numbers, on the first seed of the
+    /// epoch.
+    pub fn commit(&self, s1: &Digest, rows: &[Digest], absent: Vec<Hash>) -> StorageCommitBody {
         StorageCommitBody {
             inventory: self.tree().root(),
             rows: rows_tree(rows).root(),
             bytes: self.bytes(),
             cells: self.cells(),
+            seed: leading_u64(s1),
             absent,
         }
+    }
+
+    /// Whether a commitment is over these packs, whatever its rows are.
+    pub fn is_of(&self, commit: &StorageCommitBody) -> bool {
+        (self.tree().root(), self.bytes(), self.cells())
+            == (commit.inventory, commit.bytes, commit.cells)
+    }
+
+    /// The opening of one cell, which needs nothing but what was committed to. `rows` are all rows, and
+    /// `slice` is of the cell's chunk. `None` where there is no such cell.
+    pub fn open_cell(&self, rows: &[Digest], cell: &Cell, slice: Slice) -> Option<CellOpening> {
+        let index = self.packs.iter().position(|pack| pack.hash == cell.pack)?;
+        let (place, count) = (index as u64, self.packs.len() as u64);
+        let siblings = rows_tree(rows).prove(u64::from(cell.number))?;
+        Some(CellOpening {
+            pack: *self.packs.get(index)?,
+            inventory: (place, count, self.tree().prove(place)?),
+            row: Path { index: u64::from(cell.number), count: rows.len() as u64, siblings },
+            slice,
+        })
     }
 }
 
@@ -182,6 +204,46 @@ pub fn sample(s2: &Digest, account: AccountId, cells: u32, k: u32) -> Vec<u32> {
     picked.sort_unstable();
     picked.dedup();
     picked
+}
+
+/// A cell opened by itself, for whoever has nothing but the two roots of a commitment: a contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellOpening {
+    /// The pack that contains the cell.
+    pub pack: BlobRef,
+    /// The pack's place in the inventory: index, count, siblings.
+    pub inventory: (u64, u64, Vec<SumNode>),
+    /// The row's place under the rows root; its index is the number of the cell.
+    pub row: Path,
+    /// The chunk and its BLAKE3 path.
+    pub slice: Slice,
+}
+
+impl CellOpening {
+    /// Whether it opens a cell of a commitment, as the contract decides it.
+    pub fn opens(&self, commit: &StorageCommitBody, key: &RowKey, cell_bytes: u64) -> bool {
+        let Ok(number) = u32::try_from(self.row.index) else { return false };
+        let (index, count, siblings) = &self.inventory;
+        let alone = Inventory::new(alloc::vec![self.pack], cell_bytes);
+        let (root, payload) = (&commit.inventory, self.pack.to_bytes());
+        let cells = u128::from(alone.cells());
+        let placed = merkle::verify_sum(root, *count, *index, &payload, cells, siblings);
+        let within = placed.and_then(|(first, _)| u128::from(number).checked_sub(first));
+        let Some(within) = within.filter(|within| *within < cells) else { return false };
+        let Ok(within) = u64::try_from(within) else { return false };
+        let chosen = alone.choose(key, &self.pack, within, number);
+        let row = key.row(&self.slice.chunk);
+        self.slice.index == chosen.chunk
+            && slice::verify(&self.pack.hash, self.pack.length, &self.slice)
+            && self.row.count == u64::from(commit.cells)
+            && merkle::verify(
+                &commit.rows,
+                self.row.count,
+                self.row.index,
+                &row.0,
+                &self.row.siblings,
+            )
+    }
 }
 
 /// One opened cell.
@@ -290,7 +352,7 @@ impl Claim<'_> {
     pub fn verify(&self, openings: &Openings) -> Result<(), HoldingFault> {
         let inventory = Inventory::owed(self.assigned, &self.commit.absent, self.params.cell_bytes);
         let cells = inventory.cells();
-        if inventory.tree().root() != self.commit.inventory || cells != self.commit.cells {
+        if !inventory.is_of(self.commit) {
             return Err(HoldingFault::Inventory);
         }
         let key = RowKey::new(&self.s1, self.account);
@@ -375,7 +437,7 @@ mod tests {
                 },
             )
             .collect();
-        let commit = inventory.commit(&rows, absent);
+        let commit = inventory.commit(&S1, &rows, absent);
         let picked = sample(&S2, ME, commit.cells, params().opened_cells);
         let openings = Openings::open(&rows, &cells, &picked, |cell| Some(take(cell)));
         (commit, openings)
@@ -423,6 +485,7 @@ mod tests {
             rows: Digest([9; 32]),
             bytes: inventory.bytes(),
             cells: inventory.cells(),
+            seed: 0,
             absent: vec![],
         };
         let fault = judge(&endless, &commit, &Openings::default());
@@ -432,6 +495,31 @@ mod tests {
         let all: Vec<_> = (0..honest.cells()).filter_map(|n| honest.cell(&key, n)).collect();
         assert_eq!(all, honest.chosen(&key));
         assert_eq!(honest.cell(&key, honest.cells()), None);
+    }
+
+    #[test]
+    fn every_cell_opens_by_itself_and_nothing_else_does() {
+        let holder = holder();
+        let (commit, _) = prove(&holder, vec![], |_| false);
+        let inventory = Inventory::owed(&holder.assigned, &[], params().cell_bytes);
+        let key = RowKey::new(&S1, ME);
+        let cells = inventory.chosen(&key);
+        let take = |cell: &Cell| slice::prove(&holder.packs[&cell.pack], cell.chunk).unwrap();
+        let rows: Vec<_> = cells.iter().map(|cell| key.row(&take(cell).chunk)).collect();
+        for cell in &cells {
+            let opening = inventory.open_cell(&rows, cell, take(cell)).unwrap();
+            assert!(opening.opens(&commit, &key, params().cell_bytes), "{cell:?}");
+            let other = RowKey::new(&S1, AccountId(6));
+            assert!(!opening.opens(&commit, &other, params().cell_bytes));
+            let mut moved = opening.clone();
+            moved.row.index ^= 1;
+            assert!(!moved.opens(&commit, &key, params().cell_bytes));
+            let mut longer = opening;
+            longer.pack.length += 1;
+            assert!(!longer.opens(&commit, &key, params().cell_bytes));
+        }
+        let beyond = Cell { number: inventory.cells(), ..cells[0] };
+        assert_eq!(inventory.open_cell(&rows, &beyond, take(&cells[0])), None);
     }
 
     #[test]

@@ -168,6 +168,9 @@ impl FakeChain {
                 Some(ChainEvent::Claimed { account, amount, cumulative })
             }
             Transaction::Redeem(signed) => self.redeem(signed, same_block),
+            dispute @ (Transaction::OpenDispute { .. }
+            | Transaction::AnswerDispute(_)
+            | Transaction::ExpireDispute { .. }) => self.dispute(now, dispute, same_block),
             other => panic!("the scenarios do not send {other:?}"),
         }
     }

@@ -150,6 +150,7 @@ fn storage_bodies() {
         rows: Digest([0x22; 32]),
         bytes: 4096,
         cells: 3,
+        seed: 0x44,
         absent: vec![Hash([0x33; 32])],
     };
     golden(
@@ -159,6 +160,7 @@ fn storage_bodies() {
             fill("22", 32),     // rows
             "0000000000001000", // bytes
             "00000003",         // cells
+            "0000000000000044", // seed
             "00000001",         // absent packs
             fill("33", 32),
         ],

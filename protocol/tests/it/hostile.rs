@@ -96,6 +96,7 @@ fn random_body(net: &mut Net) -> Body {
             rows: digest,
             bytes: a,
             cells: b as u32,
+            seed: b,
             absent: vec![hash],
         }),
         1 => Body::StorageProof(StorageProofBody {

@@ -10,7 +10,7 @@ use protocol::{
     record::{
         AttributionBody, Body, ReplayReport, ShardBody, StorageCommitBody, Verdict, VerifiedRecord,
     },
-    rules::judge_storage,
+    rules::{judge_storage, unshown_cell},
     settle::{settle, verify},
     slice,
 };
@@ -29,6 +29,13 @@ impl Net {
                 Some(self.open(index, account, &packs, &commit, (s1, s2)))
             }
             Job::AuditStorage { proof } => self.audit_storage(index, &proof),
+            Job::OpenCell { account, packs, commit, s1, cell } => {
+                self.open_cell(index, account, &packs, &commit, (s1, cell))
+            }
+            Job::LookAgain { commit, proof, from } => {
+                assert!(!from.is_empty(), "somebody is asked");
+                self.look_again(index, &commit, &proof)
+            }
             Job::Prepare { model } => Some(Done::Prepared(blake3(&model.to_bytes()))),
             Job::Compute { model, round, slot, base, units, seed, .. } => {
                 Some(self.compute(index, (model, round, slot), base, &units, seed))
@@ -52,7 +59,10 @@ impl Net {
 
     /// From the own store, or from any node that is online.
     fn fetch(&mut self, index: usize, blob: Hash) -> Option<Vec<u8>> {
-        if self.peers[index].refused_blobs.contains(&blob) {
+        let is_pack = self.origin.contains_key(&blob);
+        if self.peers[index].refused_blobs.contains(&blob)
+            || is_pack && self.peers[index].faults.stores_nothing
+        {
             return None;
         }
         let have = |peer: &&Peer| !peer.faults.offline && peer.blobs.contains_key(&blob);
@@ -73,12 +83,13 @@ impl Net {
 
     fn commit(&self, index: usize, account: AccountId, packs: &[BlobRef], s1: Digest) -> Done {
         let peer = &self.peers[index];
-        let is_absent = |pack: &Hash| !peer.faults.claims_lost && !peer.blobs.contains_key(pack);
+        let is_liar = peer.faults.claims_lost || peer.faults.stores_nothing;
+        let is_absent = |pack: &Hash| !is_liar && !peer.blobs.contains_key(pack);
         let absent: Vec<_> = packs.iter().map(|pack| pack.hash).filter(is_absent).collect();
         let cell_bytes = self.chain.view.params().holding.cell_bytes;
         let inventory = Inventory::owed(packs, &absent, cell_bytes);
         let rows = self.rows(index, &inventory, &RowKey::new(&s1, account));
-        Done::Committed(inventory.commit(&rows, absent))
+        Done::Committed(inventory.commit(&s1, &rows, absent))
     }
 
     fn open(
@@ -106,9 +117,43 @@ impl Net {
 
     fn audit_storage(&mut self, index: usize, proof: &VerifiedRecord) -> Option<Done> {
         let Body::StorageProof(body) = &proof.record().body else { panic!() };
+        if self.peers[index].faults.passes_unseen {
+            return Some(Done::Judged(Verdict::Pass));
+        }
+        if self.peers[index].faults.misses_proofs {
+            return None;
+        }
         let commit = self.peers[index].pool.get(&body.commit)?.clone();
         let openings = self.fetch(index, body.openings)?;
         Some(Done::Judged(judge_storage(&self.chain.view, &commit, proof, &openings)))
+    }
+
+    fn look_again(
+        &mut self,
+        index: usize,
+        commit: &VerifiedRecord,
+        proof: &VerifiedRecord,
+    ) -> Option<Done> {
+        let Body::StorageProof(body) = &proof.record().body else { panic!() };
+        let openings = self.fetch(index, body.openings)?;
+        Some(Done::Looked(unshown_cell(&self.chain.view, commit, proof, &openings)))
+    }
+
+    fn open_cell(
+        &self,
+        index: usize,
+        account: AccountId,
+        packs: &[BlobRef],
+        commit: &StorageCommitBody,
+        (s1, cell): (Digest, u32),
+    ) -> Option<Done> {
+        let cell_bytes = self.chain.view.params().holding.cell_bytes;
+        let inventory = Inventory::owed(packs, &commit.absent, cell_bytes);
+        let key = RowKey::new(&s1, account);
+        let cell = inventory.cell(&key, cell)?;
+        let slice = slice::prove(self.peers[index].blobs.get(&cell.pack)?, cell.chunk)?;
+        let rows = self.rows(index, &inventory, &key);
+        inventory.open_cell(&rows, &cell, slice).map(Done::CellOpened)
     }
 
     fn compute(

@@ -3,6 +3,7 @@
 
 mod awaited;
 mod chain;
+mod disputes;
 mod enrol;
 mod golden;
 mod hostile;

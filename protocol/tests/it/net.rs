@@ -32,6 +32,14 @@ pub(crate) struct Faults {
     /// Shows its work only to auditors who pass everything.
     pub(crate) hides: bool,
     pub(crate) wrong_checkpoint: bool,
+    /// Has no pack, and says that it has all.
+    pub(crate) stores_nothing: bool,
+    /// Says of every storage proof that all is well.
+    pub(crate) passes_unseen: bool,
+    /// Cannot reach who shows a storage proof.
+    pub(crate) misses_proofs: bool,
+    /// Has its records taken in only when it is too late to dispute anything.
+    pub(crate) is_late: bool,
     pub(crate) inflates: bool,
 }
 
@@ -59,6 +67,8 @@ pub(crate) struct Net {
     /// Accounts that exchange records only with each other; the chain is everybody's.
     pub(crate) apart: BTreeSet<AccountId>,
     flying: VecDeque<(u64, usize, SignedRecord)>,
+    /// Transactions that are kept back until a block.
+    held: Vec<(u64, Transaction)>,
     random: u64,
     keys: BTreeMap<(Epoch, Kind, AccountId, Digest), Digest>,
 }
@@ -106,6 +116,7 @@ impl Net {
             loss_percent: 0,
             apart: BTreeSet::new(),
             flying: VecDeque::new(),
+            held: vec![],
             random: seed,
             keys: BTreeMap::new(),
         };
@@ -192,6 +203,12 @@ impl Net {
 
     /// One block, and everything that follows from it.
     pub(crate) fn step(&mut self) {
+        let next = self.chain.now() + 1;
+        let (due, kept) =
+            std::mem::take(&mut self.held).into_iter().partition(|(at, _)| *at <= next);
+        self.held = kept;
+        let due: Vec<(u64, Transaction)> = due;
+        self.chain.waiting.extend(due.into_iter().map(|(_, transaction)| transaction));
         self.chain.mine();
         let now = self.chain.now();
         let (due, later): (Vec<_>, Vec<_>) =
@@ -243,7 +260,7 @@ impl Net {
             self.trace = keccak(&[&self.trace.0, format!("{index} {output:?}").as_bytes()]);
             match output {
                 Output::Event(event) => self.peers[index].events.push(event),
-                Output::Submit(transaction) => self.chain.waiting.push(transaction),
+                Output::Submit(transaction) => self.send(index, transaction),
                 Output::Job(op, job) => {
                     let done = self.work(index, job);
                     self.peers[index].node.handle(&self.chain.view, Input::Done(op, done));
@@ -264,6 +281,22 @@ impl Net {
                     self.gossip(index, &signed);
                 }
             }
+        }
+    }
+
+    fn send(&mut self, index: usize, transaction: Transaction) {
+        let schedule = self.chain.view.schedule;
+        match &transaction {
+            Transaction::Include { epoch, records } if self.peers[index].faults.is_late => {
+                let (audits, rest): (Vec<_>, Vec<_>) = records
+                    .iter()
+                    .cloned()
+                    .partition(|record| record.record.body.kind() == Kind::Audit);
+                let late = schedule.storage_deadline(*epoch).0 + 1;
+                self.held.push((late, Transaction::Include { epoch: *epoch, records: audits }));
+                self.chain.waiting.push(Transaction::Include { epoch: *epoch, records: rest });
+            }
+            _ => self.chain.waiting.push(transaction),
         }
     }
 

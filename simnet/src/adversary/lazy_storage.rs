@@ -34,7 +34,7 @@ impl Adversary for LazyStorage {
             Job::Commit { account, packs, s1 } => {
                 let inventory = inventory(world, packs, &[]);
                 let rows = made_up_rows(&inventory, *account, s1);
-                Answer::after(0, Done::Committed(inventory.commit(&rows, Vec::new())))
+                Answer::after(0, Done::Committed(inventory.commit(s1, &rows, Vec::new())))
             }
             Job::Open { account, packs, commit, s1, s2 } => {
                 open_garbage(world, node, *account, packs, commit, (s1, s2))

@@ -61,8 +61,8 @@ fn junk(world: &dyn World, node: usize, of: usize, (epoch, number): (Epoch, u64)
         0 => {
             let (inventory, rows) = (noise, noise);
             let absent = vec![hash; (number % 32) as usize];
-            let body =
-                StorageCommitBody { inventory, rows, bytes: 1 << 40, cells: 1 << 20, absent };
+            let (bytes, cells, seed) = (1 << 40, 1 << 20, number);
+            let body = StorageCommitBody { inventory, rows, bytes, cells, seed, absent };
             // Under a subject that is not its own: its own commitment would be the first to suffer.
             (noise, Body::StorageCommit(body))
         }

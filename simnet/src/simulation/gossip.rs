@@ -262,6 +262,25 @@ impl Gossip {
         Answer { gains: Some(shown.openings), ..Answer::after(taken, Done::Judged(verdict)) }
     }
 
+    /// Looks once more for the openings of a proof, at whoever has them.
+    pub(super) fn look_again(
+        &self,
+        env: &mut Env,
+        store: &Store,
+        index: usize,
+        (commit, proof): (&VerifiedRecord, &VerifiedRecord),
+    ) -> Answer {
+        let Body::StorageProof(shown) = &proof.record().body else { return Answer::local() };
+        let length = u64::from(shown.length);
+        let Some(taken) = store.transfer(env, index, &shown.openings, length) else {
+            return Answer::unavailable(0);
+        };
+        let Some(cell) = Hosts::new(env.view(), self, store).unshown(commit, proof) else {
+            return Answer::unavailable(taken);
+        };
+        Answer { gains: Some(shown.openings), ..Answer::after(taken, Done::Looked(cell)) }
+    }
+
     /// Another node's shard that a node has heard of.
     pub(super) fn shard_of_another(
         &self,

@@ -4,10 +4,10 @@ use protocol::{
     AccountId, BlobRef, Digest, Hash,
     chain::ChainView,
     codec::Wire as _,
-    holding::{self, Cell, Inventory, Openings, RowKey},
+    holding::{self, Cell, CellOpening, Inventory, Openings, RowKey},
     limits::MAX_ABSENT_PACKS,
     record::{Body, StorageCommitBody, Verdict, VerifiedRecord},
-    rules::judge_storage,
+    rules::{judge_storage, unshown_cell},
     slice::{self, CHUNK_BYTES},
 };
 
@@ -76,7 +76,7 @@ impl Hosts<'_> {
         let inventory = self.inventory(packs, &absent);
         let key = RowKey::new(s1, account);
         let rows = self.rows(&inventory.chosen(&key), &key);
-        Some(Committed { cells: rows.len() as u64, body: inventory.commit(&rows, absent) })
+        Some(Committed { cells: rows.len() as u64, body: inventory.commit(s1, &rows, absent) })
     }
 
     /// A node's openings of the cells that were drawn; `None` where it lacks a pack by now.
@@ -102,6 +102,37 @@ impl Hosts<'_> {
             slice::prove(blob.as_ref(), cell.chunk)
         });
         Some(Opened { cells: picked.len() as u64, bytes: openings.to_bytes() })
+    }
+
+    /// The opening of one cell of a node's commitment; `None` where it lacks a pack by now.
+    pub(super) fn open_cell(
+        &self,
+        node: u32,
+        account: AccountId,
+        packs: &[BlobRef],
+        commit: &StorageCommitBody,
+        (s1, cell): (Digest, u32),
+    ) -> Option<CellOpening> {
+        let inventory = self.inventory(packs, &commit.absent);
+        if inventory.packs().iter().any(|pack| !self.blobs.has(node, &pack.hash)) {
+            return None;
+        }
+        let key = RowKey::new(&s1, account);
+        let rows = self.rows(&inventory.chosen(&key), &key);
+        let cell = inventory.cell(&key, cell)?;
+        let slice = slice::prove(self.blobs.get(cell.pack)?.as_ref(), cell.chunk)?;
+        inventory.open_cell(&rows, &cell, slice)
+    }
+
+    /// The cell that the openings of a proof do not show; an outer `None` where there are no openings.
+    pub(super) fn unshown(
+        &self,
+        commit: &VerifiedRecord,
+        proof: &VerifiedRecord,
+    ) -> Option<Option<u32>> {
+        let Body::StorageProof(shown) = &proof.record().body else { return None };
+        let openings = self.blobs.get(shown.openings)?;
+        Some(unshown_cell(self.view, commit, proof, openings.as_ref()))
     }
 
     /// The verdict on a proof whose openings exist.

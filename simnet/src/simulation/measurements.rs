@@ -146,7 +146,7 @@ impl Measurements {
             if kind == Kind::Honest {
                 row.count_unpaid(zero.reason);
             }
-            if zero.reason == Unpaid::WrongProof {
+            if matches!(zero.reason, Unpaid::WrongProof | Unpaid::NotShown) {
                 let is_theirs = kind.is_adverse() || is_failed_falsely(env, epoch, zero.account);
                 row.adverse_faults += u64::from(is_theirs);
             }

@@ -303,6 +303,14 @@ impl Simulation {
                 let opened = hosts.open(me, account, &packs, &commit, (s1, s2));
                 store.opened(env, index, opened)
             }
+            Job::OpenCell { account, packs, commit, s1, cell } => {
+                let (me, hosts) = (super::number(index), Hosts::new(env.view(), gossip, store));
+                let opening = hosts.open_cell(me, account, &packs, &commit, (s1, cell));
+                store::cell_opened(env, index, commit.cells, opening)
+            }
+            Job::LookAgain { commit, proof, .. } => {
+                gossip.look_again(env, store, index, (&commit, &proof))
+            }
             Job::AuditStorage { proof } => gossip.audit(env, store, index, &proof),
             Job::Settle { epoch } => settlements.settle(env, epoch),
             Job::Verify { settlement } => settlements.verify(env, &settlement),

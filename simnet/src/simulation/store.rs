@@ -1,6 +1,11 @@
 //! Blobs: who has them, and how they get to others.
 
-use protocol::{BlobRef, Hash, codec::Wire as _, holding::Openings, node::Done};
+use protocol::{
+    BlobRef, Hash,
+    codec::Wire as _,
+    holding::{CellOpening, Openings},
+    node::Done,
+};
 
 use storage::StoreError;
 
@@ -152,4 +157,16 @@ impl Store {
 pub(super) fn committed(env: &Env, index: usize, committed: Option<Committed>) -> Answer {
     let Some(Committed { cells, body }) = committed else { return Answer::local() };
     Answer::after(env.disk(index, cells * SEEK_MICROS), Done::Committed(body))
+}
+
+/// The answer to a dispute, once the cells of the whole commitment were read.
+pub(super) fn cell_opened(
+    env: &Env,
+    index: usize,
+    cells: u32,
+    opening: Option<CellOpening>,
+) -> Answer {
+    let Some(opening) = opening else { return Answer::local() };
+    let taken = env.disk(index, u64::from(cells) * SEEK_MICROS);
+    Answer::after(taken, Done::CellOpened(opening))
 }

@@ -36,6 +36,8 @@ interface IRegistry {
     error ZeroAddress();
     /// @notice A binding signature has 64 bytes.
     error BindingLength(uint256 found);
+    /// @notice The account's operator was named in this block.
+    error RotatedInBlock(uint64 account);
     /// @notice The free stake does not cover the amount.
     error InsufficientStake(uint64 account, uint256 free, uint256 wanted);
     /// @notice The hot key may not lock so much; the owner may, or may allow it.

@@ -23,6 +23,8 @@ pub(crate) struct Mined {
 pub(crate) trait Chain {
     /// Sends a transaction; `to` is `None` for a creation.
     fn send(&mut self, from: Address, to: Option<Address>, data: Bytes) -> Mined;
+    /// Sends calls of one account in one block; whether each succeeded.
+    fn send_together(&mut self, from: Address, to: Address, calls: &[Bytes]) -> Vec<bool>;
     /// Calls on the next block's state; an error carries the revert data.
     fn call(&mut self, from: Address, to: Address, data: Bytes) -> Result<Bytes, Bytes>;
     /// Number of the newest block.
@@ -51,6 +53,15 @@ impl Chain for EmbeddedChain {
         let outcome = self.0.transact_impersonated(&message).unwrap();
         let is_success = matches!(outcome.status, Status::Success(_));
         Mined { gas: outcome.gas_used, is_success, created: outcome.created }
+    }
+
+    fn send_together(&mut self, from: Address, to: Address, calls: &[Bytes]) -> Vec<bool> {
+        let timestamp = self.0.head().header.timestamp + 1;
+        let messages: Vec<_> =
+            calls.iter().map(|data| Message::call(from, to, data.clone())).collect();
+        let mined = self.0.mine_messages(timestamp, &messages).unwrap();
+        let outcomes = mined.block.outcomes.iter();
+        outcomes.map(|outcome| matches!(outcome.status, Status::Success(_))).collect()
     }
 
     fn call(&mut self, from: Address, to: Address, data: Bytes) -> Result<Bytes, Bytes> {
@@ -157,6 +168,22 @@ impl Chain for AnvilChain {
             is_success: Self::quantity(&receipt["status"]) == 1,
             created: serde_json::from_value(receipt["contractAddress"].clone()).unwrap(),
         }
+    }
+
+    fn send_together(&mut self, from: Address, to: Address, calls: &[Bytes]) -> Vec<bool> {
+        self.request("evm_setAutomine", json!([false])).unwrap();
+        let send = |data: &Bytes| {
+            let tx = json!({ "from": from, "to": to, "data": data, "gas": "0xf42400" });
+            self.request("eth_sendTransaction", json!([tx])).unwrap()
+        };
+        let hashes: Vec<_> = calls.iter().map(send).collect();
+        self.request("evm_mine", json!([])).unwrap();
+        self.request("evm_setAutomine", json!([true])).unwrap();
+        let is_success = |hash: &Value| {
+            let receipt = self.request("eth_getTransactionReceipt", json!([hash])).unwrap();
+            Self::quantity(&receipt["status"]) == 1
+        };
+        hashes.iter().map(is_success).collect()
     }
 
     fn call(&mut self, from: Address, to: Address, data: Bytes) -> Result<Bytes, Bytes> {

@@ -78,11 +78,15 @@ pub(crate) struct World<'a> {
     pub(crate) genesis: u64,
 }
 
-pub(super) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
+fn code_of(artifact: &str) -> Bytes {
     let path = format!("{}/artifacts/{artifact}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let code: Bytes = json["bytecode"].as_str().unwrap().parse().unwrap();
+    json["bytecode"].as_str().unwrap().parse().unwrap()
+}
+
+pub(super) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
+    let code = code_of(artifact);
     let mined = chain.send(who(0), None, [&code, arguments].concat().into());
     assert!(mined.is_success, "deployment of {artifact}");
     mined.created.unwrap()
@@ -180,6 +184,17 @@ impl<'a> World<'a> {
         gas
     }
 
+    /// Sends calls in one block; whether each succeeded.
+    pub(crate) fn send_together<C: SolCall>(
+        &mut self,
+        from: usize,
+        to: Address,
+        calls: &[C],
+    ) -> Vec<bool> {
+        let calls: Vec<Bytes> = calls.iter().map(|call| call.abi_encode().into()).collect();
+        self.chain.send_together(who(from), to, &calls)
+    }
+
     /// Reads.
     pub(crate) fn read<C: SolCall>(&mut self, to: Address, call: &C) -> C::Return {
         let output = self.chain.call(who(0), to, call.abi_encode().into());
@@ -192,6 +207,13 @@ impl<'a> World<'a> {
         let data = data.expect_err(&format!("{} should fail with {}", C::SIGNATURE, E::SIGNATURE));
         let selector = data.get(..4).unwrap_or_default();
         assert_eq!(selector, E::SELECTOR, "{} is not {}", data, E::SIGNATURE);
+    }
+
+    /// Requires that a contract cannot be deployed so.
+    pub(crate) fn cannot_deploy(&mut self, artifact: &str, arguments: &[u8]) {
+        let code = code_of(artifact);
+        let mined = self.chain.send(who(0), None, [&code, arguments].concat().into());
+        assert!(!mined.is_success, "{artifact} was deployed");
     }
 
     /// The balance in OPEN.
