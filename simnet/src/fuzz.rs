@@ -203,8 +203,10 @@ fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
     }
 }
 
+/// Whoever is disputed while it is away is at fault, however honest: that is not drawn together with
+/// faults.
 fn is_of_storage(kind: &AdversaryKind) -> bool {
-    kind.needs().is_none() && !kind.needs_model()
+    kind.needs().is_none() && !kind.needs_model() && *kind != adversary::DISPUTE_GRIEFING
 }
 
 fn pick<'a, T>(all: &'a [T], draws: &mut Stream) -> &'a T {

@@ -15,6 +15,7 @@ mod colluding_auditor;
 mod copied_shard;
 mod data_copying;
 mod data_splitting;
+mod dispute_griefing;
 mod eclipse;
 mod empty_units;
 mod epoch_skipping;
@@ -47,6 +48,7 @@ pub use colluding_auditor::COLLUDING_AUDITOR;
 pub use copied_shard::COPIED_SHARD;
 pub use data_copying::DATA_COPYING;
 pub use data_splitting::DATA_SPLITTING;
+pub use dispute_griefing::DISPUTE_GRIEFING;
 pub use eclipse::ECLIPSE;
 pub use empty_units::EMPTY_UNITS;
 pub use epoch_skipping::EPOCH_SKIPPING;
@@ -85,7 +87,7 @@ use protocol::{
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 31] = [
+pub const ALL: [AdversaryKind; 32] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -117,6 +119,7 @@ pub const ALL: [AdversaryKind; 31] = [
     GRINDING,
     SLOT_HOG,
     EMPTY_UNITS,
+    DISPUTE_GRIEFING,
 ];
 
 /// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats

@@ -9,7 +9,7 @@ use crate::{
     kernel::real,
     nodes::Kind,
     referee::Rule,
-    report::{Check, EpochRow, Histogram, KindRow, NodeRow, Report, Status, Totals},
+    report::{Check, EpochRow, Histogram, KindRow, NodeRow, PayoutRow, Report, Status, Totals},
 };
 
 impl Simulation {
@@ -112,11 +112,12 @@ impl Simulation {
         (0..env.population.len()).map(row).collect()
     }
 
-    /// Whether a lazy node was paid for storage.
-    fn pays_lazy(&self) -> bool {
+    /// Whether a lazy node was paid for storage in an epoch in which that counts.
+    fn pays_lazy(&self, counts: impl Fn(&PayoutRow) -> bool) -> bool {
         let lazy = Kind::Adversary(adversary::LAZY_STORAGE.name());
         self.measurements.payouts().iter().any(|row| {
             row.kind == lazy
+                && counts(row)
                 && row.line.source == Source::Storage
                 && !self.referee.work().is_of_output(&row.line)
         })
@@ -152,7 +153,7 @@ impl Simulation {
             let name = "nobody gains by working on runs that it orders";
             checks.push(Check::new(name, !work.earnings.orders_pay()));
         }
-        // Where auditors pass what they have not seen, whoever has most of those drawn for it is paid.
+        // Where auditors pass what they have not seen, whoever has all of those drawn for it is paid.
         let looks = env.population.coalitions().facts().all(|facts| !facts.passes_unseen);
         if looks && env.scenario.adversaries.iter().all(|plan| plan.from.0 == 0) {
             let lazy = Kind::Adversary(adversary::LAZY_STORAGE.name());
@@ -160,8 +161,14 @@ impl Simulation {
             // As stakers they have a part of the fees.
             let has_fees = env.scenario.inference.is_on();
             let is_unpaid = lazy.all(|row| has_fees || row.earned.max(row.paid) == Amount::ZERO);
-            checks.push(Check::new("lazy nodes are unpaid", is_unpaid && !self.pays_lazy()));
+            checks
+                .push(Check::new("lazy nodes are unpaid", is_unpaid && !self.pays_lazy(|_| true)));
         }
+        // One who looks is enough, however many pass what they have not seen: he disputes it.
+        let was_caught =
+            |row: &PayoutRow| measurements.caught().contains_key(&(row.epoch, row.account));
+        let name = "no lazy node is paid where an honest auditor caught it";
+        checks.push(Check::new(name, !self.pays_lazy(was_caught)));
         let mut coalitions = env.population.coalitions().facts();
         if coalitions.all(|facts| !facts.settles_falsely) {
             let name = "no node objected to a settlement";

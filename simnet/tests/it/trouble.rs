@@ -216,3 +216,37 @@ fn operators_quit_when_the_token_is_worth_nothing_and_stay_when_it_pays() {
     assert!(kpi(&dear, "operators_quit") < 10.0);
     assert!(kpi(&dear, "cost_per_gib_month") > 0.0);
 }
+
+/// Half pass all that they are drawn for, and a fifth of all nodes store nothing.
+fn lazy_friends(seed: u64) -> Scenario {
+    with(sized(40, 3, 40, 3), |s| {
+        faultless(s);
+        s.seed = seed;
+        let mut lazy = AdversaryPlan::new(adversary::LAZY_STORAGE, 0.2);
+        lazy.also = vec![adversary::LAZY_AUDITOR];
+        s.adversaries = vec![lazy, AdversaryPlan::new(adversary::LAZY_AUDITOR, 0.3)];
+    })
+}
+
+#[test]
+fn lazy_holders_with_friends_among_their_auditors_are_unpaid_where_one_honest_one_looks() {
+    let (mut caught, mut faults) = (0, 0);
+    for seed in [1, 90_100] {
+        let report = run(lazy_friends(seed));
+        let broken = failed(&report);
+        assert!(broken.is_empty(), "seed {seed}: {broken:?} {:?}", report.findings);
+        caught += report.epochs.iter().map(|row| row.adverse_caught).sum::<u64>();
+        faults += report.epochs.iter().map(|row| row.adverse_faults).sum::<u64>();
+    }
+    assert!(caught > 20 && faults >= caught, "{caught} caught, {faults} at fault");
+}
+
+#[test]
+fn disputing_what_others_hold_earns_nothing_and_costs_them_nothing() {
+    let griefed = run(with(calm(), |s| {
+        s.adversaries = vec![AdversaryPlan::new(adversary::DISPUTE_GRIEFING, 0.2)];
+    }));
+    assert!(failed(&griefed).is_empty(), "{:?} {:?}", failed(&griefed), griefed.findings);
+    assert_eq!(griefed.epochs.iter().map(|row| row.storage_faults).sum::<u32>(), 0);
+    assert!(kpi(&griefed, "honest_unpaid") < 1e-9);
+}
