@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     blob::BlobRef,
+    chain::Dispute,
     draw::Seats,
     holding,
     ids::{AccountId, BlockNumber, Digest, Epoch},
@@ -144,8 +145,10 @@ impl Ledger<'_> {
             self.credit_missing(&subject, auditors);
             return Ok(Shown::Unpaid(Unpaid::NotOpened, commit.id()));
         };
-        // Whoever let pass what could not be shown was wrong, however many they are.
-        let is_unshown = self.lost_dispute(holder);
+        let (lost, credited) = (self.lost_disputes(holder), self.good_audits.len());
+        // Whoever let pass what could not be shown was wrong, however many they are. What a holder, or who has
+        // its key, signed besides is no fault of those who looked at what counts.
+        let is_unshown = lost.iter().any(|dispute| dispute.commit == commit.id());
         let verdict = match is_unshown {
             true => Some(Verdict::Fail),
             false => self.judge_proof(&commit, &proof, auditors),
@@ -156,9 +159,14 @@ impl Ledger<'_> {
         if verdict.is_none() || is_unshown {
             self.credit_missing(&subject, auditors);
         }
+        if is_unshown {
+            let accusers = lost.iter().filter(|dispute| dispute.commit == commit.id());
+            let accusers = accusers.map(|dispute| dispute.accuser);
+            self.credit_accuser(&proof, auditors, accusers, credited)?;
+        }
         Ok(match verdict {
+            _ if !lost.is_empty() => Shown::Unpaid(Unpaid::NotShown, proof.id()),
             None => Shown::Unpaid(Unpaid::NoQuorum, proof.id()),
-            Some(Verdict::Fail) if is_unshown => Shown::Unpaid(Unpaid::NotShown, proof.id()),
             Some(Verdict::Fail) => Shown::Unpaid(Unpaid::WrongProof, proof.id()),
             Some(Verdict::Pass) => {
                 let absent = match &commit.record().body {
@@ -172,12 +180,41 @@ impl Ledger<'_> {
         })
     }
 
-    /// Whether a holder did not show a cell of what it committed to for the epoch to whoever disputed it.
-    /// Nobody needs to have told the contract so: the time to show it was over before the cutoff.
-    fn lost_dispute(&self, holder: AccountId) -> bool {
+    /// The disputes in which a holder did not show a cell of what it committed to for the epoch. Nobody needs
+    /// to have told the contract so: the time to show it was over before the cutoff.
+    fn lost_disputes(&self, holder: AccountId) -> Vec<Dispute> {
         let cutoff = self.chain.schedule.cutoff(self.epoch);
-        let disputes = self.chain.disputes_about(self.epoch, holder).iter();
-        disputes.into_iter().any(|dispute| dispute.until < cutoff && !dispute.is_answered)
+        let disputes = self.chain.disputes_about(self.epoch, holder).iter().copied();
+        disputes.filter(|dispute| dispute.until < cutoff && !dispute.is_answered).collect()
+    }
+
+    /// Pays who was drawn, doubted and disputed first what those were due who let pass what could not be
+    /// shown. Nobody else is paid for a dispute: with a stolen key one signs what nobody can show, but is not
+    /// drawn to look at it, and has nobody pass it. `credited` is where the credits of this holder begin.
+    fn credit_accuser(
+        &mut self,
+        proof: &VerifiedRecord,
+        drawn: &Seats,
+        mut lost: impl Iterator<Item = AccountId>,
+        credited: usize,
+    ) -> Result<(), Invariant> {
+        let mut wrong = 0u64;
+        for (by, verdict, _) in self.verdicts_by(proof, drawn) {
+            if verdict == Verdict::Pass {
+                wrong = wrong.saturating_add(drawn.of(by) as u64);
+            }
+        }
+        let credits = &self.good_audits;
+        let place = |accuser| {
+            let mut places = credits.iter().enumerate().skip(credited);
+            places.find(|(_, credit)| credit.auditor == accuser).map(|(place, _)| place)
+        };
+        let credit = lost.find_map(place).and_then(|place| self.good_audits.get_mut(place));
+        if let Some(credit) = credit {
+            let seats = credit.seats.checked_add(wrong);
+            credit.seats = seats.ok_or(Invariant::Count("seats of audits"))?;
+        }
+        Ok(())
     }
 
     /// The verdict of the drawn auditors on a proof. One that is of another commitment, or of one over

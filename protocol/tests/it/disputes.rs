@@ -15,7 +15,7 @@ use protocol::{
 };
 
 use crate::{
-    chain::{FakeChain, domain},
+    chain::{FakeChain, domain, key},
     net::Net,
     scenarios::earned,
 };
@@ -257,6 +257,57 @@ fn lazy_auditors_are_not_paid_for_passing_what_could_not_be_shown() {
         let Body::Audit(body) = &audit.record().body else { panic!("it is paid for an audit") };
         assert!(line.account == AccountId(1) || !disputed.contains(&body.of), "{line:?}");
     }
+}
+
+#[test]
+fn who_disputes_what_others_let_pass_is_paid_for_their_seats() {
+    let mut net = lazy_network(1);
+    net.run_epochs(3);
+    let lost: BTreeSet<_> =
+        net.chain.view.disputes().map(|(_, d)| (d.account, d.accuser)).collect();
+    let audits = |net: &Net| {
+        let lines = net.outcome(2).lines.clone();
+        lines.into_iter().filter(|line| line.source == Source::Audits).collect::<Vec<_>>()
+    };
+    let (mut seats, mut amounts) = (Vec::new(), Vec::new());
+    for line in audits(&net) {
+        let audit = net.chain.view.record(Epoch(2), &line.record).unwrap();
+        let Body::Audit(body) = &audit.record().body else { panic!("it is paid for an audit") };
+        let drawn = net.chain.view.storage_auditors(Epoch(2), body.of);
+        let is_accuser = lost.contains(&(body.of, line.account));
+        seats.push(if is_accuser { drawn.len() } else { drawn.of(line.account) } as u128);
+        amounts.push(line.amount.0);
+    }
+    assert!(!lost.is_empty() && seats.len() >= lost.len());
+    let one = amounts[0] / seats[0];
+    let owed: Vec<_> = seats.iter().map(|seats| one * seats).collect();
+    assert_eq!(amounts, owed, "all drawn for a holder were lazy but the accuser");
+}
+
+#[test]
+fn what_a_stolen_key_signs_besides_costs_the_holder_its_pay_and_its_auditors_nothing() {
+    let audits = |net: &Net| {
+        let lines = net.outcome(2).lines.iter().filter(|line| line.source == Source::Audits);
+        lines.map(|line| (line.account, line.amount, line.record)).collect::<Vec<_>>()
+    };
+    let calm = {
+        let mut net = Net::new(5, 6, 2);
+        net.run_epochs(3);
+        audits(&net)
+    };
+    let mut net = Net::new(5, 6, 2);
+    net.run_to(98);
+    let (signed, at) = commitment(&net, HOLDER);
+    let mut record = signed.record;
+    if let Body::StorageCommit(body) = &mut record.body {
+        body.rows = protocol::Digest([9; 32]);
+    }
+    let commit = Box::new(record.sign(&domain(), &key(HOLDER.0)).unwrap());
+    let accuser = STRANGER;
+    net.chain.waiting.push(Transaction::OpenDispute { accuser, commit, at, cell: 0 });
+    net.run_epochs(3);
+    assert_eq!(reasons(&net, 2, HOLDER), [Unpaid::NotShown]);
+    assert_eq!(audits(&net), calm, "they passed what was shown");
 }
 
 #[test]
