@@ -18,6 +18,10 @@ use crate::devchain::TX_GAS_CAP;
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
 pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
 
+/// Dispute bonds that who takes all ten places about a holder loses at least: 1, 2, 4, … 512, less the half
+/// of the lowest that each answer brings back where it asks itself.
+const DISPUTES_COST: u128 = 1_023 - 5;
+
 /// The contracts of one network, and what a node must know of them before it reads the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -84,7 +88,8 @@ pub struct Bonds {
     /// Of an objector.
     pub objection: Amount,
     /// Of the first accuser of a holder in an epoch; each further one locks twice as much. Half of it has to
-    /// pay for the gas of an answer (some 400,000), and 1,018 of it to be more than a holder earns in an epoch.
+    /// pay for the gas of an answer (some 400,000), whatever gas and OPEN cost, which only who starts the
+    /// network can know; 1,018 of it have to be no less than the budget.
     pub dispute: Amount,
     /// Lost by a node for an unanswered dispute.
     pub fault: Amount,
@@ -123,14 +128,27 @@ pub struct GenesisConfig {
 
 impl GenesisConfig {
     /// What a hot key may lock or lose of its owner's stake in an epoch and in all, until the owner says
-    /// otherwise: enough for all that an honest node does by itself, two of each bond, and so that a
-    /// thief gets a few bonds and not the stake. Who owns and operates with one key has no such limit.
+    /// otherwise: enough for all that an honest node does by itself, two of each bond and two faults, and so
+    /// that a thief gets a few bonds and not the stake. Who owns and operates with one key has no such limit.
     fn hot_key(&self) -> (Amount, Amount) {
-        let Bonds { proposal, objection, dispute, .. } = self.bonds;
+        let Bonds { proposal, objection, dispute, fault } = self.bonds;
         // A proposer's bond is no less than the emission that it can move.
-        let bonds = [proposal.max(self.budget), objection, dispute];
+        let bonds = [proposal.max(self.budget), objection, dispute, fault];
         let one = bonds.into_iter().fold(0, |sum: u128, bond| sum.saturating_add(bond.0));
         (Amount(one.saturating_mul(2)), Amount(one.saturating_mul(4)))
+    }
+
+    fn check_disputes(&self) -> Result<(), GenesisError> {
+        if self.settle_blocks < 2 {
+            return Err(GenesisError::NoTimeToAnswer(self.settle_blocks));
+        }
+        let (cost, budget) =
+            (Amount(self.bonds.dispute.0.saturating_mul(DISPUTES_COST)), self.budget);
+        if cost < budget {
+            let least = Amount(budget.0.div_ceil(DISPUTES_COST));
+            return Err(GenesisError::CheapDisputes { cost, budget, least });
+        }
+        Ok(())
     }
 }
 
@@ -143,6 +161,25 @@ pub enum GenesisError {
     /// The chain is too long for a schedule.
     #[error("the first epoch would start beyond any block")]
     TooLate,
+    /// No time to answer a storage dispute in.
+    #[error(
+        "storage disputes are opened and answered between an epoch and its cutoff: settle_blocks has to \
+             be 2 or more, not {0}"
+    )]
+    NoTimeToAnswer(u64),
+    /// Friends of a lazy holder could take all places for disputes for less than it earns.
+    #[error(
+        "all ten disputes about a holder would cost {cost}, less than the {budget} that an epoch pays: \
+             the bond of a dispute has to be {least} or more"
+    )]
+    CheapDisputes {
+        /// What who takes all places loses at least.
+        cost: Amount,
+        /// Emission of an epoch.
+        budget: Amount,
+        /// The least bond for that.
+        least: Amount,
+    },
 }
 
 /// A transaction of a deployment.
@@ -220,6 +257,7 @@ pub(crate) fn plan(
     nonce: u64,
     head: BlockNumber,
 ) -> Result<Plan, GenesisError> {
+    config.check_disputes()?;
     let (holders, amounts) = genesis_list(config, deployer)?;
     let start = head.0.checked_add(STEPS).and_then(|block| block.checked_add(config.start_after));
     let schedule = Schedule {
@@ -279,6 +317,7 @@ fn create_contracts(
         period: config.epoch_blocks.max(1),
         perPeriod: per_period.0,
         inAll: in_all.0,
+        leastAllowance: config.bonds.fault.0,
         admin,
     };
     let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
@@ -415,6 +454,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_network_in_which_disputes_come_to_nothing_is_not_started() {
+        let refused = |config: &GenesisConfig| {
+            plan(config, 1, Address::ZERO, 0, BlockNumber(0)).map(|_| ()).unwrap_err()
+        };
+        let mut hasty = config(24, 2);
+        hasty.settle_blocks = 1;
+        assert_eq!(refused(&hasty), GenesisError::NoTimeToAnswer(1));
+        let mut cheap = config(24, 2);
+        (cheap.budget, cheap.bonds.dispute) = (Amount(DISPUTES_COST * 5 + 1), Amount(5));
+        let GenesisError::CheapDisputes { least, .. } = refused(&cheap) else { panic!() };
+        assert_eq!(least, Amount(6));
+        cheap.bonds.dispute = least;
+        assert!(plan(&cheap, 1, Address::ZERO, 0, BlockNumber(0)).is_ok());
+    }
+
     /// What was asked back before a wrong was done must not be gone before it is found.
     #[test]
     fn stake_leaves_no_sooner_than_every_window_over_what_it_did_has_closed() {
@@ -432,6 +487,7 @@ mod tests {
                 period: epoch,
                 perPeriod: per_period.0,
                 inAll: in_all.0,
+                leastAllowance: 0,
                 admin,
             };
             let registry = &plan.steps[1];

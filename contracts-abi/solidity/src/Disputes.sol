@@ -22,6 +22,8 @@ contract Disputes is IDisputes, Bonded {
         uint32 cells;
         /// How many there were before it about the same node and epoch: its bond doubled as often.
         uint8 place;
+        /// Whether the account's owner signed the commitment, and not a hot key, which may lose only so much.
+        bool byOwner;
         /// keccak256(inventory root ‖ rows root).
         bytes32 committed;
     }
@@ -86,7 +88,8 @@ contract Disputes is IDisputes, Bonded {
         if (c.atFault) revert FaultBefore(epoch, account);
         uint8 place = c.disputes;
         if (place == MAX_DISPUTES) revert TooMany(epoch, account);
-        bytes32 commitment = _requireCommitment(record, signature, body, signedAt);
+        (bytes32 commitment, address signer) =
+            _requireCommitment(record, signature, body, signedAt);
         uint32 cells = uint32(bytes4(body[72:76]));
         if (cell >= cells) revert NoSuchCell(cell, cells);
         // What was made for a block that was replaced can be shown by nobody.
@@ -96,7 +99,7 @@ contract Disputes is IDisputes, Bonded {
         Dispute storage d = _disputes[_key(epoch, account, commitment, cell)];
         if (d.until != 0) revert DisputedBefore(commitment, cell);
         (d.accuser, d.until, d.cells, d.place) = (accuser, until, cells, place);
-        d.committed = keccak256(body[:64]);
+        (d.committed, d.byOwner) = (keccak256(body[:64]), signer == REGISTRY.ownerOf(account));
         c.disputes = place + 1;
         emit DisputeOpened(epoch, account, accuser, commitment, cell, until);
         REGISTRY.lock(accuser, _bond(place), msg.sender);
@@ -150,9 +153,12 @@ contract Disputes is IDisputes, Bonded {
         c.atFault = true;
         REGISTRY.unlock(d.accuser, _bond(d.place));
         // A node loses once for an epoch, whatever else it cannot open.
-        uint128 slashed = isFirst ? REGISTRY.slash(account, FAULT, address(this)) : 0;
+        uint128 slashed =
+            isFirst ? REGISTRY.slash(account, FAULT, d.byOwner, address(this)) : 0;
         emit StorageFault(epoch, account, commitment, cell, slashed);
-        if (slashed > 0) _share(slashed, REGISTRY.payoutOf(d.accuser));
+        // Nothing to the accuser, which may have signed what it disputes with a stolen key. The settlement pays
+        // it, where it was drawn to look and those who were with it let pass what they had not seen.
+        if (slashed > 0) VAULT.fund(slashed);
     }
 
     /// @inheritdoc IDisputes
@@ -191,19 +197,20 @@ contract Disputes is IDisputes, Bonded {
     }
 
     /// Requires a storage commitment that was signed by who was its account's operator at the end or the
-    /// begin of a block of the time to commit; gives its id. Whether it came in in time is no question here:
-    /// whoever signs that it holds something can be asked to show it. Nor does it help to change keys after
-    /// signing.
+    /// begin of a block of the time to commit; gives its id and the signer. Whether it came in in time is no
+    /// question here: whoever signs that it holds something can be asked to show it. Nor does it help to change
+    /// keys after signing.
     function _requireCommitment(
         Record calldata record,
         bytes calldata signature,
         bytes calldata body,
         uint64 signedAt
-    ) private view returns (bytes32 id) {
+    ) private view returns (bytes32 id, address signer) {
         bool shape = record.kind == KIND_STORAGE_COMMIT && body.length >= COMMIT_BODY;
         if (!shape || keccak256(body) != record.body) revert NotACommitment();
         id = record.digest(TypedData.separator(address(COORDINATOR)));
-        (address signer, ECDSA.RecoverError fault, ) = ECDSA.tryRecoverCalldata(id, signature);
+        ECDSA.RecoverError fault;
+        (signer, fault, ) = ECDSA.tryRecoverCalldata(id, signature);
         uint64 start = COORDINATOR.epochStart(record.epoch);
         bool signed = fault == ECDSA.RecoverError.NoError
             && signedAt >= start && signedAt <= start + COMMIT_BLOCKS

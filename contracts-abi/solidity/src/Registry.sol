@@ -52,6 +52,8 @@ contract Registry is IRegistry, AccessControl {
     uint128 public immutable PER_PERIOD;
     /// @notice … and in all.
     uint128 public immutable IN_ALL;
+    /// @notice The least that an owner may allow: one fault, so that no lie of a hot key is free.
+    uint128 public immutable LEAST_ALLOWANCE;
 
     /// @inheritdoc IRegistry
     uint64 public accounts;
@@ -65,11 +67,13 @@ contract Registry is IRegistry, AccessControl {
         uint64 period,
         uint128 perPeriod,
         uint128 inAll,
+        uint128 leastAllowance,
         address admin
     ) {
         OPEN = open;
         UNSTAKE_DELAY = unstakeDelay;
         (PERIOD, PER_PERIOD, IN_ALL) = (period, perPeriod, inAll);
+        LEAST_ALLOWANCE = leastAllowance;
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
     }
 
@@ -88,7 +92,8 @@ contract Registry is IRegistry, AccessControl {
         account = ++accounts;
         Account storage a = _accounts[account];
         (a.owner, a.payout, a.nodeId) = (owner, payout, nodeId);
-        _setOperator(account, operator);
+        a.operator = operator;
+        _operators[account].push(uint96(block.number), uint160(operator));
         emit AccountRegistered(account, owner, operator, payout, nodeId, binding);
     }
 
@@ -99,9 +104,11 @@ contract Registry is IRegistry, AccessControl {
         // Whoever signs is the operator at the begin or the end of a block, so that it can be named later:
         // a key that comes and goes within one would have signed what nobody can be asked about.
         (, uint96 last, ) = _operators[account].latestCheckpoint();
-        if (last == block.number) revert RotatedInBlock(account);
-        _setOperator(account, operator);
-        emit OperatorRotated(account, operator);
+        if (last >= block.number) revert RotatedInBlock(account);
+        // What is allowed is allowed to a key.
+        HotKey storage h = _hotKeys[account];
+        h.used = h.locked;
+        _setOperator(account, operator, block.number);
     }
 
     /// @inheritdoc IRegistry
@@ -123,6 +130,9 @@ contract Registry is IRegistry, AccessControl {
     /// @inheritdoc IRegistry
     function setAllowance(uint64 account, uint128 perPeriod, uint128 inAll) external {
         _requireOwner(account);
+        if (perPeriod < LEAST_ALLOWANCE || inAll < LEAST_ALLOWANCE) {
+            revert AllowanceTooLow(LEAST_ALLOWANCE);
+        }
         HotKey storage h = _hotKeys[account];
         (h.isSet, h.perPeriod, h.inAll) = (true, perPeriod, inAll);
         h.used = h.locked;
@@ -169,7 +179,12 @@ contract Registry is IRegistry, AccessControl {
     ) external onlyRole(SLASHER_ROLE) {
         Account storage a = _existing(account);
         _requireFree(a, account, amount);
-        if (by != a.owner) _useAllowance(account, amount);
+        if (by != a.owner) {
+            HotKey storage h = _hotKeys[account];
+            if (amount > _room(h)) revert BeyondAllowance(account, amount);
+            _use(h, amount);
+            h.locked += amount;
+        }
         a.locked += amount;
     }
 
@@ -200,9 +215,11 @@ contract Registry is IRegistry, AccessControl {
     function slash(
         uint64 account,
         uint128 amount,
+        bool byOwner,
         address to
     ) external onlyRole(SLASHER_ROLE) returns (uint128 taken) {
         Account storage a = _existing(account);
+        if (!byOwner) amount = _chargeHotKey(a, account, amount);
         uint128 loose = a.stake - a.locked;
         taken = amount < loose ? amount : loose;
         uint128 kept = loose - taken;
@@ -252,7 +269,7 @@ contract Registry is IRegistry, AccessControl {
         uint64 account
     ) external view returns (uint128 perPeriod, uint128 inAll, uint128 used) {
         HotKey storage h = _hotKeys[account];
-        (perPeriod, inAll) = h.isSet ? (h.perPeriod, h.inAll) : (PER_PERIOD, IN_ALL);
+        (perPeriod, inAll) = _limits(h);
         used = h.used;
     }
 
@@ -262,23 +279,47 @@ contract Registry is IRegistry, AccessControl {
         return _accounts[account].owner == who || _accounts[account].operator == who;
     }
 
-    function _setOperator(uint64 account, address operator) private {
+    function _setOperator(uint64 account, address operator, uint256 since) private {
         _accounts[account].operator = operator;
-        _operators[account].push(uint96(block.number), uint160(operator));
+        _operators[account].push(uint96(since), uint160(operator));
+        emit OperatorRotated(account, operator);
     }
 
-    /// @dev Whoever has the hot key and not the owner's can lock, and so lose, no more than this.
-    function _useAllowance(uint64 account, uint128 amount) private {
+    /// @dev What the hot key loses for a fault: no more than its owner allowed. One that cannot pay for its
+    /// faults any more is dismissed, or the next would be free; the owner names another, or it again.
+    function _chargeHotKey(
+        Account storage a,
+        uint64 account,
+        uint128 amount
+    ) private returns (uint128 charged) {
         HotKey storage h = _hotKeys[account];
-        (uint128 perPeriod, uint128 inAll) =
-            h.isSet ? (h.perPeriod, h.inAll) : (PER_PERIOD, IN_ALL);
+        uint128 room = _room(h);
+        charged = amount < room ? amount : room;
+        _use(h, charged);
+        // At the end of this block it is still the operator, so that what it signed in it can be disputed.
+        if (charged < amount && a.operator != a.owner && a.operator != address(0)) {
+            _setOperator(account, address(0), block.number + 1);
+        }
+    }
+
+    /// @dev Whoever has the hot key and not the owner's can lock or lose no more than this.
+    function _room(HotKey storage h) private view returns (uint128) {
+        (uint128 perPeriod, uint128 inAll) = _limits(h);
+        uint128 inPeriod = h.period == block.number / PERIOD ? h.usedInPeriod : 0;
+        uint128 left = perPeriod > inPeriod ? perPeriod - inPeriod : 0;
+        uint128 ever = inAll > h.used ? inAll - h.used : 0;
+        return left < ever ? left : ever;
+    }
+
+    function _use(HotKey storage h, uint128 amount) private {
         uint64 period = uint64(block.number) / PERIOD;
-        uint256 inPeriod = amount;
-        if (h.period == period) inPeriod += h.usedInPeriod;
-        uint256 used = uint256(h.used) + amount;
-        if (inPeriod > perPeriod || used > inAll) revert BeyondAllowance(account, amount);
-        (h.period, h.usedInPeriod) = (period, uint128(inPeriod));
-        (h.used, h.locked) = (uint128(used), h.locked + amount);
+        if (h.period != period) (h.period, h.usedInPeriod) = (period, 0);
+        h.usedInPeriod += amount;
+        h.used += amount;
+    }
+
+    function _limits(HotKey storage h) private view returns (uint128 perPeriod, uint128 inAll) {
+        return h.isSet ? (h.perPeriod, h.inAll) : (PER_PERIOD, IN_ALL);
     }
 
     /// @dev A bond comes back or is lost: first one that the hot key locked, so that nothing comes back

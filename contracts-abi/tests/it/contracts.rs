@@ -85,6 +85,11 @@ fn a_dispute_ends_before_the_cutoff_and_a_changed_key_escapes_none() {
 }
 
 #[test]
+fn who_signs_with_a_stolen_key_and_disputes_that_earns_nothing_and_takes_no_more_than_allowed() {
+    on_every_chain(disputes::stolen_key);
+}
+
+#[test]
 fn a_key_is_changed_once_a_block() {
     on_every_chain(disputes::one_key_a_block);
 }

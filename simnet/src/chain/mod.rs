@@ -107,7 +107,13 @@ impl Chain {
             start_after,
             cell_bytes: params.holding.cell_bytes,
             max_pack: params.holding.max_pack,
-            bonds: Bonds { proposal: bond, objection: bond, dispute: bond, fault: bond },
+            bonds: Bonds {
+                proposal: bond,
+                objection: bond,
+                // All places for disputes about a holder cost more than the budget.
+                dispute: Amount(10 * bond.0),
+                fault: bond,
+            },
             min_stake: Amount::ZERO,
         };
         let evm = EmbeddedChain::new(&genesis, CHAIN_ID)?;

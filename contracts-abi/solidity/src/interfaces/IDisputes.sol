@@ -88,8 +88,8 @@ interface IDisputes {
         CellOpening calldata opening
     ) external;
 
-    /// @notice Ends a dispute that nobody answered: a fault, once in an epoch. The node's stake is slashed; half
-    /// of that goes to the accuser, the rest to the vault, and the accuser has its bond back.
+    /// @notice Ends a dispute that nobody answered: a fault, once in an epoch. The node's stake is slashed for the
+    /// vault, where a hot key signed by no more than that may lose, and the accuser has its bond back.
     function expireDispute(uint64 epoch, uint64 account, bytes32 commitment, uint32 cell) external;
 
     /// @notice An open dispute; all zero when there is none.

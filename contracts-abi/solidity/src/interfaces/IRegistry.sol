@@ -13,7 +13,7 @@ interface IRegistry {
         bytes32 nodeId,
         bytes binding
     );
-    /// @notice The hot key that signs records changed.
+    /// @notice The hot key that signs records changed; zero where it lost all that its owner allowed it.
     event OperatorRotated(uint64 indexed account, address operator);
     /// @notice The address to which claims pay changed.
     event PayoutChanged(uint64 indexed account, address payout);
@@ -42,6 +42,8 @@ interface IRegistry {
     error InsufficientStake(uint64 account, uint256 free, uint256 wanted);
     /// @notice The hot key may not lock so much; the owner may, or may allow it.
     error BeyondAllowance(uint64 account, uint128 wanted);
+    /// @notice An owner allows a hot key no less than this, in a period and in all.
+    error AllowanceTooLow(uint128 least);
     /// @notice Nothing waits for withdrawal, or not yet.
     error NotWithdrawable(uint64 account, uint64 unlockBlock);
     /// @notice An amount is zero.
@@ -56,7 +58,8 @@ interface IRegistry {
         bytes calldata binding
     ) external returns (uint64 account);
 
-    /// @notice Replaces the hot key; records signed by the old one stay valid for this epoch.
+    /// @notice Replaces the hot key, which is allowed what the one before was, counted anew; records signed by
+    /// the old one stay valid for this epoch.
     function rotateOperator(uint64 account, address operator) external;
 
     /// @notice Changes where claims pay.
@@ -87,8 +90,14 @@ interface IRegistry {
     /// @notice Pays a lost bond to `to`.
     function seize(uint64 account, uint128 amount, address to) external;
 
-    /// @notice Takes up to `amount` of the stake that is not locked, and pays it to `to`.
-    function slash(uint64 account, uint128 amount, address to) external returns (uint128 taken);
+    /// @notice Takes up to `amount` of the stake that is not locked, and pays it to `to`. For what the hot
+    /// key did no more than it may lose is taken; it is the operator no longer where that was less.
+    function slash(
+        uint64 account,
+        uint128 amount,
+        bool byOwner,
+        address to
+    ) external returns (uint128 taken);
 
     /// @notice The number of accounts; their ids are 1 to this.
     function accounts() external view returns (uint64);

@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, keccak256};
 
 use super::chain::Chain;
-use super::world::{EPOCH_BLOCKS, IN_ALL, OPEN, PER_PERIOD, Registry, World, who};
+use super::world::{EPOCH_BLOCKS, FAULT, IN_ALL, OPEN, PER_PERIOD, Registry, World, who};
 
 /// A stranger with the hot key of account 1, whose owner is another.
 const THIEF: usize = 6;
@@ -32,19 +32,23 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
 
     let set = Registry::setAllowanceCall { account: 1, perPeriod: u128::MAX, inAll: u128::MAX };
     world.fails::<Registry::NotOwner, _>(THIEF, registry, &set);
-    let none = Registry::setAllowanceCall { perPeriod: 0, inAll: 0, ..set };
-    world.send(1, registry, &none);
-    world.fails::<Registry::BeyondAllowance, _>(0, registry, &lock(1, thief));
-    let some = Registry::setAllowanceCall { account: 1, perPeriod: 7 * OPEN, inAll: 7 * OPEN };
+    let less = Registry::setAllowanceCall { inAll: FAULT - 1, ..set.clone() };
+    world.fails::<Registry::AllowanceTooLow, _>(1, registry, &less);
+    let less = Registry::setAllowanceCall { perPeriod: FAULT - 1, ..set };
+    world.fails::<Registry::AllowanceTooLow, _>(1, registry, &less);
+    let most = FAULT + 7 * OPEN;
+    let some = Registry::setAllowanceCall { account: 1, perPeriod: most, inAll: most };
     world.send(1, registry, &some);
+    let next = (world.chain.head() / EPOCH_BLOCKS + 1) * EPOCH_BLOCKS;
+    world.chain.advance_to(next);
     // What comes back was never lost: an honest node goes on for ever.
     for _ in 0..20 {
-        world.send(0, registry, &lock(7 * OPEN, thief));
+        world.send(0, registry, &lock(most, thief));
         world.fails::<Registry::BeyondAllowance, _>(0, registry, &lock(1, thief));
-        world.send(0, registry, &Registry::unlockCall { account: 1, amount: 7 * OPEN });
+        world.send(0, registry, &Registry::unlockCall { account: 1, amount: most });
     }
     let allowance = world.read(registry, &Registry::allowanceOfCall { account: 1 });
-    assert_eq!((allowance.perPeriod, allowance.inAll, allowance.used), (7 * OPEN, 7 * OPEN, 0));
+    assert_eq!((allowance.perPeriod, allowance.inAll, allowance.used), (most, most, 0));
 }
 
 /// Locks and loses what the contract lets the thief, over more epochs than it takes; gives the sum.

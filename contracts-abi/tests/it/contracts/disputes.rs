@@ -1,6 +1,6 @@
 //! A node that committed to 16 packs of 64 MiB must open one cell of one of them.
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256, keccak256};
 use alloy::sol_types::SolValue as _;
 use protocol::holding::{Inventory, RowKey};
 use protocol::merkle::Tree;
@@ -160,6 +160,63 @@ pub(crate) fn times_and_keys(chain: &mut dyn Chain) {
     world.fails::<Disputes::TooLate, _>(3, disputes, &with(signed_at));
 }
 
+/// A stranger with the accused's hot key signs in epoch after epoch what nobody holds, and disputes it itself.
+pub(crate) fn stolen_key(chain: &mut dyn Chain) {
+    const THIEF: usize = 7;
+    let mut world = World::deploy(chain);
+    let (registry, disputes) = (world.registry, world.disputes);
+    let change =
+        |operator| Registry::rotateOperatorCall { account: ACCUSED, operator: who(operator) };
+    let most = FAULT + FAULT / 2;
+    let allow = Registry::setAllowanceCall { account: ACCUSED, perPeriod: most, inAll: most };
+    world.send(ACCUSED as usize, registry, &allow);
+    world.send(ACCUSED as usize, registry, &change(THIEF));
+    let s1 = seed(&mut world);
+    let body = |cells: u8| {
+        let packs = (0..cells).map(|i| BlobRef::new(Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
+        let inventory = Inventory::new(packs, 16 << 20);
+        let rows = vec![Digest([1; 32]); inventory.cells() as usize];
+        inventory.commit(&s1, &rows, Vec::new())
+    };
+    let before = stake(&mut world, ACCUSED);
+    let thief = world.balance(who(3));
+    let signed = world.signed(ACCUSED, 9, body(2), THIEF);
+    let open = opening_of(&world, &signed, 0);
+    let commit = signed.record.id(&world.domain());
+    let case = Case { commit, open };
+    world.send(3, disputes, &case.open);
+    let head = world.chain.head();
+    world.chain.advance_to(head + 3);
+    world.send(3, disputes, &case.expiry(0));
+    assert_eq!(before - stake(&mut world, ACCUSED), FAULT);
+    assert_eq!(world.balance(who(3)), thief, "it earns nothing");
+    let used = world.read(registry, &Registry::allowanceOfCall { account: ACCUSED }).used;
+    assert_eq!(used, FAULT, "and has used what its owner let it");
+    rest_of_allowance(&mut world, before - most);
+}
+
+/// Another fault takes what is left of the allowance, and the key with it.
+fn rest_of_allowance(world: &mut World<'_>, left: u128) {
+    let registry = world.registry;
+    let role = Registry::grantRoleCall { role: keccak256("SLASHER_ROLE"), account: who(0) };
+    world.send(0, registry, &role);
+    let fault = Registry::slashCall { account: ACCUSED, amount: FAULT, byOwner: false, to: who(0) };
+    world.send(0, registry, &fault);
+    assert_eq!(stake(world, ACCUSED), left);
+    let at = world.chain.head();
+    let operator = Registry::operatorOfCall { account: ACCUSED };
+    assert_eq!(world.read(registry, &operator), Address::ZERO, "it is dismissed");
+    let signer = Registry::operatorAtCall { account: ACCUSED, blockNumber: at };
+    assert_eq!(world.read(registry, &signer), who(7), "what it signed in this block is still its");
+    world.send(0, registry, &fault);
+    assert_eq!(stake(world, ACCUSED), left, "more than that is never lost");
+    let change = Registry::rotateOperatorCall { account: ACCUSED, operator: who(2) };
+    world.send(ACCUSED as usize, registry, &change);
+    assert_eq!(world.read(registry, &operator), who(2));
+    let used = world.read(registry, &Registry::allowanceOfCall { account: ACCUSED }).used;
+    assert_eq!(used, 0, "another key is allowed as much again");
+}
+
 /// A key that comes and goes within a block would be named by neither its begin nor its end.
 pub(crate) fn one_key_a_block(chain: &mut dyn Chain) {
     let mut world = World::deploy(chain);
@@ -220,7 +277,7 @@ fn locked(world: &mut World<'_>, account: u64) -> u128 {
 fn expected_seed(world: &mut World<'_>) -> Digest {
     let block = world.chain.hash_of(world.start(0));
     let words = (31_337u64, world.coordinator, 0u64, U256::ZERO, block);
-    Digest(alloy::primitives::keccak256(words.abi_encode_params()).0)
+    Digest(keccak256(words.abi_encode_params()).0)
 }
 
 fn refused(world: &mut World<'_>, open: &Disputes::openDisputeCall) {
@@ -312,10 +369,10 @@ impl Case {
         let head = world.chain.head();
         world.chain.advance_to(head + 3);
         let before = stake(world, ACCUSED);
-        let accuser = world.balance(who(3));
+        let (accuser, vault) = (world.balance(who(3)), world.balance(world.vault));
         world.send(4, disputes, &expire);
-        let reward = world.balance(who(3)) - accuser;
-        assert_eq!(reward, U256::from(FAULT / 2), "half; the rest is everybody's");
+        assert_eq!(world.balance(who(3)), accuser, "who may have signed it itself is paid nothing");
+        assert_eq!(world.balance(world.vault) - vault, U256::from(FAULT));
         assert_eq!(before - stake(world, ACCUSED), FAULT);
         assert_eq!(locked(world, 3), 0);
     }

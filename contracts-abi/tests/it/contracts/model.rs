@@ -6,7 +6,7 @@ use alloy::sol_types::SolCall;
 
 use super::chain::{Chain, EmbeddedChain};
 use super::world::abi::open::Open;
-use super::world::{ACCOUNTS, EPOCH_BLOCKS, IN_ALL, OPEN, PER_PERIOD, Registry, World, who};
+use super::world::{ACCOUNTS, EPOCH_BLOCKS, FAULT, IN_ALL, OPEN, PER_PERIOD, Registry, World, who};
 
 /// Calls on one deployment; more of them go on with another.
 const CALLS: u64 = 20_000;
@@ -43,7 +43,7 @@ enum Call {
     Lock { amount: u128, by: usize },
     Unlock(u128),
     Seize { amount: u128, to: usize },
-    Slash { amount: u128, to: usize },
+    Slash { amount: u128, by_owner: bool, to: usize },
 }
 
 /// The kinds of calls.
@@ -81,12 +81,18 @@ impl Model {
                 a.stake -= a.leaving;
                 a.leaving = 0;
             }
-            Call::Allow(per_period, in_all) if is_owner => {
+            Call::Allow(per_period, in_all)
+                if is_owner && per_period >= FAULT && in_all >= FAULT =>
+            {
                 (a.limits, a.used) = ((per_period, in_all), a.locked_by_key);
             }
             Call::Lock { amount, by } if is_slasher && amount <= free => {
                 if by != a.owner {
-                    a.use_allowance(amount, block)?;
+                    if amount > a.room(block) {
+                        return None;
+                    }
+                    a.use_allowance(amount, block);
+                    a.locked_by_key += amount;
                 }
                 a.locked += amount;
             }
@@ -103,7 +109,12 @@ impl Model {
                 a.locked_by_key = a.locked_by_key.saturating_sub(amount);
                 held[to] += amount;
             }
-            Call::Slash { amount, to } if is_slasher => {
+            Call::Slash { amount, by_owner, to } if is_slasher => {
+                let mut amount = amount;
+                if !by_owner {
+                    amount = amount.min(a.room(block));
+                    a.use_allowance(amount, block);
+                }
                 let taken = amount.min(a.stake - a.locked);
                 a.stake -= taken;
                 a.leaving = a.leaving.min(a.stake - a.locked);
@@ -131,16 +142,19 @@ fn fresh(owner: usize) -> Account {
 }
 
 impl Account {
-    fn use_allowance(&mut self, amount: u128, block: u64) -> Option<()> {
+    /// What the hot key may still lock or lose.
+    fn room(&self, block: u64) -> u128 {
+        let is_now = self.period == block / EPOCH_BLOCKS;
+        let in_period = if is_now { self.used_in_period } else { 0 };
+        let (per_period, in_all) = self.limits;
+        per_period.saturating_sub(in_period).min(in_all.saturating_sub(self.used))
+    }
+
+    fn use_allowance(&mut self, amount: u128, block: u64) {
         let period = block / EPOCH_BLOCKS;
         let before = if self.period == period { self.used_in_period } else { 0 };
-        let (in_period, used) = (before + amount, self.used + amount);
-        if in_period > self.limits.0 || used > self.limits.1 {
-            return None;
-        }
-        (self.period, self.used_in_period, self.used) = (period, in_period, used);
-        self.locked_by_key += amount;
-        Some(())
+        (self.period, self.used_in_period) = (period, before + amount);
+        self.used += amount;
     }
 }
 
@@ -187,7 +201,7 @@ impl Draw {
             6 | 7 => Call::Lock { amount, by: to },
             8 | 9 => Call::Unlock(amount),
             10 => Call::Seize { amount, to },
-            _ => Call::Slash { amount, to },
+            _ => Call::Slash { amount, by_owner: self.below(2) == 0, to },
         }
     }
 }
@@ -215,8 +229,9 @@ fn encode(account: u64, call: Call) -> (usize, Vec<u8>) {
         Call::Seize { amount, to } => {
             (7, Registry::seizeCall { account, amount, to: who(to) }.abi_encode())
         }
-        Call::Slash { amount, to } => {
-            (8, Registry::slashCall { account, amount, to: who(to) }.abi_encode())
+        Call::Slash { amount, by_owner, to } => {
+            let to = who(to);
+            (8, Registry::slashCall { account, amount, byOwner: by_owner, to }.abi_encode())
         }
     }
 }

@@ -445,7 +445,7 @@ fn unauthorised(world: &mut World<'_>, good: &Settlement) {
     use abi::vault::RewardVault as V;
     let (registry, vault) = (world.registry, world.vault);
     let thief = who(4);
-    let slash = Registry::slashCall { account: 1, amount: 1, to: thief };
+    let slash = Registry::slashCall { account: 1, amount: 1, byOwner: true, to: thief };
     world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, registry, &slash);
     let seize = Registry::seizeCall { account: 1, amount: 1, to: thief };
     world.fails::<Registry::AccessControlUnauthorizedAccount, _>(4, registry, &seize);

@@ -100,7 +100,9 @@ impl<'a> World<'a> {
         let admin = who(0);
         let genesis_list = (vec![admin, who(5)], vec![half, half]);
         let open = deploy(chain, "Open", &genesis_list.abi_encode_params());
-        let arguments = (open, 20u64, EPOCH_BLOCKS, PER_PERIOD, IN_ALL, admin).abi_encode_params();
+        let limits = (PER_PERIOD, IN_ALL, FAULT);
+        let arguments = (open, 20u64, EPOCH_BLOCKS, limits.0, limits.1, limits.2, admin);
+        let arguments = arguments.abi_encode_params();
         let registry = deploy(chain, "Registry", &arguments);
         let arguments = (registry, 100 * OPEN, MAX_PACK, admin).abi_encode_params();
         let datanets = deploy(chain, "DatanetRegistry", &arguments);
