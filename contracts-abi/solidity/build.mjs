@@ -18,6 +18,7 @@ const CONTRACTS = [
   "Coordinator",
   "Settlements",
   "Disputes",
+  "Timelock",
   "UsageEscrow",
 ];
 const RUNS = 1_000_000;

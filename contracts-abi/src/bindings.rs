@@ -27,6 +27,7 @@ contract!(escrow, UsageEscrow, "artifacts/UsageEscrow.json");
 contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
 contract!(settlements, Settlements, "artifacts/Settlements.json");
 contract!(disputes, Disputes, "artifacts/Disputes.json");
+contract!(timelock, Timelock, "artifacts/Timelock.json");
 
 /// An address as the bindings name it.
 pub(crate) const fn address(address: EvmAddress) -> Address {

@@ -506,7 +506,7 @@ pub async fn deploy(
     let page = AtomicU64::new(POLL_LIMIT);
     let client = ChainClient { rpc, deployment: plan.deployment, sender, page };
     let at = &client.deployment;
-    for contract in at.speakers().into_iter().chain([at.open, at.verifier]) {
+    for contract in at.speakers().into_iter().chain([at.open, at.verifier, at.timelock]) {
         match client.require_code(contract).await {
             Ok(()) => {}
             Err(ClientError::NoContract(address)) => return Err(DeployError::Displaced(address)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::{Address, Bytes, FixedBytes, TxKind, U256, keccak256};
+use alloy::primitives::{Address, Bytes, TxKind, U256};
 use alloy::sol_types::{SolCall, SolConstructor};
 use protocol::eip712::Domain;
 use protocol::params::Schedule;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bindings::{
     Coordinator, DatanetRegistry, Disputes, ModelRegistry, Open, Registry, RewardVault,
-    Settlements, StorageVerifier, UsageEscrow, address,
+    Settlements, StorageVerifier, Timelock, UsageEscrow, address,
 };
 use crate::devchain::TX_GAS_CAP;
 
@@ -57,6 +57,8 @@ pub struct Deployment {
     pub escrow: EvmAddress,
     /// The RewardVault: emission and fees until they are claimed, and what is final.
     pub vault: EvmAddress,
+    /// The Timelock: the admin of every contract that has one.
+    pub timelock: EvmAddress,
 }
 
 impl Deployment {
@@ -122,6 +124,12 @@ pub struct GenesisConfig {
     pub max_pack: u64,
     /// What proposing, objecting and accusing lock.
     pub bonds: Bonds,
+    /// Who may ask the Timelock for a change of roles, budget or contracts, and call one off.
+    pub governors: Vec<EvmAddress>,
+    /// Seconds for which a change waits in public before anyone may execute it.
+    pub delay: u64,
+    /// Who rules on objections.
+    pub arbiter: EvmAddress,
     /// Stake that a Datanet with the `Staked` policy asks for.
     pub min_stake: Amount,
 }
@@ -198,25 +206,22 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
 }
 
+#[derive(Default)]
 struct Planner {
-    deployer: Address,
-    nonce: u64,
     steps: Vec<Step>,
 }
 
 impl Planner {
-    fn create(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
+    fn create(&mut self, code: &Bytes, arguments: &[u8]) {
         /// Per byte of code: its deposit, its call data, and a margin.
         const CODE_GAS: u64 = 260;
         /// Per byte of arguments: a holder takes 64 of them and two storage slots with checkpoints.
         const ARGUMENT_GAS: u64 = 4_000;
-        let address = self.deployer.create(self.nonce + self.steps.len() as u64);
         let data = [code.as_ref(), arguments].concat().into();
         let gas = 1_000_000
             + code.len() as u64 * CODE_GAS
             + (arguments.len() as u64).saturating_mul(ARGUMENT_GAS);
         self.steps.push(Step { to: TxKind::Create, data, gas: gas.min(TX_GAS_CAP) });
-        address
     }
 
     fn call(&mut self, to: Address, call: &impl SolCall) {
@@ -225,21 +230,39 @@ impl Planner {
     }
 }
 
+/// Where contracts will be, in the order in which they are created. Each knows from the start who may do
+/// what, so the deployer has no role at any time, and nobody can come between.
 struct Addresses {
     open: Address,
+    timelock: Address,
     registry: Address,
     datanets: Address,
-    models: Address,
+    verifier: Address,
     coordinator: Address,
+    vault: Address,
     settlements: Address,
     disputes: Address,
-    verifier: Address,
     escrow: Address,
-    vault: Address,
+    models: Address,
 }
 
-fn role(name: &str) -> FixedBytes<32> {
-    keccak256(name)
+impl Addresses {
+    fn of(deployer: Address, nonce: u64) -> Self {
+        let at = |place| deployer.create(nonce + place);
+        Self {
+            open: at(0),
+            timelock: at(1),
+            registry: at(2),
+            datanets: at(3),
+            verifier: at(4),
+            coordinator: at(5),
+            vault: at(6),
+            settlements: at(7),
+            disputes: at(8),
+            escrow: at(9),
+            models: at(10),
+        }
+    }
 }
 
 fn evm(address: Address) -> EvmAddress {
@@ -247,7 +270,7 @@ fn evm(address: Address) -> EvmAddress {
 }
 
 /// Transactions of a plan; epoch 0 starts after the last of them at one block each.
-const STEPS: u64 = 19;
+const STEPS: u64 = 13;
 
 /// Plans a deployment by `deployer`, whose next nonce is `nonce`, on a chain whose head is `head`.
 pub(crate) fn plan(
@@ -267,11 +290,15 @@ pub(crate) fn plan(
         settle_blocks: Blocks(config.settle_blocks),
         challenge_blocks: Blocks(config.challenge_blocks),
     };
-    let mut planner = Planner { deployer, nonce, steps: Vec::new() };
+    let (mut planner, at) = (Planner::default(), Addresses::of(deployer, nonce));
     let open = Open::constructorCall { holders, amounts }.abi_encode();
-    let open = planner.create(&Open::BYTECODE, &open);
-    let at = create_contracts(&mut planner, config, &schedule, open);
-    wire(&mut planner, config, &at);
+    planner.create(&Open::BYTECODE, &open);
+    create_accounts(&mut planner, config, &at);
+    create_epochs(&mut planner, config, &schedule, &at);
+    create_market(&mut planner, config, &at);
+    let (spender, amount) = (at.vault, config.vault.0);
+    planner.call(at.open, &Open::approveCall { spender, value: U256::from(amount) });
+    planner.call(at.vault, &RewardVault::fundCall { amount });
     debug_assert_eq!(planner.steps.len() as u64, STEPS);
     let deployment = Deployment {
         chain_id,
@@ -290,6 +317,7 @@ pub(crate) fn plan(
         verifier: evm(at.verifier),
         escrow: evm(at.escrow),
         vault: evm(at.vault),
+        timelock: evm(at.timelock),
     };
     Ok(Plan { deployment, steps: planner.steps })
 }
@@ -302,80 +330,38 @@ const fn unstake_delay(config: &GenesisConfig) -> u64 {
     config.epoch_blocks.saturating_mul(2).saturating_add(windows)
 }
 
-/// Everything but the token, in the order of dependence.
-fn create_contracts(
-    p: &mut Planner,
-    config: &GenesisConfig,
-    schedule: &Schedule,
-    open: Address,
-) -> Addresses {
-    let (admin, delay) = (p.deployer, config.challenge_blocks);
+/// Who governs, who takes part, and with which data.
+fn create_accounts(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
+    let governors = config.governors.iter().map(|governor| address(*governor)).collect();
+    let arguments = Timelock::constructorCall { delay: U256::from(config.delay), governors };
+    p.create(&Timelock::BYTECODE, &arguments.abi_encode());
     let (per_period, in_all) = config.hot_key();
     let arguments = Registry::constructorCall {
-        open,
+        open: at.open,
         unstakeDelay: unstake_delay(config),
         period: config.epoch_blocks.max(1),
         perPeriod: per_period.0,
         inAll: in_all.0,
         leastAllowance: config.bonds.fault.0,
-        admin,
+        treasury: address(config.treasury),
+        admin: at.timelock,
+        slashers: vec![at.settlements, at.disputes],
     };
-    let registry = p.create(&Registry::BYTECODE, &arguments.abi_encode());
+    p.create(&Registry::BYTECODE, &arguments.abi_encode());
     let arguments = DatanetRegistry::constructorCall {
-        registry,
+        registry: at.registry,
         minStake: config.min_stake.0,
         maxPack: config.max_pack,
-        admin,
+        admin: at.timelock,
+        counter: at.settlements,
     };
-    let datanets = p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
-    let verifier = p.create(&StorageVerifier::BYTECODE, &[]);
-    let coordinator = create_coordinator(p, config, schedule, registry);
-    let budget = config.budget.0;
-    let arguments =
-        RewardVault::constructorCall { open, coordinator, budgetPerEpoch: budget, admin };
-    let vault = p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
-    let arguments = Settlements::constructorCall {
-        coordinator,
-        datanets,
-        vault,
-        proposalBond: config.bonds.proposal.0,
-        objectionBond: config.bonds.objection.0,
-        admin,
-    };
-    let settlements = p.create(&Settlements::BYTECODE, &arguments.abi_encode());
-    let arguments = Disputes::constructorCall {
-        coordinator,
-        vault,
-        verifier,
-        disputeBond: config.bonds.dispute.0,
-        fault: config.bonds.fault.0,
-    };
-    let disputes = p.create(&Disputes::BYTECODE, &arguments.abi_encode());
-    let arguments = UsageEscrow::constructorCall { coordinator, vault, withdrawalDelay: delay };
-    let escrow = p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
-    let arguments =
-        ModelRegistry::constructorCall { registry, datanetRegistry: datanets, coordinator, vault };
-    let models = p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
-    Addresses {
-        open,
-        registry,
-        datanets,
-        models,
-        coordinator,
-        settlements,
-        disputes,
-        verifier,
-        escrow,
-        vault,
-    }
+    p.create(&DatanetRegistry::BYTECODE, &arguments.abi_encode());
 }
 
-fn create_coordinator(
-    p: &mut Planner,
-    config: &GenesisConfig,
-    schedule: &Schedule,
-    registry: Address,
-) -> Address {
+/// Epochs, and what is final and disputed of them.
+fn create_epochs(p: &mut Planner, config: &GenesisConfig, schedule: &Schedule, at: &Addresses) {
+    let Addresses { coordinator, vault, .. } = *at;
+    p.create(&StorageVerifier::BYTECODE, &[]);
     let arguments = Coordinator::constructorCall {
         params: Coordinator::EpochParams {
             genesisBlock: schedule.genesis_block.0,
@@ -385,31 +371,48 @@ fn create_coordinator(
             challengeBlocks: schedule.challenge_blocks.0,
             cellBytes: config.cell_bytes,
         },
-        registry,
+        registry: at.registry,
     };
-    p.create(&Coordinator::BYTECODE, &arguments.abi_encode())
+    p.create(&Coordinator::BYTECODE, &arguments.abi_encode());
+    let arguments = RewardVault::constructorCall {
+        open: at.open,
+        coordinator,
+        budgetPerEpoch: config.budget.0,
+        admin: at.timelock,
+        firstSettlements: at.settlements,
+        sources: vec![at.escrow, at.models],
+    };
+    p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
+    let arguments = Settlements::constructorCall {
+        coordinator,
+        datanets: at.datanets,
+        vault,
+        proposalBond: config.bonds.proposal.0,
+        objectionBond: config.bonds.objection.0,
+        admin: at.timelock,
+        arbiter: address(config.arbiter),
+    };
+    p.create(&Settlements::BYTECODE, &arguments.abi_encode());
+    let arguments = Disputes::constructorCall {
+        coordinator,
+        vault,
+        verifier: at.verifier,
+        disputeBond: config.bonds.dispute.0,
+        fault: config.bonds.fault.0,
+    };
+    p.create(&Disputes::BYTECODE, &arguments.abi_encode());
 }
 
-/// Roles, the vault's funds, and the treasury's account.
-fn wire(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
-    let grant = |name, account| Registry::grantRoleCall { role: role(name), account };
-    p.call(at.registry, &grant("SLASHER_ROLE", at.settlements));
-    p.call(at.registry, &grant("SLASHER_ROLE", at.disputes));
-    p.call(at.datanets, &grant("COUNTER_ROLE", at.settlements));
-    p.call(at.vault, &RewardVault::setSettlementsCall { newSettlements: at.settlements });
-    p.call(at.vault, &grant("FEES_ROLE", at.escrow));
-    p.call(at.vault, &grant("FEES_ROLE", at.models));
-    p.call(at.open, &Open::approveCall { spender: at.vault, value: U256::from(config.vault.0) });
-    p.call(at.vault, &RewardVault::fundCall { amount: config.vault.0 });
-    let treasury = address(config.treasury);
-    let register = Registry::registerCall {
-        owner: treasury,
-        operator: treasury,
-        payout: treasury,
-        nodeId: FixedBytes::ZERO,
-        binding: vec![0; 64].into(),
-    };
-    p.call(at.registry, &register);
+/// What is paid by those who use the network.
+fn create_market(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
+    let Addresses { registry, datanets, coordinator, vault, .. } = *at;
+    let withdrawal = config.challenge_blocks;
+    let arguments =
+        UsageEscrow::constructorCall { coordinator, vault, withdrawalDelay: withdrawal };
+    p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());
+    let arguments =
+        ModelRegistry::constructorCall { registry, datanetRegistry: datanets, coordinator, vault };
+    p.create(&ModelRegistry::BYTECODE, &arguments.abi_encode());
 }
 
 /// The genesis list: holders, the deployer for the vault, and the treasury for the rest.
@@ -450,6 +453,9 @@ mod tests {
             cell_bytes: 1024,
             max_pack: 4096,
             bonds: Bonds { proposal: none, objection: none, dispute: none, fault: none },
+            governors: vec![EvmAddress([8; 20])],
+            delay: 60,
+            arbiter: EvmAddress([9; 20]),
             min_stake: none,
         }
     }
@@ -478,19 +484,20 @@ mod tests {
             let delay = unstake_delay(&config);
             assert!(delay >= 2 * epoch + 2 * window, "{epoch} {window}: {delay}");
             let plan = plan(&config, 1, Address::ZERO, 0, BlockNumber(0)).unwrap();
-            let open = Address::ZERO.create(0);
-            let admin = Address::ZERO;
+            let at = Addresses::of(Address::ZERO, 0);
             let (per_period, in_all) = config.hot_key();
             let arguments = Registry::constructorCall {
-                open,
+                open: at.open,
                 unstakeDelay: delay,
                 period: epoch,
                 perPeriod: per_period.0,
                 inAll: in_all.0,
-                leastAllowance: 0,
-                admin,
+                leastAllowance: config.bonds.fault.0,
+                treasury: address(config.treasury),
+                admin: at.timelock,
+                slashers: vec![at.settlements, at.disputes],
             };
-            let registry = &plan.steps[1];
+            let registry = &plan.steps[2];
             assert!(registry.data.ends_with(&arguments.abi_encode()), "deployed with it");
         }
         assert_eq!(unstake_delay(&config(u64::MAX, u64::MAX)), u64::MAX);

@@ -64,6 +64,7 @@ pub struct MinedBlock {
 pub struct EmbeddedChain {
     chain: DevChain,
     deployment: Deployment,
+    arbiter: EvmAddress,
     queue: Vec<Message>,
     /// Indices in the queue of the calls that are the transactions themselves, not approvals.
     submitted: Vec<usize>,
@@ -107,6 +108,7 @@ impl EmbeddedChain {
         Ok(Self {
             chain,
             deployment: plan.deployment,
+            arbiter: genesis.arbiter,
             queue: Vec::new(),
             submitted: Vec::new(),
             proposals: BTreeMap::new(),
@@ -127,9 +129,9 @@ impl EmbeddedChain {
         &self.deployment
     }
 
-    /// Who rules on objections: who deployed.
+    /// Who rules on objections.
     pub const fn arbiter(&self) -> EvmAddress {
-        EvmAddress(DEPLOYER.0.0)
+        self.arbiter
     }
 
     /// The newest block.

@@ -22,7 +22,12 @@ const SETTLE_BLOCKS: u64 = 8;
 /// Blocks of the challenge window.
 const CHALLENGE_BLOCKS: u64 = 4;
 /// Blocks between the deployment and epoch 0.
-const START_AFTER: u64 = 2;
+const START_AFTER: u64 = 8;
+
+/// The development account that asks for changes of the contracts.
+const GOVERNOR: usize = 8;
+/// The development account that rules on objections.
+pub(crate) const ARBITER: usize = 9;
 
 /// An amount of whole OPEN.
 pub(crate) const fn whole(open: u128) -> Amount {
@@ -55,6 +60,9 @@ pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisCo
             dispute: whole(1),
             fault: whole(10),
         },
+        governors: vec![dev_key(GOVERNOR).address()],
+        delay: 0,
+        arbiter: dev_key(ARBITER).address(),
         min_stake: whole(1),
     }
 }

@@ -238,6 +238,7 @@ mod tests {
                 verifier: EvmAddress([6; 20]),
                 escrow: EvmAddress([7; 20]),
                 vault: EvmAddress([8; 20]),
+                timelock: EvmAddress([11; 20]),
             },
         }
     }

@@ -40,11 +40,18 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     mapping(uint64 id => Datanet) private _datanets;
     mapping(uint64 submission => bytes32) private _submitted;
 
-    constructor(IRegistry registry, uint128 minStake, uint64 maxPack, address admin) {
+    constructor(
+        IRegistry registry,
+        uint128 minStake,
+        uint64 maxPack,
+        address admin,
+        address counter
+    ) {
         REGISTRY = registry;
         MIN_STAKE = minStake;
         MAX_PACK = maxPack;
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
+        _grantRole(COUNTER_ROLE, counter);
     }
 
     /// @inheritdoc IDatanetRegistry

@@ -68,13 +68,18 @@ contract Registry is IRegistry, AccessControl {
         uint128 perPeriod,
         uint128 inAll,
         uint128 leastAllowance,
-        address admin
+        address treasury,
+        address admin,
+        address[] memory slashers
     ) {
         OPEN = open;
         UNSTAKE_DELAY = unstakeDelay;
         (PERIOD, PER_PERIOD, IN_ALL) = (period, perPeriod, inAll);
         LEAST_ALLOWANCE = leastAllowance;
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
+        for (uint256 i = 0; i < slashers.length; ++i) _grantRole(SLASHER_ROLE, slashers[i]);
+        // Here, so that nobody registers between two transactions and is paid in its place.
+        _register(treasury, treasury, treasury, 0, new bytes(64));
     }
 
     /// @inheritdoc IRegistry
@@ -85,16 +90,7 @@ contract Registry is IRegistry, AccessControl {
         bytes32 nodeId,
         bytes calldata binding
     ) external returns (uint64 account) {
-        if (owner == address(0) || operator == address(0) || payout == address(0)) {
-            revert ZeroAddress();
-        }
-        if (binding.length != 64) revert BindingLength(binding.length);
-        account = ++accounts;
-        Account storage a = _accounts[account];
-        (a.owner, a.payout, a.nodeId) = (owner, payout, nodeId);
-        a.operator = operator;
-        _operators[account].push(uint96(block.number), uint160(operator));
-        emit AccountRegistered(account, owner, operator, payout, nodeId, binding);
+        return _register(owner, operator, payout, nodeId, binding);
     }
 
     /// @inheritdoc IRegistry
@@ -277,6 +273,25 @@ contract Registry is IRegistry, AccessControl {
     function controls(uint64 account, address who) external view returns (bool) {
         if (who == address(0)) return false;
         return _accounts[account].owner == who || _accounts[account].operator == who;
+    }
+
+    function _register(
+        address owner,
+        address operator,
+        address payout,
+        bytes32 nodeId,
+        bytes memory binding
+    ) private returns (uint64 account) {
+        if (owner == address(0) || operator == address(0) || payout == address(0)) {
+            revert ZeroAddress();
+        }
+        if (binding.length != 64) revert BindingLength(binding.length);
+        account = ++accounts;
+        Account storage a = _accounts[account];
+        (a.owner, a.payout, a.nodeId) = (owner, payout, nodeId);
+        a.operator = operator;
+        _operators[account].push(uint96(block.number), uint160(operator));
+        emit AccountRegistered(account, owner, operator, payout, nodeId, binding);
     }
 
     function _setOperator(uint64 account, address operator, uint256 since) private {

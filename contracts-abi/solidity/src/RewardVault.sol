@@ -52,10 +52,19 @@ contract RewardVault is IRewardVault, AccessControl {
     /// Budgets by the first epoch that each is for.
     Checkpoints.Trace208 private _budgets;
 
-    constructor(IERC20 open, ICoordinator coordinator, uint128 budgetPerEpoch, address admin) {
+    constructor(
+        IERC20 open,
+        ICoordinator coordinator,
+        uint128 budgetPerEpoch,
+        address admin,
+        address firstSettlements,
+        address[] memory sources
+    ) {
         OPEN = open;
         (COORDINATOR, REGISTRY) = (coordinator, coordinator.REGISTRY());
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
+        for (uint256 i = 0; i < sources.length; ++i) _grantRole(FEES_ROLE, sources[i]);
+        _setSettlements(firstSettlements);
         _setBudget(0, budgetPerEpoch);
     }
 
@@ -76,8 +85,7 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @inheritdoc IRewardVault
     function setSettlements(address newSettlements) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        settlements = newSettlements;
-        emit SettlementsChanged(newSettlements);
+        _setSettlements(newSettlements);
     }
 
     /// @inheritdoc IRewardVault
@@ -178,6 +186,11 @@ contract RewardVault is IRewardVault, AccessControl {
     /// @inheritdoc IRewardVault
     function feesUpTo(uint64 epoch) public view returns (uint128) {
         return _upTo(_feesUpTo, epoch);
+    }
+
+    function _setSettlements(address newSettlements) private {
+        settlements = newSettlements;
+        emit SettlementsChanged(newSettlements);
     }
 
     function _setBudget(uint64 fromEpoch, uint128 budgetPerEpoch) private {

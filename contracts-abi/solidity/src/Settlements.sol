@@ -18,6 +18,10 @@ contract Settlements is Challenges {
         IRewardVault vault,
         uint128 proposalBond,
         uint128 objectionBond,
-        address admin
-    ) Bonded(coordinator, vault) Proposals(datanets, proposalBond, objectionBond, admin) {}
+        address admin,
+        address arbiter
+    )
+        Bonded(coordinator, vault)
+        Proposals(datanets, proposalBond, objectionBond, admin, arbiter)
+    {}
 }

@@ -7,7 +7,7 @@ use alloy::sol_types::{GenericContractError, SolInterface};
 
 use crate::bindings::{
     Coordinator, DatanetRegistry, Disputes, ModelRegistry, Open, Registry, RewardVault,
-    Settlements, UsageEscrow,
+    Settlements, Timelock, UsageEscrow,
 };
 
 /// Why a contract reverted.
@@ -63,6 +63,7 @@ impl RevertReason {
             ModelRegistry::ModelRegistryErrors,
             UsageEscrow::UsageEscrowErrors,
             RewardVault::RewardVaultErrors,
+            Timelock::TimelockErrors,
             Open::OpenErrors
         );
         Self::Unknown(data.to_vec())

@@ -3,6 +3,11 @@
 use contracts_abi::{Bonds, GenesisConfig};
 use protocol::{Amount, EvmAddress};
 
+/// Who may ask for a change.
+pub(crate) const GOVERNOR: EvmAddress = EvmAddress([0x60; 20]);
+/// Who rules on objections.
+pub(crate) const ARBITER: EvmAddress = EvmAddress([0xab; 20]);
+
 /// Holders get a thousand OPEN each.
 pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
     let open = |n: u128| Amount(n * Amount::ONE_OPEN.0);
@@ -15,10 +20,13 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         commit_blocks: 2,
         settle_blocks: 2,
         challenge_blocks: 2,
-        start_after: 8,
+        start_after: 14,
         cell_bytes: 16 * 1024,
         max_pack: 64 * 1024,
         bonds: Bonds { proposal: open(10), objection: open(10), dispute: open(1), fault: open(5) },
+        governors: vec![GOVERNOR],
+        delay: 3_600,
+        arbiter: ARBITER,
         min_stake: open(1),
     }
 }

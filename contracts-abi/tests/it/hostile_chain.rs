@@ -214,6 +214,7 @@ fn no_call_at_extreme_values_stops_a_node() {
         ("Disputes", at.disputes),
         ("UsageEscrow", at.escrow),
         ("RewardVault", at.vault),
+        ("Timelock", at.timelock),
         ("Open", at.open),
     ];
     let (mut sent, mut events) = (0, 0);

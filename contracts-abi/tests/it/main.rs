@@ -9,3 +9,4 @@ mod devchain_rpc;
 mod embedded;
 mod genesis;
 mod hostile_chain;
+mod roles;

@@ -8,7 +8,7 @@ use clap::Args;
 use contracts_abi::devchain::DEV_KEYS;
 use serde_json::json;
 
-use crate::devchain::{deploy_network, dev_key, genesis, start_chain};
+use crate::devchain::{ARBITER, deploy_network, dev_key, genesis, start_chain};
 use crate::network::{NETWORK_FILE, NetworkFile};
 use crate::output::Output;
 use crate::signals::interrupted;
@@ -44,11 +44,12 @@ pub(super) async fn devchain(dir: &Path, args: DevchainArgs) -> Result<Output> {
         NetworkFile { rpc_url: chain.url(), ..NetworkFile::read(&file)? }
     };
     eprintln!(
-        "chain {} at {}\nnetwork file {}\nnext: openledger --dir NODE init --network {}\n\
+        "chain {} at {}\nnetwork file {}\nthe arbiter's key is that of development account {}\nnext: openledger --dir NODE init --network {}\n\
          stop with Ctrl-C",
         network.deployment.chain_id,
         chain.url(),
         file.display(),
+        ARBITER,
         file.display()
     );
     interrupted().await;

@@ -10,9 +10,11 @@ use protocol::settle::settle;
 use protocol::{AccountId, Amount, Digest, Epoch, EvmAddress, NodeId};
 
 use super::cli::{json, openledger, stderr};
-use super::cli_support::start_chain;
+use super::cli_support::{ARBITER, start_chain};
 
 const ACCOUNT: AccountId = AccountId(2);
+/// The development account that deployed the contracts, which gives it no say.
+const DEPLOYER: usize = 0;
 
 fn dev_key(index: usize) -> EvmKey {
     EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
@@ -77,8 +79,8 @@ async fn the_arbiter_rules_by_what_the_chain_says() {
         std::fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let arbiter = file("arbiter", hex::encode(DEV_KEYS[0].0).as_bytes());
-    let other = file("other", hex::encode(DEV_KEYS[3].0).as_bytes());
+    let arbiter = file("arbiter", hex::encode(DEV_KEYS[ARBITER].0).as_bytes());
+    let other = file("other", hex::encode(DEV_KEYS[DEPLOYER].0).as_bytes());
     let broken = file("broken", b"not a key");
     let rule = |key: &str| openledger(dir.path(), &["rule", "0", "--json", "--key", key]);
 

@@ -23,6 +23,9 @@ pub(crate) struct Net {
     pub(crate) client: Client,
 }
 
+/// The development account that rules on objections.
+pub(crate) const ARBITER: usize = 9;
+
 fn dev_key(index: usize) -> EvmKey {
     EvmKey::from_bytes(&DEV_KEYS[index].0).unwrap()
 }
@@ -63,10 +66,13 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         commit_blocks: 8,
         settle_blocks: 8,
         challenge_blocks: 2,
-        start_after: 2,
+        start_after: 8,
         cell_bytes: 16 << 10,
         max_pack: 64 << 10,
         bonds: Bonds { proposal: open(1), objection: open(1), dispute: open(1), fault: open(1) },
+        governors: vec![],
+        delay: 0,
+        arbiter: dev_key(ARBITER).address(),
         min_stake: open(1),
     };
     let deployment = deploy(&chain.url(), &dev_key(0), &genesis).await.unwrap();

@@ -57,7 +57,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         commit_blocks: 8,
         settle_blocks: 8,
         challenge_blocks: 4,
-        start_after: 2,
+        start_after: 8,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
         max_pack: Preset::Minimal.params().holding.max_pack,
         bonds: Bonds {
@@ -66,6 +66,9 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
             dispute: Amount(OPEN),
             fault: Amount(OPEN),
         },
+        governors: vec![],
+        delay: 0,
+        arbiter: dev_key(9).address(),
         min_stake: Amount(OPEN),
     };
     let deployment = deploy(&chain.url(), &key, &genesis).await.unwrap();

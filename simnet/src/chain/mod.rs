@@ -114,6 +114,9 @@ impl Chain {
                 dispute: Amount(10 * bond.0),
                 fault: bond,
             },
+            governors: Vec::new(),
+            delay: 0,
+            arbiter: named_address(b"arbiter", 0),
             min_stake: Amount::ZERO,
         };
         let evm = EmbeddedChain::new(&genesis, CHAIN_ID)?;

@@ -191,7 +191,7 @@ const fn block_time(scenario: &Scenario, block: u64) -> Time {
 /// Blocks that registering many nodes takes before the first epoch; few fit into the first epoch.
 fn setup_blocks(nodes: u32) -> u64 {
     let batches = (nodes as usize).div_ceil(BATCH) as u64;
-    if batches > 1 { 2 * batches + 2 } else { 0 }
+    if batches > 1 { 2 * batches + 8 } else { 6 }
 }
 
 /// The registration of somebody who runs no node.

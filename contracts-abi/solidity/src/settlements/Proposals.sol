@@ -25,7 +25,7 @@ abstract contract Proposals is ISettlements, Bonded, AccessControl {
         uint64 objector;
     }
 
-    /// @notice Rules on objections: the Timelock, later a jury.
+    /// @notice Rules on objections, later a jury.
     bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
     /// @notice Where use counters live.
     IDatanetRegistry public immutable DATANETS;
@@ -45,12 +45,13 @@ abstract contract Proposals is ISettlements, Bonded, AccessControl {
         IDatanetRegistry datanets,
         uint128 proposalBond,
         uint128 objectionBond,
-        address admin
+        address admin,
+        address arbiter
     ) {
         DATANETS = datanets;
         (PROPOSAL_BOND, OBJECTION_BOND) = (proposalBond, objectionBond);
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
-        _grantRole(ARBITER_ROLE, admin);
+        _grantRole(ARBITER_ROLE, arbiter);
     }
 
     /// @inheritdoc ISettlements

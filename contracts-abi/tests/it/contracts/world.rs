@@ -33,6 +33,7 @@ pub(crate) mod abi {
     contract!(coordinator, Coordinator, "artifacts/Coordinator.json");
     contract!(settlements, Settlements, "artifacts/Settlements.json");
     contract!(disputes, Disputes, "artifacts/Disputes.json");
+    contract!(timelock, Timelock, "artifacts/Timelock.json");
 }
 
 pub(crate) use abi::coordinator::Coordinator;
@@ -100,18 +101,20 @@ impl<'a> World<'a> {
         let admin = who(0);
         let genesis_list = (vec![admin, who(5)], vec![half, half]);
         let open = deploy(chain, "Open", &genesis_list.abi_encode_params());
-        let limits = (PER_PERIOD, IN_ALL, FAULT);
-        let arguments = (open, 20u64, EPOCH_BLOCKS, limits.0, limits.1, limits.2, admin);
-        let arguments = arguments.abi_encode_params();
-        let registry = deploy(chain, "Registry", &arguments);
-        let arguments = (registry, 100 * OPEN, MAX_PACK, admin).abi_encode_params();
-        let datanets = deploy(chain, "DatanetRegistry", &arguments);
+        // Roles are granted below, as those of a new contract are later on.
+        let nobody = Vec::<Address>::new;
+        let (delay, treasury) = (20u64, who(1));
+        let (period, per_period, in_all, least) = (EPOCH_BLOCKS, PER_PERIOD, IN_ALL, FAULT);
+        let arguments = (open, delay, period, per_period, in_all, least, treasury, admin, nobody());
+        let registry = deploy(chain, "Registry", &arguments.abi_encode_params());
+        let arguments = (registry, 100 * OPEN, MAX_PACK, admin, Address::ZERO);
+        let datanets = deploy(chain, "DatanetRegistry", &arguments.abi_encode_params());
         let verifier = deploy(chain, "StorageVerifier", &[]);
         let genesis = chain.head() + 130;
         let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
         let coordinator = deploy(chain, "Coordinator", &(params, registry).abi_encode_params());
-        let arguments = (open, coordinator, BUDGET, admin).abi_encode_params();
-        let vault = deploy(chain, "RewardVault", &arguments);
+        let arguments = (open, coordinator, BUDGET, admin, Address::ZERO, nobody());
+        let vault = deploy(chain, "RewardVault", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
         let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, CHALLENGE_BLOCKS);
@@ -139,8 +142,9 @@ impl<'a> World<'a> {
 
     /// Another contract decides over proposals from now on.
     pub(crate) fn replace_settlements(&mut self) {
-        let arguments =
-            (self.coordinator, self.datanets, self.vault, PROPOSAL_BOND, OBJECTION_BOND, who(0));
+        let (coordinator, datanets, vault) = (self.coordinator, self.datanets, self.vault);
+        let bonds = (PROPOSAL_BOND, OBJECTION_BOND);
+        let arguments = (coordinator, datanets, vault, bonds.0, bonds.1, who(0), who(0));
         self.settlements = deploy(self.chain, "Settlements", &arguments.abi_encode_params());
         let account = self.settlements;
         let grant = |name| Registry::grantRoleCall { role: keccak256(name), account };
@@ -170,7 +174,10 @@ impl<'a> World<'a> {
                 nodeId: B256::ZERO,
                 binding: vec![0; 64].into(),
             };
-            self.send(0, registry, &call);
+            // The first is the treasury's, which is there from the start.
+            if account > 1 {
+                self.send(0, registry, &call);
+            }
             self.send(0, registry, &Registry::stakeForCall { account, amount: 10_000 * OPEN });
         }
     }
