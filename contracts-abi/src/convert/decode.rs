@@ -214,6 +214,9 @@ fn vault(log: &Log) -> Option<ChainEvent> {
     Some(if is::<RewardVault::Finalised>(log) {
         let e: RewardVault::Finalised = read(log)?;
         ChainEvent::Finalised { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
+    } else if is::<RewardVault::BudgetChanged>(log) {
+        let e: RewardVault::BudgetChanged = read(log)?;
+        ChainEvent::BudgetChanged { from: Epoch(e.fromEpoch), budget: Amount(e.budget) }
     } else if is::<RewardVault::Claimed>(log) {
         let e: RewardVault::Claimed = read(log)?;
         ChainEvent::Claimed {

@@ -1,5 +1,6 @@
 //! Integration tests of the crate.
 
+mod budget;
 mod client;
 mod clients;
 mod code;

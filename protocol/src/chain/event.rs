@@ -286,6 +286,13 @@ pub enum ChainEvent {
         /// The proposal's id.
         id: Digest,
     },
+    /// The governors changed what each epoch may emit.
+    BudgetChanged {
+        /// The first epoch for which it counts, up to that of the next change.
+        from: Epoch,
+        /// Emission of an epoch.
+        budget: Amount,
+    },
     /// A settlement became final.
     Finalised {
         /// Of which epoch.

@@ -93,6 +93,9 @@ impl ChainView {
             ChainEvent::Claimed { account, cumulative, .. } => {
                 self.claimed.insert(*account, *cumulative);
             }
+            ChainEvent::BudgetChanged { from, budget } => {
+                self.budgets.insert(*from, *budget);
+            }
             ChainEvent::Proposed { .. }
             | ChainEvent::Objected { .. }
             | ChainEvent::Ruled { .. }

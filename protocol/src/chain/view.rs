@@ -33,11 +33,13 @@ pub struct ChainView {
     pub registry: EvmAddress,
     /// Epochs in blocks.
     pub schedule: Schedule,
-    /// Emission per epoch.
+    /// Emission of an epoch, as long as the chain says of no other.
     pub budget: Amount,
     /// The account that receives the platform's share.
     pub treasury: AccountId,
     pub(super) params: Params,
+    /// Emission of the epochs from one on.
+    pub(super) budgets: BTreeMap<Epoch, Amount>,
     pub(super) head: Option<BlockHeader>,
     pub(super) accounts: BTreeMap<AccountId, Account>,
     pub(super) by_node: BTreeMap<NodeId, AccountId>,
@@ -80,6 +82,7 @@ impl ChainView {
             budget,
             treasury,
             params,
+            budgets: BTreeMap::new(),
             head: None,
             accounts: BTreeMap::new(),
             by_node: BTreeMap::new(),
@@ -105,6 +108,11 @@ impl ChainView {
     /// The network's parameters.
     pub const fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// What an epoch may emit: what the last change says that counts for it.
+    pub fn budget_of(&self, epoch: Epoch) -> Amount {
+        self.budgets.range(..=epoch).next_back().map_or(self.budget, |(_, budget)| *budget)
     }
 
     /// The newest block; `None` before the first.

@@ -57,8 +57,9 @@ fn provable(placement: &Placement, proven: &[(AccountId, Vec<BlobRef>, Digest)])
 impl Ledger<'_> {
     /// What the vault pays at most for one kind of work in an epoch.
     pub(super) fn pot(&self, bps: u32) -> Result<u128, Invariant> {
-        let pot = mul_div(self.chain.budget.0, u128::from(bps), BPS).ok_or(Invariant::Pot(bps))?;
-        if pot <= self.chain.budget.0 { Ok(pot) } else { Err(Invariant::Pot(bps)) }
+        let budget = self.chain.budget_of(self.epoch).0;
+        let pot = mul_div(budget, u128::from(bps), BPS).ok_or(Invariant::Pot(bps))?;
+        if pot <= budget { Ok(pot) } else { Err(Invariant::Pot(bps)) }
     }
 
     /// Pays every holder for the bytes that it proved, as a part of all that could have been proven.

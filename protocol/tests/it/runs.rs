@@ -296,12 +296,15 @@ proptest! {
     fn a_part_is_paid_its_price_once_ever(
         seed in 0u64..1 << 40,
         auditors in 1u32..4,
-        budget in prop_oneof![Just(0u128), 1u128 << 40..1u128 << 66],
+        budgets in proptest::array::uniform2(prop_oneof![Just(0u128), 1u128 << 40..1u128 << 66]),
         escrows in proptest::collection::vec(1u128 << 57..1u128 << 64, 3),
         acts in proptest::collection::vec(proptest::collection::vec(act(), 0..18), 3..5),
     ) {
         let mut world = World::new(seed, auditors, &escrows);
-        world.chain.view.budget = Amount(budget);
+        world.chain.view.budget = Amount(budgets[0]);
+        // The chain says of another budget while the first epochs are settled.
+        let (from, budget) = (Epoch(2), Amount(budgets[1]));
+        world.chain.extra.push(ChainEvent::BudgetChanged { from, budget });
         // Mostly rounds start from what the member with the first slot says.
         for round in 0..ROUNDS {
             for model in 1..=3 {
@@ -316,6 +319,7 @@ proptest! {
             let expected = naive(&world, epoch, &before);
             let view = &world.chain.view;
             let prices: Vec<_> = expected.iter().map(|(.., part)| price(view, *part)).collect();
+            let budget = budgets[usize::from(epoch >= from.0)];
             let (pot, sum) = (budget * 4 / 10, prices.iter().map(|(_, cut)| cut).sum::<u128>());
             let mut lines = Vec::new();
             for ((account, record, part), (price, cut)) in expected.into_iter().zip(prices) {

@@ -256,7 +256,7 @@ pub struct Copies {
 fn nonsense(chain: &ChainView, epoch: Epoch, to: AccountId) -> Settlement {
     let last = chain.last_final().map(|state| (state.id, state.settlement.total));
     let (parent, before) = last.unwrap_or((Digest::ZERO, Amount::ZERO));
-    let leaves = [(to, before.saturating_add(chain.budget))];
+    let leaves = [(to, before.saturating_add(chain.budget_of(epoch)))];
     let (tree, list) = (payout_tree(&leaves), encode_balances(&leaves));
     Settlement {
         epoch,
