@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::Log as RpcLog;
 use alloy::sol_types::{SolCall, SolEvent};
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::chain::{BlockHeader, ChainEvent, Settlement, Transaction};
+use protocol::chain::{BlockHeader, ChainEvent, Deposit, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 use serde::Deserialize;
@@ -430,9 +430,14 @@ impl ChainClient {
         self.read(&reads::claimed(&self.deployment, account)).await
     }
 
-    /// What is left of a consumer's deposit for a serving account.
-    pub async fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Result<Amount, ReadError> {
-        self.read(&reads::deposit(&self.deployment, payer, payee)).await
+    /// A consumer's deposit for a serving account.
+    pub async fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Result<Deposit, ReadError> {
+        let (deposit, unlock) = self.read(&reads::deposit(&self.deployment, payer, payee)).await?;
+        if unlock == BlockNumber(0) {
+            return Ok(deposit);
+        }
+        let delay = self.read(&reads::withdrawal_delay(&self.deployment)).await?;
+        Ok(Deposit { withdrawal: Some((unlock, unlock.after(delay))), ..deposit })
     }
 
     /// Fees redeemed in an epoch.

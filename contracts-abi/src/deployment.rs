@@ -22,6 +22,9 @@ pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
 /// of the lowest that each answer brings back where it asks itself.
 const DISPUTES_COST: u128 = 1_023 - 5;
 
+/// What the escrow demands of a withdrawal's delay: blocks in which a server sees the request and redeems.
+const REDEEM_BLOCKS: u64 = 16;
+
 /// The contracts of one network, and what a node must know of them before it reads the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -114,7 +117,8 @@ pub struct GenesisConfig {
     pub commit_blocks: u64,
     /// Blocks after an epoch in which its records may still be included.
     pub settle_blocks: u64,
-    /// Blocks of the challenge window; also the delay of withdrawals.
+    /// Blocks of the challenge window; also the delay of a deposit's withdrawal, unless a server needs
+    /// more to redeem.
     pub challenge_blocks: u64,
     /// Blocks between the deployment and epoch 0.
     pub start_after: u64,
@@ -406,7 +410,7 @@ fn create_epochs(p: &mut Planner, config: &GenesisConfig, schedule: &Schedule, a
 /// What is paid by those who use the network.
 fn create_market(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
     let Addresses { registry, datanets, coordinator, vault, .. } = *at;
-    let withdrawal = config.challenge_blocks;
+    let withdrawal = config.challenge_blocks.max(REDEEM_BLOCKS);
     let arguments =
         UsageEscrow::constructorCall { coordinator, vault, withdrawalDelay: withdrawal };
     p.create(&UsageEscrow::BYTECODE, &arguments.abi_encode());

@@ -2,7 +2,8 @@
 
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
-use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress};
+use protocol::chain::Deposit;
+use protocol::{AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::{Open, Registry, RewardVault, Settlements, UsageEscrow};
@@ -105,9 +106,23 @@ pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Amount> {
     read(at.vault, &call, |data| Ok(Amount(returns::<RewardVault::claimedCall>(data)?)))
 }
 
-pub(crate) fn deposit(at: &Deployment, payer: EvmAddress, payee: AccountId) -> Read<Amount> {
+/// A deposit, and the first block in which it may be withdrawn: 0 where nobody asked for it.
+pub(crate) fn deposit(
+    at: &Deployment,
+    payer: EvmAddress,
+    payee: AccountId,
+) -> Read<(Deposit, BlockNumber)> {
     let call = UsageEscrow::depositsCall { payer: address(payer), payee: payee.0 };
-    read(at.escrow, &call, |data| Ok(Amount(returns::<UsageEscrow::depositsCall>(data)?.balance)))
+    read(at.escrow, &call, |data| {
+        let found = returns::<UsageEscrow::depositsCall>(data)?;
+        let (balance, redeemed) = (Amount(found.balance), Amount(found.redeemed));
+        Ok((Deposit { balance, redeemed, withdrawal: None }, BlockNumber(found.unlockBlock)))
+    })
+}
+
+pub(crate) fn withdrawal_delay(at: &Deployment) -> Read<Blocks> {
+    let call = UsageEscrow::WITHDRAWAL_DELAYCall {};
+    read(at.escrow, &call, |data| Ok(Blocks(returns::<UsageEscrow::WITHDRAWAL_DELAYCall>(data)?)))
 }
 
 pub(crate) fn fees(at: &Deployment, epoch: Epoch) -> Read<Amount> {

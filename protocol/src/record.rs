@@ -122,7 +122,8 @@ impl Record {
             Body::Audit(audit) => audit_subject(audit.of, &audit.work),
             Body::Attribution(output) => {
                 let receipt = &output.receipt.receipt;
-                if receipt.payee != self.account || receipt.model != output.model {
+                let is_its_own = receipt.payee == self.account && receipt.model == output.model;
+                if !is_its_own || receipt.price > receipt.cumulative {
                     return false;
                 }
                 receipt.digest(domain)

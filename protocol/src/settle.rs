@@ -2,13 +2,14 @@
 //!
 //! The chain has the records of the epoch, and the verdicts of the auditors among them. So anyone who has
 //! the chain gets the same roots, to the last unit. Emission that nobody earned stays in the vault, as does
-//! what was paid for runs and not worked for; every fee that was redeemed is split without remainder. A
-//! rule here never asks who proposes.
+//! what was paid for runs and not worked for; every fee that an output accounts for is split without
+//! remainder. A rule here never asks who proposes.
 
 mod emission;
 mod fees;
 mod invariant;
 mod ledger;
+mod range;
 mod shards;
 mod verify;
 

@@ -6,7 +6,7 @@
 
 mod work;
 
-pub use work::{Claimed, Judged, Ordered, Work};
+pub use work::{Claimed, Judged, Ordered, Output, Work};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,8 +51,10 @@ pub enum Rule {
     ShardBase,
     /// Honest nodes have one checkpoint after each round.
     OneCheckpoint,
-    /// Every fee that was redeemed is given away, whole.
+    /// Every fee that an output accounts for is given away, whole, unless its attribution was false.
     FeesWhole,
+    /// An output is paid for with its own promises, if its attribution came in before its epoch was over.
+    FeeOwn,
     /// No promise is redeemed twice.
     FeeOnce,
     /// Without faults and cheats everybody is paid.
@@ -63,7 +65,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -80,6 +82,7 @@ impl Rule {
         Self::ShardBase,
         Self::OneCheckpoint,
         Self::FeesWhole,
+        Self::FeeOwn,
         Self::FeeOnce,
         Self::CalmPays,
         Self::CalmSettles,
@@ -107,7 +110,8 @@ impl Rule {
             Self::RunPaidFor => "no run is paid more than its order paid",
             Self::ShardBase => "a shard is paid only from a checkpoint that a member named",
             Self::OneCheckpoint => "honest nodes agree on the checkpoint of every round",
-            Self::FeesWhole => "every fee that was redeemed is given away, whole",
+            Self::FeesWhole => "every fee that an output accounts for is given away, whole",
+            Self::FeeOwn => "an output is paid for with its own promises alone",
             Self::FeeOnce => "no promise is redeemed twice",
             Self::CalmPays => "in a calm network every holder is paid",
             Self::CalmSettles => "in a calm network settlements are final in time",
@@ -124,6 +128,8 @@ pub struct Laws {
     pub epoch_blocks: u64,
     /// Blocks in which a commitment counts.
     pub commit_blocks: u64,
+    /// Blocks after the end of an epoch in which its records still come in.
+    pub include_blocks: u64,
     /// Blocks after the end of an epoch in which its settlement is final when all goes well.
     pub settle_blocks: u64,
     /// Emission of an epoch.
@@ -145,6 +151,11 @@ pub struct Laws {
 impl Laws {
     const fn start(&self, epoch: Epoch) -> u64 {
         self.genesis + epoch.0 * self.epoch_blocks
+    }
+
+    /// The block from which on nothing comes in that the settlement of an epoch is about.
+    const fn cutoff(&self, epoch: Epoch) -> u64 {
+        self.start(Epoch(epoch.0 + 1)) + self.include_blocks
     }
 }
 
@@ -357,7 +368,11 @@ impl Referee {
     }
 
     fn forget(&mut self, settled: Epoch) {
-        self.included.retain(|(epoch, _), _| *epoch > settled);
+        // Of an output it is asked as long as it may be redeemed.
+        let is_of_use = |epoch: Epoch, id: &Digest| {
+            self.work.is_output(id) && epoch.0 + work::FEE_EPOCHS > settled.0
+        };
+        self.included.retain(|(epoch, id), _| *epoch > settled || is_of_use(*epoch, id));
         self.commits.retain(|(epoch, _), _| *epoch > settled);
         self.proofs.retain(|(epoch, _), _| *epoch > settled);
         self.auditors.retain(|(epoch, _)| *epoch > settled);

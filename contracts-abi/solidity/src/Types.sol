@@ -73,6 +73,8 @@ struct Receipt {
     uint64 model;
     /// Everything this payer has ever promised this payee, this use included.
     uint256 cumulative;
+    /// What this use costs: the receipt is for (cumulative - price, cumulative], and nothing before.
+    uint256 price;
     uint64 nonce;
     bytes32 request;
 }

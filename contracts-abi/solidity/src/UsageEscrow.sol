@@ -4,8 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {SignatureChecker} from
-    "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {ICoordinator} from "./interfaces/ICoordinator.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
@@ -30,8 +29,11 @@ contract UsageEscrow is IUsageEscrow {
     ICoordinator public immutable COORDINATOR;
     /// @notice Where redeemed fees go.
     IRewardVault public immutable VAULT;
-    /// @notice Blocks between the request for a deposit and its withdrawal.
+    /// @notice Blocks between the request for a deposit and its withdrawal, and in which it may then
+    /// be taken: who armed one long ago has nothing in hand when it spends the deposit.
     uint64 public immutable WITHDRAWAL_DELAY;
+    /// @notice Blocks in which a server sees a request and redeems, sent again if it gets lost.
+    uint64 public constant REDEEM_BLOCKS = 16;
     IRegistry private immutable REGISTRY;
 
     /// @inheritdoc IUsageEscrow
@@ -39,6 +41,7 @@ contract UsageEscrow is IUsageEscrow {
 
     constructor(ICoordinator coordinator, IRewardVault vault, uint64 withdrawalDelay) {
         uint64 minimum = coordinator.epochParams().challengeBlocks;
+        if (minimum < REDEEM_BLOCKS) minimum = REDEEM_BLOCKS;
         if (withdrawalDelay < minimum) revert DelayTooShort(withdrawalDelay, minimum);
         OPEN = vault.OPEN();
         COORDINATOR = coordinator;
@@ -55,7 +58,7 @@ contract UsageEscrow is IUsageEscrow {
         Deposit storage d = deposits[msg.sender][payee];
         d.balance += amount;
         d.unlockBlock = 0;
-        emit Deposited(msg.sender, payee, amount, d.balance);
+        emit Deposited(msg.sender, payee, amount, d.balance, d.redeemed);
         OPEN.safeTransferFrom(msg.sender, address(this), amount);
     }
 
@@ -81,7 +84,9 @@ contract UsageEscrow is IUsageEscrow {
         bytes calldata signature
     ) external returns (uint128 amount) {
         bytes32 digest = receipt.digest(TypedData.separator(address(COORDINATOR)));
-        if (!SignatureChecker.isValidSignatureNow(receipt.payer, digest, signature)) {
+        (address signer, ECDSA.RecoverError fault, ) =
+            ECDSA.tryRecoverCalldata(digest, signature);
+        if (fault != ECDSA.RecoverError.NoError || signer != receipt.payer) {
             revert BadSignature();
         }
         Deposit storage d = deposits[receipt.payer][receipt.payee];
@@ -103,15 +108,18 @@ contract UsageEscrow is IUsageEscrow {
     function requestWithdrawal(uint64 payee) external {
         Deposit storage d = deposits[msg.sender][payee];
         if (d.balance == 0) revert EmptyDeposit();
-        d.unlockBlock = uint64(block.number) + WITHDRAWAL_DELAY;
-        emit WithdrawalRequested(msg.sender, payee, d.unlockBlock);
+        uint64 unlockBlock = uint64(block.number) + WITHDRAWAL_DELAY;
+        d.unlockBlock = unlockBlock;
+        emit WithdrawalRequested(msg.sender, payee, unlockBlock, unlockBlock + WITHDRAWAL_DELAY);
     }
 
     /// @inheritdoc IUsageEscrow
     function withdraw(uint64 payee) external {
         Deposit storage d = deposits[msg.sender][payee];
-        if (d.unlockBlock == 0 || block.number < d.unlockBlock) {
-            revert NotWithdrawable(d.unlockBlock);
+        uint64 unlockBlock = d.unlockBlock;
+        uint64 expiryBlock = unlockBlock == 0 ? 0 : unlockBlock + WITHDRAWAL_DELAY;
+        if (unlockBlock == 0 || block.number < unlockBlock || block.number > expiryBlock) {
+            revert NotWithdrawable(unlockBlock, expiryBlock);
         }
         uint128 amount = d.balance;
         d.balance = 0;

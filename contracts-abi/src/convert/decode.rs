@@ -230,15 +230,35 @@ fn vault(log: &Log) -> Option<ChainEvent> {
 }
 
 fn escrow(log: &Log) -> Option<ChainEvent> {
-    if !is::<UsageEscrow::Redeemed>(log) {
+    Some(if is::<UsageEscrow::Deposited>(log) {
+        let e: UsageEscrow::Deposited = read(log)?;
+        ChainEvent::Deposited {
+            payer: evm(e.payer),
+            payee: AccountId(e.payee),
+            balance: Amount(e.balance),
+            redeemed: Amount(e.redeemed),
+        }
+    } else if is::<UsageEscrow::WithdrawalRequested>(log) {
+        let e: UsageEscrow::WithdrawalRequested = read(log)?;
+        ChainEvent::WithdrawalRequested {
+            payer: evm(e.payer),
+            payee: AccountId(e.payee),
+            from: BlockNumber(e.unlockBlock),
+            until: BlockNumber(e.expiryBlock),
+        }
+    } else if is::<UsageEscrow::Withdrawn>(log) {
+        let e: UsageEscrow::Withdrawn = read(log)?;
+        ChainEvent::Withdrawn { payer: evm(e.payer), payee: AccountId(e.payee) }
+    } else if is::<UsageEscrow::Redeemed>(log) {
+        let e: UsageEscrow::Redeemed = read(log)?;
+        ChainEvent::Redeemed {
+            payer: evm(e.payer),
+            payee: AccountId(e.payee),
+            cumulative: Amount(e.cumulative),
+            amount: Amount(e.amount),
+        }
+    } else {
         return None;
-    }
-    let e: UsageEscrow::Redeemed = read(log)?;
-    Some(ChainEvent::Redeemed {
-        payer: evm(e.payer),
-        payee: AccountId(e.payee),
-        cumulative: Amount(e.cumulative),
-        amount: Amount(e.amount),
     })
 }
 

@@ -82,6 +82,12 @@ pub(crate) fn encode(
         Transaction::Deposit { payee, amount } => {
             call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
         }
+        Transaction::RequestWithdrawal { payee } => {
+            call(at.escrow, &UsageEscrow::requestWithdrawalCall { payee: payee.0 })
+        }
+        Transaction::Withdraw { payee } => {
+            call(at.escrow, &UsageEscrow::withdrawCall { payee: payee.0 })
+        }
         Transaction::Redeem(signed) => call(at.escrow, &redeem(signed)),
         Transaction::Include { epoch, records } => {
             let batch = batch::encode(records).into();
@@ -91,16 +97,11 @@ pub(crate) fn encode(
             let (proposer, settlement) = (proposer.0, settlement(s));
             call(at.settlements, &Settlements::proposeCall { proposer, settlement })
         }
-        Transaction::Claim { account, cumulative, index, count, path } => call(
-            at.vault,
-            &RewardVault::claimCall {
-                account: account.0,
-                cumulative: cumulative.0,
-                index: *index,
-                count: *count,
-                siblings: path.iter().map(claim_node).collect(),
-            },
-        ),
+        Transaction::Claim { account, cumulative, index, count, path } => {
+            let siblings = path.iter().map(claim_node).collect();
+            let (account, cumulative, index, count) = (account.0, cumulative.0, *index, *count);
+            call(at.vault, &RewardVault::claimCall { account, cumulative, index, count, siblings })
+        }
         Transaction::AboutProposal { epoch, act } => {
             let proposal = proposal.filter(|proposal| proposal.epoch == *epoch);
             let proposal = proposal.ok_or(EncodeError::NoProposal(*epoch))?;
@@ -189,6 +190,7 @@ fn redeem(signed: &SignedReceipt) -> UsageEscrow::redeemCall {
             payee: signed.receipt.payee.0,
             model: signed.receipt.model.0,
             cumulative: U256::from(signed.receipt.cumulative.0),
+            price: U256::from(signed.receipt.price.0),
             nonce: signed.receipt.nonce,
             request: word(&signed.receipt.request),
         },

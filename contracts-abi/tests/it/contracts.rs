@@ -5,6 +5,7 @@
 mod allowance;
 mod blake3_slices;
 mod chain;
+mod deposits;
 mod disputes;
 mod inclusion;
 mod losses;
@@ -62,6 +63,11 @@ fn a_settlement_is_challenged_finalised_and_claimed() {
 #[test]
 fn an_order_is_paid_for_when_it_is_made() {
     on_every_chain(orders::scenario);
+}
+
+#[test]
+fn a_deposit_goes_back_in_its_window_and_at_no_other_time() {
+    on_every_chain(deposits::scenario);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From what the node keeps to what the API says, and back: the only place that knows both.
 
-use protocol::chain::{ModelPublication, Settlement, SettlementState};
+use protocol::chain::{Deposit, ModelPublication, Settlement, SettlementState};
 use protocol::settle::Source;
 use protocol::{AccountId, Amount};
 
@@ -184,10 +184,11 @@ impl From<crate::node::RunPrice> for RunPrice {
 }
 
 impl PricedQuote {
-    /// A quote, and what of the consumer's promises was redeemed on chain.
-    pub(super) fn new(quote: Quote, redeemed: Amount) -> Self {
+    /// A quote, and what the consumer's deposit says of it.
+    pub(super) const fn new(quote: Quote, deposit: &Deposit) -> Self {
         let Quote { price, payee, promised, tokens_in } = quote;
-        Self { price, payee, promised, tokens_in, redeemed }
+        let (redeemed, available) = (deposit.redeemed, deposit.available(promised));
+        Self { price, payee, promised, tokens_in, redeemed, available }
     }
 }
 

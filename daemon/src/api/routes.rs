@@ -352,8 +352,8 @@ async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer
     let AskQuote { payer, prompt, max_tokens } = body(&bytes)?;
     let quote = context.node.quote(ModelId(id), payer, &prompt, max_tokens).await;
     let quote = quote.map_err(failed)?;
-    let redeemed = context.node.chain().redeemed(payer, quote.payee);
-    Ok(Json(PricedQuote::new(quote, redeemed)))
+    let deposit = context.node.chain().deposit(payer, quote.payee);
+    Ok(Json(PricedQuote::new(quote, &deposit)))
 }
 
 async fn infer(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<InferReport> {

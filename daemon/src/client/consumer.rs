@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use contracts_abi::ChainClient;
@@ -21,6 +22,9 @@ use crate::words::amount_in_open;
 
 /// How many uses a deposit is made for, so that not every use needs a transaction.
 const USES_PER_DEPOSIT: u128 = 10;
+/// How long a node may take to see a deposit, and how often it is asked.
+const DEPOSIT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEPOSIT_POLL: Duration = Duration::from_millis(200);
 /// The file that counts the receipts of a payer.
 const COUNTERS_FILE: &str = "receipts.json";
 
@@ -54,9 +58,15 @@ impl Consumer {
         let Question { model, prompt, max_tokens, seed } = question;
         let payer = self.key.address();
         let ask = AskQuote { payer, prompt: prompt.clone(), max_tokens: *max_tokens };
-        let priced: PricedQuote = node.post(&format!("/models/{model}/quote"), &ask).await?;
-        self.counters.check(&priced)?;
+        let path = format!("/models/{model}/quote");
+        let mut priced: PricedQuote = node.post(&path, &ask).await?;
         self.cover(&priced).await?;
+        let deadline = Instant::now() + DEPOSIT_TIMEOUT;
+        // The node reads the chain a moment after it took the deposit.
+        while priced.available < priced.price && Instant::now() < deadline {
+            tokio::time::sleep(DEPOSIT_POLL).await;
+            priced = node.post(&path, &ask).await?;
+        }
         let receipt = self.sign(&priced, question)?;
         let infer = Infer {
             receipt: hex::encode(receipt.to_bytes()),
@@ -69,15 +79,15 @@ impl Consumer {
 
     /// Deposits when what is left would not cover everything promised, this use included.
     async fn cover(&self, quote: &PricedQuote) -> Result<()> {
-        let outstanding = quote.promised.saturating_sub(quote.redeemed);
-        let needed = outstanding.saturating_add(quote.price);
         let deposit = self.chain.deposit(self.chain.address(), quote.payee).await?;
-        if deposit >= needed {
+        self.counters.check(quote, deposit.redeemed)?;
+        if deposit.available(quote.promised) >= quote.price {
             return Ok(());
         }
+        let outstanding = quote.promised.saturating_sub(deposit.redeemed);
+        let needed = outstanding.saturating_add(quote.price).saturating_sub(deposit.balance);
         let ahead = Amount(quote.price.0.max(1).saturating_mul(USES_PER_DEPOSIT));
-        let amount = needed.saturating_sub(deposit).max(ahead);
-        let transaction = Transaction::Deposit { payee: quote.payee, amount };
+        let transaction = Transaction::Deposit { payee: quote.payee, amount: needed.max(ahead) };
         self.chain.submit(&transaction).await.context("the deposit was not taken")?;
         Ok(())
     }
@@ -91,6 +101,7 @@ impl Consumer {
             payee: quote.payee,
             model,
             cumulative,
+            price: quote.price,
             nonce: self.counters.advance(quote.payee, cumulative)?,
             request: keccak(&[
                 b"openledger/request",
@@ -131,13 +142,16 @@ impl Counters {
         Ok(Self { path, last })
     }
 
-    /// Refuses a payee that claims to have been promised more than was ever signed here.
-    fn check(&self, quote: &PricedQuote) -> Result<()> {
-        let signed = self.last.get(&quote.payee.0).copied().unwrap_or_default().cumulative;
+    /// Refuses a payee that claims to have been promised more than was ever signed here, or paid on
+    /// chain: what the chain has paid was signed, wherever the count of it is.
+    fn check(&self, quote: &PricedQuote, redeemed: Amount) -> Result<()> {
+        let counted = self.last.get(&quote.payee.0).copied().unwrap_or_default().cumulative;
+        let signed = counted.max(redeemed);
         if quote.promised > signed {
             bail!(
-                "account {} says that {} was promised to it, but only {} was signed here; if you \
-                 paid it from another machine, go on paying from there",
+                "account {} says that {} was promised to it, but only {} was signed here or paid on \
+                 chain; if you paid it from another machine, go on paying from there, or ask again when \
+                 it has redeemed that",
                 quote.payee,
                 amount_in_open(quote.promised),
                 amount_in_open(signed)
@@ -152,5 +166,30 @@ impl Counters {
         *last = Counter { nonce, cumulative: cumulative.max(last.cumulative) };
         write_atomic(&self.path, &serde_json::to_vec(&self.last)?)?;
         Ok(nonce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote(promised: u128) -> PricedQuote {
+        let (price, available) = (Amount(5), Amount(100));
+        let (payee, promised) = (AccountId(1), Amount(promised));
+        PricedQuote { price, payee, promised, tokens_in: 3, redeemed: promised, available }
+    }
+
+    #[test]
+    fn what_was_signed_here_or_paid_on_chain_is_gone_on_from_and_nothing_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut counters = Counters::open(dir.path()).unwrap();
+        counters.advance(AccountId(1), Amount(30)).unwrap();
+        assert!(counters.check(&quote(30), Amount(20)).is_ok());
+        assert!(counters.check(&quote(10), Amount(10)).is_ok(), "a use that failed is not paid");
+        assert!(counters.check(&quote(31), Amount(20)).is_err());
+        // The file is lost, and the chain has paid more than it said.
+        let lost = Counters { path: dir.path().join("lost"), last: BTreeMap::new() };
+        assert!(lost.check(&quote(20), Amount(20)).is_ok());
+        assert!(lost.check(&quote(30), Amount(20)).is_err());
     }
 }

@@ -168,6 +168,7 @@ mod tests {
             payee: AccountId(1),
             model: ModelId(1),
             cumulative: FEE,
+            price: FEE,
             nonce: 1,
             request: Digest::ZERO,
         };

@@ -220,6 +220,9 @@ async fn use_model(
     let purse = ChainClient::connect(&world.network.rpc_url, deployment, &consumer).await.unwrap();
     purse.submit(&Transaction::Deposit { payee: server, amount: funds }).await.unwrap();
     let node = &world.nodes[0];
+    let is_covered =
+        |n: &NodeHandle| n.chain().deposit(consumer.address(), server).balance >= funds;
+    world.until("the server has seen the deposit", |w| is_covered(&w.nodes[0])).await;
     let quote = node.quote(model, consumer.address(), prompt, 24).await.unwrap();
     assert_eq!(quote.payee, server);
     let receipt = Receipt {
@@ -227,6 +230,7 @@ async fn use_model(
         payee: server,
         model,
         cumulative: Amount(quote.promised.0 + quote.price.0),
+        price: quote.price,
         nonce: 1,
         request: Digest::ZERO,
     };

@@ -309,6 +309,35 @@ pub enum ChainEvent {
         /// Everything paid so far.
         cumulative: Amount,
     },
+    /// A consumer's deposit grew; whatever request for its withdrawal there was is gone.
+    Deposited {
+        /// The consumer whose deposit it is.
+        payer: EvmAddress,
+        /// The serving account that receipts may draw it for.
+        payee: AccountId,
+        /// What is there now.
+        balance: Amount,
+        /// All that was redeemed between the two before.
+        redeemed: Amount,
+    },
+    /// A consumer asked for a deposit. It can be taken in some blocks, and then the request is over.
+    WithdrawalRequested {
+        /// The consumer whose deposit it is.
+        payer: EvmAddress,
+        /// The serving account that it was locked for.
+        payee: AccountId,
+        /// The first block in which it may be taken.
+        from: BlockNumber,
+        /// The last one.
+        until: BlockNumber,
+    },
+    /// A consumer took what was left of a deposit.
+    Withdrawn {
+        /// The consumer whose deposit it is.
+        payer: EvmAddress,
+        /// The serving account that it was locked for.
+        payee: AccountId,
+    },
     /// Receipts were redeemed.
     Redeemed {
         /// The consumer whose deposit paid.
@@ -447,6 +476,16 @@ pub enum Transaction {
         payee: AccountId,
         /// Smallest units of OPEN that are locked.
         amount: Amount,
+    },
+    /// UsageEscrow: ask for what is left of a deposit.
+    RequestWithdrawal {
+        /// The serving account that it was locked for.
+        payee: AccountId,
+    },
+    /// UsageEscrow: take what is left of a deposit, in the blocks of its request.
+    Withdraw {
+        /// The serving account that it was locked for.
+        payee: AccountId,
     },
     /// UsageEscrow: redeem a consumer's cumulative receipt.
     Redeem(SignedReceipt),

@@ -4,7 +4,7 @@
 //! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
-    BlockHeader, ChainEvent, ChainView, Contribution, Dispute,
+    BlockHeader, ChainEvent, ChainView, Contribution, Deposit, Dispute,
     state::{Account, Pack, Redemption, SettlementState, is_next},
 };
 use crate::{
@@ -87,9 +87,10 @@ impl ChainView {
             ChainEvent::Included { epoch, head, records } => {
                 self.include(block, *epoch, *head, records);
             }
-            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
-                self.redeem(block, *payer, *payee, *cumulative, *amount);
-            }
+            ChainEvent::Deposited { .. }
+            | ChainEvent::WithdrawalRequested { .. }
+            | ChainEvent::Withdrawn { .. }
+            | ChainEvent::Redeemed { .. } => self.apply_deposit(block, event),
             ChainEvent::Claimed { account, cumulative, .. } => {
                 self.claimed.insert(*account, *cumulative);
             }
@@ -125,6 +126,34 @@ impl ChainView {
                 if let Some(state) = self.accounts.get_mut(account) {
                     state.slash(block, *amount, &schedule);
                 }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_deposit(&mut self, block: BlockNumber, event: &ChainEvent) {
+        match event {
+            ChainEvent::Deposited { payer, payee, balance, redeemed } => {
+                self.deposits.change((*payer, *payee), |deposit| {
+                    *deposit = Deposit { balance: *balance, redeemed: *redeemed, withdrawal: None };
+                });
+            }
+            ChainEvent::WithdrawalRequested { payer, payee, from, until } => {
+                self.deposits.change((*payer, *payee), |deposit| {
+                    deposit.withdrawal = Some((*from, *until));
+                });
+            }
+            ChainEvent::Withdrawn { payer, payee } => {
+                self.deposits.change((*payer, *payee), |deposit| {
+                    (deposit.balance, deposit.withdrawal) = (Amount::ZERO, None);
+                });
+            }
+            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
+                self.deposits.change((*payer, *payee), |deposit| {
+                    deposit.balance = deposit.balance.saturating_sub(*amount);
+                    deposit.redeemed = *cumulative;
+                });
+                self.redeem(block, *payer, *payee, *cumulative, *amount);
             }
             _ => {}
         }

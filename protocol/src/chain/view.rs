@@ -5,6 +5,7 @@ use core::ops::RangeInclusive;
 
 use super::{
     BlockHeader, Contribution, Model, ModelPublication,
+    deposits::{Deposit, Deposits},
     disputes::{Dispute, Disputes},
     drawn::Drawn,
     inclusions::{Inclusions, part_of},
@@ -58,6 +59,7 @@ pub struct ChainView {
     /// When an account's last proposal for an epoch fell.
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
     pub(super) redemptions: Vec<Redemption>,
+    pub(super) deposits: Deposits,
     pub(super) claimed: BTreeMap<AccountId, Amount>,
     pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
     /// Hash of the block after one in which something was included or ordered.
@@ -98,6 +100,7 @@ impl ChainView {
             settlements: BTreeMap::new(),
             defeats: BTreeMap::new(),
             redemptions: Vec::new(),
+            deposits: Deposits::new(),
             claimed: BTreeMap::new(),
             seeds: BTreeMap::new(),
             hash_after: BTreeMap::new(),
@@ -409,8 +412,18 @@ impl ChainView {
 
     /// Everything that a consumer's receipts have paid to a serving account.
     pub fn redeemed(&self, payer: EvmAddress, payee: AccountId) -> Amount {
-        let of_pair = |item: &&Redemption| item.payer == payer && item.payee == payee;
-        self.redemptions.iter().rev().find(of_pair).map_or(Amount::ZERO, |item| item.to)
+        self.deposit(payer, payee).redeemed
+    }
+
+    /// What a consumer has locked for a serving account; nothing where that is none, or so little that
+    /// it was forgotten.
+    pub fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Deposit {
+        self.deposits.get((payer, payee))
+    }
+
+    /// All deposits of a consumer, by the account that they are locked for.
+    pub fn deposits_of(&self, payer: EvmAddress) -> impl Iterator<Item = (AccountId, Deposit)> {
+        self.deposits.of(payer)
     }
 
     /// Everything ever paid to an account.

@@ -344,6 +344,35 @@ pub enum Refusal {
         /// What the receipt adds to what was promised before.
         offered: Amount,
     },
+    /// The receipt's part of all promises is not the one after the last.
+    #[error(
+        "the receipt has to be for what lies above the {promised} that were promised before, and for \
+         nothing else"
+    )]
+    WrongRange {
+        /// What was promised before.
+        promised: Amount,
+    },
+    /// The deposit does not cover the use beside what was promised and is not redeemed yet.
+    #[error(
+        "of {price} that are promised, in the smallest unit, the deposit covers {available}; \
+         `openledger deposit add` puts more in"
+    )]
+    NoDeposit {
+        /// What is left of the deposit for this use.
+        available: Amount,
+        /// What the receipt promises for it.
+        price: Amount,
+    },
+    /// The consumer asked for its deposit back.
+    #[error(
+        "the deposit was asked back, so nothing is served on it until block {until}; `openledger \
+         deposit add` keeps it here"
+    )]
+    Withdrawing {
+        /// The last block in which it may be taken.
+        until: BlockNumber,
+    },
     /// The request is longer than the limits allow.
     #[error("the request is longer than the limits allow")]
     TooLong,

@@ -57,6 +57,7 @@ impl Node {
             self.disputes_wake(chain),
             self.settling_wakes(chain),
             self.inclusions_wake(),
+            self.redemptions_wake(),
         ];
         wakes.into_iter().flatten().min().map(|block| block.max(next))
     }

@@ -1,12 +1,16 @@
 //! Serving a model for money, and auditing how others attribute.
 
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use super::{Done, Event, Job, Node, Pending, Refusal, ServeRequest};
+use super::{
+    Done, Event, Job, Node, Pending, Refusal, ServeRequest,
+    outbox::{Outgoing, RESEND_AFTER},
+};
 use crate::{
     chain::{ChainView, Transaction},
-    ids::{AccountId, Amount, Digest, Epoch, EvmAddress},
+    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
+    receipt::{Receipt, SignedReceipt},
     record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
     rules::{attribution_auditors, price, work_epoch},
 };
@@ -34,6 +38,8 @@ enum Step {
 pub(super) struct Serving {
     /// Promised so far by each consumer.
     promised: BTreeMap<EvmAddress, Amount>,
+    /// Of each consumer the newest receipt for what was served, until the chain has paid all of it.
+    owed: BTreeMap<EvmAddress, (SignedReceipt, Outgoing)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests from their acceptance until their attribution is signed.
@@ -46,6 +52,7 @@ impl Serving {
     pub(super) const fn new() -> Self {
         Self {
             promised: BTreeMap::new(),
+            owed: BTreeMap::new(),
             waiting: BTreeMap::new(),
             requests: BTreeMap::new(),
             audited: BTreeMap::new(),
@@ -67,6 +74,17 @@ impl Serving {
     fn forget_before(&mut self, epoch: Epoch) {
         self.audited.retain(|_, of| *of >= epoch);
         self.waiting.retain(|_, record| record.record().epoch >= epoch);
+    }
+
+    /// A receipt for what was served, now or before a restart.
+    fn owe(&mut self, signed: &SignedReceipt) {
+        let receipt = &signed.receipt;
+        let promised = self.promised.entry(receipt.payer).or_default();
+        *promised = (*promised).max(receipt.cumulative);
+        let known = self.owed.get(&receipt.payer);
+        if known.is_none_or(|(older, _)| older.receipt.cumulative < receipt.cumulative) {
+            self.owed.insert(receipt.payer, (signed.clone(), Outgoing::new()));
+        }
     }
 
     fn computing(&self) -> usize {
@@ -93,7 +111,6 @@ impl Node {
             Ok(()) => {
                 let receipt = &request.receipt.receipt;
                 let before = self.promised_by(chain, receipt.payer);
-                assert!(receipt.cumulative >= before, "what a consumer promised only grows");
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
                 let known = self.serving.requests.insert(id, Step::Computing { request, before });
@@ -123,17 +140,46 @@ impl Node {
             return Err(Refusal::TooLong);
         }
         let price = price(offer, request.tokens_in, request.tokens_out).ok_or(Refusal::TooLong)?;
-        let before = self.promised_by(chain, receipt.payer);
-        let offered = receipt.cumulative.saturating_sub(before);
-        // Where a use is free, a receipt for less than was promised would pay the price of nothing and
-        // take the promise back.
-        let is_enough = receipt.cumulative >= before && offered >= price;
-        if is_enough { Ok(()) } else { Err(Refusal::TooLittle { price, offered }) }
+        self.accept_receipt(chain, receipt, price)
     }
 
-    /// What a consumer has promised so far: in memory, or redeemed on chain before a restart.
+    /// Whether a receipt promises enough, and the deposit stands behind all that is promised.
+    fn accept_receipt(
+        &self,
+        chain: &ChainView,
+        receipt: &Receipt,
+        price: Amount,
+    ) -> Result<(), Refusal> {
+        let promised = self.promised_by(chain, receipt.payer);
+        let offered = receipt.cumulative.saturating_sub(promised);
+        // Where a use is free, a receipt for less than was promised would pay the price of nothing and
+        // take the promise back.
+        if receipt.cumulative < promised || offered < price {
+            return Err(Refusal::TooLittle { price, offered });
+        }
+        // What lies below its own part has been given to another use, and what lies between to none.
+        if receipt.range() != (promised, receipt.cumulative) {
+            return Err(Refusal::WrongRange { promised });
+        }
+        if offered == Amount::ZERO {
+            return Ok(());
+        }
+        let deposit = chain.deposit(receipt.payer, self.account);
+        if let Some(until) = deposit.leaves_until(chain.now()) {
+            return Err(Refusal::Withdrawing { until });
+        }
+        let available = deposit.available(promised);
+        if offered > available {
+            return Err(Refusal::NoDeposit { available, price: offered });
+        }
+        Ok(())
+    }
+
+    /// What a consumer has promised so far: for what is computed or was served, as memory or the node's
+    /// own records say, or redeemed on chain.
     pub fn promised_by(&self, chain: &ChainView, payer: EvmAddress) -> Amount {
-        // A restart forgets promises, and then what was redeemed is all that is certain.
+        // An answer is given out only once its record is stored, so what a restart forgets was for
+        // nothing.
         let remembered = self.serving.promised.get(&payer).copied().unwrap_or_default();
         remembered.max(chain.redeemed(payer, self.account))
     }
@@ -143,32 +189,56 @@ impl Node {
             return;
         };
         let receipt = &request.receipt.receipt;
-        match done {
+        let outcome = match done {
             Done::Inferred(body) if body.receipt == request.receipt => {
+                self.is_covered(chain, receipt).map(|()| body)
+            }
+            _ => Err(Refusal::Failed),
+        };
+        match outcome {
+            Ok(body) => {
                 let subject = receipt.digest(&chain.domain);
                 self.serving.requests.insert(id, Step::Signing { subject });
                 self.sign(work_epoch(chain), subject, Body::Attribution(body));
             }
-            _ => {
+            Err(reason) => {
                 // The promise is not used up; the consumer may spend it on the next request, unless
                 // a later receipt has covered it meanwhile.
                 if self.serving.promised.get(&receipt.payer) == Some(&receipt.cumulative) {
                     self.serving.promised.insert(receipt.payer, before);
                 }
-                self.tell(Event::Refused { request: id, reason: Refusal::Failed });
+                self.tell(Event::Refused { request: id, reason });
             }
         }
+    }
+
+    /// Whether what stood behind a receipt when its use was accepted is there when the answer is: who has
+    /// many answers computed, or long ones, could take its deposit back meanwhile.
+    fn is_covered(&self, chain: &ChainView, receipt: &Receipt) -> Result<(), Refusal> {
+        let (now, deposit) = (chain.now(), chain.deposit(receipt.payer, self.account));
+        let price = receipt.cumulative.saturating_sub(deposit.redeemed);
+        if price == Amount::ZERO || receipt.price == Amount::ZERO {
+            return Ok(());
+        }
+        // A redemption needs a while to get there before it.
+        if let Some((from, until)) = deposit.withdrawal
+            && now <= until
+            && from <= now.after(RESEND_AFTER)
+        {
+            return Err(Refusal::Withdrawing { until });
+        }
+        let available = deposit.balance;
+        if price > available { Err(Refusal::NoDeposit { available, price }) } else { Ok(()) }
     }
 
     pub(super) fn on_attribution(&mut self, chain: &ChainView, record: &Arc<VerifiedRecord>) {
         let Body::Attribution(body) = &record.record().body else { return };
         let id = record.id();
         if record.record().account == self.account {
-            let receipt = &body.receipt.receipt;
-            let promised = self.serving.promised.entry(receipt.payer).or_default();
-            *promised = (*promised).max(receipt.cumulative);
-            if receipt.cumulative > chain.redeemed(receipt.payer, self.account) {
-                self.submit(Transaction::Redeem(body.receipt.clone()));
+            self.serving.owe(&body.receipt);
+            // Before the first block it only remembers.
+            if self.epoch.is_some() {
+                self.redeem(chain);
             }
             if let Some(request) = self.serving.signed(record.record().subject) {
                 self.tell(Event::Served { request, record: id });
@@ -185,9 +255,36 @@ impl Node {
         }
     }
 
+    /// Has paid what was served: at once, and again until the chain shows it, so that whoever asks for
+    /// its deposit back finds nothing outstanding when it may take it.
+    fn redeem(&mut self, chain: &ChainView) {
+        let (now, account) = (chain.now(), self.account);
+        let mut due = Vec::new();
+        self.serving.owed.retain(|payer, (signed, outgoing)| {
+            let deposit = chain.deposit(*payer, account);
+            let is_paid = signed.receipt.cumulative <= deposit.redeemed;
+            // Out of an empty deposit nothing is paid.
+            if !is_paid && outgoing.send(now) && deposit.balance > Amount::ZERO {
+                due.push(signed.clone());
+            }
+            !is_paid
+        });
+        for signed in due {
+            self.submit(Transaction::Redeem(signed));
+        }
+    }
+
+    /// The block in which a receipt is to be redeemed, for the first time or again.
+    pub(super) fn redemptions_wake(&self) -> Option<BlockNumber> {
+        self.serving.owed.values().map(|(_, outgoing)| outgoing.due()).min()
+    }
+
     pub(super) fn advance_serving(&mut self, chain: &ChainView) {
+        self.redeem(chain);
+        let account = self.account;
+        self.serving.promised.retain(|payer, sum| *sum > chain.redeemed(*payer, account));
         self.serving.forget_before(Epoch(chain.epoch().0.saturating_sub(1)));
-        let ids: alloc::vec::Vec<_> = self.serving.waiting.keys().copied().collect();
+        let ids: Vec<_> = self.serving.waiting.keys().copied().collect();
         for id in ids {
             let Some(record) = self.serving.waiting.get(&id).cloned() else { continue };
             let Some(auditors) = attribution_auditors(chain, &record) else { continue };

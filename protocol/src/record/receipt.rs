@@ -20,6 +20,8 @@ pub struct Receipt {
     pub model: ModelId,
     /// Everything this payer has ever promised this payee, this use included.
     pub cumulative: Amount,
+    /// What this use costs: the receipt is for `(cumulative - price, cumulative]` and nothing before.
+    pub price: Amount,
     /// Number of uses between the two so far, from 1.
     pub nonce: u64,
     /// Hash of the request that this use answers.
@@ -27,11 +29,16 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// What is promised for this use: all that lies above the first amount, up to the second.
+    pub const fn range(&self) -> (Amount, Amount) {
+        (self.cumulative.saturating_sub(self.price), self.cumulative)
+    }
+
     /// The EIP-712 digest that the payer signs.
     pub fn digest(&self, domain: &Domain) -> Digest {
         let type_hash = keccak(&[
-            b"Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint64 nonce,",
-            b"bytes32 request)",
+            b"Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint256 price,",
+            b"uint64 nonce,bytes32 request)",
         ]);
         domain.digest(&keccak(&[
             &type_hash.0,
@@ -39,6 +46,7 @@ impl Receipt {
             &word(u128::from(self.payee.0)),
             &word(u128::from(self.model.0)),
             &word(self.cumulative.0),
+            &word(self.price.0),
             &word(u128::from(self.nonce)),
             &self.request.0,
         ]))
@@ -84,6 +92,7 @@ impl Wire for SignedReceipt {
         r.payee.encode(out);
         r.model.encode(out);
         r.cumulative.encode(out);
+        r.price.encode(out);
         r.nonce.encode(out);
         r.request.encode(out);
         self.signature.encode(out);
@@ -94,6 +103,7 @@ impl Wire for SignedReceipt {
             payee: Wire::decode(input)?,
             model: Wire::decode(input)?,
             cumulative: Wire::decode(input)?,
+            price: Wire::decode(input)?,
             nonce: Wire::decode(input)?,
             request: Wire::decode(input)?,
         };

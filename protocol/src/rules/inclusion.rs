@@ -26,13 +26,13 @@ pub fn of_use_until(chain: &ChainView, record: &VerifiedRecord) -> BlockNumber {
         // Later the sample is known.
         Body::StorageCommit(_) => chain.schedule.commit_deadline(epoch),
         // Its auditors, drawn after it, need the rest of the time.
-        Body::Shard(_) => chain.schedule.start(epoch.next()).before(Blocks(1)),
+        Body::Shard(_) | Body::Attribution(_) => {
+            chain.schedule.start(epoch.next()).before(Blocks(1))
+        }
         Body::StorageProof(_) => chain.schedule.storage_deadline(epoch),
         Body::Audit(body) if body.finding.judged() == Kind::StorageProof => {
             chain.schedule.storage_deadline(epoch)
         }
-        Body::RoundClose(_) | Body::Audit(_) | Body::Attribution(_) => {
-            chain.schedule.cutoff(epoch).before(Blocks(1))
-        }
+        Body::RoundClose(_) | Body::Audit(_) => chain.schedule.cutoff(epoch).before(Blocks(1)),
     }
 }

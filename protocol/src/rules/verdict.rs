@@ -1,4 +1,4 @@
-//! How the verdicts of several auditors become one. Three questions, three rules, side by side because
+//! How the verdicts of several auditors become one. Four questions, four rules, side by side because
 //! they differ on purpose.
 //!
 //! - **A training round** ([`veto`]): one drawn auditor that fails a shard keeps it out of the next
@@ -8,6 +8,9 @@
 //! - **An emission** ([`majority`]): more than half of those drawn must pass the work, or it is not paid.
 //!   Here a veto would let one liar take an honest worker's pay, and paying on any one pass would let one
 //!   friend among the auditors pay for nothing. Neither may decide alone.
+//! - **A fee** follows the attribution of an output that passes by that majority, and stays in the vault
+//!   where as many say that it is false. Between the two, for silence or doubt, it is divided as if
+//!   nothing had been attributed: contributors have earned something, and nobody gains by the doubt.
 //! - **A storage proof** ([`storage`]): all auditors can check its openings to the last bit, so honest
 //!   ones never differ, and a simple majority of those heard is enough. A holder that was slow to show
 //!   them to some loses to those who say so.

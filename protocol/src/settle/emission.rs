@@ -351,7 +351,10 @@ impl Ledger<'_> {
             }
             for (output, fee) in &redeemed.outputs {
                 let part = mul_div(*fee, rate, BPS).filter(|part| part <= fee);
-                parts.insert(output.id(), part.ok_or(Invariant::Part(Source::Serving))?);
+                let part = part.ok_or(Invariant::Part(Source::Serving))?;
+                // Of an output that was redeemed in two steps, both count.
+                let sum = parts.entry(output.id()).or_insert(0u128);
+                *sum = sum.checked_add(part).ok_or(Invariant::Part(Source::Serving))?;
             }
         }
         Ok(parts)
@@ -375,6 +378,16 @@ impl Ledger<'_> {
         self.included_in(output)?;
         let drawn = attribution_auditors(self.chain, output)?;
         majority(&self.verdicts_by(output, &drawn), &drawn)
+    }
+
+    /// Whether most of those drawn find an attribution false. No fewer will do: a liar among silent
+    /// auditors would take an honest output's fee from everybody.
+    pub(super) fn is_found_false(&self, output: &VerifiedRecord) -> bool {
+        attribution_auditors(self.chain, output).is_some_and(|drawn| {
+            let heard = self.verdicts_by(output, &drawn);
+            let fails = heard.iter().filter(|(_, verdict, _)| *verdict == Verdict::Fail);
+            drawn.have_majority(fails.map(|(by, ..)| *by))
+        })
     }
 
     /// Pays each audit whose verdict was the right one, for each seat that it fills, an equal part of the

@@ -1,8 +1,10 @@
-//! What consumers paid: every redeemed unit goes to somebody, by attribution.
+//! What consumers paid, by attribution.
 //!
 //! A fee is settled in the epoch in which its redemption landed. Receipts are cumulative, so a
-//! redemption covers a range; the attributions whose receipts lie in it divide it, and ranges never
-//! overlap, so nothing is paid twice.
+//! redemption covers a range of promises, and each receipt names the part of it that is its own. An
+//! output has what of its part was redeemed and no earlier output has had; what no output accounts for
+//! stays in the vault. So an attribution that is withheld, late, false or of another model moves nothing
+//! to anybody, and nothing is paid twice, whatever a consumer signs: redeemed ranges never overlap.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -10,94 +12,97 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Invariant, Source, invariant, ledger::Ledger};
+use super::{Invariant, Source, invariant, ledger::Ledger, range::Unpaid};
 use crate::{
     chain::Redemption,
-    ids::{AccountId, Digest, Epoch, ModelId},
+    ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
     math::{BPS, SplitError, mul_div, split},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
-    rules::shares_are_whole,
+    rules::{of_use_until, shares_are_whole},
 };
 
 /// A redemption, divided among the outputs that it pays for.
 pub(super) struct Redeemed {
     payee: AccountId,
-    /// Attributions of outputs, with the fee of each.
+    /// Attributions of outputs, with what was redeemed for each: more than nothing.
     pub(super) outputs: Vec<(Arc<VerifiedRecord>, u128)>,
-    /// What no known attribution accounts for.
-    rest: u128,
-    /// What moved on chain: the fees of all outputs and the rest.
-    moved: u128,
 }
+
+/// Outputs by consumer and server, those first whose attributions the chain took in first.
+type Outputs =
+    BTreeMap<(EvmAddress, AccountId), BTreeMap<(BlockNumber, Digest), Arc<VerifiedRecord>>>;
 
 impl Ledger<'_> {
     /// What was redeemed in an epoch.
     pub(super) fn redeemed(&self, epoch: Epoch) -> Result<Vec<Redeemed>, Invariant> {
-        self.chain.redemptions(epoch).map(|redemption| self.divide(redemption)).collect()
+        let outputs = self.outputs();
+        self.chain.redemptions(epoch).map(|redemption| self.divide(redemption, &outputs)).collect()
     }
 
-    /// Cuts a redeemed range at the receipts of the outputs that lie in it. An output's fee is what its
-    /// receipt adds to the one before, so the pieces fill the range without gap or overlap.
-    fn divide(&self, redemption: &Redemption) -> Result<Redeemed, Invariant> {
-        let mut paid = redemption.from.0;
-        let mut outputs = Vec::new();
-        for record in self.covered_by(redemption) {
-            let Body::Attribution(body) = &record.record().body else {
-                return Err(Invariant::NoOutput(record.id()));
-            };
-            let until = body.receipt.receipt.cumulative.0;
-            let fee = until.checked_sub(paid).ok_or(Invariant::Range)?;
-            paid = until;
-            outputs.push((record, fee));
+    /// The outputs whose attributions came in while they could still be audited.
+    fn outputs(&self) -> Outputs {
+        let mut outputs = Outputs::new();
+        for record in self.known.values() {
+            let Body::Attribution(body) = &record.record().body else { continue };
+            let receipt = &body.receipt.receipt;
+            let Some(block) = self.included_in(record) else { continue };
+            if block <= of_use_until(self.chain, record) {
+                let of_pair = outputs.entry((receipt.payer, receipt.payee)).or_default();
+                of_pair.insert((block, record.id()), Arc::clone(record));
+            }
         }
-        let rest = redemption.to.0.checked_sub(paid).ok_or(Invariant::Range)?;
-        let covered = redemption.to.0.checked_sub(redemption.from.0).ok_or(Invariant::Range)?;
+        outputs
+    }
+
+    /// Gives each output what is its own of a redeemed range and was not given to an earlier one.
+    fn divide(&self, redemption: &Redemption, outputs: &Outputs) -> Result<Redeemed, Invariant> {
+        let (from, to) = (redemption.from.0, redemption.to.0);
+        let covered = to.checked_sub(from).ok_or(Invariant::Range)?;
         let moved = redemption.amount.0;
         if covered != moved {
             return Err(Invariant::Moved { covered, moved });
         }
-        Ok(Redeemed { payee: redemption.payee, outputs, rest, moved })
+        let (mut unpaid, mut given) = (Unpaid::new(from, to), 0u128);
+        let mut paid = Vec::new();
+        let of_pair = outputs.get(&(redemption.payer, redemption.payee));
+        for record in of_pair.into_iter().flat_map(BTreeMap::values) {
+            let body = attribution_of(record)?;
+            let (start, end) = body.receipt.receipt.range();
+            let is_touched = start.0 < to && end.0 > from;
+            // The contract has checked one receipt of the range, and not this one.
+            if !is_touched || body.receipt.verify(&self.chain.domain).is_err() {
+                continue;
+            }
+            let fee = unpaid.take(start.0, end.0).ok_or(Invariant::Range)?;
+            if fee > 0 {
+                given = given.checked_add(fee).ok_or(Invariant::Range)?;
+                paid.push((Arc::clone(record), fee));
+            }
+        }
+        if given > moved {
+            return Err(Invariant::Range);
+        }
+        Ok(Redeemed { payee: redemption.payee, outputs: paid })
     }
 
-    /// Splits what was redeemed in the epoch.
+    /// Splits what was redeemed in the epoch. Whoever attributed wrongly earns no more than if it had
+    /// said nothing, and neither do its friends: the fee stays in the vault.
     pub(super) fn pay_fees(&mut self, fees: Vec<Redeemed>) -> Result<(), Invariant> {
         let (paid_before, mut all) = (self.lines.len(), 0u128);
-        for Redeemed { payee, outputs, rest, moved } in fees {
-            all = all.checked_add(moved).ok_or(Invariant::Count("what was redeemed"))?;
+        for Redeemed { payee, outputs } in fees {
             for (record, fee) in outputs {
-                let Body::Attribution(body) = &record.record().body else {
-                    return Err(Invariant::NoOutput(record.id()));
-                };
-                let verdict = self.attribution_verdict(&record);
-                let is_good = shares_are_whole(body) && verdict == Some(Verdict::Pass);
-                let shares = is_good.then_some(body.shares.as_slice());
-                self.split_fee(fee, payee, Some(body), shares, record.id())?;
+                let body = attribution_of(&record)?;
+                if self.is_found_false(&record) || !shares_are_whole(body) {
+                    continue;
+                }
+                // Silence of the auditors and the doubt of a few are no fault of the server.
+                let is_passed = self.attribution_verdict(&record) == Some(Verdict::Pass);
+                let shares = is_passed.then_some(body.shares.as_slice());
+                self.split_fee(fee, payee, body.model, shares, record.id())?;
+                all = all.checked_add(fee).ok_or(Invariant::Count("what was redeemed"))?;
             }
-            self.split_fee(rest, payee, None, None, Digest::ZERO)?;
         }
         invariant::fees_are_whole(all, self.lines_since(paid_before)?)
-    }
-
-    /// The attributions whose receipts lie in the redeemed range, in order; of two for the same
-    /// receipt the lower id.
-    fn covered_by(&self, redemption: &Redemption) -> Vec<Arc<VerifiedRecord>> {
-        let mut found = BTreeMap::new();
-        for record in self.known.values() {
-            let Body::Attribution(body) = &record.record().body else { continue };
-            let receipt = &body.receipt.receipt;
-            let is_covered = receipt.payer == redemption.payer
-                && receipt.payee == redemption.payee
-                && record.record().account == redemption.payee
-                && receipt.cumulative > redemption.from
-                && receipt.cumulative <= redemption.to;
-            // The receipt's own signature was checked when it was redeemed up to its amount; an
-            // attribution with a receipt that the payer never signed must not shift the ranges.
-            let is_signed = || body.receipt.verify(&self.chain.domain).is_ok();
-            if is_covered && is_signed() {
-                found.entry(receipt.cumulative).or_insert_with(|| Arc::clone(record));
-            }
-        }
-        found.into_values().collect()
     }
 
     /// Splits one fee: platform, then contributors, developer, stakers and nodes.
@@ -105,7 +110,7 @@ impl Ledger<'_> {
         &mut self,
         gross: u128,
         server: AccountId,
-        output: Option<&AttributionBody>,
+        model: ModelId,
         shares: Option<&[(AccountId, u32)]>,
         record: Digest,
     ) -> Result<(), Invariant> {
@@ -130,11 +135,10 @@ impl Ledger<'_> {
         let [contributors, developer, stakers, nodes] = parts[..] else {
             return Err(Invariant::Division(net));
         };
-        let model = output.map(|body| body.model);
         self.pay_contributors(contributors, model, shares, record)?;
-        // Of a fee that no output accounts for, and of an output of a model that nobody ordered, the
-        // developer's part is the platform's, as the contributors' part is.
-        let earns = match model.and_then(|id| self.chain.model(id)) {
+        // Of an output of a model that nobody ordered the developer's part is the platform's, as the
+        // contributors' part is.
+        let earns = match self.chain.model(model) {
             Some((_, model)) => model.developer,
             None => treasury,
         };
@@ -157,7 +161,7 @@ impl Ledger<'_> {
     fn pay_contributors(
         &mut self,
         amount: u128,
-        model: Option<ModelId>,
+        model: ModelId,
         shares: Option<&[(AccountId, u32)]>,
         record: Digest,
     ) -> Result<(), Invariant> {
@@ -173,9 +177,9 @@ impl Ledger<'_> {
     /// for a model that there is not. All units of a run are cut from its packs by its members, who do
     /// not begin one of which a pack is not as long as the chain says; what a contributor declares beside
     /// that weighs nothing.
-    fn pool_of(&self, model: Option<ModelId>) -> Result<Vec<(AccountId, u128)>, Invariant> {
+    fn pool_of(&self, model: ModelId) -> Result<Vec<(AccountId, u128)>, Invariant> {
         let (mut bytes, mut seen) = (BTreeMap::<AccountId, u128>::new(), BTreeSet::new());
-        let data = model.map(|id| self.chain.run_data(id)).into_iter().flatten();
+        let data = self.chain.run_data(model).into_iter();
         for (account, pack) in data.flat_map(|c| c.packs.iter().map(|pack| (c.account, pack))) {
             if seen.insert(pack.hash) {
                 let sum = bytes.entry(account).or_default();
@@ -206,5 +210,13 @@ impl Ledger<'_> {
             Err(SplitError::Sum) => return Err(Invariant::Division(amount)),
         }
         Ok(())
+    }
+}
+
+/// The attribution that a record carries.
+fn attribution_of(record: &VerifiedRecord) -> Result<&AttributionBody, Invariant> {
+    match &record.record().body {
+        Body::Attribution(body) => Ok(body),
+        _ => Err(Invariant::NoOutput(record.id())),
     }
 }

@@ -81,8 +81,8 @@ pub enum Invariant {
     /// What divides a fee is no attribution.
     #[error("record {0} divides a fee and is no attribution")]
     NoOutput(Digest),
-    /// The outputs of a redemption do not lie in it one after the other.
-    #[error("an output lies outside the range that was redeemed")]
+    /// The outputs of a redemption have more than was redeemed.
+    #[error("outputs have more than the range that was redeemed")]
     Range,
     /// A redemption covers another sum than moved on chain.
     #[error("a redemption covers {covered} where {moved} moved on chain")]
@@ -98,7 +98,7 @@ pub enum Invariant {
     /// Fees were lost or invented.
     #[error("{moved} were redeemed and {paid} paid out")]
     Fees {
-        /// What was redeemed in the epoch.
+        /// What was redeemed for outputs.
         moved: u128,
         /// What was paid out of it.
         paid: u128,
@@ -174,7 +174,7 @@ pub(super) fn shards_are_paid_for(
     if paid == moved { Ok(()) } else { Err(Invariant::Fees { moved, paid }) }
 }
 
-/// Every redeemed unit goes to somebody, and nothing else does.
+/// Every unit of what outputs are paid goes to somebody, and nothing else does.
 pub(super) fn fees_are_whole(moved: u128, lines: &[Line]) -> Result<(), Invariant> {
     let paid = sum(lines)?;
     if paid == moved { Ok(()) } else { Err(Invariant::Fees { moved, paid }) }

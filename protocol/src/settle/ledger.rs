@@ -217,15 +217,24 @@ mod tests {
     use super::*;
     use crate::{
         chain::{BlockHeader, ChainEvent},
-        eip712::Domain,
-        ids::{Blocks, EvmAddress, NodeId, Timestamp},
+        eip712::{Domain, EvmKey, Signature},
+        ids::{Blocks, EvmAddress, Hash, ModelId, NodeId, Timestamp},
         params::{Params, Schedule},
+        receipt::Receipt,
+        record::{AttributionBody, Record, SignedRecord},
         settle::{SettleError, settle},
     };
 
     const SETTLE_BLOCKS: u64 = 8;
-    const PAYER: EvmAddress = EvmAddress([9; 20]);
     const SERVER: AccountId = AccountId(1);
+
+    fn domain() -> Domain {
+        Domain::new(1, EvmAddress([2; 20]))
+    }
+
+    fn payer() -> EvmKey {
+        EvmKey::from_bytes(&[9; 32]).expect("a key")
+    }
 
     /// The first epoch of a chain, over and ready to be settled.
     fn chain(params: Params, budget: Amount, events: &[ChainEvent]) -> ChainView {
@@ -236,7 +245,7 @@ mod tests {
             settle_blocks: Blocks(SETTLE_BLOCKS),
             challenge_blocks: Blocks(4),
         };
-        let domain = Domain::new(1, EvmAddress([2; 20]));
+        let domain = domain();
         let registry = EvmAddress([1; 20]);
         let treasury = AccountId(100);
         let mut chain = ChainView::new(domain, registry, schedule, budget, treasury, params);
@@ -265,7 +274,41 @@ mod tests {
 
     fn redeemed(cumulative: u128, amount: u128) -> ChainEvent {
         let (cumulative, amount) = (Amount(cumulative), Amount(amount));
-        ChainEvent::Redeemed { payer: PAYER, payee: SERVER, cumulative, amount }
+        ChainEvent::Redeemed { payer: payer().address(), payee: SERVER, cumulative, amount }
+    }
+
+    /// The server's attributions of outputs that cost so much, one after the other.
+    fn outputs(prices: &[u128]) -> ChainEvent {
+        let mut cumulative = 0;
+        let mut record = |price: &u128| {
+            cumulative += price;
+            let receipt = Receipt {
+                payer: payer().address(),
+                payee: SERVER,
+                model: ModelId(1),
+                cumulative: Amount(cumulative),
+                price: Amount(*price),
+                nonce: 1,
+                request: Digest::ZERO,
+            };
+            let subject = receipt.digest(&domain());
+            let receipt = receipt.sign(&domain(), &payer()).expect("RFC 6979 finds a nonce");
+            let body = Body::Attribution(AttributionBody {
+                model: ModelId(1),
+                checkpoint: Hash::ZERO,
+                receipt,
+                transcript: Hash::ZERO,
+                length: 1,
+                tokens_in: 1,
+                tokens_out: 1,
+                lambda: 0,
+                shares: alloc::vec![(SERVER, 1_000_000)],
+            });
+            let record = Record { epoch: Epoch(0), account: SERVER, subject, body };
+            SignedRecord { record, signature: Signature([1; 65]) }
+        };
+        let records = prices.iter().map(&mut record).collect();
+        ChainEvent::Included { epoch: Epoch(0), head: Digest::ZERO, records }
     }
 
     fn settled(chain: &ChainView) -> Result<Outcome, Invariant> {
@@ -301,7 +344,8 @@ mod tests {
         assert_eq!(unlisted, Err(Invariant::Unlisted(work)));
         let refused = broken(|l| l.refuse(SERVER, Source::Shards, work, Unpaid::NotAudited));
         assert_eq!(refused, Err(Invariant::Unlisted(work)));
-        let too_much = broken(|ledger| ledger.lines.push(line(u128::MAX, Digest::ZERO)));
+        let too_much = [line(u128::MAX, Digest::ZERO), line(1, Digest::ZERO)];
+        let too_much = broken(|ledger| ledger.lines.extend(too_much));
         assert_eq!(too_much, Err(Invariant::Count("what is owed")));
         let unused = DatanetUse { datanet: DatanetId(3), shards: 0, outputs: 0 };
         let unused = broken(|ledger| {
@@ -343,13 +387,15 @@ mod tests {
     fn parameters_that_cannot_divide_a_fee_or_the_emission_stop_it() {
         let mut params = Params::minimal();
         params.economics.emission_shards_bps = 10_001;
-        let of = |params, budget| settled(&chain(params, Amount(budget), &[redeemed(7, 7)]));
+        let [registered, staked] = register(SERVER.0, 5);
+        let events = [registered, staked, outputs(&[7]), redeemed(7, 7)];
+        let of = |params, budget| settled(&chain(params, Amount(budget), &events));
         assert_eq!(of(params, 10_000).unwrap_err(), Invariant::Pot(10_001));
         params.economics.emission_shards_bps = 10_000;
         assert!(of(params, u128::MAX).is_ok());
         let mut greedy = params;
         greedy.economics.fee_platform_bps = 20_000;
-        assert_eq!(of(greedy, 1000).unwrap_err(), Invariant::Part(Source::Treasury));
+        assert_eq!(of(greedy, 1000).unwrap_err(), Invariant::Part(Source::Serving));
         params.economics.fee_contributors_bps = 0;
         params.economics.fee_developer_bps = 0;
         params.economics.fee_stakers_bps = 0;
@@ -364,10 +410,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was staked and redeemed, and however fees are divided, every unit goes to somebody.
+        /// Whatever was staked and paid, and however fees are divided, every unit goes to somebody.
         #[test]
-        fn every_redeemed_unit_is_paid_out(
-            stakes in proptest::collection::vec(0u128..1 << 90, 0..6),
+        fn every_unit_of_an_output_is_paid_out(
+            stakes in proptest::collection::vec(0u128..1 << 90, 1..6),
             amounts in proptest::collection::vec(0u128..1 << 90, 0..6),
             platform in 0u32..=10_000,
             weights: [u16; 4],
@@ -382,6 +428,7 @@ mod tests {
             rules.fee_nodes_bps = weights[3].into();
             let mut events: Vec<_> =
                 stakes.iter().zip(1..).flat_map(|(stake, id)| register(id, *stake)).collect();
+            events.push(outputs(&amounts));
             let mut sum = 0;
             for amount in &amounts {
                 sum += amount;

@@ -48,6 +48,8 @@ pub const MAX_BATCH_BYTES: usize = 128 * 1024;
 /// For how many epochs before its redemption an output may have been attributed for its fee to follow
 /// the attribution.
 pub const FEE_EPOCHS: u64 = 4;
+/// Deposits of consumers that a view of the chain remembers; the smallest make room for others.
+pub const MAX_DEPOSITS: usize = 1 << 18;
 /// Bytes of the configuration of a training run, as the chain carries it.
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Ranges of contributions that the order of a training run may name.

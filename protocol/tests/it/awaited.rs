@@ -53,8 +53,9 @@ fn what_honest_nodes_sign_is_kept_before_the_chain_has_it() {
     let (mut kinds, mut asked) = (BTreeSet::new(), 0);
     while net.chain.now() < 4 * EPOCH_BLOCKS {
         if net.chain.now().is_multiple_of(7) {
+            let from = 101 * u128::from(asked);
             asked += 1;
-            assert_eq!(ask(&mut net, request(asked, 1, 101 * u128::from(asked))), None);
+            assert_eq!(ask(&mut net, request(asked, 1, (from, from + 101))), None);
         }
         net.step();
         let view = &net.chain.view;
@@ -142,7 +143,7 @@ fn whoever_was_not_drawn_fills_nobodys_memory() {
 #[test]
 fn of_one_server_there_is_so_much_and_it_goes_when_it_is_late() {
     let mut net = served(12);
-    assert_eq!(ask(&mut net, request(1, 1, 101)), None);
+    assert_eq!(ask(&mut net, request(1, 1, (0, 101))), None);
     let honest = net.peers[0].pool.values().find_map(|record| match &record.record().body {
         Body::Attribution(body) => Some(body.clone()),
         _ => None,
@@ -152,7 +153,8 @@ fn of_one_server_there_is_so_much_and_it_goes_when_it_is_late() {
     let (mut awaited, mut bytes, mut refused) = (Awaited::default(), 0, 0);
     let epoch = net.chain.view.epoch();
     for nonce in 2..40 {
-        body.receipt = request(nonce, 1, 101 * u128::from(nonce)).receipt;
+        let to = 101 * u128::from(nonce);
+        body.receipt = request(nonce, 1, (to - 101, to)).receipt;
         let subject = body.receipt.receipt.digest(&domain());
         let record = signed(epoch, AccountId(1), subject, Body::Attribution(body.clone()));
         match awaited.take(&net.chain.view, &record) {

@@ -199,20 +199,42 @@ impl FakeChain {
         (!taken.is_empty()).then_some(ChainEvent::Included { epoch, head, records: taken })
     }
 
+    /// A deposit as it is in the midst of a block.
+    fn deposit_of(
+        &self,
+        pair: (EvmAddress, AccountId),
+        same_block: &[ChainEvent],
+    ) -> (Amount, Amount) {
+        let known = self.view.deposit(pair.0, pair.1);
+        same_block.iter().fold((known.balance, known.redeemed), |now, event| match event {
+            ChainEvent::Redeemed { payer, payee, cumulative, amount }
+                if (*payer, *payee) == pair =>
+            {
+                (now.0.saturating_sub(*amount), *cumulative)
+            }
+            ChainEvent::Deposited { payer, payee, balance, redeemed }
+                if (*payer, *payee) == pair =>
+            {
+                (*balance, *redeemed)
+            }
+            _ => now,
+        })
+    }
+
+    /// Puts something into a deposit, in the next block.
+    pub(crate) fn deposit(&mut self, payer: EvmAddress, payee: AccountId, amount: Amount) {
+        let (balance, redeemed) = self.deposit_of((payer, payee), &self.extra);
+        let balance = balance.checked_add(amount).unwrap();
+        self.extra.push(ChainEvent::Deposited { payer, payee, balance, redeemed });
+    }
+
+    /// As far as the deposit goes.
     fn redeem(&self, signed: SignedReceipt, same_block: &[ChainEvent]) -> Option<ChainEvent> {
         signed.verify(&domain()).ok()?;
-        let receipt = signed.receipt;
-        let paid = same_block.iter().rev().find_map(|event| match event {
-            ChainEvent::Redeemed { payer, payee, cumulative, .. }
-                if (*payer, *payee) == (receipt.payer, receipt.payee) =>
-            {
-                Some(*cumulative)
-            }
-            _ => None,
-        });
-        let before = self.view.redeemed(receipt.payer, receipt.payee);
-        let amount = receipt.cumulative.saturating_sub(paid.unwrap_or(before));
-        let (payer, payee, cumulative) = (receipt.payer, receipt.payee, receipt.cumulative);
+        let (payer, payee) = (signed.receipt.payer, signed.receipt.payee);
+        let (balance, redeemed) = self.deposit_of((payer, payee), same_block);
+        let amount = signed.receipt.cumulative.saturating_sub(redeemed).min(balance);
+        let cumulative = redeemed.checked_add(amount)?;
         (amount > Amount::ZERO).then_some(ChainEvent::Redeemed { payer, payee, cumulative, amount })
     }
 

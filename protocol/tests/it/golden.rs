@@ -52,6 +52,7 @@ fn receipt() -> SignedReceipt {
         payee: AccountId(4),
         model: ModelId(9),
         cumulative: Amount::ONE_OPEN,
+        price: Amount(7),
         nonce: 1,
         request: Digest([0x66; 32]),
     };
@@ -136,6 +137,7 @@ fn receipt_hex() -> String {
         "0000000000000004",                 // payee
         "0000000000000009",                 // model
         "00000000000000000de0b6b3a7640000", // cumulative
+        "00000000000000000000000000000007", // price
         "0000000000000001",                 // nonce
         fill("66", 32),                     // request
         fill("77", 65),                     // signature
@@ -324,9 +326,9 @@ fn typed_data_digests_and_signatures_are_those_of_ordinary_wallets() {
     let signed = record.sign(&domain(), &key).unwrap();
     assert_eq!(hex::encode(signed.signature.0), signature);
 
-    let digest = "5e8866f93a2d381e68490f90c6d6bcfe0a8ca9fc54e56999dd927d421f25db9e";
-    let signature = "d48849b1548a0a950f0d28c9533f4790efffc806371cf478222917afdd52083f433fa1d89e\
-                     d7f5b3f5049139c122a1ef035418c1a4e99ba51a715c4143b822e81b";
+    let digest = "a7aa84947a78c0ae5b19dfe1276fa4d136881f990690940a7b50b8399c5c8758";
+    let signature = "79c115835cba6eefee5cfeba7d734e3f4f2873cd57d5b7e683af51ee74747c937334bff9f0\
+                     5f2ec09355a6afc327dcb29062dfabf970a8a82e054d0fee400ae71c";
     let receipt = Receipt { payer: key.address(), ..receipt().receipt };
     assert_eq!(receipt.payer, "0x4a62316623ad457F02cDC5D997deD67a383EC569".parse().unwrap());
     assert_eq!(receipt.digest(&domain()), digest.parse().unwrap());

@@ -47,7 +47,8 @@ impl Net {
             Job::Infer { request, model } => Some(self.infer(index, request, model)),
             Job::AuditAttribution { record } => {
                 let Body::Attribution(body) = &record.record().body else { panic!() };
-                let is_right = body.transcript == blake3(b"transcript");
+                let is_right =
+                    body.transcript == blake3(b"transcript") && !self.peers[index].faults.condemns;
                 Some(Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail }))
             }
             Job::Settle { epoch } => self.settle(index, epoch),
@@ -221,11 +222,13 @@ impl Net {
 
     fn infer(&self, index: usize, request: u64, model: ModelId) -> Done {
         let receipt = self.peers[index].requests[&request].clone();
+        let is_wrong = self.peers[index].faults.misattributes;
+        let transcript = blake3(if is_wrong { &b"another"[..] } else { &b"transcript"[..] });
         Done::Inferred(AttributionBody {
             model,
             checkpoint: Hash::ZERO,
             receipt,
-            transcript: blake3(b"transcript"),
+            transcript,
             length: 10,
             tokens_in: 1,
             tokens_out: 1,

@@ -10,7 +10,7 @@ use protocol::{
     chain::{Contribution, Model, Transaction},
     codec::Wire,
     hash::{blake3, keccak},
-    node::{Event, Input, Node, NodeConfig, Output},
+    node::{Done, Event, Input, Job, Node, NodeConfig, OpId, Output},
     receipt::SignedReceipt,
     record::{Kind, SignedRecord, VerifiedRecord},
     settle::Outcome,
@@ -41,6 +41,14 @@ pub(crate) struct Faults {
     /// Has its records taken in only when it is too late to dispute anything.
     pub(crate) is_late: bool,
     pub(crate) inflates: bool,
+    /// Keeps its attributions from the chain.
+    pub(crate) withholds: bool,
+    /// Attributes what nobody asked.
+    pub(crate) misattributes: bool,
+    /// Finds every attribution false.
+    pub(crate) condemns: bool,
+    /// Computes answers until it is told to finish.
+    pub(crate) is_slow: bool,
 }
 
 /// A node with everything its driver keeps.
@@ -53,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) events: Vec<Event>,
     pub(crate) refused_blobs: BTreeSet<Hash>,
     pub(crate) requests: BTreeMap<u64, SignedReceipt>,
+    /// Answers that take long.
+    unfinished: Vec<(OpId, Done)>,
 }
 
 /// The whole network.
@@ -154,6 +164,7 @@ impl Net {
             events: vec![],
             refused_blobs: BTreeSet::new(),
             requests: BTreeMap::new(),
+            unfinished: vec![],
         });
     }
 
@@ -262,7 +273,12 @@ impl Net {
                 Output::Event(event) => self.peers[index].events.push(event),
                 Output::Submit(transaction) => self.send(index, transaction),
                 Output::Job(op, job) => {
+                    let is_slow = matches!(job, Job::Infer { .. });
                     let done = self.work(index, job);
+                    if is_slow && self.peers[index].faults.is_slow {
+                        self.peers[index].unfinished.push((op, done));
+                        continue;
+                    }
                     self.peers[index].node.handle(&self.chain.view, Input::Done(op, done));
                 }
                 Output::Sign(record) => {
@@ -284,20 +300,22 @@ impl Net {
         }
     }
 
-    fn send(&mut self, index: usize, transaction: Transaction) {
+    fn send(&mut self, index: usize, mut transaction: Transaction) {
         let schedule = self.chain.view.schedule;
-        match &transaction {
-            Transaction::Include { epoch, records } if self.peers[index].faults.is_late => {
-                let (audits, rest): (Vec<_>, Vec<_>) = records
-                    .iter()
-                    .cloned()
-                    .partition(|record| record.record.body.kind() == Kind::Audit);
+        let faults = &self.peers[index].faults;
+        if let Transaction::Include { epoch, records } = &mut transaction {
+            let is_withheld = |record: &SignedRecord| {
+                faults.withholds && record.record.body.kind() == Kind::Attribution
+            };
+            records.retain(|record| !is_withheld(record));
+            if faults.is_late {
+                let is_audit = |record: &mut SignedRecord| record.record.body.kind() == Kind::Audit;
+                let audits = records.extract_if(.., is_audit).collect();
                 let late = schedule.storage_deadline(*epoch).0 + 1;
                 self.held.push((late, Transaction::Include { epoch: *epoch, records: audits }));
-                self.chain.waiting.push(Transaction::Include { epoch: *epoch, records: rest });
             }
-            _ => self.chain.waiting.push(transaction),
         }
+        self.chain.waiting.push(transaction);
     }
 
     fn gossip(&mut self, from: usize, record: &SignedRecord) {
@@ -306,6 +324,14 @@ impl Net {
                 let at = self.chain.now() + 1 + self.random() % 2;
                 self.flying.push_back((at, to, record.clone()));
             }
+        }
+    }
+
+    /// Ends what takes a slow node long.
+    pub(crate) fn finish(&mut self, account: u64) {
+        let index = self.peers.iter().position(|peer| peer.account.0 == account).unwrap();
+        for (op, done) in std::mem::take(&mut self.peers[index].unfinished) {
+            self.input(index, Input::Done(op, done));
         }
     }
 

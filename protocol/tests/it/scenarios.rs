@@ -28,8 +28,9 @@ fn reasons(net: &Net, epoch: u64, account: u64) -> Vec<Unpaid> {
     zeros.iter().filter(|zero| zero.account.0 == account).map(|zero| zero.reason).collect()
 }
 
-/// Growth is what the lines say, and no more than emission and fees allow.
-pub(crate) fn assert_conserved(net: &Net, epoch: u64, redeemed: u128) {
+/// Growth is what the lines say, no more than emission and fees allow, and no less than outputs are paid.
+pub(crate) fn assert_conserved(net: &Net, epoch: u64, for_outputs: u128) {
+    let redeemed: u128 = net.chain.view.redemptions(Epoch(epoch)).map(|item| item.amount.0).sum();
     let outcome = net.outcome(epoch);
     let before: u128 = net.parent(Epoch(epoch)).iter().map(|leaf| leaf.1.0).sum();
     let growth = outcome.settlement.total.0 - before;
@@ -41,7 +42,7 @@ pub(crate) fn assert_conserved(net: &Net, epoch: u64, redeemed: u128) {
     let prices: u128 = paid_until(epoch + 1).map(price).sum();
     let prices = prices - paid_until(epoch).map(price).sum::<u128>();
     assert!(growth <= BUDGET.0 + redeemed + prices, "{growth} in epoch {epoch}");
-    assert!(growth >= redeemed, "fees are split whole");
+    assert!(growth >= for_outputs && redeemed >= for_outputs, "fees are split whole");
     assert_eq!(outcome.leaves.iter().map(|leaf| leaf.1.0).sum::<u128>(), before + growth);
 }
 

@@ -30,6 +30,8 @@ pub struct Facts {
     pub owns_last_run: bool,
     /// Whether it orders runs to work on them itself.
     pub orders_for_itself: bool,
+    /// Whether its nodes say that they serve models faster than all others, and are believed.
+    pub wants_to_serve: bool,
     /// Whether it proposes settlements that do not follow from the chain.
     pub settles_falsely: bool,
     /// Whether its nodes pass storage proofs that they have not seen.
@@ -50,6 +52,7 @@ impl Facts {
             empty_units: any(|one| one.declares_empty_units()),
             owns_last_run: any(|one| one.owns_last_run()),
             orders_for_itself: any(|one| one.orders_for_itself()),
+            wants_to_serve: any(|one| one.wants_to_serve()),
             settles_falsely: any(|one| one.settles_falsely()),
             passes_unseen: any(|one| one.passes_unseen()),
             fails_the_right: any(|one| one.fails_the_right()),

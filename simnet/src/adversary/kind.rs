@@ -115,7 +115,7 @@ impl JsonSchema for AdversaryKind {
         let one = |kind: AdversaryKind| json_schema!({ "description": kind.0.about, "type": "string", "const": kind.name() });
         json_schema!({
             "description": "The ways of cheating that scenarios can name.",
-            "oneOf": ALL.map(one),
+            "oneOf": ALL.map(one).as_slice(),
         })
     }
 }

@@ -39,7 +39,9 @@ mod self_dealing;
 mod self_ordering;
 mod slot_hog;
 mod sybil;
+mod unpaid_withdrawal;
 mod whitewashing;
+mod withheld_attribution;
 mod world;
 
 pub use censoring_proposer::CENSORING_PROPOSER;
@@ -72,7 +74,9 @@ pub use self_dealing::SELF_DEALING;
 pub use self_ordering::SELF_ORDERING;
 pub use slot_hog::SLOT_HOG;
 pub use sybil::{SYBIL, SYBIL_DIVIDED, SYBIL_DUST, SYBIL_UNSTAKED};
+pub use unpaid_withdrawal::UNPAID_WITHDRAWAL;
 pub use whitewashing::WHITEWASHING;
+pub use withheld_attribution::WITHHELD_ATTRIBUTION;
 pub use world::{Answer, World};
 
 use protocol::{
@@ -87,7 +91,7 @@ use protocol::{
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 32] = [
+pub const ALL: [AdversaryKind; 34] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -120,6 +124,8 @@ pub const ALL: [AdversaryKind; 32] = [
     SLOT_HOG,
     EMPTY_UNITS,
     DISPUTE_GRIEFING,
+    WITHHELD_ATTRIBUTION,
+    UNPAID_WITHDRAWAL,
 ];
 
 /// A way of cheating. Every method has the honest behaviour as its default, so that one who cheats
@@ -152,6 +158,11 @@ pub trait Adversary: Send {
 
     /// Whether it orders runs to work on them itself.
     fn orders_for_itself(&self) -> bool {
+        false
+    }
+
+    /// Whether its nodes say that they serve models faster than all others, and are believed.
+    fn wants_to_serve(&self) -> bool {
         false
     }
 

@@ -1,7 +1,7 @@
 //! What an adversary sees of the network, and what it can do there.
 
 use protocol::{
-    AccountId, Amount, Epoch, Hash,
+    AccountId, Amount, Epoch, EvmAddress, Hash,
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Failure, Job},
@@ -138,4 +138,13 @@ pub trait World {
 
     /// Uses a coalition's own model once, as its own customer.
     fn use_own_model(&mut self, coalition: usize);
+
+    /// Uses a model of others once, as a coalition's own consumer.
+    fn use_others_model(&mut self, coalition: usize);
+
+    /// The address of a coalition's own consumer.
+    fn consumer(&self, coalition: usize) -> EvmAddress;
+
+    /// Sends a transaction from a coalition's own consumer.
+    fn consume(&mut self, coalition: usize, transaction: Transaction);
 }

@@ -123,9 +123,12 @@ impl Chain {
         let accounts = self.holdings.payouts.keys().filter_map(|id| self.view.account(*id));
         let owners = accounts.map(|account| account.owner);
         let holders = self.holdings.payouts.values().copied().chain(owners);
-        let moved = holders.chain(contracts).chain([self.sponsor, self.treasury]).collect();
+        let Ledger { held, moved, is_checked, .. } = std::mem::take(&mut self.ledger);
+        // Consumers are nobody's owners, and have what they took back of their deposits.
+        let ever_moved = held.into_keys().chain(moved);
+        let holders = holders.chain(ever_moved).chain(contracts);
+        let moved = holders.chain([self.sponsor, self.treasury]).collect();
         let restaked = self.holdings.payouts.keys().copied().collect();
-        let is_checked = self.ledger.is_checked;
         self.ledger = Ledger { is_read: true, moved, restaked, is_checked, ..Ledger::default() };
         self.books()
     }

@@ -71,6 +71,52 @@ pub struct Judged {
     pub seats: usize,
 }
 
+/// For how many epochs an output may be redeemed after its own.
+pub(super) const FEE_EPOCHS: u64 = 4;
+
+/// A consumer and who serves it.
+type Pair = (EvmAddress, AccountId);
+
+/// An output that was attributed, and the promises that its receipt is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// Who promised, and to whom.
+    pub between: Pair,
+    /// Its promises: all above the first sum, up to the second.
+    pub range: (Amount, Amount),
+    /// Under which epoch it was attributed.
+    pub epoch: Epoch,
+    /// Whether an auditor found its attribution false.
+    pub is_doubted: bool,
+}
+
+/// Promises that were redeemed in one transaction: all above the first sum, up to the second.
+#[derive(Debug, Clone, Copy)]
+struct Redemption {
+    between: Pair,
+    range: (u128, u128),
+}
+
+impl Redemption {
+    /// What of the own promises of an output between the same two was redeemed.
+    fn of(&self, output: &Output) -> Option<(u128, u128)> {
+        let (from, to) = self.range;
+        let range = (output.range.0.0.max(from), output.range.1.0.min(to));
+        (range.0 < range.1).then_some(range)
+    }
+}
+
+/// How much ranges cover together.
+fn covered(mut ranges: Vec<(u128, u128)>) -> u128 {
+    ranges.sort_unstable();
+    let (mut sum, mut reached) = (0, 0);
+    for (from, to) in ranges {
+        sum += to.saturating_sub(from.max(reached));
+        reached = reached.max(to);
+    }
+    sum
+}
+
 /// What happened to models.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -85,10 +131,12 @@ pub struct Work {
     paid: BTreeMap<Part, Epoch>,
     /// Checkpoints that were named as the first of a round.
     named: BTreeSet<(ModelId, Round, Hash)>,
-    /// Ids of attributions.
-    outputs: BTreeSet<Digest>,
-    /// What was redeemed in an epoch that is not settled yet.
-    redeemed: BTreeMap<Epoch, u128>,
+    /// Attributions by the ids of their records.
+    outputs: BTreeMap<Digest, Output>,
+    /// What was redeemed, from the epoch on that was settled last.
+    redeemed: BTreeMap<Epoch, Vec<Redemption>>,
+    /// What of it outputs were paid, in the epoch that was settled last.
+    accounted: u128,
     /// How far each consumer's promises to each server are redeemed.
     up_to: BTreeMap<(EvmAddress, AccountId), Amount>,
 }
@@ -96,7 +144,12 @@ pub struct Work {
 impl Work {
     /// Whether a line pays a part of a fee; attributing an output is paid under the same record.
     pub fn is_of_output(&self, line: &Line) -> bool {
-        line.record == Digest::ZERO || self.outputs.contains(&line.record)
+        self.is_output(&line.record)
+    }
+
+    /// Whether a record attributes an output.
+    pub(super) fn is_output(&self, record: &Digest) -> bool {
+        self.outputs.contains_key(record)
     }
 
     /// Whether a shard that was claimed was not computed; `None` for what is no shard.
@@ -111,7 +164,16 @@ impl Work {
 
     /// All that was redeemed in an epoch.
     pub fn redeemed_in(&self, epoch: Epoch) -> u128 {
-        self.redeemed.get(&epoch).copied().unwrap_or(0)
+        self.redemptions(epoch).map(|item| item.range.1.saturating_sub(item.range.0)).sum()
+    }
+
+    /// What of the fees outputs are paid, of the epoch that was settled last. The rest stays in the vault.
+    pub const fn accounted(&self) -> u128 {
+        self.accounted
+    }
+
+    fn redemptions(&self, epoch: Epoch) -> impl Iterator<Item = &Redemption> {
+        self.redeemed.get(&epoch).into_iter().flatten()
     }
 
     pub(super) fn forget(&mut self, settled: Epoch) {
@@ -148,8 +210,15 @@ impl Referee {
     }
 
     /// An attribution was signed.
-    pub fn attributed(&mut self, record: Digest) {
-        self.work.outputs.insert(record);
+    pub fn attributed(&mut self, record: Digest, output: Output) {
+        self.work.outputs.entry(record).or_insert(output);
+    }
+
+    /// An auditor found an attribution false.
+    pub fn doubted(&mut self, record: &Digest) {
+        if let Some(output) = self.work.outputs.get_mut(record) {
+            output.is_doubted = true;
+        }
     }
 
     /// A receipt was redeemed for an amount, up to a sum.
@@ -161,7 +230,9 @@ impl Referee {
         block: BlockNumber,
     ) {
         let epoch = Epoch(block.0.saturating_sub(laws.genesis) / laws.epoch_blocks);
-        *self.work.redeemed.entry(epoch).or_default() += amount.0;
+        let between = (payer, payee);
+        let range = (cumulative.saturating_sub(amount).0, cumulative.0);
+        self.work.redeemed.entry(epoch).or_default().push(Redemption { between, range });
         let before = self.work.up_to.insert((payer, payee), cumulative).unwrap_or_default();
         if cumulative.saturating_sub(amount) != before {
             self.find(Rule::FeeOnce, || {
@@ -254,25 +325,70 @@ impl Referee {
         })
     }
 
-    /// What consumers paid in an epoch is what it gives away, and nothing of it is left over.
-    fn judge_fees(&mut self, laws: &Laws, outcome: &Outcome) {
-        let epoch = outcome.settlement.epoch;
-        let of_outputs = outcome.lines.iter().filter(|line| self.work.is_of_output(line));
-        let (mut split, mut serving) = (0, 0);
-        for line in of_outputs {
-            match line.source {
-                Source::Serving => serving += line.amount.0,
-                _ => split += line.amount.0,
+    /// Outputs whose attributions came in before their epoch was over, and that may be paid for in another,
+    /// by consumer and server.
+    fn timely(&self, laws: &Laws, epoch: Epoch) -> BTreeMap<Pair, Vec<(Digest, Output)>> {
+        let mut timely = BTreeMap::<Pair, Vec<(Digest, Output)>>::new();
+        for (id, output) in &self.work.outputs {
+            let block = self.included.get(&(output.epoch, *id));
+            // What is done at the end of an epoch counts for the next one, and may be redeemed before that.
+            let is_near = output.epoch <= epoch.next() && output.epoch.0 + FEE_EPOCHS >= epoch.0;
+            let last = laws.start(output.epoch.next()).min(laws.cutoff(epoch));
+            if is_near && block.is_some_and(|block| block.0 < last) {
+                timely.entry(output.between).or_default().push((*id, *output));
             }
         }
-        let redeemed = self.work.redeemed_in(epoch);
+        timely
+    }
+
+    /// Each output is paid for with its own promises and for no other's; together they give away all of
+    /// what they account for, and what none accounts for stays.
+    fn judge_fees(&mut self, laws: &Laws, outcome: &Outcome) {
+        let epoch = outcome.settlement.epoch;
+        let timely = self.timely(laws, epoch);
+        let (mut split, mut serving) = (BTreeMap::<Digest, u128>::new(), 0);
+        for line in outcome.lines.iter().filter(|line| self.work.is_of_output(line)) {
+            match line.source {
+                Source::Serving => serving += line.amount.0,
+                _ => *split.entry(line.record).or_default() += line.amount.0,
+            }
+        }
+        let (mut own, mut accounted, mut doubted) = (BTreeMap::<Digest, u128>::new(), 0, 0);
+        for redemption in self.work.redemptions(epoch) {
+            let mut ranges = Vec::new();
+            for (id, output) in timely.get(&redemption.between).into_iter().flatten() {
+                let Some((from, to)) = redemption.of(output) else { continue };
+                ranges.push((from, to));
+                *own.entry(*id).or_default() += to - from;
+                doubted += if output.is_doubted { to - from } else { 0 };
+            }
+            accounted += covered(ranges);
+        }
+        let is_more = |(id, sum): &(&Digest, &u128)| own.get(id).is_none_or(|own| *sum > own);
+        if let Some((id, sum)) = split.iter().find(is_more) {
+            self.find(Rule::FeeOwn, || format!("epoch {epoch}, output {id}: {sum}"));
+        }
+        let paid = own.iter().filter(|(id, _)| split.contains_key(id));
+        self.work.accounted = paid.map(|(_, fee)| fee).sum();
+        let split: u128 = split.values().sum();
         let pot = laws.budget.0 * u128::from(laws.attribution_bps) / 10_000;
         // A server has its part of the fee and, for attributing, a part of the pot.
-        let least = redeemed.checked_sub(split);
-        if least.is_none_or(|least| serving < least || serving > least + pot) {
+        let all = split + serving;
+        if split > accounted || all < accounted.saturating_sub(doubted) || all > accounted + pot {
             self.find(Rule::FeesWhole, || {
-                format!("epoch {epoch}: {split} and {serving} for serving, of {redeemed}")
+                format!("epoch {epoch}: {split} and {serving} for serving, of {accounted}")
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ranges_share_is_counted_once() {
+        let sums = [vec![], vec![(5, 9)], vec![(7, 12), (0, 3), (2, 8)], vec![(0, 9), (2, 3)]];
+        assert_eq!(sums.map(covered), [0, 4, 12, 9]);
     }
 }

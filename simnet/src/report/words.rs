@@ -170,6 +170,11 @@ pub const KPIS: &[KpiWords] = &[
         "What an adversary got for work on runs that it ordered itself, less what it paid for them.",
     ),
     kpi(
+        "fees_unpaid",
+        "OPEN",
+        "Answers that nothing stands behind: neither redeemed nor covered by the deposit.",
+    ),
+    kpi(
         "lookup_p50",
         "ms",
         "Time within which half of the lookups of an address found it; none without net.dht.",

@@ -20,8 +20,9 @@ pub struct AdversaryPlan {
     #[serde(default)]
     pub also: Vec<AdversaryKind>,
     /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`, share
-    /// of shards for `forged-shard`, `copied-shard` and `invented-base`, uses per block for `self-dealing`,
-    /// runs per epoch for `self-ordering`, share of the packs for `data-copying`.
+    /// of shards for `forged-shard`, `copied-shard` and `invented-base`, uses per block for `self-dealing`
+    /// and `unpaid-withdrawal`, runs per epoch for `self-ordering`, share of attributions for
+    /// `withheld-attribution`, share of the packs for `data-copying`.
     #[serde(default = "hard")]
     pub strength: f64,
     /// Share of the honest nodes that `eclipse` is aimed at.

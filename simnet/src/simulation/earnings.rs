@@ -187,11 +187,12 @@ impl Earnings {
                 *self.fees.entry(line.source).or_default() += line.amount.0;
             }
         }
-        // The rest of what was redeemed is the servers'; what they have beyond it is for attributing.
+        // The rest of what outputs account for is the servers'; what they have beyond it is for attributing.
         let redeemed = env.view().redemptions(epoch);
         let redeemed: u128 = redeemed.map(|item| item.to.0.saturating_sub(item.from.0)).sum();
         self.redeemed += redeemed;
-        *self.fees.entry(Source::Serving).or_default() += redeemed.saturating_sub(split);
+        let serving = referee.work().accounted().saturating_sub(split);
+        *self.fees.entry(Source::Serving).or_default() += serving;
     }
 
     /// Fees of all epochs that are settled, in OPEN.
@@ -263,7 +264,7 @@ impl Earnings {
 
     /// Who got the fees, in OPEN.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn fee_figures(&self, env: &Env, training: &Training, market: &Market) -> [Kpi; 10] {
+    fn fee_figures(&self, env: &Env, training: &Training, market: &Market) -> [Kpi; 11] {
         let has_fees = env.scenario.inference.is_on();
         let part = |of: &[Source]| {
             let sum = of.iter().filter_map(|source| self.fees.get(source)).sum();
@@ -285,6 +286,7 @@ impl Earnings {
             Kpi::new("adverse_attribution", gained),
             Kpi::new("self_dealing_profit", dealt),
             Kpi::new("self_ordering_profit", self.ordering_profit(env, training)),
+            Kpi::new("fees_unpaid", has_fees.then(|| open(market.unpaid(env)))),
         ]
     }
 

@@ -29,8 +29,10 @@ use crate::kernel::{Actor, Purpose, Slab, Time, ratio, real, whole};
 
 /// Messages between a consumer's question for the price and its request: there, back, there.
 const WAYS: u64 = 3;
-/// Blocks after which a publication that does not show is sent again.
+/// Blocks after which a publication or a deposit that does not show is sent again.
 const REPUBLISH_BLOCKS: u64 = 10;
+/// Blocks for which a consumer waits for its deposit before it asks all the same.
+const DEPOSIT_BLOCKS: u32 = 20;
 
 /// What there is to ask, and what became of what was asked.
 #[derive(Debug, Default)]
@@ -44,7 +46,10 @@ pub(super) struct Market {
     sent: u64,
     flying: Slab<Request>,
     serving: BTreeMap<u64, (Request, SignedReceipt)>,
-    deposited: BTreeMap<(EvmAddress, AccountId), Amount>,
+    /// The block in which a consumer last sent a deposit for a server.
+    deposited: BTreeMap<(EvmAddress, AccountId), u64>,
+    /// All that a consumer promised a server for what it was given.
+    answered: BTreeMap<(EvmAddress, AccountId), Amount>,
     counts: Counts,
     /// From question to answer, in microseconds.
     latencies: Vec<u64>,
@@ -81,6 +86,8 @@ struct Request {
     consumer: u32,
     since: Time,
     is_dealt: bool,
+    /// For how many blocks it waited for the consumer's deposit.
+    waited: u32,
 }
 
 /// The key of a consumer; those of self-dealing adversaries come after the others.
@@ -148,8 +155,16 @@ impl Market {
             return;
         }
         let dealer = dealer_of(env, training, model);
+        let is_boasting = |node: &u32| {
+            let coalition = env.population.node(*node as usize).coalition();
+            let coalition = coalition.and_then(|own| env.population.coalitions().get(own));
+            coalition.is_some_and(|coalition| coalition.facts.wants_to_serve)
+        };
+        let has_boasters = env.population.coalitions().facts().any(|facts| facts.wants_to_serve);
         let willing = |node: &&u32| match dealer {
             Some(dealer) => env.population.node(**node as usize).coalition() == Some(dealer),
+            // Developers believe who says that it is faster than all others.
+            None if has_boasters => is_boasting(node),
             None => {
                 let share = env.draws.share(Purpose::Demand, 1 << 40 | u64::from(**node), 0);
                 share < env.scenario.inference.servers
@@ -190,7 +205,8 @@ impl Market {
                 }
             }
             NodeEvent::Served { request, record } => {
-                let Some((asked, _)) = self.serving.remove(request) else { return };
+                let Some((asked, receipt)) = self.serving.remove(request) else { return };
+                self.note_answer(&receipt.receipt);
                 if asked.is_dealt {
                     self.dealt.insert(*record);
                     return;
@@ -206,6 +222,21 @@ impl Market {
             }
             _ => {}
         }
+    }
+
+    /// A consumer has what it signed a receipt for.
+    fn note_answer(&mut self, receipt: &Receipt) {
+        let promised = self.answered.entry((receipt.payer, receipt.payee)).or_default();
+        *promised = (*promised).max(receipt.cumulative);
+    }
+
+    /// What consumers were given and nothing stands behind: it is neither redeemed nor in the deposit.
+    pub(super) fn unpaid(&self, env: &Env) -> Amount {
+        let unpaid = |((payer, payee), promised): (&(EvmAddress, AccountId), &Amount)| {
+            let deposit = env.view().deposit(*payer, *payee);
+            promised.saturating_sub(deposit.redeemed.saturating_add(deposit.balance))
+        };
+        self.answered.iter().map(unpaid).fold(Amount::ZERO, Amount::saturating_add)
     }
 
     /// A node has all that serving a model takes.
@@ -288,7 +319,7 @@ impl Market {
         };
         self.sent += 1;
         let id = self.sent;
-        let request = Request { id, model, consumer, since: env.now(), is_dealt };
+        let request = Request { id, model, consumer, since: env.now(), is_dealt, waited: 0 };
         let network = env.links.network();
         let ways: u64 = (0..WAYS).map(|way| network.to_server(server, way << 42 | id)).sum();
         let place = self.flying.put(request);
@@ -305,8 +336,19 @@ impl Market {
         }
     }
 
+    /// Uses a model of others once, as a coalition's own consumer.
+    pub(super) fn use_others_model(&mut self, env: &mut Env, training: &Training, number: usize) {
+        let is_others = |model: &&ModelId| {
+            dealer_of(env, training, **model).is_none() && env.view().publication(**model).is_some()
+        };
+        if let Some(model) = training.runs().iter().find(is_others) {
+            let consumer = dealing_consumer(env, number);
+            self.ask(env, *model, consumer, false);
+        }
+    }
+
     /// A request reaches a node, with a receipt over what it has been told is due; what its machine is
-    /// given, and `None` where nobody serves it.
+    /// given, and `None` where nobody serves it, or the consumer's deposit is not there yet.
     pub(super) fn arrive(
         &mut self,
         env: &mut Env,
@@ -324,31 +366,56 @@ impl Market {
         };
         let key = consumer_key(env.scenario.seed, request.consumer);
         let (payer, payee) = (key.address(), node.account);
+        let promised = machine.promised_by(view, payer);
         let receipt = Receipt {
             payer,
             payee,
             model: request.model,
-            cumulative: machine.promised_by(view, payer).saturating_add(due),
+            cumulative: promised.saturating_add(due),
+            price: due,
             nonce: request.id,
             request: keccak(&[b"request", &request.id.to_be_bytes()]),
         };
-        let cumulative = receipt.cumulative;
+        let available = view.deposit(payer, payee).available(promised);
         let receipt = receipt.sign(&view.domain, &key).expect("RFC 6979 finds a nonce");
-        self.top_up(env, payer, payee, cumulative);
+        self.top_up(env, (payer, payee), (available, due));
+        if available < due && request.waited < DEPOSIT_BLOCKS {
+            self.wait(env, index, request);
+            return None;
+        }
         self.serving.insert(request.id, (request, receipt.clone()));
         Some(ServeRequest { id: request.id, receipt, tokens_in, tokens_out })
     }
 
-    /// Deposits for a server before what was promised is used up.
-    fn top_up(&mut self, env: &mut Env, payer: EvmAddress, payee: AccountId, needed: Amount) {
+    /// A consumer asks again in the next block; nobody counts that as time to the answer.
+    fn wait(&mut self, env: &mut Env, index: usize, request: Request) {
+        let block = env.scenario.chain.block.0;
+        let (since, waited) = (request.since.after(block), request.waited + 1);
+        let place = self.flying.put(Request { since, waited, ..request });
+        let (at, node) = (env.now().after(block), Actor::node(number(index)));
+        env.schedule.push(at, node, node, Event::Ask(place));
+    }
+
+    /// Deposits for a server before what is there is used up.
+    fn top_up(
+        &mut self,
+        env: &mut Env,
+        (payer, payee): (EvmAddress, AccountId),
+        (available, due): (Amount, Amount),
+    ) {
         let step = env.scenario.inference.deposited();
-        let deposited = self.deposited.entry((payer, payee)).or_default();
-        let chain = env.ledger.chain_mut();
-        while *deposited < needed {
-            *deposited = deposited.saturating_add(step);
-            chain.fund(payer, step);
-            chain.submit(payer, &Transaction::Deposit { payee, amount: step });
+        let enough = due.saturating_add(Amount(step.0 / 2));
+        let head = env.ledger.chain().head().0;
+        let sent = self.deposited.get(&(payer, payee));
+        if available >= enough || sent.is_some_and(|sent| head < sent + REPUBLISH_BLOCKS) {
+            return;
         }
+        self.deposited.insert((payer, payee), head);
+        // What others ask for until the next one is there is covered as well.
+        let amount = step.max(due.saturating_add(due));
+        let chain = env.ledger.chain_mut();
+        chain.fund(payer, amount);
+        chain.submit(payer, &Transaction::Deposit { payee, amount });
     }
 
     /// Generates, attributes, and keeps the transcript.
@@ -414,15 +481,20 @@ fn dealer_of(env: &Env, training: &Training, model: ModelId) -> Option<usize> {
     (training.runs().get(run as usize) == Some(&model)).then_some(coalition)
 }
 
-/// The consumer of a coalition that uses its own model.
+/// The consumer of a coalition that uses its own model, or others'.
 const fn dealing_consumer(env: &Env, coalition: usize) -> u32 {
     env.scenario.inference.consumers + coalition as u32
 }
 
+/// The address of a coalition's consumer.
+pub(super) fn consumer_of(env: &Env, coalition: usize) -> EvmAddress {
+    consumer_key(env.scenario.seed, dealing_consumer(env, coalition)).address()
+}
+
 /// What the self-dealers' consumers have paid.
 pub(super) fn dealt_fees(env: &Env) -> Amount {
-    let address = |number| consumer_key(env.scenario.seed, dealing_consumer(env, number)).address();
-    let payers: BTreeSet<_> = (0..env.population.coalitions().count()).map(address).collect();
+    let coalitions = 0..env.population.coalitions().count();
+    let payers: BTreeSet<_> = coalitions.map(|number| consumer_of(env, number)).collect();
     let view = env.view();
     let epochs = (0..=view.epoch().0).map(protocol::Epoch);
     let redeemed = epochs.flat_map(|epoch| view.redemptions(epoch));

@@ -6,7 +6,7 @@ use protocol::{
     codec::Wire as _,
     draw::{self, Part},
     order::Shape,
-    record::{Body, Finding, VerifiedRecord},
+    record::{Body, Finding, Verdict, VerifiedRecord},
     training::RunConfig,
 };
 
@@ -14,7 +14,7 @@ use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
     Scenario,
     chain::BUDGET,
-    referee::{Claimed, Committed, Judged, Laws, Ordered, Referee, Shown},
+    referee::{Claimed, Committed, Judged, Laws, Ordered, Output, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
 
@@ -30,6 +30,7 @@ fn laws(env: &Env) -> Laws {
         genesis: view.schedule.genesis_block.0,
         epoch_blocks: scenario.chain.epoch_blocks,
         commit_blocks: scenario.chain.commit_blocks,
+        include_blocks: scenario.chain.settle_blocks,
         settle_blocks: scenario.chain.settle_blocks
             + scenario.chain.challenge_blocks
             + SLACK_BLOCKS,
@@ -157,6 +158,9 @@ pub(super) fn record(
         }
         Body::Audit(audit) => {
             referee.audited(made.epoch, made.account);
+            if let Some((judged, Verdict::Fail)) = audit.finding.verdict() {
+                referee.doubted(&judged);
+            }
             if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
                 let is_adverse = env.population.node(index).kind.is_adverse();
                 let seats = referee
@@ -174,7 +178,12 @@ pub(super) fn record(
             let base = shard.base;
             referee.claimed(record.id(), Claimed { epoch, subject, part, base, is_computed });
         }
-        Body::Attribution(_) => referee.attributed(record.id()),
+        Body::Attribution(body) => {
+            let receipt = &body.receipt.receipt;
+            let (between, range) = ((receipt.payer, receipt.payee), receipt.range());
+            let output = Output { between, range, epoch: made.epoch, is_doubted: false };
+            referee.attributed(record.id(), output);
+        }
         Body::RoundClose(close) => {
             let slots = env.view().run_slots(close.model).unwrap_or_default();
             if slots.contains(&made.account) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    AccountId, Amount, Epoch, Hash,
+    AccountId, Amount, Epoch, EvmAddress, Hash,
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     holding::Openings,
     node::{Done, Job},
@@ -11,7 +11,9 @@ use protocol::{
 };
 
 use super::{
-    Simulation, number,
+    Simulation,
+    market::consumer_of,
+    number,
     training::{self, Site},
 };
 use crate::{
@@ -156,6 +158,20 @@ impl World for Simulation {
     fn use_own_model(&mut self, coalition: usize) {
         let Simulation { env, work, .. } = self;
         work.market.use_own_model(env, &work.training, coalition);
+    }
+
+    fn use_others_model(&mut self, coalition: usize) {
+        let Simulation { env, work, .. } = self;
+        work.market.use_others_model(env, &work.training, coalition);
+    }
+
+    fn consumer(&self, coalition: usize) -> EvmAddress {
+        consumer_of(&self.env, coalition)
+    }
+
+    fn consume(&mut self, coalition: usize, transaction: Transaction) {
+        let consumer = consumer_of(&self.env, coalition);
+        self.env.ledger.chain_mut().submit(consumer, &transaction);
     }
 }
 

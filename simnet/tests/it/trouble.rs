@@ -67,7 +67,7 @@ fn an_adversary_of_ones_own_acts_together_with_those_that_files_name() {
 #[test]
 fn a_censoring_proposer_takes_nothing_from_anybody() {
     let mut defeated = 0;
-    for seed in 1..=2 {
+    for seed in 1..=6 {
         let report = run(with(calm(), |s| {
             (s.seed, s.epochs) = (seed, 8);
             s.adversaries = vec![AdversaryPlan::new(adversary::CENSORING_PROPOSER, 0.2)];
@@ -80,8 +80,11 @@ fn a_censoring_proposer_takes_nothing_from_anybody() {
             u64::from(row.replicas_proven) == row.replicas_assigned
         };
         assert!(report.epochs.iter().all(is_whole));
+        // A fifth of them has no turn in one of six runs so long.
+        if defeated > 0 {
+            break;
+        }
     }
-    // A fifth of them has no turn in one of six runs so long.
     assert!(defeated > 0, "some of them had their turn");
 }
 

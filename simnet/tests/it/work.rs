@@ -46,8 +46,7 @@ fn a_calm_network_trains_serves_and_gives_every_fee_away() {
     // 128 tokens of 5 ms on a GPU, a fifth more to attribute, and four ways of 80 ms.
     assert!((0.5..2.0).contains(&kpi(&report, "inference_p50")));
     let fees = kpi(&report, "fees_redeemed");
-    let parts = ["contributors", "developers", "stakers", "nodes", "treasury"];
-    let sum: f64 = parts.iter().map(|part| kpi(&report, &format!("fees_{part}"))).sum();
+    let sum = given_away(&report);
     assert!(fees > 0.1 && (fees - sum).abs() < 1e-9, "{fees} {sum}");
     assert!((kpi(&report, "fees_treasury") / fees - 0.1).abs() < 1e-9, "a tenth of the gross");
     assert!((kpi(&report, "fees_contributors") / fees - 0.45).abs() < 1e-9, "half of the rest");
@@ -155,6 +154,46 @@ fn invented_checkpoints_earn_less_than_the_work_that_they_spare() {
     let paid = |auditors| (1..=4).map(|seed| forged(auditors, seed)).sum::<f64>() / 4.0;
     let (one, five) = (paid(1), paid(5));
     assert!(one < 0.25 && five <= one, "{one} and {five}");
+}
+
+/// All of the fees that was given to somebody, in OPEN.
+fn given_away(report: &Report) -> f64 {
+    let parts = ["contributors", "developers", "stakers", "nodes", "treasury"];
+    parts.iter().map(|part| kpi(report, &format!("fees_{part}"))).sum()
+}
+
+#[test]
+fn a_server_that_withholds_attributions_gives_nobody_their_fees() {
+    let withheld = |strength| {
+        let report = run(with(working(), |s| {
+            let plan = AdversaryPlan::new(adversary::WITHHELD_ATTRIBUTION, 0.1);
+            s.adversaries = vec![AdversaryPlan { strength, ..plan }];
+        }));
+        assert_holds(&report);
+        let redeemed = kpi(&report, "fees_redeemed");
+        assert!(redeemed > 0.1, "it serves, and has itself paid");
+        given_away(&report) / redeemed
+    };
+    assert!((withheld(0.0) - 1.0).abs() < 1e-9);
+    assert_eq!(withheld(1.0), 0.0, "all stays in the vault");
+    let half = withheld(0.5);
+    assert!((0.4..0.7).contains(&half), "what it attributes is paid for itself alone: {half}");
+}
+
+#[test]
+fn a_deposit_that_is_taken_back_leaves_no_answer_unpaid() {
+    let report = run(with(working(), |s| {
+        s.inference.per_hour = 60.0;
+        let plan = AdversaryPlan::new(adversary::UNPAID_WITHDRAWAL, 0.1);
+        s.adversaries = vec![AdversaryPlan { strength: 0.5, ..plan }];
+    }));
+    assert_holds(&report);
+    assert_eq!(kpi(&report, "fees_unpaid"), 0.0);
+    let served = kpi(&report, "requests_served");
+    assert!(
+        (0.05..0.9).contains(&served),
+        "it gets answers, and none while it withdraws: {served}"
+    );
 }
 
 /// The part of the data that is an adversary's, and the part of the contributors' fees.

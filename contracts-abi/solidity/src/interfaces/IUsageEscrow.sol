@@ -7,8 +7,14 @@ import {Receipt} from "../Types.sol";
 /// @notice A deposit is locked for one serving account. Receipts are cumulative, so one redemption
 /// pays any number of uses. What is redeemed goes to the RewardVault, to be settled.
 interface IUsageEscrow {
-    /// @notice A deposit grew.
-    event Deposited(address indexed payer, uint64 indexed payee, uint128 amount, uint128 balance);
+    /// @notice A deposit grew, and whatever request for it there was is gone.
+    event Deposited(
+        address indexed payer,
+        uint64 indexed payee,
+        uint128 amount,
+        uint128 balance,
+        uint128 redeemed
+    );
     /// @notice Receipts were redeemed.
     event Redeemed(
         address indexed payer,
@@ -18,8 +24,11 @@ interface IUsageEscrow {
         uint128 amount,
         uint64 epoch
     );
-    /// @notice The payer asked for what is left, to be had from `unlockBlock` on.
-    event WithdrawalRequested(address indexed payer, uint64 indexed payee, uint64 unlockBlock);
+    /// @notice The payer asked for what is left, to be had in the blocks from `unlockBlock` to
+    /// `expiryBlock`.
+    event WithdrawalRequested(
+        address indexed payer, uint64 indexed payee, uint64 unlockBlock, uint64 expiryBlock
+    );
     /// @notice The payer took what was left.
     event Withdrawn(address indexed payer, uint64 indexed payee, uint128 amount);
 
@@ -33,12 +42,12 @@ interface IUsageEscrow {
     error NothingToRedeem(uint256 cumulative, uint128 redeemed);
     /// @notice The deposit is empty.
     error EmptyDeposit();
-    /// @notice No withdrawal was requested, or its delay is not over.
-    error NotWithdrawable(uint64 unlockBlock);
-    /// @notice The delay is shorter than the challenge window.
+    /// @notice No withdrawal was requested (0), or it is not in its window of blocks.
+    error NotWithdrawable(uint64 unlockBlock, uint64 expiryBlock);
+    /// @notice The delay is shorter than a server needs to see the request and redeem.
     error DelayTooShort(uint64 delay, uint64 minimum);
 
-    /// @notice Locks OPEN of the caller for a serving account.
+    /// @notice Locks OPEN of the caller for a serving account. A request for the deposit is gone.
     function deposit(uint64 payee, uint128 amount) external;
 
     /// @notice The same with an ERC-2612 permit for this contract, in one transaction.
@@ -51,19 +60,22 @@ interface IUsageEscrow {
         bytes32 s
     ) external;
 
-    /// @notice Redeems a receipt, as far as the deposit goes; anyone may.
+    /// @notice Redeems a receipt, as far as the deposit goes; anyone may. The payer signs with an
+    /// ordinary key: a signature that code judges could hold when served and not when redeemed.
     function redeem(
         Receipt calldata receipt,
         bytes calldata signature
     ) external returns (uint128 amount);
 
-    /// @notice Starts the withdrawal of what is left; it can be redeemed against until then.
+    /// @notice Asks for what is left. It may be taken after WITHDRAWAL_DELAY blocks, and for as many;
+    /// then the request has expired. Until it is taken, it can be redeemed against.
     function requestWithdrawal(uint64 payee) external;
 
-    /// @notice Ends a withdrawal whose delay is over.
+    /// @notice Takes what is left, in the window of its request.
     function withdraw(uint64 payee) external;
 
-    /// @notice The deposit, what was redeemed of it, and when it can be withdrawn (0: never).
+    /// @notice The deposit, all that was ever redeemed, and from when on it can be withdrawn, for
+    /// WITHDRAWAL_DELAY blocks more (0: never).
     function deposits(
         address payer,
         uint64 payee

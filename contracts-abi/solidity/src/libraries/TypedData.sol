@@ -13,7 +13,7 @@ library TypedData {
         "Record(uint8 kind,uint64 epoch,uint64 account,bytes32 subject,bytes32 body)"
     );
     bytes32 private constant RECEIPT_TYPE = keccak256(
-        "Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint64 nonce,bytes32 request)"
+        "Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint256 price,uint64 nonce,bytes32 request)"
     );
     bytes32 private constant NAME = keccak256("openledger");
     bytes32 private constant VERSION = keccak256("1");
@@ -37,7 +37,14 @@ library TypedData {
             domain,
             keccak256(
                 abi.encode(
-                    RECEIPT_TYPE, r.payer, r.payee, r.model, r.cumulative, r.nonce, r.request
+                    RECEIPT_TYPE,
+                    r.payer,
+                    r.payee,
+                    r.model,
+                    r.cumulative,
+                    r.price,
+                    r.nonce,
+                    r.request
                 )
             )
         );

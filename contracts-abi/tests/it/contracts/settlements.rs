@@ -162,6 +162,7 @@ fn redeem(world: &mut World<'_>) -> u64 {
         payee: AccountId(2),
         model: ModelId(1),
         cumulative: Amount(FEES),
+        price: Amount(FEES),
         nonce: 3,
         request: Digest([9; 32]),
     };
@@ -173,6 +174,7 @@ fn redeem(world: &mut World<'_>) -> u64 {
             payee: 2,
             model: 1,
             cumulative: U256::from(cumulative),
+            price: U256::from(FEES),
             nonce: 3,
             request: B256::repeat_byte(9),
         },

@@ -49,6 +49,7 @@ pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
 pub(crate) const OBJECTION_BOND: u128 = 50 * OPEN;
 pub(crate) const SETTLE_BLOCKS: u64 = 5;
+const WITHDRAWAL_DELAY: u64 = 16;
 pub(crate) const DISPUTE_BOND: u128 = 10 * OPEN;
 /// What a hot key may lock or lose in an epoch, and in all.
 pub(crate) const PER_PERIOD: u128 = 300 * OPEN;
@@ -117,7 +118,7 @@ impl<'a> World<'a> {
         let vault = deploy(chain, "RewardVault", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
         let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());
-        let arguments = (coordinator, vault, CHALLENGE_BLOCKS);
+        let arguments = (coordinator, vault, WITHDRAWAL_DELAY);
         let escrow = deploy(chain, "UsageEscrow", &arguments.abi_encode_params());
         let arguments = (registry, datanets, coordinator, vault).abi_encode_params();
         let models = deploy(chain, "ModelRegistry", &arguments);

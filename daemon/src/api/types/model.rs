@@ -108,12 +108,15 @@ pub struct PricedQuote {
     pub price: Amount,
     /// The account that serves.
     pub payee: AccountId,
-    /// What this consumer has promised it so far.
+    /// What this consumer has promised it so far. A receipt has to be for what lies above it, and for
+    /// nothing else.
     pub promised: Amount,
     /// Length of the prompt in tokens.
     pub tokens_in: u32,
     /// What of the promises was redeemed on chain.
     pub redeemed: Amount,
+    /// What is left of the deposit beside all that was promised, as the node has read the chain.
+    pub available: Amount,
 }
 
 /// A paid request.
