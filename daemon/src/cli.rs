@@ -1,12 +1,13 @@
 //! The command line.
 //!
 //! Commands speak to the running node of a data directory through its API; `init`, `node run`,
-//! `verify`, `devchain` and `demo` stand alone. With `--json` the last line of the output is one JSON
+//! `deposit`, `verify`, `devchain` and `demo` stand alone. With `--json` the last line of the output is one JSON
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
 mod attribute;
 mod data;
+mod deposit;
 mod devchain;
 mod init;
 mod model;
@@ -58,6 +59,9 @@ enum Command {
     Model(model::ModelCommand),
     /// Use a model, paying with a signed receipt
     Infer(model::InferArgs),
+    /// Put OPEN down for who serves models, and get back what is left of it
+    #[command(subcommand)]
+    Deposit(deposit::DepositCommand),
     /// Show which data an answer, or any text, comes from; free of charge where this node holds the model
     Attribute(attribute::AttributeArgs),
     /// Show what an account earned, and why some of its work earned nothing
@@ -137,6 +141,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,
         Command::Model(command) => model::model(&Client::of_dir(&dir)?, command).await,
         Command::Infer(args) => model::infer(&dir, &args).await,
+        Command::Deposit(command) => deposit::deposit(&dir, command).await,
         Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,
         Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
         Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,

@@ -8,6 +8,7 @@ mod cli;
 mod cli_attribute;
 mod cli_bad_input;
 mod cli_demo;
+mod cli_deposit;
 mod cli_rule;
 mod cli_support;
 mod cli_verify;
