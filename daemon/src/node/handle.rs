@@ -100,6 +100,7 @@ impl NodeHandle {
         let chain = &snapshot.chain;
         let placement = chain.placement(chain.epoch().next());
         let mut lines = self.inner.worker.settler.stopped();
+        lines.extend(not_operator(chain, account, self.inner.operator));
         lines.extend(too_dear);
         lines.extend(self.inner.worker.blobs.no_room(placement.packs_of(account)));
         lines.extend(snapshot.waiting.iter().map(ToString::to_string));
@@ -194,11 +195,64 @@ fn created(event: &ChainEvent) -> Option<u64> {
     }
 }
 
+/// What has to be known where the node's key signs for its account no longer: it was replaced, or it lost all
+/// that its owner allowed it.
+fn not_operator(chain: &ChainView, account: AccountId, key: EvmAddress) -> Option<String> {
+    let now = chain.head()?.number;
+    let operator = chain.account(account)?.operator_at(now)?;
+    let line = || {
+        format!(
+            "the key of this node, {key}, is not the operator of account {account} any more, so nothing \
+             that it signs counts: the account's owner names it again with rotateOperator of the Registry"
+        )
+    };
+    (operator != key).then(line)
+}
+
 /// A failure in words for whoever waits.
 pub(super) const fn why(failure: Failure) -> &'static str {
     match failure {
         Failure::Unavailable => "no connected peer has it; try again when one that does is online",
         Failure::Invalid => "what was found is damaged or wrong; the node's log says what",
         Failure::Local => "this node cannot store or compute it now; its log says why",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::chain::BlockHeader;
+    use protocol::eip712::Domain;
+    use protocol::params::{Params, Schedule};
+    use protocol::{Amount, Blocks, NodeId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_node_says_when_its_key_was_dismissed() {
+        let (key, none) = (EvmAddress([1; 20]), EvmAddress([0; 20]));
+        let schedule = Schedule {
+            genesis_block: BlockNumber(10),
+            epoch_blocks: Blocks(24),
+            commit_blocks: Blocks(8),
+            settle_blocks: Blocks(8),
+            challenge_blocks: Blocks(4),
+        };
+        let (account, node) = (AccountId(1), NodeId([7; 32]));
+        let domain = Domain::new(1, none);
+        let mut chain =
+            ChainView::new(domain, none, schedule, Amount::ZERO, account, Params::minimal());
+        let header = |number| {
+            let (number, timestamp) = (BlockNumber(number), Timestamp(number));
+            BlockHeader { number, hash: Digest([9; 32]), timestamp }
+        };
+        let (owner, operator, payout, binding) = (none, key, key, [0; 64]);
+        let registered =
+            ChainEvent::AccountRegistered { account, owner, operator, payout, node, binding };
+        chain.apply(header(1), &[registered]);
+        assert_eq!(not_operator(&chain, account, key), None);
+        let dismissed = ChainEvent::OperatorRotated { account, operator: none };
+        chain.apply(header(2), &[dismissed]);
+        let line = not_operator(&chain, account, key).unwrap();
+        assert!(line.contains("not the operator of account 1"), "{line}");
     }
 }
