@@ -9,18 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::Log as RpcLog;
-use alloy::sol_types::{SolCall, SolEvent};
+use alloy::sol_types::SolCall;
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::chain::{BlockHeader, ChainEvent, Deposit, Settlement, Transaction};
+use protocol::chain::{BlockHeader, ChainEvent, Deposit, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::bindings::{Open, Settlements};
-use crate::convert::{
-    Call, EncodeError, RevertReason, address, decode_log, encode, needs_proposal,
-};
+use crate::bindings::Open;
+use crate::convert::{Call, RevertReason, address, decode_log, encode};
 use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
 use crate::http::{ANSWER_LIMIT, HttpRpc, RpcError};
 use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
@@ -345,11 +343,7 @@ impl ChainClient {
     /// Sends a transaction and waits until it is in a block. OPEN that the contracts take from the
     /// sender is approved first.
     pub async fn submit(&self, tx: &Transaction) -> Result<TxReceipt, TxError> {
-        let proposal = match needs_proposal(tx) {
-            Some(epoch) => self.proposal(epoch).await?,
-            None => None,
-        };
-        let encoded = encode(tx, &self.deployment, proposal.as_ref())?;
+        let encoded = encode(tx, &self.deployment);
         if let Some(amount) = encoded.spends {
             self.approve(encoded.call.to, amount).await?;
         }
@@ -393,26 +387,6 @@ impl ChainClient {
         Ok(TxReceipt { block: BlockNumber(mined.block), gas: mined.gas, events })
     }
 
-    /// The newest proposal of an epoch, from its event.
-    async fn proposal(&self, epoch: Epoch) -> Result<Option<Settlement>, TxError> {
-        let topic = B256::from(U256::from(epoch.0));
-        let filter = json!([{
-            "fromBlock": U64::from(self.deployment.genesis_block.0),
-            "toBlock": "latest",
-            "address": self.deployment.settlements,
-            "topics": [Settlements::Proposed::SIGNATURE_HASH, topic],
-        }]);
-        let logs: Vec<RpcLog> = self.rpc.call("eth_getLogs", filter).await?;
-        let newest = logs.into_iter().max_by_key(|log| (log.block_number, log.log_index));
-        let Some(log) = newest else { return Ok(None) };
-        match decode_log(&log.inner, &self.deployment) {
-            Some(ChainEvent::Proposed { settlement, .. }) if settlement.epoch == epoch => {
-                Ok(Some(settlement))
-            }
-            _ => Err(TxError::Encode(EncodeError::NoProposal(epoch))),
-        }
-    }
-
     // --- reads
 
     /// OPEN of an address.
@@ -445,9 +419,14 @@ impl ChainClient {
         self.read(&reads::fees(&self.deployment, epoch)).await
     }
 
-    /// The current proposal of an epoch.
-    pub async fn settlement(&self, epoch: Epoch) -> Result<Option<ProposalState>, ReadError> {
-        self.read(&reads::settlement(&self.deployment, epoch)).await
+    /// A live proposal.
+    pub async fn proposal(&self, id: Digest) -> Result<Option<ProposalState>, ReadError> {
+        self.read(&reads::proposal(&self.deployment, id)).await
+    }
+
+    /// The id of an epoch's final settlement.
+    pub async fn final_of(&self, epoch: Epoch) -> Result<Option<Digest>, ReadError> {
+        self.read(&reads::final_of(&self.deployment, epoch)).await
     }
 
     /// The RewardVault's books.

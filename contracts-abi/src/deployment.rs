@@ -144,8 +144,7 @@ impl GenesisConfig {
     /// that a thief gets a few bonds and not the stake. Who owns and operates with one key has no such limit.
     fn hot_key(&self) -> (Amount, Amount) {
         let Bonds { proposal, objection, dispute, fault } = self.bonds;
-        // A proposer's bond is no less than the emission that it can move.
-        let bonds = [proposal.max(self.budget), objection, dispute, fault];
+        let bonds = [proposal, objection, dispute, fault];
         let one = bonds.into_iter().fold(0, |sum: u128, bond| sum.saturating_add(bond.0));
         (Amount(one.saturating_mul(2)), Amount(one.saturating_mul(4)))
     }
@@ -170,6 +169,17 @@ pub enum GenesisError {
     /// Holders and vault together hold more than there is.
     #[error("the genesis list and the vault hold {0} of the smallest unit, more than the supply")]
     TooMuch(Amount),
+    /// A false settlement could move more than it costs.
+    #[error(
+        "a proposer locks {bond} of the smallest unit, less than the {budget} that an epoch may emit; \
+         raise the bond of a proposal to at least that"
+    )]
+    Bond {
+        /// What a proposer would lock.
+        bond: Amount,
+        /// Emission of an epoch.
+        budget: Amount,
+    },
     /// The chain is too long for a schedule.
     #[error("the first epoch would start beyond any block")]
     TooLate,
@@ -286,6 +296,10 @@ pub(crate) fn plan(
 ) -> Result<Plan, GenesisError> {
     config.check_disputes()?;
     let (holders, amounts) = genesis_list(config, deployer)?;
+    let (bond, budget) = (config.bonds.proposal, config.budget);
+    if bond < budget {
+        return Err(GenesisError::Bond { bond, budget });
+    }
     let start = head.0.checked_add(STEPS).and_then(|block| block.checked_add(config.start_after));
     let schedule = Schedule {
         genesis_block: BlockNumber(start.ok_or(GenesisError::TooLate)?),
@@ -327,10 +341,10 @@ pub(crate) fn plan(
 }
 
 /// Blocks for which stake that leaves can still be slashed, so that every window over what it did has
-/// closed by then: the epoch in which it was counted and the one from which it was, and of the settlement
-/// of both its challenge window, the one in which it may lapse, and these of one proposal more.
+/// closed by then: the epoch in which it was counted and the one from which it was, and of a proposal its
+/// window and the four that the arbiter has.
 const fn unstake_delay(config: &GenesisConfig) -> u64 {
-    let windows = config.challenge_blocks.saturating_mul(4);
+    let windows = config.challenge_blocks.saturating_mul(5);
     config.epoch_blocks.saturating_mul(2).saturating_add(windows)
 }
 
@@ -476,7 +490,7 @@ mod tests {
         (cheap.budget, cheap.bonds.dispute) = (Amount(DISPUTES_COST * 5 + 1), Amount(5));
         let GenesisError::CheapDisputes { least, .. } = refused(&cheap) else { panic!() };
         assert_eq!(least, Amount(6));
-        cheap.bonds.dispute = least;
+        (cheap.bonds.dispute, cheap.bonds.proposal) = (least, cheap.budget);
         assert!(plan(&cheap, 1, Address::ZERO, 0, BlockNumber(0)).is_ok());
     }
 
@@ -505,5 +519,17 @@ mod tests {
             assert!(registry.data.ends_with(&arguments.abi_encode()), "deployed with it");
         }
         assert_eq!(unstake_delay(&config(u64::MAX, u64::MAX)), u64::MAX);
+    }
+
+    #[test]
+    fn a_proposer_locks_what_an_epoch_emits() {
+        let (budget, mut config) = (Amount::ONE_OPEN, config(24, 2));
+        let plan = |config: &GenesisConfig| plan(config, 1, Address::ZERO, 0, BlockNumber(0));
+        config.budget = budget;
+        (config.bonds.dispute, config.bonds.proposal) = (budget, Amount(budget.0 - 1));
+        let bond = config.bonds.proposal;
+        assert_eq!(plan(&config).err(), Some(GenesisError::Bond { bond, budget }));
+        config.bonds.proposal = budget;
+        assert!(plan(&config).is_ok());
     }
 }

@@ -3,17 +3,15 @@
 //! Transactions are queued by [`EmbeddedChain::submit`] and executed in that order by
 //! [`EmbeddedChain::mine`]; senders need neither keys nor ether. The bytecode is the deployed one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use alloy::primitives::{Address, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent as _};
-use protocol::chain::{BlockHeader, ChainEvent, Settlement, Transaction};
+use protocol::chain::{BlockHeader, ChainEvent, Transaction};
 use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 
 use crate::bindings::Open;
-use crate::convert::{
-    Call, EncodeError, RevertReason, address, decode_log, encode, needs_proposal,
-};
+use crate::convert::{Call, RevertReason, address, decode_log, encode};
 use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
 use crate::devchain::{
     Block, CallError, DevChain, DevConfig, Message, MineError, Outcome, RewindError, Status,
@@ -68,7 +66,6 @@ pub struct EmbeddedChain {
     queue: Vec<Message>,
     /// Indices in the queue of the calls that are the transactions themselves, not approvals.
     submitted: Vec<usize>,
-    proposals: BTreeMap<Epoch, Settlement>,
     /// The newest blocks that can be replaced, the last one last.
     past: VecDeque<Sent>,
     depth: usize,
@@ -76,12 +73,11 @@ pub struct EmbeddedChain {
     replaced: u64,
 }
 
-/// What was sent for a block, and the proposals that it replaced.
+/// What was sent for a block.
 #[derive(Debug)]
 struct Sent {
     queue: Vec<Message>,
     submitted: Vec<usize>,
-    replaced: Vec<(Epoch, Option<Settlement>)>,
 }
 
 impl EmbeddedChain {
@@ -111,7 +107,6 @@ impl EmbeddedChain {
             arbiter: genesis.arbiter,
             queue: Vec::new(),
             submitted: Vec::new(),
-            proposals: BTreeMap::new(),
             past: VecDeque::new(),
             depth: 0,
             replaced: 0,
@@ -140,15 +135,14 @@ impl EmbeddedChain {
     }
 
     /// Queues a transaction for the next block; its place in that block's results.
-    pub fn submit(&mut self, from: EvmAddress, tx: &Transaction) -> Result<usize, EncodeError> {
-        let proposal = needs_proposal(tx).and_then(|epoch| self.proposals.get(&epoch));
-        let encoded = encode(tx, &self.deployment, proposal)?;
+    pub fn submit(&mut self, from: EvmAddress, tx: &Transaction) -> usize {
+        let encoded = encode(tx, &self.deployment);
         if encoded.spends.is_some() {
             let approve = Open::approveCall { spender: encoded.call.to, value: U256::MAX };
             let open = address(self.deployment.open);
             self.queue.push(Message::call(address(from), open, approve.abi_encode().into()));
         }
-        Ok(self.push(from, encoded.call))
+        self.push(from, encoded.call)
     }
 
     /// Queues any call of any contract, as anybody may send it; its place in the next block's results.
@@ -178,15 +172,8 @@ impl EmbeddedChain {
         let results =
             submitted.iter().map(|index| executed(&mined.block, &mined.results[*index])).collect();
         let events = events(&mined.block, &self.deployment);
-        let mut replaced = Vec::new();
-        for event in &events {
-            if let ChainEvent::Proposed { settlement, .. } = event {
-                let before = self.proposals.insert(settlement.epoch, *settlement);
-                replaced.push((settlement.epoch, before));
-            }
-        }
         if self.depth > 0 {
-            self.past.push_back(Sent { queue, submitted, replaced });
+            self.past.push_back(Sent { queue, submitted });
             self.past.drain(..self.past.len().saturating_sub(self.depth));
         }
         let moved = moved(&mined.block, &self.deployment);
@@ -200,18 +187,11 @@ impl EmbeddedChain {
     /// [`RewindError`] for more blocks than are kept; nothing is replaced then.
     pub fn replace(&mut self, times: &[Timestamp]) -> Result<Vec<MinedBlock>, RewindError> {
         self.chain.rewind(times.len())?;
-        let (mut queue, mut submitted, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut queue, mut submitted) = (Vec::new(), Vec::new());
         // Calls keep their places among each other; only the number of those before them changes.
         for sent in self.past.split_off(self.past.len() - times.len()) {
             submitted.extend(sent.submitted.iter().map(|index| index + queue.len()));
             queue.extend(sent.queue);
-            proposals.extend(sent.replaced);
-        }
-        for (epoch, before) in proposals.into_iter().rev() {
-            match before {
-                Some(settlement) => self.proposals.insert(epoch, settlement),
-                None => self.proposals.remove(&epoch),
-            };
         }
         submitted.extend(self.submitted.drain(..).map(|index| index + queue.len()));
         queue.append(&mut self.queue);
@@ -241,9 +221,14 @@ impl EmbeddedChain {
         self.read(&reads::claimed(&self.deployment, account))
     }
 
-    /// The current proposal of an epoch.
-    pub fn settlement(&mut self, epoch: Epoch) -> Result<Option<ProposalState>, ReadError> {
-        self.read(&reads::settlement(&self.deployment, epoch))
+    /// A live proposal.
+    pub fn proposal(&mut self, id: Digest) -> Result<Option<ProposalState>, ReadError> {
+        self.read(&reads::proposal(&self.deployment, id))
+    }
+
+    /// The id of an epoch's final settlement.
+    pub fn final_of(&mut self, epoch: Epoch) -> Result<Option<Digest>, ReadError> {
+        self.read(&reads::final_of(&self.deployment, epoch))
     }
 
     /// The RewardVault's books.

@@ -18,8 +18,8 @@ pub mod rpc;
 mod sender;
 
 pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
-pub use convert::{EncodeError, RevertReason};
+pub use convert::RevertReason;
 pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
-pub use reads::{ProposalState, ProposalStatus, ReadError, VaultState};
+pub use reads::{ProposalState, ReadError, VaultState};
 pub use sender::{FeeLimits, TxError, TxReceipt};

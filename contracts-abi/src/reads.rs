@@ -25,31 +25,21 @@ pub enum ReadError {
     Rpc(#[from] RpcError),
 }
 
-/// Where a proposal stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProposalStatus {
-    /// It may be challenged or made final.
-    Live,
-    /// It was disproved or ruled out.
-    Defeated,
-    /// It is final.
-    Final,
-}
-
-/// The current proposal of an epoch.
+/// A live proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposalState {
-    /// The settlement's id.
-    pub id: Digest,
-    /// Where it stands.
-    pub status: ProposalStatus,
     /// Who proposed it.
     pub proposer: AccountId,
-    /// The block in which it was proposed; its challenge window begins there.
-    pub proposed_at: BlockNumber,
+    /// The block in which its challenge window began.
+    pub open_since: BlockNumber,
     /// Whose objection waits for the arbiter, if any.
     pub objector: Option<AccountId>,
+    /// What the proposer has locked.
+    pub bond: Amount,
+    /// What the objector has locked.
+    pub objection_bond: Amount,
+    /// Whether the arbiter found it right.
+    pub is_right: bool,
 }
 
 /// The RewardVault's books: `funded + redeemed = held + paid`.
@@ -130,24 +120,26 @@ pub(crate) fn fees(at: &Deployment, epoch: Epoch) -> Read<Amount> {
     read(at.escrow, &call, |data| Ok(Amount(returns::<UsageEscrow::feesRedeemedCall>(data)?)))
 }
 
-pub(crate) fn settlement(at: &Deployment, epoch: Epoch) -> Read<Option<ProposalState>> {
-    let call = Settlements::proposalCall { epoch: epoch.0 };
+pub(crate) fn proposal(at: &Deployment, id: Digest) -> Read<Option<ProposalState>> {
+    let call = Settlements::proposalCall { id: id.0.into() };
     read(at.settlements, &call, |data| {
         let found = returns::<Settlements::proposalCall>(data)?;
-        let status = match found.status {
-            0 => return Ok(None),
-            1 => ProposalStatus::Live,
-            2 => ProposalStatus::Defeated,
-            3 => ProposalStatus::Final,
-            other => return Err(ReadError::Decode(format!("proposal status {other}"))),
-        };
-        Ok(Some(ProposalState {
-            id: Digest(found.id.0),
-            status,
+        Ok((found.proposer != 0).then(|| ProposalState {
             proposer: AccountId(found.proposer),
-            proposed_at: BlockNumber(found.proposedAt),
+            open_since: BlockNumber(found.openSince),
             objector: (found.objector != 0).then_some(AccountId(found.objector)),
+            bond: Amount(found.bond.to()),
+            objection_bond: Amount(found.objectionBond.to()),
+            is_right: found.isRight,
         }))
+    })
+}
+
+pub(crate) fn final_of(at: &Deployment, epoch: Epoch) -> Read<Option<Digest>> {
+    let call = RewardVault::finalOfCall { epoch: epoch.0 };
+    read(at.vault, &call, |data| {
+        let id = returns::<RewardVault::finalOfCall>(data)?;
+        Ok((!id.is_zero()).then_some(Digest(id.0)))
     })
 }
 

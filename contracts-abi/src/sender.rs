@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::convert::{EncodeError, RevertReason};
+use crate::convert::RevertReason;
 use crate::devchain::TX_GAS_CAP;
 use crate::http::{HttpRpc, RpcError};
 use crate::reads::ReadError;
@@ -38,9 +38,6 @@ pub enum TxError {
     /// The contract refused it.
     #[error("the contract refused: {reason}")]
     Revert { reason: RevertReason },
-    /// It can't be put into the contracts' terms.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
     /// The sender can't pay for gas.
     #[error("{address} cannot pay for gas ({message}); send it some of the chain's coin")]
     Funds {

@@ -213,8 +213,6 @@ pub struct Totals {
     pub transactions: u64,
     /// Those that reverted.
     pub reverted: u64,
-    /// Those that could not be encoded any more.
-    pub refused: u64,
     /// Gas of those that succeeded.
     pub gas: u64,
     /// Records handed to machines.

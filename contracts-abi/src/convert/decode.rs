@@ -178,7 +178,13 @@ fn settlements(log: &Log) -> Option<ChainEvent> {
         ChainEvent::Defeated { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
     } else if is::<Settlements::SetAside>(log) {
         let e: Settlements::SetAside = read(log)?;
-        ChainEvent::SetAside { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
+        // Numbers are counted up one by one.
+        let number = u64::try_from(e.number).ok()?;
+        ChainEvent::SetAside { epoch: Epoch(e.epoch), id: Digest(e.id.0), number }
+    } else if is::<Settlements::Closed>(log) {
+        let e: Settlements::Closed = read(log)?;
+        let (id, number) = (Digest(e.id.0), u64::try_from(e.number).ok()?);
+        ChainEvent::Closed { id, number, is_right: e.isRight }
     } else {
         return None;
     })

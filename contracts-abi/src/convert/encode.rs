@@ -19,14 +19,6 @@ use crate::bindings::{
 };
 use crate::deployment::Deployment;
 
-/// Why a transaction could not be put into the contracts' terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
-    /// It is about the proposal of an epoch, and there is none.
-    #[error("epoch {0} has no live proposal; wait for one")]
-    NoProposal(Epoch),
-}
-
 /// One call of a contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -41,20 +33,8 @@ pub(crate) struct Encoded {
     pub(crate) spends: Option<Amount>,
 }
 
-/// The epoch whose live proposal [`encode`] needs.
-pub(crate) const fn needs_proposal(tx: &Transaction) -> Option<Epoch> {
-    match tx {
-        Transaction::AboutProposal { epoch, .. } => Some(*epoch),
-        _ => None,
-    }
-}
-
-/// Encodes a transaction; `proposal` is that of [`needs_proposal`].
-pub(crate) fn encode(
-    tx: &Transaction,
-    at: &Deployment,
-    proposal: Option<&Settlement>,
-) -> Result<Encoded, EncodeError> {
+/// Encodes a transaction.
+pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
     let call = match tx {
         Transaction::Register { owner, operator, payout, node, binding } => call(
             at.registry,
@@ -102,10 +82,10 @@ pub(crate) fn encode(
             let (account, cumulative, index, count) = (account.0, cumulative.0, *index, *count);
             call(at.vault, &RewardVault::claimCall { account, cumulative, index, count, siblings })
         }
-        Transaction::AboutProposal { epoch, act } => {
-            let proposal = proposal.filter(|proposal| proposal.epoch == *epoch);
-            let proposal = proposal.ok_or(EncodeError::NoProposal(*epoch))?;
-            about_proposal(act, at, settlement(proposal))
+        Transaction::AboutProposal { settlement: s, act } => about_proposal(act, at, settlement(s)),
+        Transaction::CloseContested { number } => {
+            let number = U256::from(*number);
+            call(at.settlements, &Settlements::closeContestedCall { number })
         }
         Transaction::OpenDispute { accuser, commit, at: block, cell } => {
             call(at.disputes, &open_dispute(*accuser, commit, *block, *cell))
@@ -115,7 +95,7 @@ pub(crate) fn encode(
             call(at.disputes, &expire_dispute((*epoch, *account), commit, *cell))
         }
     };
-    Ok(Encoded { call, spends: spends(tx) })
+    Encoded { call, spends: spends(tx) }
 }
 
 /// What a contract takes from the sender's OPEN, which has to be approved before.
@@ -261,6 +241,7 @@ fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Settlements::S
             at.settlements,
             &Settlements::objectCall { settlement, account: account.0, reason: word(reason) },
         ),
+        ProposalAct::Close => call(at.settlements, &Settlements::closeCall { settlement }),
         ProposalAct::Rule { uphold } => {
             call(at.settlements, &Settlements::ruleCall { settlement, uphold: *uphold })
         }

@@ -4,9 +4,8 @@ mod decode;
 mod encode;
 mod revert;
 
-pub use encode::EncodeError;
 pub use revert::RevertReason;
 
 pub(crate) use crate::bindings::address;
 pub(crate) use decode::decode_log;
-pub(crate) use encode::{Call, encode, needs_proposal};
+pub(crate) use encode::{Call, encode};

@@ -11,8 +11,7 @@ use axum::routing::post;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
 use contracts_abi::{
-    ChainClient, ClientError, Deployment, FeeLimits, ProposalStatus, RevertReason, RpcError,
-    TxError, deploy,
+    ChainClient, ClientError, Deployment, FeeLimits, RevertReason, RpcError, TxError, deploy,
 };
 use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
@@ -55,11 +54,11 @@ async fn story(url: &str) -> Deployment {
         receipt.events[..],
         [ChainEvent::AccountRegistered { account: AccountId(2), .. }]
     ));
-    let stake = Transaction::StakeFor { account, amount: open(50) };
+    let stake = Transaction::StakeFor { account, amount: open(150) };
     let receipt = client.submit(&stake).await.unwrap();
-    assert_eq!(receipt.events, vec![ChainEvent::StakeChanged { account, stake: open(50) }]);
-    assert_eq!(client.stake(account).await.unwrap(), open(50));
-    assert_eq!(client.balance(alice).await.unwrap(), open(950));
+    assert_eq!(receipt.events, vec![ChainEvent::StakeChanged { account, stake: open(150) }]);
+    assert_eq!(client.stake(account).await.unwrap(), open(150));
+    assert_eq!(client.balance(alice).await.unwrap(), open(850));
 
     let included = several_in_flight(client, &deployment).await;
     let client = ChainClient::connect(url, deployment.clone(), &key(1)).await.unwrap();
@@ -144,9 +143,6 @@ async fn records_head(client: &ChainClient) -> Digest {
 
 async fn settle(client: &ChainClient, account: AccountId) {
     let at = client.deployment();
-    let finalise =
-        Transaction::AboutProposal { epoch: Epoch(0), act: ProposalAct::Finalise { uses: vec![] } };
-    assert!(matches!(client.submit(&finalise).await, Err(TxError::Encode(_))));
     while client.head().await.unwrap() < at.schedule.cutoff(Epoch(0)) {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
     }
@@ -171,14 +167,15 @@ async fn settle(client: &ChainClient, account: AccountId) {
         panic!("{again}");
     };
     assert_eq!((contract, name.as_str()), ("Settlements", "AlreadyProposed"));
-    let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
-    assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
-    while client.head().await.unwrap() <= state.proposed_at.after(at.schedule.challenge_blocks) {
+    let state = client.proposal(settlement.id()).await.unwrap().unwrap();
+    assert_eq!((state.proposer, state.objector), (account, None));
+    while client.head().await.unwrap() <= state.open_since.after(at.schedule.challenge_blocks) {
         client.transfer(EvmAddress([8; 20]), Amount(1)).await.unwrap();
     }
-    client.submit(&finalise).await.unwrap();
-    let state = client.settlement(Epoch(0)).await.unwrap().unwrap();
-    assert_eq!(state.status, ProposalStatus::Final);
+    let act = ProposalAct::Finalise { uses: vec![] };
+    client.submit(&Transaction::AboutProposal { settlement, act }).await.unwrap();
+    assert_eq!(client.final_of(Epoch(0)).await.unwrap(), Some(settlement.id()));
+    assert_eq!(client.proposal(settlement.id()).await.unwrap(), None);
 }
 
 #[tokio::test]

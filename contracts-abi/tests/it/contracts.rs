@@ -12,6 +12,7 @@ mod losses;
 mod model;
 mod orders;
 mod replacement;
+mod rivals;
 mod settlements;
 mod trees;
 pub(crate) mod world;
@@ -108,6 +109,41 @@ fn disputes_are_not_deployed_where_there_is_no_time_to_answer() {
 #[test]
 fn another_contract_for_proposals_carries_on_with_what_is_final() {
     on_every_chain(replacement::scenario);
+}
+
+#[test]
+fn a_right_proposal_waits_for_no_false_one() {
+    on_every_chain(rivals::side_by_side);
+}
+
+#[test]
+fn an_objection_to_what_is_right_delays_it_by_one_ruling() {
+    on_every_chain(rivals::ruled_right);
+}
+
+#[test]
+fn an_arbiter_that_is_away_stops_nothing_and_what_is_final_says_who_was_right() {
+    on_every_chain(rivals::without_arbiter);
+}
+
+#[test]
+fn who_objects_to_its_own_proposal_loses_money() {
+    on_every_chain(rivals::self_objection);
+}
+
+#[test]
+fn who_challenges_its_own_proposal_loses_money() {
+    on_every_chain(rivals::self_challenge);
+}
+
+#[test]
+fn who_ends_its_own_rival_loses_money() {
+    on_every_chain(rivals::self_rival);
+}
+
+#[test]
+fn who_copies_what_others_send_gains_nothing() {
+    on_every_chain(rivals::front_running);
 }
 
 #[test]

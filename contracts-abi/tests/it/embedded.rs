@@ -1,7 +1,7 @@
 //! The contracts in terms of the protocol, without a server.
 
 use contracts_abi::embedded::EmbeddedChain;
-use contracts_abi::{GenesisError, ProposalStatus, SUPPLY, embedded::EmbeddedError};
+use contracts_abi::{GenesisError, SUPPLY, embedded::EmbeddedError};
 use protocol::chain::{ChainEvent, Contribution, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::record::{Body, Record, StorageProofBody};
@@ -47,7 +47,7 @@ fn settlement() -> Settlement {
 #[test]
 fn transactions_become_the_events_that_say_the_same() {
     let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
-    chain.submit(ALICE, &register()).unwrap();
+    chain.submit(ALICE, &register());
     let block = chain.mine(Timestamp(5_000));
     assert_eq!(block.header.timestamp, Timestamp(5_000));
     let account = AccountId(2);
@@ -72,9 +72,9 @@ fn transactions_become_the_events_that_say_the_same() {
         domain: "text".into(),
         licence: 3,
     };
-    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(50) }).unwrap();
-    chain.submit(ALICE, &datanet).unwrap();
-    chain.submit(ALICE, &Transaction::Contribute(contribution.clone())).unwrap();
+    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(50) });
+    chain.submit(ALICE, &datanet);
+    chain.submit(ALICE, &Transaction::Contribute(contribution.clone()));
     let block = chain.mine(Timestamp(6_000));
     assert!(block.results.iter().all(Result::is_ok), "{:?}", block.results);
     assert_eq!(
@@ -99,36 +99,40 @@ fn transactions_become_the_events_that_say_the_same() {
 fn a_settlement_goes_from_proposal_to_finality() {
     let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
     let account = AccountId(2);
-    chain.submit(ALICE, &register()).unwrap();
-    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(50) }).unwrap();
+    chain.submit(ALICE, &register());
+    chain.submit(ALICE, &Transaction::StakeFor { account, amount: open(150) });
     let end = chain.deployment().schedule.cutoff(Epoch(0));
     while chain.head().number < end {
         chain.mine(Timestamp(0));
     }
-    let finalise =
-        Transaction::AboutProposal { epoch: Epoch(0), act: ProposalAct::Finalise { uses: vec![] } };
-    assert!(chain.submit(ALICE, &finalise).is_err(), "nothing is proposed");
-    let settlement = settlement();
-    chain.submit(ALICE, &Transaction::Propose { proposer: account, settlement }).unwrap();
+    let (settlement, act) = (settlement(), ProposalAct::Finalise { uses: vec![] });
+    let id = settlement.id();
+    let finalise = Transaction::AboutProposal { settlement, act };
+    chain.submit(ALICE, &finalise);
+    let early = chain.mine(Timestamp(0));
+    assert_eq!(early.results[0].as_ref().unwrap_err().name(), Some("NotProposed"));
+    chain.submit(ALICE, &Transaction::Propose { proposer: account, settlement });
     let block = chain.mine(Timestamp(0));
     assert_eq!(block.events, vec![ChainEvent::Proposed { proposer: account, settlement }]);
-    let state = chain.settlement(Epoch(0)).unwrap().unwrap();
-    assert_eq!((state.status, state.id), (ProposalStatus::Live, settlement.id()));
-    chain.submit(ALICE, &finalise).unwrap();
+    let state = chain.proposal(id).unwrap().unwrap();
+    assert_eq!((state.proposer, state.bond, state.objector), (account, open(100), None));
+    chain.submit(ALICE, &finalise);
     let early = chain.mine(Timestamp(0));
     assert_eq!(early.results[0].as_ref().unwrap_err().name(), Some("WindowOpen"));
     chain.mine(Timestamp(0));
-    chain.submit(ALICE, &finalise).unwrap();
+    assert_eq!(chain.final_of(Epoch(0)).unwrap(), None);
+    chain.submit(ALICE, &finalise);
     let block = chain.mine(Timestamp(0));
-    assert_eq!(block.events, vec![ChainEvent::Finalised { epoch: Epoch(0), id: settlement.id() }]);
-    assert_eq!(chain.settlement(Epoch(1)).unwrap(), None);
+    assert_eq!(block.events, vec![ChainEvent::Finalised { epoch: Epoch(0), id }]);
+    assert_eq!(chain.final_of(Epoch(0)).unwrap(), Some(id));
+    assert_eq!(chain.proposal(id).unwrap(), None);
 }
 
 #[test]
 fn the_same_inputs_give_the_same_chain_and_the_books_balance() {
     let run = || {
         let mut chain = EmbeddedChain::new(&genesis(&[ALICE]), 7).unwrap();
-        chain.submit(ALICE, &register()).unwrap();
+        chain.submit(ALICE, &register());
         (chain.mine(Timestamp(9_000)).header, chain)
     };
     let (first, mut chain) = run();
@@ -163,7 +167,7 @@ fn thousands_of_transactions_fit_into_a_second() {
         unreachable!("it is a registration")
     };
     let operator = key.address();
-    chain.submit(ALICE, &Transaction::Register { owner, operator, payout, node, binding }).unwrap();
+    chain.submit(ALICE, &Transaction::Register { owner, operator, payout, node, binding });
     chain.mine(Timestamp(0));
     let began = std::time::Instant::now();
     for n in 0..2_000u32 {
@@ -174,7 +178,7 @@ fn thousands_of_transactions_fit_into_a_second() {
         let record = Record { epoch, account, subject, body: Body::StorageProof(body) };
         let records = vec![record.sign(&chain.deployment().domain(), &key).unwrap()];
         let from = EvmAddress([(n % 251) as u8 + 1; 20]);
-        chain.submit(from, &Transaction::Include { epoch, records }).unwrap();
+        chain.submit(from, &Transaction::Include { epoch, records });
     }
     let block = chain.mine(Timestamp(0));
     let spent = began.elapsed();
@@ -186,12 +190,12 @@ fn thousands_of_transactions_fit_into_a_second() {
 
 /// Registers somebody and stakes for him, each in a block.
 fn two_blocks(chain: &mut EmbeddedChain, first: u64) -> AccountId {
-    chain.submit(ALICE, &register()).unwrap();
+    chain.submit(ALICE, &register());
     let block = chain.mine(Timestamp(first * 1_000));
     let Some(ChainEvent::AccountRegistered { account, .. }) = block.events.first() else {
         panic!("no registration: {block:?}");
     };
-    chain.submit(ALICE, &Transaction::StakeFor { account: *account, amount: open(50) }).unwrap();
+    chain.submit(ALICE, &Transaction::StakeFor { account: *account, amount: open(50) });
     chain.mine(Timestamp((first + 1) * 1_000));
     *account
 }
@@ -247,7 +251,7 @@ fn a_rewound_chain_is_the_chain_that_never_had_those_blocks() {
     assert_eq!((more.asked, more.kept), (9, 3));
     for chain in [&mut plain, &mut chain] {
         let more = Transaction::StakeFor { account: AccountId(2), amount: open(7) };
-        chain.submit(ALICE, &more).unwrap();
+        chain.submit(ALICE, &more);
     }
     plain.mine(Timestamp(8_000));
     let (one, other) = (plain.mine(Timestamp(9_000)), chain.mine(Timestamp(9_000)));

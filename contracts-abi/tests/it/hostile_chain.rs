@@ -32,7 +32,7 @@ impl Network {
         let (owner, node, binding) = (STRANGER, NodeId([3; 32]), [9; 64]);
         let register =
             Transaction::Register { owner, operator: owner, payout: owner, node, binding };
-        network.chain.submit(STRANGER, &register).unwrap();
+        network.chain.submit(STRANGER, &register);
         network.mine();
         network
     }
@@ -191,7 +191,7 @@ fn no_call_at_extreme_values_stops_a_node() {
     for _ in 0..2 {
         let (owner, name, domain) = (ACCOUNT, "open".to_owned(), String::new());
         let open = Transaction::CreateDatanet { owner, name, domain, licence: 0 };
-        network.chain.submit(STRANGER, &open).unwrap();
+        network.chain.submit(STRANGER, &open);
     }
     let spends = Model {
         id: ModelId(0),
@@ -201,7 +201,7 @@ fn no_call_at_extreme_values_stops_a_node() {
         config: vec![0],
     };
     // With an approval, which the calls below have no other way to.
-    network.chain.submit(STRANGER, &Transaction::CreateModel(spends)).unwrap();
+    network.chain.submit(STRANGER, &Transaction::CreateModel(spends));
     network.mine();
     let config = NodeConfig { computes: true, claim_epochs: 1, max_memory: Some(1 << 30) };
     let mut node = Node::new(ACCOUNT, config);

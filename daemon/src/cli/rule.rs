@@ -1,4 +1,4 @@
-//! `openledger rule N`: the arbiter rules on the objection to a settlement, by recomputing it.
+//! `openledger rule N`: the arbiter rules on the objections to settlements of an epoch, by recomputing it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,9 @@ use protocol::chain::{ProposalAct, Transaction};
 use protocol::eip712::EvmKey;
 use serde_json::json;
 
-use super::verify::{EpochArgs, find};
+use super::verify::{EpochArgs, Found, find};
 
+use crate::client::Judged;
 use crate::output::Output;
 
 #[derive(Debug, Args)]
@@ -22,34 +23,43 @@ pub(super) struct RuleArgs {
     key: PathBuf,
 }
 
-/// Upholds the objection where the settlement does not follow from the chain, and overrules it where it
+/// Upholds each objection to a proposal that does not follow from the chain, and overrules it where that
 /// does; half of the loser's bond goes to the winner.
 pub(super) async fn rule(dir: &Path, args: RuleArgs) -> Result<Output> {
     let key = read_key(&args.key)?;
-    let found = find(dir, &args.of).await?;
-    let state = found.judged.state;
-    let epoch = state.settlement.epoch;
-    if state.is_final {
+    let Found { network, judged } = find(dir, &args.of).await?;
+    let epoch = args.of.epoch();
+    if judged.iter().any(|judged| judged.state.is_final) {
         bail!("the settlement of epoch {epoch} is final: nothing can be ruled about it any more");
     }
-    let Some(objector) = state.objector else {
-        bail!("nobody objected to the settlement of epoch {epoch}: there is nothing to rule on");
-    };
-    let fault = found.judged.outcome.err().map(|error| error.to_string());
-    let deployment = found.network.deployment.clone();
-    let client = ChainClient::connect(&found.network.rpc_url, deployment, &key).await?;
-    let ruling =
-        Transaction::AboutProposal { epoch, act: ProposalAct::Rule { uphold: fault.is_some() } };
-    client.submit(&ruling).await.context("the chain did not take the ruling")?;
-    let text = match &fault {
-        Some(reason) => format!("upheld: the settlement of epoch {epoch} fell, since {reason}"),
-        None => format!(
-            "overruled: the settlement of epoch {epoch} follows from the chain; account {objector} \
-             lost its bond"
-        ),
-    };
-    let json = json!({ "epoch": epoch, "upheld": fault.is_some(), "reason": fault });
-    Ok(Output::new(text, &json))
+    let objected = judged.into_iter().filter_map(|Judged { state, outcome }| {
+        let fault = outcome.err().map(|error| error.to_string());
+        state.objector.map(|objector| (state, objector, fault))
+    });
+    let objected: Vec<_> = objected.collect();
+    if objected.is_empty() {
+        bail!("nobody objected to a settlement of epoch {epoch}: there is nothing to rule on");
+    }
+    let client = ChainClient::connect(&network.rpc_url, network.deployment, &key).await?;
+    let (mut texts, mut rulings) = (Vec::new(), Vec::new());
+    for (state, objector, fault) in objected {
+        let act = ProposalAct::Rule { uphold: fault.is_some() };
+        let ruling = Transaction::AboutProposal { settlement: state.settlement, act };
+        client.submit(&ruling).await.context("the chain did not take the ruling")?;
+        let id = state.id;
+        texts.push(match &fault {
+            Some(reason) => {
+                format!("upheld: settlement {id} of epoch {epoch} fell, since {reason}")
+            }
+            None => format!(
+                "overruled: settlement {id} of epoch {epoch} follows from the chain; account \
+                 {objector} lost its bond"
+            ),
+        });
+        rulings.push(json!({ "id": id, "upheld": fault.is_some(), "reason": fault }));
+    }
+    let json = json!({ "epoch": epoch, "rulings": rulings });
+    Ok(Output::new(texts.join("\n"), &json))
 }
 
 fn read_key(path: &Path) -> Result<EvmKey> {

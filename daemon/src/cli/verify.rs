@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use protocol::Epoch;
 use protocol::chain::Settlement;
@@ -39,15 +39,22 @@ pub(super) struct EpochArgs {
     network: Option<PathBuf>,
 }
 
-/// The settlement of an epoch as the chain has it, and what it comes to.
+impl EpochArgs {
+    pub(super) const fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+}
+
+/// The settlement of an epoch as the chain has it, or all its proposals, and what they come to.
 pub(super) struct Found {
     pub(super) network: NetworkFile,
-    pub(super) judged: Judged,
+    pub(super) judged: Vec<Judged>,
 }
 
 pub(super) async fn verify(dir: &Path, command: VerifyCommand) -> Result<Output> {
     let VerifyCommand::Epoch(args) = command;
-    let Judged { state, outcome } = find(dir, &args).await?.judged;
+    let first = find(dir, &args).await?.judged.into_iter().next();
+    let Judged { state, outcome } = first.context("an epoch that was found has a settlement")?;
     let settlement = state.settlement;
     Ok(match outcome {
         Ok(outcome) => verified(&outcome, state.is_final),
@@ -66,7 +73,7 @@ pub(super) async fn find(dir: &Path, args: &EpochArgs) -> Result<Found> {
     if let Some(url) = &args.rpc_url {
         network.rpc_url.clone_from(url);
     }
-    let judged = ChainReader::connect(&network).await?.judge(Epoch(args.epoch)).await?;
+    let judged = ChainReader::connect(&network).await?.judge(args.epoch()).await?;
     Ok(Found { network, judged })
 }
 

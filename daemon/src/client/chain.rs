@@ -1,6 +1,6 @@
 //! The chain as a command sees it that has no node: read from its first block on.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use contracts_abi::{ChainClient, ClientError};
 use protocol::chain::{BlockHeader, ChainEvent, ChainView, SettlementState};
 use protocol::settle::{Outcome, VerifyError, verify};
@@ -46,9 +46,10 @@ impl ChainReader {
         Ok(&self.view)
     }
 
-    /// Recomputes every settlement from the first block on, up to that of an epoch, and judges that one.
-    /// Nobody's word is taken for any balance.
-    pub(crate) async fn judge(&mut self, epoch: Epoch) -> Result<Judged> {
+    /// Recomputes every settlement from the first block on, up to that of an epoch, and judges that one: what
+    /// is final, or each of its proposals, those to which nobody objects first. Nobody's word is taken for
+    /// any balance.
+    pub(crate) async fn judge(&mut self, epoch: Epoch) -> Result<Vec<Judged>> {
         let head = self.client.head().await?;
         let mut balances = Vec::new();
         while self.is_behind(head) {
@@ -60,24 +61,27 @@ impl ChainReader {
                 self.view.apply(header, &events);
                 for event in &events {
                     let ChainEvent::Finalised { epoch: settled, .. } = event else { continue };
-                    let judged = self.recompute(*settled, &balances)?;
+                    let Some(state) = self.view.settlement(*settled) else { continue };
+                    let judged = self.recompute(*state, &balances);
                     if *settled == epoch {
-                        return Ok(judged);
+                        return Ok(vec![judged]);
                     }
                     let false_before = || format!("the settlement of epoch {settled} is false");
                     balances = judged.outcome.with_context(false_before)?.leaves;
                 }
             }
         }
-        self.recompute(epoch, &balances)
+        let mut proposals: Vec<_> = self.view.proposals(epoch).copied().collect();
+        if proposals.is_empty() {
+            let now = self.view.epoch();
+            bail!("epoch {epoch} has no settlement yet; the chain is in epoch {now}");
+        }
+        proposals.sort_by_key(|state| (state.objector.is_some(), state.proposed, state.id));
+        Ok(proposals.into_iter().map(|state| self.recompute(state, &balances)).collect())
     }
 
-    fn recompute(&self, epoch: Epoch, before: &[(AccountId, Amount)]) -> Result<Judged> {
-        let state = *self.view.settlement(epoch).with_context(|| {
-            let now = self.view.epoch();
-            format!("epoch {epoch} has no settlement yet; the chain is in epoch {now}")
-        })?;
-        Ok(Judged { state, outcome: verify(&self.view, &state.settlement, before) })
+    fn recompute(&self, state: SettlementState, before: &[(AccountId, Amount)]) -> Judged {
+        Judged { state, outcome: verify(&self.view, &state.settlement, before) }
     }
 
     fn is_behind(&self, head: BlockNumber) -> bool {

@@ -37,7 +37,7 @@ async fn prepare(client: &ChainClient) {
         binding: [9; 64],
     };
     client.submit(&register).await.unwrap();
-    let amount = Amount(10 * Amount::ONE_OPEN.0);
+    let amount = Amount(500 * Amount::ONE_OPEN.0);
     client.submit(&Transaction::StakeFor { account: ACCOUNT, amount }).await.unwrap();
     let next = client.deployment().schedule.start(Epoch(1));
     pass(client, next.0 - client.head().await.unwrap().0).await;
@@ -58,7 +58,7 @@ async fn read(client: &ChainClient, mut view: ChainView) -> ChainView {
 async fn propose_and_object(client: &ChainClient, settlement: Settlement) {
     client.submit(&Transaction::Propose { proposer: ACCOUNT, settlement }).await.unwrap();
     let act = ProposalAct::Object { account: ACCOUNT, reason: Digest([1; 32]) };
-    let object = Transaction::AboutProposal { epoch: Epoch(0), act };
+    let object = Transaction::AboutProposal { settlement, act };
     client.submit(&object).await.unwrap();
 }
 
@@ -92,12 +92,15 @@ async fn the_arbiter_rules_by_what_the_chain_says() {
     assert!(refusal(rule(&other)).contains("did not take the ruling"));
     let upheld = rule(&arbiter);
     assert_eq!(upheld.status.code(), Some(0), "{}", stderr(&upheld));
-    assert_eq!(json(&upheld)["upheld"], true);
+    assert_eq!(json(&upheld)["rulings"][0]["upheld"], true);
     assert!(refusal(rule(&arbiter)).contains("no settlement yet"), "it fell");
 
-    pass(&client, network.deployment.schedule.challenge_blocks.0 + 1).await;
+    // A false one beside the right one, and objections to both.
     propose_and_object(&client, outcome.settlement).await;
-    assert_eq!(json(&rule(&arbiter))["upheld"], false);
+    propose_and_object(&client, Settlement { total: Amount(2), ..outcome.settlement }).await;
+    let rulings = json(&rule(&arbiter))["rulings"].clone();
+    let found: Vec<_> = rulings.as_array().unwrap().iter().map(|r| r["upheld"].clone()).collect();
+    assert_eq!(found, [false, true], "{rulings}");
     assert!(refusal(rule(&arbiter)).contains("nothing to rule on"));
     chain.shutdown().await;
 }

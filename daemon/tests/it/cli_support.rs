@@ -58,7 +58,7 @@ pub(crate) fn instant() -> ChainOptions {
 pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, NetworkFile) {
     let chain = DevChainServer::start(config).await.unwrap();
     let genesis = GenesisConfig {
-        holders: vec![(dev_key(1).address(), open(1_000))],
+        holders: vec![(dev_key(1).address(), open(10_000))],
         vault: open(1_000_000),
         treasury: dev_key(2).address(),
         budget: open(100),
@@ -69,7 +69,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         start_after: 8,
         cell_bytes: 16 << 10,
         max_pack: 64 << 10,
-        bonds: Bonds { proposal: open(1), objection: open(1), dispute: open(1), fault: open(1) },
+        bonds: Bonds { proposal: open(100), objection: open(1), dispute: open(1), fault: open(1) },
         governors: vec![],
         delay: 0,
         arbiter: dev_key(ARBITER).address(),
@@ -117,7 +117,7 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
     assert!(poor.waiting[0].contains(&operator.to_string()), "{:?}", poor.waiting);
     sponsor.send_gas(operator, 1_000_000_000_000_000_000).await.unwrap();
     let account = net.registered().await;
-    let stake = protocol::chain::Transaction::StakeFor { account, amount: open(10) };
+    let stake = protocol::chain::Transaction::StakeFor { account, amount: open(1_000) };
     sponsor.submit(&stake).await.unwrap();
     net
 }

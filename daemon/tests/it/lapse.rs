@@ -18,7 +18,7 @@ async fn enrol(client: &ChainClient) -> AccountId {
     let register = Transaction::Register { owner, operator: owner, payout: owner, node, binding };
     let events = client.submit(&register).await.unwrap().events;
     let [ChainEvent::AccountRegistered { account, .. }] = events[..] else { panic!("{events:?}") };
-    let amount = Amount(10 * Amount::ONE_OPEN.0);
+    let amount = Amount(1_000 * Amount::ONE_OPEN.0);
     client.submit(&Transaction::StakeFor { account, amount }).await.unwrap();
     account
 }
@@ -46,7 +46,7 @@ fn made_up(net: &Net) -> Option<Settlement> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_false_proposal_is_replaced_though_nobody_rules() {
+async fn a_false_proposal_delays_nothing_though_nobody_rules() {
     let dir = tempfile::tempdir().unwrap();
     let net = start(dir.path(), Duration::from_millis(200)).await;
     let deployment = NetworkFile::of_dir(dir.path()).unwrap().deployment;

@@ -61,7 +61,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
         max_pack: Preset::Minimal.params().holding.max_pack,
         bonds: Bonds {
-            proposal: Amount(10 * OPEN),
+            proposal: Amount(1000 * OPEN),
             objection: Amount(10 * OPEN),
             dispute: Amount(OPEN),
             fault: Amount(OPEN),
@@ -135,7 +135,7 @@ impl World {
             .await;
         for node in &world.nodes {
             let account = node.account().unwrap();
-            let stake = Transaction::StakeFor { account, amount: Amount(100 * OPEN) };
+            let stake = Transaction::StakeFor { account, amount: Amount(5_000 * OPEN) };
             world.client.submit(&stake).await.unwrap();
         }
         world

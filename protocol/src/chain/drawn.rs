@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use crate::{
     draw::{Seats, Turns, Weights},
-    ids::{AccountId, BlockNumber, Epoch},
+    ids::{AccountId, BlockNumber, Digest, Epoch},
     placement::{Placement, Placer},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Drawn {
     /// The turns to propose a settlement that is not final.
     pub(super) proposers: BTreeMap<Epoch, Turns>,
     /// Who recomputes a proposal that is not final, with the block of the proposal.
-    pub(super) watchers: BTreeMap<Epoch, (BlockNumber, Seats)>,
+    pub(super) watchers: BTreeMap<Digest, (BlockNumber, Seats)>,
 }
 
 impl Drawn {

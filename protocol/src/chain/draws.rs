@@ -24,7 +24,7 @@ impl ChainView {
                 let seed = self.draw_seed(previous, Purpose::Settle, header);
                 let unsettled = self.next_to_settle();
                 self.drawn.proposers.retain(|of, _| *of >= unsettled);
-                self.drawn.watchers.retain(|of, _| *of >= unsettled);
+                self.drawn.watchers.retain(|id, _| self.proposals.contains_key(id));
                 let proposers = draw::proposers(&seed, &self.seats_in(epoch));
                 self.drawn.proposers.insert(previous, proposers);
             }
@@ -47,7 +47,7 @@ impl ChainView {
         let is_drawn = |fixed: BlockNumber| fixed.next() == header.number;
         is_turn
             || self.models().any(|(ordered, _)| is_drawn(*ordered))
-            || self.settlements.values().any(|state| is_drawn(state.proposed))
+            || self.proposals.values().any(|state| is_drawn(state.proposed))
             || events.iter().any(|event| {
                 matches!(
                     event,
@@ -56,6 +56,7 @@ impl ChainView {
                         | ChainEvent::Ruled { .. }
                         | ChainEvent::Defeated { .. }
                         | ChainEvent::SetAside { .. }
+                        | ChainEvent::Closed { .. }
                         | ChainEvent::Finalised { .. }
                         | ChainEvent::DisputeOpened { .. }
                         | ChainEvent::ModelCreated(_)
@@ -195,16 +196,16 @@ impl ChainView {
     pub(super) fn draw_watchers(&mut self, proposed: BlockNumber) {
         let Some(beacon) = self.hash_after(proposed) else { return };
         let weights = self.seats_in(self.schedule.epoch_of(proposed));
-        let states = self.settlements.range(self.next_to_settle()..);
-        for (epoch, state) in states.filter(|(_, state)| state.proposed == proposed) {
-            let watchers = draw::watchers(&beacon, *epoch, state.proposer, &weights);
-            self.drawn.watchers.insert(*epoch, (proposed, watchers));
+        for state in self.proposals.values().filter(|state| state.proposed == proposed) {
+            let epoch = state.settlement.epoch;
+            let watchers = draw::watchers(&beacon, epoch, state.proposer, &weights);
+            self.drawn.watchers.insert(state.id, (proposed, watchers));
         }
     }
 
     /// Who recomputes a proposal; `None` until the block after it exists.
     pub fn watchers(&self, state: &SettlementState) -> Option<&Seats> {
-        let drawn = self.drawn.watchers.get(&state.settlement.epoch);
+        let drawn = self.drawn.watchers.get(&state.id);
         drawn.filter(|(proposed, _)| *proposed == state.proposed).map(|(_, watchers)| watchers)
     }
 

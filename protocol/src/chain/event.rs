@@ -254,7 +254,7 @@ pub enum ChainEvent {
         /// What the epoch pays, as its proposer says.
         settlement: Settlement,
     },
-    /// A bonded objection stops a proposal until the arbiter rules.
+    /// A bonded objection stops one proposal until the arbiter rules.
     Objected {
         /// Of which epoch.
         epoch: Epoch,
@@ -263,7 +263,8 @@ pub enum ChainEvent {
         /// The account that objects, with a bond.
         account: AccountId,
     },
-    /// The arbiter ruled on an objection; one that is upheld also defeats the proposal.
+    /// The arbiter ruled on an objection; one that is upheld also defeats the proposal, and to one that is
+    /// found right nobody can object any more.
     Ruled {
         /// Of which epoch.
         epoch: Epoch,
@@ -279,12 +280,24 @@ pub enum ChainEvent {
         /// The proposal's id.
         id: Digest,
     },
-    /// The arbiter did not rule on an objection in time, so the proposal makes room for another.
+    /// The arbiter did not rule on an objection in time, and the same is proposed again: what becomes
+    /// final decides.
     SetAside {
         /// Of which epoch.
         epoch: Epoch,
         /// The proposal's id.
         id: Digest,
+        /// Under which it waits.
+        number: u64,
+    },
+    /// A proposal that was still there when its epoch became final is gone.
+    Closed {
+        /// The proposal's id.
+        id: Digest,
+        /// That of one which was set aside; zero for a live one.
+        number: u64,
+        /// Whether it is what became final. If not its bond is lost.
+        is_right: bool,
     },
     /// The governors changed what each epoch may emit.
     BudgetChanged {
@@ -443,19 +456,24 @@ pub enum Transaction {
         /// At most 256.
         records: Vec<SignedRecord>,
     },
-    /// Coordinator: propose a settlement with a bond.
+    /// Settlements: propose a settlement with a bond, others beside it or not.
     Propose {
         /// By which account.
         proposer: AccountId,
         /// What the epoch pays, as its proposer says.
         settlement: Settlement,
     },
-    /// Coordinator: act on the live proposal of an epoch, which the client finds.
+    /// Settlements: act on a live proposal.
     AboutProposal {
-        /// The epoch whose proposal it is.
-        epoch: Epoch,
-        /// What to do about its proposal.
+        /// What is proposed.
+        settlement: Settlement,
+        /// What to do about it.
         act: ProposalAct,
+    },
+    /// Settlements: end a proposal that was set aside, its epoch being settled; anyone may.
+    CloseContested {
+        /// Under which it waits.
+        number: u64,
     },
     /// Coordinator: pay an account what a final root owes it; anyone may.
     Claim {
@@ -515,8 +533,7 @@ pub enum Transaction {
     },
 }
 
-/// What may be done about the live proposal of an epoch. The contract is given the whole proposal,
-/// which it keeps the hash of only.
+/// What may be done about a live proposal. The contract is given the whole of it, and keeps its hash only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProposalAct {
     /// Make it final, its window being over.
@@ -536,6 +553,8 @@ pub enum ProposalAct {
         /// Whether the objection is right.
         uphold: bool,
     },
+    /// End it, its epoch being settled by another.
+    Close,
 }
 
 /// The opening of a cell whose storage is in dispute.

@@ -102,6 +102,7 @@ impl ChainView {
             | ChainEvent::Ruled { .. }
             | ChainEvent::Defeated { .. }
             | ChainEvent::SetAside { .. }
+            | ChainEvent::Closed { .. }
             | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
             ChainEvent::DisputeOpened { .. }
             | ChainEvent::DisputeAnswered { .. }
@@ -164,51 +165,66 @@ impl ChainView {
             ChainEvent::Proposed { proposer, settlement } => {
                 // Who recomputes it is drawn by the next block.
                 self.await_hash_after(block);
-                // In place of one that lapsed, if there was one: the contract takes no second one before.
-                self.settlements.insert(
-                    settlement.epoch,
-                    SettlementState {
-                        proposer: *proposer,
-                        settlement: *settlement,
-                        id: settlement.id(),
-                        proposed: block,
-                        open_since: block,
-                        objector: None,
-                        objected: block,
-                        is_final: false,
-                    },
-                );
+                let id = settlement.id();
+                let state = SettlementState {
+                    proposer: *proposer,
+                    settlement: *settlement,
+                    id,
+                    proposed: block,
+                    objector: None,
+                    objected: block,
+                    is_right: false,
+                    is_final: false,
+                };
+                self.proposals.insert(id, state);
             }
-            ChainEvent::Objected { epoch, id, account } => {
-                if let Some(state) = self.proposal_mut(*epoch, id) {
+            ChainEvent::Objected { id, account, .. } => {
+                if let Some(state) = self.proposals.get_mut(id) {
                     (state.objector, state.objected) = (Some(*account), block);
                 }
             }
-            ChainEvent::Ruled { epoch, id, upheld: false } => {
-                if let Some(state) = self.proposal_mut(*epoch, id) {
-                    // The window opens anew: while the arbiter thought, nobody could object.
-                    (state.objector, state.open_since) = (None, block);
+            ChainEvent::Ruled { id, upheld: false, .. } => {
+                if let Some(state) = self.proposals.get_mut(id) {
+                    (state.objector, state.is_right) = (None, true);
                 }
             }
-            ChainEvent::Defeated { epoch, id } | ChainEvent::SetAside { epoch, id } => {
-                if let Some(proposer) = self.proposal_mut(*epoch, id).map(|state| state.proposer) {
-                    // Remembered beyond the proposal: who fell for an epoch comes last in its turns.
-                    self.defeats.insert((*epoch, proposer), block);
-                    self.settlements.remove(epoch);
+            ChainEvent::Defeated { id, .. } => {
+                self.fall(block, id);
+            }
+            ChainEvent::SetAside { id, number, .. } => {
+                if let Some(state) = self.fall(block, id) {
+                    self.contested.insert(*number, state);
                 }
             }
-            ChainEvent::Finalised { epoch, .. } => {
-                if let Some(state) = self.settlements.get_mut(epoch) {
-                    state.is_final = true;
-                }
-                self.note_paid(*epoch);
-                // The next settlement looks back as far as a fee may be older than its redemption.
-                let kept = epoch.next().back(FEE_EPOCHS);
-                self.inclusions.forget_before(kept);
-                self.disputes.forget_before(kept);
+            ChainEvent::Closed { id, number: 0, .. } => {
+                self.proposals.remove(id);
             }
+            ChainEvent::Closed { number, .. } => {
+                self.contested.remove(number);
+            }
+            ChainEvent::Finalised { epoch, id } => self.make_final(*epoch, id),
             _ => {}
         }
+    }
+
+    /// A proposal is live no more. That is remembered beyond it: who fell for an epoch comes last in its
+    /// turns.
+    fn fall(&mut self, block: BlockNumber, id: &Digest) -> Option<SettlementState> {
+        let state = self.proposals.remove(id)?;
+        self.defeats.insert((state.settlement.epoch, state.proposer), block);
+        Some(state)
+    }
+
+    fn make_final(&mut self, epoch: Epoch, id: &Digest) {
+        if let Some(state) = self.proposals.remove(id) {
+            self.settlements.insert(epoch, SettlementState { is_final: true, ..state });
+        }
+        self.defeats.retain(|(of, _), _| *of > epoch);
+        self.note_paid(epoch);
+        // The next settlement looks back as far as a fee may be older than its redemption.
+        let kept = epoch.next().back(FEE_EPOCHS);
+        self.inclusions.forget_before(kept);
+        self.disputes.forget_before(kept);
     }
 
     fn apply_dispute(&mut self, event: &ChainEvent) {
@@ -259,11 +275,6 @@ impl ChainView {
         let known = self.hash_after.insert(block, Digest::ZERO);
         let is_unknown = known.is_none_or(|hash| hash == Digest::ZERO);
         assert!(is_unknown, "the hash after a block is not known while its events are read");
-    }
-
-    /// The proposal that an event is about, if it is still the one that stands.
-    fn proposal_mut(&mut self, epoch: Epoch, id: &Digest) -> Option<&mut SettlementState> {
-        self.settlements.get_mut(&epoch).filter(|state| state.id == *id)
     }
 
     /// Notes what receipts paid. They are cumulative, so what was paid before is the difference.

@@ -177,14 +177,14 @@ pub struct SettlementState {
     pub settlement: Settlement,
     /// Its id, which every node asks for at every block.
     pub id: Digest,
-    /// The block of the proposal.
+    /// The block of the proposal, in which its challenge window begins.
     pub proposed: BlockNumber,
-    /// From when its challenge window counts: an objection that was ruled to be wrong opens it again.
-    pub open_since: BlockNumber,
     /// Whose objection waits for the arbiter.
     pub objector: Option<AccountId>,
-    /// When that objection was made.
+    /// When the last objection was made.
     pub objected: BlockNumber,
+    /// Whether the arbiter found it right, so that nobody can object any more.
+    pub is_right: bool,
     /// Whether it is final.
     pub is_final: bool,
 }

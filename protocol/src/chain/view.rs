@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::ops::RangeInclusive;
 
 use super::{
-    BlockHeader, Contribution, Model, ModelPublication,
+    BlockHeader, Contribution, Model, ModelPublication, ProposalAct, Transaction,
     deposits::{Deposit, Deposits},
     disputes::{Dispute, Disputes},
     drawn::Drawn,
@@ -55,8 +55,13 @@ pub struct ChainView {
     pub(super) inclusions: Inclusions,
     pub(super) runs: Runs,
     pub(super) disputes: Disputes,
+    /// What is final.
     pub(super) settlements: BTreeMap<Epoch, SettlementState>,
-    /// When an account's last proposal for an epoch fell.
+    /// Proposals that are not, by their ids: each has locked a bond of an epoch's budget.
+    pub(super) proposals: BTreeMap<Digest, SettlementState>,
+    /// Those that were set aside, by their numbers.
+    pub(super) contested: BTreeMap<u64, SettlementState>,
+    /// When an account's last proposal for an epoch that is not settled fell.
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
     pub(super) redemptions: Vec<Redemption>,
     pub(super) deposits: Deposits,
@@ -98,6 +103,8 @@ impl ChainView {
             runs: Runs::new(),
             disputes: Disputes::new(),
             settlements: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            contested: BTreeMap::new(),
             defeats: BTreeMap::new(),
             redemptions: Vec::new(),
             deposits: Deposits::new(),
@@ -365,9 +372,39 @@ impl ChainView {
         self.seeds.get(&(epoch, purpose)).copied()
     }
 
-    /// The settlement of an epoch.
+    /// The settlement of an epoch: what is final, or of its proposals the earliest to which nobody objects,
+    /// or the earliest of all.
     pub fn settlement(&self, epoch: Epoch) -> Option<&SettlementState> {
-        self.settlements.get(&epoch)
+        let first = |state: &&SettlementState| (state.objector.is_some(), state.proposed, state.id);
+        self.settlements.get(&epoch).or_else(|| self.proposals(epoch).min_by_key(first))
+    }
+
+    /// The live proposals of an epoch.
+    pub fn proposals(&self, epoch: Epoch) -> impl Iterator<Item = &SettlementState> {
+        self.proposals.values().filter(move |state| state.settlement.epoch == epoch)
+    }
+
+    /// A live proposal.
+    pub fn proposal(&self, id: &Digest) -> Option<&SettlementState> {
+        self.proposals.get(id)
+    }
+
+    /// What ends a proposal that an account has the bond of, or a part of one to win: one of an epoch that
+    /// is settled.
+    pub fn to_close(&self, account: AccountId) -> Option<Transaction> {
+        let gains = |state: &SettlementState| {
+            let settled = self.settlements.get(&state.settlement.epoch)?;
+            let of_rival = state.objector.unwrap_or(settled.proposer);
+            let winner = if settled.id == state.id { state.proposer } else { of_rival };
+            (winner == account).then_some(state.settlement)
+        };
+        let close = |settlement| Transaction::AboutProposal { settlement, act: ProposalAct::Close };
+        let contested = |(number, state): (&u64, _)| gains(state).map(|_| *number);
+        let live = self.proposals.values().find_map(gains).map(close);
+        live.or_else(|| {
+            let number = self.contested.iter().find_map(contested)?;
+            Some(Transaction::CloseContested { number })
+        })
     }
 
     /// Whose proposals for an epoch fell, and when each last did.
@@ -376,27 +413,16 @@ impl ChainView {
         self.defeats.range(all).map(|((_, proposer), fell)| (*proposer, *fell))
     }
 
-    /// The last block in which an account may not propose for an epoch again: others have a challenge
-    /// window for it after its own proposal fell.
-    pub fn barred_until(&self, epoch: Epoch, proposer: AccountId) -> Option<BlockNumber> {
-        let fell = self.defeats.get(&(epoch, proposer))?;
-        Some(fell.after(self.schedule.challenge_blocks))
-    }
-
-    /// The block from which on another proposal may take the place of this one: two windows after it was
-    /// made, or four after an objection on which nobody has ruled.
-    pub fn lapses_at(&self, state: &SettlementState) -> Option<BlockNumber> {
-        let window = self.schedule.challenge_blocks;
-        let last = match state.objector {
-            None => state.open_since.after(window.times(2)),
-            Some(_) => state.objected.after(window.times(4)),
-        };
-        (!state.is_final).then_some(last.next())
+    /// The block from which on the same may be proposed again as what somebody objects to: the arbiter had
+    /// four windows.
+    pub fn makes_room_at(&self, state: &SettlementState) -> Option<BlockNumber> {
+        let until = state.objected.after(self.schedule.challenge_blocks.times(4));
+        state.objector.map(|_| until.next())
     }
 
     /// The last final settlement.
     pub fn last_final(&self) -> Option<&SettlementState> {
-        self.settlements.values().rev().find(|state| state.is_final)
+        self.settlements.values().next_back()
     }
 
     /// The first epoch without a final settlement.

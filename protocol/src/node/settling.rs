@@ -1,6 +1,6 @@
 //! Proposing, watching and finalising settlements; claiming what is owed.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{
     Done, Event, Job, Node, Pending,
@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
+    draw::WATCHERS,
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
 };
@@ -19,12 +20,15 @@ pub(super) struct Settling {
     is_busy: bool,
     /// What was sent last about the settlement.
     acted: Outgoing,
-    watched: Option<Digest>,
-    distrusted: Option<Digest>,
-    /// The block of the proposal that was last objected to: a defeated one may be made again.
-    objected: Option<BlockNumber>,
-    /// The settlement that this node came to, and the uses in it.
-    uses: Option<(Digest, Vec<DatanetUse>)>,
+    /// The settlement that this node came to, by itself or by recomputing what was proposed, and the
+    /// uses in it. All others are wrong.
+    right: Option<(Digest, Vec<DatanetUse>)>,
+    /// What it found wrong.
+    wrong: BTreeSet<Digest>,
+    /// To what it objected, with the blocks of these proposals: the same may be made again.
+    objected: BTreeSet<(Digest, BlockNumber)>,
+    /// What was sent last about proposals of epochs that are settled.
+    closed: Outgoing,
     /// The epoch up to which was last claimed, and the one up to which it was last tried.
     claimed: Option<Epoch>,
     tried: Option<Epoch>,
@@ -32,11 +36,11 @@ pub(super) struct Settling {
 
 /// What a node does about a settlement.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum Step<'a> {
     Propose,
-    Verify,
-    Object,
-    Finalise,
+    Verify(&'a SettlementState),
+    Object(&'a SettlementState),
+    Finalise(&'a SettlementState),
 }
 
 impl Settling {
@@ -45,10 +49,10 @@ impl Settling {
             epoch: Epoch(0),
             is_busy: false,
             acted: Outgoing::new(),
-            watched: None,
-            distrusted: None,
-            objected: None,
-            uses: None,
+            right: None,
+            wrong: BTreeSet::new(),
+            objected: BTreeSet::new(),
+            closed: Outgoing::new(),
             claimed: None,
             tried: None,
         }
@@ -59,10 +63,20 @@ impl Settling {
             self.epoch = epoch;
             self.is_busy = false;
             self.acted = Outgoing::new();
-            self.watched = None;
-            self.distrusted = None;
-            self.objected = None;
+            self.right = None;
+            self.wrong.clear();
+            self.objected.clear();
         }
+    }
+
+    /// Whether a proposal is right, as far as this node knows.
+    fn judges(&self, id: &Digest) -> Option<bool> {
+        let is_wrong = self.wrong.contains(id).then_some(false);
+        self.right.as_ref().map(|(right, _)| right == id).or(is_wrong)
+    }
+
+    fn has_objected(&self, state: &SettlementState) -> bool {
+        self.objected.contains(&(state.id, state.proposed))
     }
 }
 
@@ -70,6 +84,7 @@ impl Node {
     pub(super) fn advance_settlement(&mut self, chain: &ChainView) {
         let Some(now) = chain.head().map(|head| head.number) else { return };
         self.claim_own(chain);
+        self.close(chain, now);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
         if self.settling.is_busy || now < self.settling.acted.due() {
@@ -79,15 +94,14 @@ impl Node {
         if now < due {
             return;
         }
-        match (step, chain.settlement(epoch)) {
-            (Step::Propose, _) => {
+        match step {
+            Step::Propose => {
                 self.settling.is_busy = true;
                 self.start(Pending::Settle(epoch), Job::Settle { epoch });
             }
-            (Step::Verify, Some(state)) => self.verify(epoch, state),
-            (Step::Object, Some(state)) => self.object_to_wrong(epoch, state),
-            (Step::Finalise, Some(state)) => self.finalise(epoch, state, now),
-            (_, None) => {}
+            Step::Verify(state) => self.verify(state),
+            Step::Object(state) => self.object(state),
+            Step::Finalise(state) => self.finalise(state, now),
         }
     }
 
@@ -97,36 +111,61 @@ impl Node {
         if self.to_claim(chain).is_some() || self.settling.epoch != epoch {
             return Some(BlockNumber(0));
         }
+        let closes = chain.to_close(self.account).map(|_| self.settling.closed.due());
         if self.settling.is_busy {
-            return None;
+            return closes;
         }
         let next = self.next_step(chain, epoch);
-        next.map(|(due, _)| due.max(self.settling.acted.due()))
+        let next = next.map(|(due, _)| due.max(self.settling.acted.due()));
+        next.into_iter().chain(closes).min()
     }
 
     /// What this node does next about the settlement of an epoch, and from which block on.
-    fn next_step(&self, chain: &ChainView, epoch: Epoch) -> Option<(BlockNumber, Step)> {
+    fn next_step<'a>(&self, chain: &'a ChainView, epoch: Epoch) -> Option<(BlockNumber, Step<'a>)> {
         let turn = chain.proposer_turn(epoch, self.account)?;
-        let Some(state) = chain.settlement(epoch) else {
-            return Some((self.propose_at(chain, epoch, turn), Step::Propose));
-        };
-        let is_own = state.proposer == self.account;
+        let proposes = self.propose_at(chain, epoch, turn).map(|due| (due, Step::Propose));
+        let proposals = chain.proposals(epoch);
+        let steps = proposals.filter_map(|state| self.step_about(chain, state, turn));
+        steps.chain(proposes).min_by_key(|(due, _)| *due)
+    }
+
+    fn step_about<'a>(
+        &self,
+        chain: &ChainView,
+        state: &'a SettlementState,
+        turn: usize,
+    ) -> Option<(BlockNumber, Step<'a>)> {
         let place = self.watches(chain, state);
-        if place.is_some() && self.settling.watched != Some(state.id) {
-            return Some((BlockNumber(0), Step::Verify));
+        match self.settling.judges(&state.id) {
+            None if place.is_some() => Some((BlockNumber(0), Step::Verify(state))),
+            // One objection is enough, and to what was found right none is taken.
+            _ if state.objector.is_some() => None,
+            Some(false) if state.is_right || self.settling.has_objected(state) => None,
+            Some(false) => {
+                let due = self.object_at(chain, state, place.unwrap_or(turn));
+                Some((due, Step::Object(state)))
+            }
+            _ => {
+                let is_own = state.proposer == self.account;
+                Some((ripe_at(chain, state, turn, is_own), Step::Finalise(state)))
+            }
         }
-        let anew = || self.replace_at(chain, state, turn).map(|turn| (turn, Step::Propose));
-        if self.settling.distrusted == Some(state.id) {
-            let has_objected = self.settling.objected == Some(state.proposed);
-            // Should the objection come to nothing, nobody makes it final, and it makes room.
-            let due = object_at(chain, state, place.unwrap_or(turn));
-            return if has_objected { anew() } else { Some((due, Step::Object)) };
-        }
-        // While an objection waits for the arbiter nobody can make it final; that has an end too.
-        match state.objector {
-            None => Some((ripe_at(chain, state, turn, is_own), Step::Finalise)),
-            Some(_) => anew(),
-        }
+    }
+
+    /// The block from which on this node objects: one after the other, since one objection is enough and
+    /// all others fail. Where what is right stands beside it, and becomes final first if nobody objects to
+    /// that, there is time.
+    fn object_at(&self, chain: &ChainView, state: &SettlementState, place: usize) -> BlockNumber {
+        let last =
+            state.proposed.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2));
+        let place = u64::try_from(place).unwrap_or(u64::MAX);
+        let turn = state.proposed.after(Blocks(place));
+        let is_safe = chain
+            .proposals(state.settlement.epoch)
+            .any(|other| other.objector.is_none() && self.settling.judges(&other.id) == Some(true));
+        let before = Blocks(u64::from(WATCHERS).saturating_sub(place));
+        let turn = if is_safe { turn.max(last.before(before)) } else { turn };
+        turn.min(last)
     }
 
     /// The place of this node among those who were drawn to recompute a proposal.
@@ -134,23 +173,26 @@ impl Node {
         chain.watchers(state)?.first_of(self.account)
     }
 
-    fn verify(&mut self, epoch: Epoch, state: &SettlementState) {
+    fn verify(&mut self, state: &SettlementState) {
         self.settling.is_busy = true;
         let job = Job::Verify { settlement: state.settlement };
-        self.start(Pending::Verify(epoch, state.id), job);
+        self.start(Pending::Verify(state.settlement.epoch, state.id), job);
     }
 
-    fn finalise(&mut self, epoch: Epoch, state: &SettlementState, now: BlockNumber) {
-        match &self.settling.uses {
+    fn finalise(&mut self, state: &SettlementState, now: BlockNumber) {
+        match &self.settling.right {
             Some((id, uses)) if *id == state.id => {
                 let uses = uses.clone();
                 self.settling.acted = Outgoing::sent(now);
-                let act = ProposalAct::Finalise { uses };
-                self.submit(Transaction::AboutProposal { epoch, act });
+                self.act(state, ProposalAct::Finalise { uses });
             }
             // Nobody makes final what it did not come to itself.
-            _ => self.verify(epoch, state),
+            _ => self.verify(state),
         }
+    }
+
+    fn act(&mut self, state: &SettlementState, act: ProposalAct) {
+        self.submit(Transaction::AboutProposal { settlement: state.settlement, act });
     }
 
     pub(super) fn on_settled(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
@@ -163,87 +205,70 @@ impl Node {
             return;
         }
         let id = settlement.id();
-        self.settling.uses = Some((id, uses));
+        self.settling.right = Some((id, uses));
         let Some(now) = chain.head().map(|head| head.number) else { return };
-        let is_open = chain.settlement(epoch).is_none_or(|state| {
-            (state.id != id || state.objector.is_some())
-                && chain.lapses_at(state).is_some_and(|block| now >= block)
-        });
+        // Somebody may have proposed the same already.
+        let is_open = chain
+            .proposal(&id)
+            .is_none_or(|state| chain.makes_room_at(state).is_some_and(|block| now >= block));
         if is_open {
             self.settling.acted = Outgoing::sent(now);
             self.submit(Transaction::Propose { proposer: self.account, settlement });
         }
     }
 
-    fn object_to_wrong(&mut self, epoch: Epoch, state: &SettlementState) {
-        if self.object(epoch, state, b"openledger/objection/recomputed") {
-            self.tell(Event::WrongSettlement { epoch });
-        }
+    /// Objects once to each time that a settlement is proposed.
+    fn object(&mut self, state: &SettlementState) {
+        self.settling.objected.insert((state.id, state.proposed));
+        let reason = keccak(&[b"openledger/objection/recomputed", &state.id.0]);
+        self.act(state, ProposalAct::Object { account: self.account, reason });
+        self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
     }
 
-    /// Objects once to each time that a settlement is proposed, unless somebody else has.
-    fn object(&mut self, epoch: Epoch, state: &SettlementState, reason: &[u8]) -> bool {
-        if self.settling.objected == Some(state.proposed) {
-            return false;
-        }
-        self.settling.objected = Some(state.proposed);
-        if state.objector.is_none() {
-            let reason = keccak(&[reason, &state.id.0]);
-            let act = ProposalAct::Object { account: self.account, reason };
-            self.submit(Transaction::AboutProposal { epoch, act });
-        }
-        true
-    }
-
-    /// The block from which on it is this node's turn to propose. When a proposal fell the turns
-    /// begin anew, or all who had theirs would propose at once.
-    fn propose_at(&self, chain: &ChainView, epoch: Epoch, turn: usize) -> BlockNumber {
+    /// The block from which on it is this node's turn to propose, beside what stands or in place of what
+    /// the arbiter was too late for. `None` as long as something stands that may become final.
+    ///
+    /// A false proposal takes nobody's turn: once somebody objects to it, the next in turn proposes beside
+    /// it. When a proposal fell the turns begin anew, or all who had theirs would propose at once.
+    fn propose_at(&self, chain: &ChainView, epoch: Epoch, turn: usize) -> Option<BlockNumber> {
         let first = chain.schedule.cutoff(epoch);
         let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
-        let turn = fell.unwrap_or_default().max(first).after(turn_wait(chain, turn));
-        self.once_admitted(chain, epoch, turn)
-    }
-
-    /// The block from which on it is this node's turn to propose in place of one that lapsed.
-    fn replace_at(
-        &self,
-        chain: &ChainView,
-        state: &SettlementState,
-        turn: usize,
-    ) -> Option<BlockNumber> {
-        let turn = chain.lapses_at(state)?.after(turn_wait(chain, turn));
-        Some(self.once_admitted(chain, state.settlement.epoch, turn))
-    }
-
-    /// The turn, or later where a proposal of this node for the epoch fell not long before.
-    fn once_admitted(&self, chain: &ChainView, epoch: Epoch, turn: BlockNumber) -> BlockNumber {
-        let barred = chain.barred_until(epoch, self.account);
-        barred.map_or(turn, |until| turn.max(until.next()))
+        let mut from = fell.unwrap_or_default().max(first);
+        for state in chain.proposals(epoch) {
+            match (self.settling.judges(&state.id), chain.makes_room_at(state)) {
+                // What is right and waits for the arbiter is proposed again when that was too late.
+                (Some(true), Some(block)) => from = from.max(block),
+                (Some(true), None) => return None,
+                (None, None) => return None,
+                _ => {}
+            }
+        }
+        Some(from.after(turn_wait(chain, turn)))
     }
 
     pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {
         self.settling.is_busy = false;
-        let state = chain.settlement(epoch).filter(|state| state.id == id);
-        let Some(state) = state.filter(|_| epoch == self.settling.epoch) else { return };
-        let found = match done {
-            Done::Verified(found) => found,
-            // A host that cannot do it says nothing about the settlement, and tries again later.
-            _ => {
-                self.settling.acted = Outgoing::sent(chain.now());
-                return;
+        if epoch != self.settling.epoch {
+            return;
+        }
+        match done {
+            Done::Verified(Some(uses)) => self.settling.right = Some((id, uses)),
+            Done::Verified(None) => {
+                self.settling.wrong.insert(id);
             }
-        };
-        self.conclude(state, found);
+            // A host that cannot do it says nothing about the settlement, and tries again later.
+            _ => self.settling.acted = Outgoing::sent(chain.now()),
+        }
     }
 
-    /// Keeps what came out of recomputing a proposal: its uses, or nothing where it is wrong, which
-    /// this node then objects to.
-    fn conclude(&mut self, state: &SettlementState, found: Option<Vec<DatanetUse>>) {
-        self.settling.watched = Some(state.id);
-        match found {
-            Some(uses) => self.settling.uses = Some((state.id, uses)),
-            // The next step of this node is to object, when it is its turn.
-            None => self.settling.distrusted = Some(state.id),
+    /// Ends what was proposed for an epoch that is settled, where this node gains by it.
+    fn close(&mut self, chain: &ChainView, now: BlockNumber) {
+        if now < self.settling.closed.due() {
+            return;
+        }
+        if let Some(transaction) = chain.to_close(self.account) {
+            self.settling.closed = Outgoing::sent(now);
+            self.submit(transaction);
         }
     }
 
@@ -273,19 +298,10 @@ impl Node {
     }
 }
 
-/// The block from which on a watcher objects: one after the other while there is time for it, since one
-/// objection is enough and all others fail.
-fn object_at(chain: &ChainView, state: &SettlementState, place: usize) -> BlockNumber {
-    let last =
-        state.open_since.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2));
-    let turn = state.open_since.after(Blocks(u64::try_from(place).unwrap_or(u64::MAX)));
-    turn.min(last)
-}
-
 /// The block from which on it is somebody's turn to finalise.
 fn ripe_at(chain: &ChainView, state: &SettlementState, turn: usize, is_own: bool) -> BlockNumber {
     let wait = if is_own { Blocks::ZERO } else { turn_wait(chain, turn) };
-    state.open_since.after(chain.schedule.challenge_blocks.plus(wait)).next()
+    state.proposed.after(chain.schedule.challenge_blocks.plus(wait)).next()
 }
 
 fn turn_wait(chain: &ChainView, turn: usize) -> Blocks {

@@ -1,6 +1,6 @@
 //! A chain that does what the contracts do, as far as nodes can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
@@ -32,6 +32,14 @@ pub(crate) struct FakeChain {
     pub(crate) extra: Vec<ChainEvent>,
     pub(crate) paid: Vec<(AccountId, Amount)>,
     pub(crate) bonds_lost: BTreeMap<AccountId, u32>,
+    /// Settlements that follow from the chain.
+    pub(crate) right: BTreeSet<Digest>,
+    /// Whether nobody rules on objections. Then everybody has a bond for one to each settlement.
+    pub(crate) is_arbiter_away: bool,
+    objections: BTreeSet<(AccountId, Digest)>,
+    pub(crate) contested: u64,
+    /// Of those that were set aside.
+    pub(crate) closed: u64,
     heads: BTreeMap<Epoch, Digest>,
     contributions: u64,
     models: u64,
@@ -70,6 +78,11 @@ impl FakeChain {
             extra: vec![],
             paid: vec![],
             bonds_lost: BTreeMap::new(),
+            right: BTreeSet::new(),
+            is_arbiter_away: false,
+            objections: BTreeSet::new(),
+            contested: 0,
+            closed: 0,
             heads: BTreeMap::new(),
             contributions: 0,
             models: 0,
@@ -112,9 +125,9 @@ impl FakeChain {
         let hash = keccak(&[b"block", &self.seed.to_be_bytes(), &number.0.to_be_bytes()]);
         let mut events = std::mem::take(&mut self.extra);
         for transaction in std::mem::take(&mut self.waiting) {
-            let lapsed = self.lapsed(number, &transaction, &events);
+            let aside = self.set_aside(number, &transaction, &events);
             let event = self.execute(number, transaction, &events);
-            events.extend(lapsed.into_iter().chain(event));
+            events.extend(aside.into_iter().chain(event));
         }
         let header = BlockHeader { number, hash, timestamp: Timestamp(number.0 * 1000) };
         self.view.apply(header, &events);
@@ -139,25 +152,32 @@ impl FakeChain {
             Transaction::PublishModel(offer) => Some(ChainEvent::ModelPublished(offer)),
             Transaction::Include { epoch, records } => self.include(now, epoch, records),
             Transaction::Propose { proposer, settlement } => {
-                let is_first = !same_block.iter().any(|e| matches!(e, ChainEvent::Proposed { .. }));
-                (is_first && self.may_propose(proposer, &settlement))
+                let is_same = |event: &ChainEvent| matches!(event, ChainEvent::Proposed { settlement: of, .. } if *of == settlement);
+                (!same_block.iter().any(is_same) && self.may_propose(proposer, &settlement))
                     .then_some(ChainEvent::Proposed { proposer, settlement })
             }
-            Transaction::AboutProposal { epoch, act: ProposalAct::Object { .. } } => {
-                // The arbiter agrees at once.
-                let state = self.view.settlement(epoch).filter(|s| !s.is_final)?;
-                let (id, proposer) = (state.settlement.id(), state.proposer);
-                let event = ChainEvent::Defeated { epoch, id };
-                let is_first = !same_block.contains(&event);
-                *self.bonds_lost.entry(proposer).or_default() += u32::from(is_first);
-                is_first.then_some(event)
+            Transaction::AboutProposal { settlement, act } => {
+                let id = settlement.id();
+                let proposer = self.view.proposal(&id)?.proposer;
+                let is_objection =
+                    |e: &ChainEvent| matches!(e, ChainEvent::Objected { id: of, .. } if *of == id);
+                let is_objected = same_block.iter().any(is_objection);
+                let event = self.about(now, &settlement, act, is_objected);
+                let event = event.filter(|event| !same_block.contains(event))?;
+                let is_lost = matches!(
+                    event,
+                    ChainEvent::Defeated { .. } | ChainEvent::Closed { is_right: false, .. }
+                );
+                if is_lost {
+                    *self.bonds_lost.entry(proposer).or_default() += 1;
+                }
+                Some(event)
             }
-            Transaction::AboutProposal { epoch, act: ProposalAct::Finalise { uses } } => {
-                let state = self.view.settlement(epoch).filter(|state| !state.is_final)?;
-                let is_ripe = now > state.proposed.after(self.view.schedule.challenge_blocks);
-                assert_eq!(Settlement::hash_uses(&uses), state.settlement.uses);
-                let id = state.settlement.id();
-                is_ripe.then_some(ChainEvent::Finalised { epoch, id })
+            Transaction::CloseContested { number } => {
+                let event = ChainEvent::Closed { id: Digest::ZERO, number, is_right: true };
+                let is_first = !same_block.contains(&event);
+                self.closed += u64::from(is_first);
+                is_first.then_some(event)
             }
             Transaction::Claim { account, cumulative, index, count, path } => {
                 let root = self.view.last_final()?.settlement.payout_root;
@@ -172,6 +192,41 @@ impl FakeChain {
             | Transaction::AnswerDispute(_)
             | Transaction::ExpireDispute { .. }) => self.dispute(now, dispute, same_block),
             other => panic!("the scenarios do not send {other:?}"),
+        }
+    }
+
+    fn about(
+        &mut self,
+        now: BlockNumber,
+        settlement: &Settlement,
+        act: ProposalAct,
+        is_objected: bool,
+    ) -> Option<ChainEvent> {
+        let (epoch, id) = (settlement.epoch, settlement.id());
+        let state = *self.view.proposal(&id)?;
+        let settled = self.view.next_to_settle() > epoch;
+        match act {
+            ProposalAct::Object { account, .. } if self.is_arbiter_away => {
+                let may = state.objector.is_none() && !settled && !is_objected;
+                let may = may && self.objections.insert((account, id));
+                may.then_some(ChainEvent::Objected { epoch, id, account })
+            }
+            // The arbiter rules at once, and knows.
+            ProposalAct::Object { .. } if settled || state.is_right => None,
+            ProposalAct::Object { .. } if self.right.contains(&id) => {
+                Some(ChainEvent::Ruled { epoch, id, upheld: false })
+            }
+            ProposalAct::Object { .. } => Some(ChainEvent::Defeated { epoch, id }),
+            ProposalAct::Finalise { uses } => {
+                let is_ripe = now > state.proposed.after(self.view.schedule.challenge_blocks);
+                assert_eq!(Settlement::hash_uses(&uses), settlement.uses);
+                (is_ripe && !settled && state.objector.is_none())
+                    .then_some(ChainEvent::Finalised { epoch, id })
+            }
+            ProposalAct::Close => {
+                settled.then_some(ChainEvent::Closed { id, number: 0, is_right: false })
+            }
+            ProposalAct::Rule { .. } => panic!("nobody rules"),
         }
     }
 
@@ -238,35 +293,34 @@ impl FakeChain {
         (amount > Amount::ZERO).then_some(ChainEvent::Redeemed { payer, payee, cumulative, amount })
     }
 
-    /// The proposal in whose place another one comes.
-    fn lapsed(
+    /// The same proposal in whose place another one comes.
+    fn set_aside(
         &mut self,
         now: BlockNumber,
         transaction: &Transaction,
         same_block: &[ChainEvent],
     ) -> Option<ChainEvent> {
         let Transaction::Propose { settlement, .. } = transaction else { return None };
-        let epoch = settlement.epoch;
-        let state = self.view.settlement(epoch)?;
-        let event = ChainEvent::Defeated { epoch, id: state.id };
-        let is_over = self.view.lapses_at(state).is_some_and(|block| now >= block);
-        if !is_over || same_block.contains(&event) {
+        let (epoch, id) = (settlement.epoch, settlement.id());
+        let room = self.view.makes_room_at(self.view.proposal(&id)?)?;
+        let is_aside =
+            |event: &ChainEvent| matches!(event, ChainEvent::SetAside { id: of, .. } if *of == id);
+        if now < room || same_block.iter().any(is_aside) {
             return None;
         }
-        *self.bonds_lost.entry(state.proposer).or_default() += 1;
-        Some(event)
+        self.contested += 1;
+        Some(ChainEvent::SetAside { epoch, id, number: self.contested })
     }
 
     /// A proposer has bonds for two wrong proposals.
     fn may_propose(&self, proposer: AccountId, settlement: &Settlement) -> bool {
         let parent = self.view.last_final().map_or(Digest::ZERO, |last| last.settlement.id());
-        let is_free = |state| self.view.lapses_at(state).is_some_and(|b| b.0 <= self.now() + 1);
+        let is_free = |state| self.view.makes_room_at(state).is_some_and(|b| b.0 <= self.now() + 1);
         self.bonds_lost.get(&proposer).is_none_or(|lost| *lost < 2)
             && settlement.epoch == self.view.next_to_settle()
             && self.now() + 1 >= self.view.schedule.cutoff(settlement.epoch).0
             && settlement.records == self.view.records_head(settlement.epoch)
-            && self.view.settlement(settlement.epoch).is_none_or(is_free)
-            && self.view.barred_until(settlement.epoch, proposer).is_none_or(|b| b.0 <= self.now())
+            && self.view.proposal(&settlement.id()).is_none_or(is_free)
             && settlement.parent == parent
     }
 }

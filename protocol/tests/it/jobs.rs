@@ -254,6 +254,9 @@ impl Net {
             outcome.settlement.total = Amount(tree.sum());
         }
         let (settlement, uses) = (outcome.settlement, outcome.uses.clone());
+        if !self.peers[index].faults.inflates {
+            self.chain.right.insert(settlement.id());
+        }
         self.leaves.insert(settlement.payout_root, outcome.leaves.clone());
         self.outcomes.insert(settlement.id(), outcome);
         Some(Done::Settled(settlement, uses))

@@ -484,6 +484,28 @@ fn a_right_proposal_whose_proposer_left_becomes_final() {
     (0..3).for_each(|epoch| assert_conserved(&net, epoch, 0));
 }
 
+/// The liar objects to what is right, as the honest do to what is false, and nobody rules.
+#[test]
+fn without_an_arbiter_what_is_right_becomes_final_and_the_bonds_of_the_others_are_lost() {
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    net.run_to(60);
+    let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
+    let mut net = Net::new(5, 3, 11);
+    net.order_model(2);
+    net.peer(first.0).faults.inflates = true;
+    net.chain.is_arbiter_away = true;
+    net.run_epochs(4);
+    let state = net.chain.view.settlement(Epoch(0)).unwrap();
+    assert!(state.is_final && state.proposer != first);
+    assert!(net.chain.bonds_lost[&first] > 0, "of the false one");
+    assert!(net.chain.contested > 0, "what is right had to be proposed twice");
+    assert_eq!(net.chain.closed, net.chain.contested);
+    let left = (0..4).map(|epoch| net.chain.view.proposals(Epoch(epoch)).count());
+    assert_eq!(left.sum::<usize>(), 0, "whoever gains by it ends them");
+    (0..3).for_each(|epoch| assert_conserved(&net, epoch, 0));
+}
+
 #[test]
 fn the_same_seed_gives_the_same_outputs() {
     let play = |seed| {

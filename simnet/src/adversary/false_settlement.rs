@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    Amount, Digest,
-    chain::Transaction,
+    Amount, Digest, Epoch,
+    chain::{ProposalAct, Transaction},
     hash::keccak,
     node::{Done, Job},
 };
@@ -15,13 +15,14 @@ use super::{Adversary, AdversaryKind, Answer, Profile, World};
 pub const FALSE_SETTLEMENT: AdversaryKind = AdversaryKind(&Profile::new(
     "false-settlement",
     "Proposes settlements that pay itself.",
-    |_| Box::new(False { made: BTreeSet::new() }),
+    |_| Box::new(False { lies: BTreeSet::new(), epochs: BTreeSet::new() }),
 ));
 
-/// Proposes a payout root that nobody can recompute, with more in it for itself, and stands by it.
+/// Comes to a payout root that nobody can recompute, with more in it for itself, and stands by it.
 struct False {
-    /// Who made which.
-    made: BTreeSet<(usize, Digest)>,
+    lies: BTreeSet<Digest>,
+    /// What they were about.
+    epochs: BTreeSet<Epoch>,
 }
 
 impl Adversary for False {
@@ -30,24 +31,37 @@ impl Adversary for False {
     }
 
     fn answer(&mut self, world: &mut dyn World, node: usize, job: &Job) -> Option<Answer> {
-        let Job::Verify { settlement } = job else { return None };
-        // A watcher of another's lie is honest.
-        let uses =
-            world.uses_of(settlement).filter(|_| self.made.contains(&(node, settlement.id())));
-        Some(Answer::after(0, Done::Verified(Some(uses?))))
+        match job {
+            Job::Settle { .. } => {
+                let mut answer = world.honest(node, job.clone());
+                if let Done::Settled(settlement, _) = &mut answer.done {
+                    settlement.payout_root = keccak(&[b"false", &settlement.payout_root.0]);
+                    settlement.total = settlement.total.saturating_add(Amount::ONE_OPEN);
+                    self.lies.insert(settlement.id());
+                    self.epochs.insert(settlement.epoch);
+                }
+                Some(answer)
+            }
+            // A watcher of another's lie is honest.
+            Job::Verify { settlement } if self.lies.contains(&settlement.id()) => {
+                Some(Answer::after(0, Done::Verified(world.uses_of(settlement))))
+            }
+            _ => None,
+        }
     }
 
     fn submit(
         &mut self,
         _: &mut dyn World,
-        node: usize,
-        mut transaction: Transaction,
+        _: usize,
+        transaction: Transaction,
     ) -> Option<Transaction> {
-        if let Transaction::Propose { settlement, .. } = &mut transaction {
-            settlement.payout_root = keccak(&[b"false", &settlement.payout_root.0]);
-            settlement.total = settlement.total.saturating_add(Amount::ONE_OPEN);
-            self.made.insert((node, settlement.id()));
-        }
-        Some(transaction)
+        // To object to what is right costs a bond.
+        let objects = matches!(
+            &transaction,
+            Transaction::AboutProposal { settlement, act: ProposalAct::Object { .. } }
+                if self.epochs.contains(&settlement.epoch)
+        );
+        (!objects).then_some(transaction)
     }
 }

@@ -9,6 +9,7 @@
 //! has answered it; records and transactions pass through all of them, each changing what the one
 //! before made of it; a blob is served if none refuses.
 
+mod absent_proposer;
 mod censoring_proposer;
 mod coalition;
 mod colluding_auditor;
@@ -31,6 +32,7 @@ mod late_reveal;
 mod lazy_auditor;
 mod lazy_jury;
 mod lazy_storage;
+mod objection;
 mod on_demand;
 mod outsourcing;
 mod record_flood;
@@ -44,6 +46,7 @@ mod whitewashing;
 mod withheld_attribution;
 mod world;
 
+pub use absent_proposer::ABSENT_PROPOSER;
 pub use censoring_proposer::CENSORING_PROPOSER;
 pub use coalition::{Coalition, Coalitions, Facts};
 pub use colluding_auditor::COLLUDING_AUDITOR;
@@ -66,6 +69,7 @@ pub use late_reveal::LATE_REVEAL;
 pub use lazy_auditor::LAZY_AUDITOR;
 pub use lazy_jury::LAZY_JURY;
 pub use lazy_storage::LAZY_STORAGE;
+pub use objection::OBJECTION;
 pub use on_demand::ON_DEMAND;
 pub use outsourcing::OUTSOURCING;
 pub use record_flood::RECORD_FLOOD;
@@ -91,7 +95,7 @@ use protocol::{
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 34] = [
+pub const ALL: [AdversaryKind; 36] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -106,6 +110,8 @@ pub const ALL: [AdversaryKind; 34] = [
     COLLUDING_AUDITOR,
     FALSE_SETTLEMENT,
     CENSORING_PROPOSER,
+    OBJECTION,
+    ABSENT_PROPOSER,
     WHITEWASHING,
     FORGED_SHARD,
     COPIED_SHARD,

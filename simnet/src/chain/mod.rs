@@ -12,12 +12,12 @@ pub use past::ReadBlock;
 use std::collections::{BTreeMap, VecDeque};
 
 use contracts_abi::{
-    Bonds, EncodeError, GenesisConfig, ReadError, RevertReason,
+    Bonds, GenesisConfig, ReadError, RevertReason,
     embedded::{EmbeddedChain, EmbeddedError, MinedBlock},
 };
 use protocol::{
-    AccountId, Amount, BlockNumber, Epoch, EvmAddress, Timestamp,
-    chain::{ChainEvent, ChainView, ProposalAct, Transaction},
+    AccountId, Amount, BlockNumber, EvmAddress, Timestamp,
+    chain::{ChainEvent, ChainView, ProposalAct, Settlement, Transaction},
     hash::keccak,
 };
 
@@ -28,10 +28,8 @@ use crate::{Scenario, kernel::Time, scenario::ChainRules};
 
 /// The chain id of simulated networks.
 pub const CHAIN_ID: u64 = 20_260;
-/// Emission of an epoch.
-pub const BUDGET: Amount = Amount(10_000 * Amount::ONE_OPEN.0);
-const VAULT: Amount = Amount(500_000_000 * Amount::ONE_OPEN.0);
-const SPONSOR: Amount = Amount(100_000_000 * Amount::ONE_OPEN.0);
+const VAULT: Amount = Amount(100_000_000 * Amount::ONE_OPEN.0);
+const SPONSOR: Amount = Amount(900_000_000 * Amount::ONE_OPEN.0);
 
 /// An address without a key: on the embedded chain, transactions need none.
 pub fn named_address(name: &[u8], number: u32) -> EvmAddress {
@@ -45,9 +43,6 @@ pub enum ChainError {
     /// The contracts could not be deployed.
     #[error("the contracts could not be deployed: {0}")]
     Deploy(#[from] EmbeddedError),
-    /// A transaction of the setting could not be encoded.
-    #[error("a transaction could not be encoded: {0}")]
-    Encode(#[from] EncodeError),
     /// A transaction of the setting reverted.
     #[error("a transaction of the setting reverted: {0}")]
     Reverted(RevertReason),
@@ -86,7 +81,6 @@ pub struct Chain {
     confirmations: usize,
     /// What it takes to replace blocks; nothing where none are.
     past: Option<Past>,
-    refused: u64,
 }
 
 impl Chain {
@@ -94,12 +88,13 @@ impl Chain {
     pub fn deploy(scenario: &Scenario, start_after: u64) -> Result<Self, ChainError> {
         let params = scenario.params();
         let (sponsor, treasury) = (named_address(b"sponsor", 0), named_address(b"treasury", 0));
-        let bond = Amount::ONE_OPEN;
+        let (bond, budget) = (Amount::ONE_OPEN, scenario.budget());
+        let objection = Amount(budget.0 / 10);
         let genesis = GenesisConfig {
             holders: vec![(sponsor, SPONSOR)],
             vault: VAULT,
             treasury,
-            budget: BUDGET,
+            budget,
             epoch_blocks: scenario.chain.epoch_blocks,
             commit_blocks: scenario.chain.commit_blocks,
             settle_blocks: scenario.chain.settle_blocks,
@@ -108,8 +103,8 @@ impl Chain {
             cell_bytes: params.holding.cell_bytes,
             max_pack: params.holding.max_pack,
             bonds: Bonds {
-                proposal: bond,
-                objection: bond,
+                proposal: budget,
+                objection,
                 // All places for disputes about a holder cost more than the budget.
                 dispute: Amount(10 * bond.0),
                 fault: bond,
@@ -134,7 +129,6 @@ impl Chain {
             unread: VecDeque::new(),
             confirmations: 0,
             past: None,
-            refused: 0,
         })
     }
 
@@ -164,22 +158,15 @@ impl Chain {
         self.evm.head().number
     }
 
-    /// Transactions that could not be encoded, because what they are about was gone.
-    pub const fn refused(&self) -> u64 {
-        self.refused
-    }
-
     /// Queues a node's transaction for the next block.
     pub fn submit(&mut self, from: EvmAddress, transaction: &Transaction) {
-        if self.evm.submit(from, transaction).is_err() {
-            self.refused += 1;
-        }
+        self.evm.submit(from, transaction);
     }
 
-    /// Queues the arbiter's ruling on the objection to an epoch's proposal.
-    pub fn rule(&mut self, epoch: Epoch, uphold: bool) {
+    /// Queues the arbiter's ruling on the objection to a proposal.
+    pub fn rule(&mut self, settlement: Settlement, uphold: bool) {
         let act = ProposalAct::Rule { uphold };
-        self.submit(self.evm.arbiter(), &Transaction::AboutProposal { epoch, act });
+        self.submit(self.evm.arbiter(), &Transaction::AboutProposal { settlement, act });
     }
 
     /// Gives somebody OPEN of the sponsor's, in the next block.
@@ -242,7 +229,7 @@ impl Chain {
         transactions: &[(EvmAddress, Transaction)],
     ) -> Result<Vec<ChainEvent>, ChainError> {
         for (from, transaction) in transactions {
-            self.evm.submit(*from, transaction)?;
+            self.evm.submit(*from, transaction);
         }
         let block = self.evm.mine(Timestamp(at.millis()));
         self.ledger.note(&block);

@@ -251,7 +251,8 @@ pub struct ChainRules {
     pub inclusion_blocks: f64,
     /// Epochs between two claims of an account, which take turns; 0 for none.
     pub claim_epochs: u64,
-    /// Stake that a sponsor puts behind every node, in OPEN.
+    /// Stake that a sponsor puts behind every node, in OPEN; less where it has less for each. Who proposes a
+    /// settlement locks what an epoch emits: 10,000, or a third of the stake.
     pub stake: u64,
     /// Blocks that have to be above one before nodes read it; the daemon reads the newest.
     pub confirmations: u32,
@@ -363,7 +364,7 @@ impl Default for ChainRules {
             arbiter_blocks: 10,
             inclusion_blocks: 0.0,
             claim_epochs: 1,
-            stake: 100,
+            stake: 30_000,
             confirmations: 0,
             reorg: 0.0,
             reorg_depth: 1.5,
@@ -382,6 +383,9 @@ impl Default for HoldingRules {
         }
     }
 }
+
+/// OPEN that a sponsor has for the stakes of the nodes that begin.
+const STAKES: u64 = 600_000_000;
 
 impl Scenario {
     /// The network's parameters.
@@ -407,7 +411,17 @@ impl Scenario {
 
     /// Stake behind every node.
     pub fn stake(&self) -> Amount {
-        Amount(u128::from(self.chain.stake) * Amount::ONE_OPEN.0)
+        let most = STAKES / u64::from(self.population.nodes.max(1));
+        Amount(u128::from(self.chain.stake.min(most)) * Amount::ONE_OPEN.0)
+    }
+
+    /// Emission of an epoch. A proposer locks as much, so a node can do so, and lose it a few times.
+    pub fn budget(&self) -> Amount {
+        let most = Amount(10_000 * Amount::ONE_OPEN.0);
+        match self.stake() {
+            Amount::ZERO => most,
+            stake => most.min(Amount(stake.0 / 3)),
+        }
     }
 
     /// Share of nodes that some adversary runs.

@@ -92,9 +92,10 @@ impl Simulation {
         if faults.until(FaultKind::ArbiterOutage, env.schedule.now(), 0, 0).is_some() {
             return;
         }
-        let Some(epoch) = env.ledger.take_objection(block) else { return };
-        if let Some(upholds) = settlements.arbitrate(env, epoch) {
-            env.ledger.chain_mut().rule(epoch, upholds);
+        for (_, id) in env.ledger.take_objections(block) {
+            if let Some((settlement, upholds)) = settlements.arbitrate(env, &id) {
+                env.ledger.chain_mut().rule(settlement, upholds);
+            }
         }
     }
 }

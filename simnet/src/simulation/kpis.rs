@@ -9,7 +9,6 @@ use protocol::{
 
 use super::{Simulation, env::Env, measurements::Measurements, times::Times};
 use crate::{
-    chain::BUDGET,
     nodes::Kind,
     report::{EpochRow, KindRow, Kpi, NodeRow, Status},
     scenario::WARM_UP_EPOCHS,
@@ -188,7 +187,7 @@ fn emission(env: &Env, fees: f64) -> [Kpi; 2] {
     // Nothing is stored while the network forms, but training may earn then.
     let first = if env.scenario.training.is_on() { 0 } else { WARM_UP_EPOCHS };
     let settled = env.ledger.final_epochs().filter(|epoch| epoch.0 >= first).count();
-    let budget = open(BUDGET) * settled as f64;
+    let budget = open(env.scenario.budget()) * settled as f64;
     let last = env.view().last_final();
     let earned = last.map_or(0.0, |state| open(state.settlement.total)) - fees;
     let has_fees = env.scenario.inference.is_on();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, BlockNumber, Epoch,
+    AccountId, BlockNumber, Digest, Epoch,
     chain::{ChainEvent, ChainView, Transaction},
 };
 
@@ -40,8 +40,8 @@ pub(super) struct Ledger {
     /// The newest block that nodes read, and when it was mined.
     head: (u32, Time),
     final_at: BTreeMap<Epoch, BlockNumber>,
-    /// Objections that wait for the arbiter, by the block in which it rules.
-    objections: BTreeMap<BlockNumber, Epoch>,
+    /// Proposals to which somebody objects, with the blocks in which the arbiter rules.
+    objections: BTreeSet<(BlockNumber, Digest)>,
     /// Epochs whose settlement was counted: once, however often its block comes.
     folded: BTreeSet<Epoch>,
     /// The first epoch that was not measured yet.
@@ -55,7 +55,7 @@ impl Ledger {
             chain,
             head: (0, Time(0)),
             final_at: BTreeMap::new(),
-            objections: BTreeMap::new(),
+            objections: BTreeSet::new(),
             folded: BTreeSet::new(),
             unmeasured: Epoch(0),
             counts: Counts::default(),
@@ -122,19 +122,24 @@ impl Ledger {
                 return self.folded.insert(*epoch).then_some(*epoch);
             }
             // Without an arbiter nobody rules.
-            ChainEvent::Objected { epoch, .. } if arbiter_blocks > 0 => {
-                self.objections.insert(BlockNumber(block.0 + arbiter_blocks), *epoch);
+            ChainEvent::Objected { id, .. } if arbiter_blocks > 0 => {
+                self.objections.insert((BlockNumber(block.0 + arbiter_blocks), *id));
             }
-            ChainEvent::Defeated { .. } => self.counts.defeated += 1,
+            ChainEvent::Defeated { .. } | ChainEvent::Closed { is_right: false, .. } => {
+                self.counts.defeated += 1;
+            }
             _ => {}
         }
         None
     }
 
-    /// The epoch on whose objection the arbiter rules in a block: one that has waited long enough.
-    pub(super) fn take_objection(&mut self, block: BlockNumber) -> Option<Epoch> {
-        let first = self.objections.first_entry().filter(|first| *first.key() <= block)?;
-        Some(first.remove())
+    /// The proposals on which the arbiter rules in a block: objections that have waited long enough.
+    pub(super) fn take_objections(
+        &mut self,
+        block: BlockNumber,
+    ) -> BTreeSet<(BlockNumber, Digest)> {
+        let later = self.objections.split_off(&(block.next(), Digest::ZERO));
+        std::mem::replace(&mut self.objections, later)
     }
 
     /// Whether an epoch begins for the first time.

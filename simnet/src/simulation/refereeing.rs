@@ -13,7 +13,6 @@ use protocol::{
 use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
     Scenario,
-    chain::BUDGET,
     referee::{Claimed, Committed, Judged, Laws, Ordered, Output, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
@@ -34,7 +33,7 @@ fn laws(env: &Env) -> Laws {
         settle_blocks: scenario.chain.settle_blocks
             + scenario.chain.challenge_blocks
             + SLACK_BLOCKS,
-        budget: BUDGET,
+        budget: env.scenario.budget(),
         storage_bps: params.economics.emission_storage_bps,
         newcomers_bps: params.economics.newcomers_bps,
         attribution_bps: params.economics.emission_attribution_bps,

@@ -67,7 +67,6 @@ impl Simulation {
             blocks: self.env.ledger.chain().head().0,
             transactions: blocks.transactions,
             reverted: blocks.reverted,
-            refused: self.env.ledger.chain().refused(),
             gas: blocks.gas,
             delivered: self.observer.delivered(),
             sessions: self.env.population.restarts(),

@@ -156,12 +156,12 @@ impl Settlements {
         Answer::after(SETTLE_MICROS, Done::Verified(uses))
     }
 
-    /// Whether the arbiter upholds the objection to the settlement of an epoch, by recomputing it. `None`
-    /// where nothing is proposed.
-    pub(super) fn arbitrate(&mut self, env: &Env, epoch: Epoch) -> Option<bool> {
-        let settlement = env.view().settlement(epoch)?.settlement;
-        let right = self.right(env.view(), epoch)?;
-        Some(right.outcome.settlement != settlement)
+    /// Whether the arbiter upholds the objection to a proposal, by recomputing it. `None` where that is
+    /// gone.
+    pub(super) fn arbitrate(&mut self, env: &Env, id: &Digest) -> Option<(Settlement, bool)> {
+        let settlement = env.view().proposal(id)?.settlement;
+        let right = self.right(env.view(), settlement.epoch)?;
+        Some((settlement, right.outcome.settlement != settlement))
     }
 
     /// Claims what an account has.

@@ -2,8 +2,8 @@
 
 use protocol::{Digest, settle::Source};
 use simnet::{
+    Scenario,
     adversary::{self, AdversaryKind},
-    chain::BUDGET,
     report::{Report, Status},
     scenario::AdversaryPlan,
 };
@@ -38,7 +38,7 @@ fn four_hundred_names_without_stake_hold_no_seat_and_no_more_than_their_lane() {
         let (seats, all) = earned(&report, Source::Audits);
         assert!(seats == 0 && all > 0, "{kind}: {seats} of {all} for audits");
         let (storage, all) = earned(&report, Source::Storage);
-        let pot = BUDGET.0 * 4 / 10 * report.epochs.len() as u128;
+        let pot = Scenario::default().budget().0 * 4 / 10 * report.epochs.len() as u128;
         assert!(storage > 0, "{kind}: the lane lets them in");
         assert!(storage * 10 <= pot, "{kind}: {storage} of {pot}, where all had {all}");
     }

@@ -138,18 +138,48 @@ fn a_false_settlement_falls_and_the_next_in_rank_settles() {
 }
 
 #[test]
-fn without_an_arbiter_a_false_settlement_is_never_final() {
-    // The referee, whose findings were looked at, judges what became final before a lie stopped it.
+fn without_an_arbiter_a_false_settlement_stops_nothing() {
     let report = lied_to(adversary::FALSE_SETTLEMENT, 0);
     assert!(report.totals.wrong_settlements > 0);
-    let ruled = lied_to(adversary::FALSE_SETTLEMENT, 10);
-    let first = |report: &Report| report.epochs[0].final_block;
-    let (waited, ruled) = (first(&report), first(&ruled).expect("somebody ruled"));
-    assert!(waited.is_none_or(|block| block > ruled), "what was objected to waits: {waited:?}");
+    assert!(report.totals.defeated > 0, "by what became final");
+    assert_eq!(kpi(&report, "epochs_settled"), 1.0);
+    assert_eq!(kpi(&report, "honest_unpaid"), 0.0);
+}
+
+/// What ARCHITECTURE.md says that an epoch takes to be settled, whoever lies: each turn of somebody who is
+/// false or absent costs the wait for the next, and objections to what is right one ruling.
+#[test]
+fn three_tenths_of_liars_delay_an_epoch_by_no_more_than_their_turns_and_a_ruling() {
+    let mut defeated = 0;
+    for seed in 1..=8 {
+        let scenario = with(calm(), |s| {
+            (s.seed, s.epochs) = (seed, 4);
+            let liars = [
+                adversary::FALSE_SETTLEMENT,
+                adversary::CENSORING_PROPOSER,
+                adversary::OBJECTION,
+                adversary::ABSENT_PROPOSER,
+            ];
+            s.adversaries = liars.map(|kind| AdversaryPlan::new(kind, 0.075)).to_vec();
+        });
+        let rules = &scenario.chain;
+        let turn = scenario.params().propose_fallback_blocks.0;
+        // Of eight turns at least one is honest, but for one epoch in 15,000; and what is sent in a block
+        // is in the next, and known of in the one after.
+        let turns = 8 * turn + 4;
+        let bound = rules.settle_blocks + turns + rules.challenge_blocks + rules.arbiter_blocks;
+        let report = run(scenario);
+        assert!(failed(&report).is_empty(), "seed {seed}: {:?}", report.findings);
+        let delay = kpi(&report, "settlement_delay");
+        assert!(delay <= bound as f64, "seed {seed}: {delay} blocks, at most {bound}");
+        defeated += report.totals.defeated;
+        assert_eq!(kpi(&report, "honest_unpaid"), 0.0, "seed {seed}");
+    }
+    assert!(defeated > 0, "some of them had their turn");
 }
 
 #[test]
-fn an_arbiter_that_is_away_for_a_while_delays_what_it_is_asked_and_loses_nothing() {
+fn an_arbiter_that_is_away_for_long_costs_a_few_turns_where_half_of_them_lie() {
     let report = |lasts| {
         run(with(calm(), |s| {
             s.epochs = 4;
@@ -161,7 +191,8 @@ fn an_arbiter_that_is_away_for_a_while_delays_what_it_is_asked_and_loses_nothing
     let (there, away) = (report(1), report(500));
     assert!(failed(&away).is_empty(), "{:?} {:?}", failed(&away), away.findings);
     let delay = |report| kpi(report, "settlement_delay");
-    assert!(delay(&there) < delay(&away), "{} {}", delay(&there), delay(&away));
+    // Ten turns at most, where it is away for 250 blocks.
+    assert!(delay(&away) <= 8.0 + 10.0 * 4.0 + 12.0 + 4.0, "{} {}", delay(&there), delay(&away));
     assert_eq!(kpi(&away, "honest_unpaid"), 0.0);
 }
 

@@ -19,12 +19,12 @@ abstract contract Challenges is IChallenges, Proposals {
         SumNode calldata right,
         SumNode[] calldata siblings
     ) external {
-        _requireChallengeable(settlement);
+        _live(settlement);
         if (level == 0 || uint256(left.sum) + right.sum == sum) revert Unfounded();
         bytes32 node = Merkle.sumHash(left, right);
         (bytes32 root, ) = Merkle.sumRoot(node, sum, level, index, count, siblings);
         _requireSame(settlement.payoutRoot, root);
-        _defeat(settlement.epoch, msg.sender, Fault.Sum);
+        _defeat(settlement, msg.sender, Fault.Sum);
     }
 
     /// @inheritdoc IChallenges
@@ -33,7 +33,7 @@ abstract contract Challenges is IChallenges, Proposals {
         uint64 count,
         SumNode calldata top
     ) external {
-        _requireChallengeable(settlement);
+        _live(settlement);
         if (settlement.payoutRoot == 0) {
             if (settlement.total == 0) revert Unfounded();
         } else {
@@ -43,7 +43,7 @@ abstract contract Challenges is IChallenges, Proposals {
                 Merkle.sumRootOf(top.hash, top.sum, count)
             );
         }
-        _defeat(settlement.epoch, msg.sender, Fault.Total);
+        _defeat(settlement, msg.sender, Fault.Total);
     }
 
     /// @inheritdoc IChallenges
@@ -56,12 +56,12 @@ abstract contract Challenges is IChallenges, Proposals {
         uint64 count,
         SumNode[] calldata siblings
     ) external {
-        _requireChallengeable(settlement);
+        _live(settlement);
         if (sum == cumulative) revert Unfounded();
         bytes32 leaf = Merkle.payoutLeaf(account, cumulative);
         (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
         _requireSame(settlement.payoutRoot, root);
-        _defeat(settlement.epoch, msg.sender, Fault.Leaf);
+        _defeat(settlement, msg.sender, Fault.Leaf);
     }
 
     /// @inheritdoc IChallenges
@@ -71,12 +71,12 @@ abstract contract Challenges is IChallenges, Proposals {
         Leaf calldata left,
         Leaf calldata right
     ) external {
-        _requireChallengeable(settlement);
+        _live(settlement);
         _requireIn(settlement.payoutRoot, left, count);
         _requireIn(settlement.payoutRoot, right, count);
         bool adjacent = uint256(left.index) + 1 == right.index;
         if (!adjacent || left.account < right.account) revert Unfounded();
-        _defeat(settlement.epoch, msg.sender, Fault.Order);
+        _defeat(settlement, msg.sender, Fault.Order);
     }
 
     /// @inheritdoc IChallenges
@@ -87,14 +87,16 @@ abstract contract Challenges is IChallenges, Proposals {
         uint64 count,
         Leaf[] calldata found
     ) external {
-        _requireChallengeable(settlement);
-        (, bytes32 last, , , ) = VAULT.last();
-        _requireIn(last, before, countBefore);
+        _live(settlement);
+        (bytes32 last, bytes32 lastRoot, , , ) = VAULT.last();
+        // A rival of what is final by now does not build on that.
+        if (settlement.parent != last) revert Unfounded();
+        _requireIn(lastRoot, before, countBefore);
         for (uint256 i = 0; i < found.length; ++i) {
             _requireIn(settlement.payoutRoot, found[i], count);
         }
         if (!_isLost(settlement.payoutRoot, before, count, found)) revert Unfounded();
-        _defeat(settlement.epoch, msg.sender, Fault.Loss);
+        _defeat(settlement, msg.sender, Fault.Loss);
     }
 
     /// Whether an account has less than before, or nothing any more: then its neighbours show that

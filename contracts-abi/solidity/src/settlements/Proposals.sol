@@ -2,54 +2,49 @@
 pragma solidity 0.8.37;
 
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Bonded} from "../Bonded.sol";
 import {IDatanetRegistry} from "../interfaces/IDatanetRegistry.sol";
 import {ISettlements} from "../interfaces/ISettlements.sol";
 import {DatanetUse, Settlement} from "../Types.sol";
 
-/// @title Bonded proposals
+/// @title Bonded proposals, side by side
 abstract contract Proposals is ISettlements, Bonded, AccessControl {
-    struct Proposal {
-        bytes32 id;
-        uint64 proposer;
-        uint64 proposedAt;
-        uint64 objector;
-        /// When the objection was made.
-        uint64 objectedAt;
-        Status status;
-    }
-
-    /// A proposal and the objection to it that the arbiter was too late for. Both bonds wait for it.
+    /// A proposal and the objection to it that the arbiter was too late for. Both bonds wait for what
+    /// becomes final.
     struct Contested {
-        uint64 proposer;
-        uint64 objector;
+        bytes32 id;
+        uint64 epoch;
+        Proposal proposal;
     }
 
     /// @notice Rules on objections, later a jury.
     bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
+    /// Windows that the arbiter has for a ruling.
+    uint64 private constant RULING_WINDOWS = 4;
     /// @notice Where use counters live.
     IDatanetRegistry public immutable DATANETS;
-    /// @notice What a proposer locks.
+    /// @notice What a proposer locks at least.
     uint128 public immutable PROPOSAL_BOND;
-    /// @notice What an objector locks.
+    /// @notice What the first objector to a settlement locks, if the proposer's bond is no less.
     uint128 public immutable OBJECTION_BOND;
 
-    mapping(uint64 epoch => Proposal) private _proposals;
+    mapping(bytes32 id => Proposal) private _proposals;
+    /// How many objections to a settlement were set aside.
+    mapping(bytes32 id => uint256) private _delays;
     /// @notice How many objections were not ruled on in time; they are numbered from 1.
     uint256 public contested;
     mapping(uint256 number => Contested) private _contested;
-    /// Until which block an account may not propose for an epoch again.
-    mapping(uint64 epoch => mapping(uint64 proposer => uint64)) private _barredUntil;
 
     constructor(
         IDatanetRegistry datanets,
-        uint128 proposalBond,
+        uint128 proposalBond_,
         uint128 objectionBond,
         address admin,
         address arbiter
     ) {
         DATANETS = datanets;
-        (PROPOSAL_BOND, OBJECTION_BOND) = (proposalBond, objectionBond);
+        (PROPOSAL_BOND, OBJECTION_BOND) = (proposalBond_, objectionBond);
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
         _grantRole(ARBITER_ROLE, arbiter);
     }
@@ -57,37 +52,32 @@ abstract contract Proposals is ISettlements, Bonded, AccessControl {
     /// @inheritdoc ISettlements
     function propose(uint64 proposer, Settlement calldata settlement) external {
         _requireController(proposer);
+        uint64 epoch = settlement.epoch;
         VAULT.requireNext(settlement);
-        if (block.number < COORDINATOR.cutoff(settlement.epoch)) {
-            revert EpochNotOver(settlement.epoch);
-        }
-        bytes32 records = COORDINATOR.recordsOf(settlement.epoch);
+        if (block.number < COORDINATOR.cutoff(epoch)) revert EpochNotOver(epoch);
+        bytes32 records = COORDINATOR.recordsOf(epoch);
         if (settlement.records != records) revert WrongRecords(records, settlement.records);
 
-        uint64 until = _barredUntil[settlement.epoch][proposer];
-        if (block.number <= until) revert DefeatedBefore(settlement.epoch, proposer, until);
-        Proposal storage p = _proposals[settlement.epoch];
-        if (p.status == Status.Live) _lapse(settlement.epoch, p);
-        bytes32 id = keccak256(abi.encode(settlement));
-        p.id = id;
-        (p.proposer, p.proposedAt, p.objector) = (proposer, uint64(block.number), 0);
-        p.status = Status.Live;
-        emit Proposed(settlement.epoch, proposer, id, settlement);
-        REGISTRY.lock(proposer, PROPOSAL_BOND, msg.sender);
+        bytes32 id = _idOf(settlement);
+        if (_proposals[id].proposer != 0) _setAside(epoch, id);
+        uint96 bond = SafeCast.toUint96(proposalBond(epoch));
+        Proposal storage p = _proposals[id];
+        (p.proposer, p.openSince, p.bond) = (proposer, uint64(block.number), bond);
+        emit Proposed(epoch, proposer, id, settlement);
+        REGISTRY.lock(proposer, bond, msg.sender);
     }
 
     /// @inheritdoc ISettlements
     function finalise(Settlement calldata settlement, DatanetUse[] calldata uses) external {
-        Proposal storage p = _requireLive(settlement);
+        (bytes32 id, Proposal memory p) = _live(settlement);
         if (p.objector != 0) revert ObjectionPending(settlement.epoch);
-        if (block.number <= p.proposedAt + CHALLENGE_BLOCKS) {
-            revert WindowOpen(p.proposedAt + CHALLENGE_BLOCKS);
-        }
+        uint64 until = p.openSince + CHALLENGE_BLOCKS;
+        if (block.number <= until) revert WindowOpen(until);
         bytes32 found = _hashUses(uses);
         if (found != settlement.uses) revert WrongUses(settlement.uses, found);
 
-        p.status = Status.Final;
-        REGISTRY.unlock(p.proposer, PROPOSAL_BOND);
+        delete _proposals[id];
+        REGISTRY.unlock(p.proposer, p.bond);
         VAULT.makeFinal(settlement);
         DATANETS.addUses(uses);
     }
@@ -95,107 +85,128 @@ abstract contract Proposals is ISettlements, Bonded, AccessControl {
     /// @inheritdoc ISettlements
     function object(Settlement calldata settlement, uint64 account, bytes32 reason) external {
         _requireController(account);
-        Proposal storage p = _requireChallengeable(settlement);
-        if (p.objector != 0) revert ObjectionPending(settlement.epoch);
-        (p.objector, p.objectedAt) = (account, uint64(block.number));
-        emit Objected(settlement.epoch, p.id, account, reason);
-        REGISTRY.lock(account, OBJECTION_BOND, msg.sender);
+        (bytes32 id, Proposal memory p) = _live(settlement);
+        uint64 epoch = settlement.epoch;
+        _requireUnsettled(epoch);
+        if (p.isRight) revert FoundRight(epoch, id);
+        if (p.objector != 0) revert ObjectionPending(epoch);
+        uint64 until = p.openSince + CHALLENGE_BLOCKS;
+        if (block.number > until) revert WindowClosed(until);
+
+        // Every delay costs twice what the one before did.
+        uint256 delays = _delays[id];
+        uint256 bond = delays < 96 ? uint256(OBJECTION_BOND) << delays : p.bond;
+        uint96 locked = bond < p.bond ? uint96(bond) : p.bond;
+        Proposal storage now_ = _proposals[id];
+        (now_.objector, now_.objectedAt) = (account, uint64(block.number));
+        now_.objectionBond = locked;
+        emit Objected(epoch, id, account, reason);
+        REGISTRY.lock(account, locked, msg.sender);
     }
 
     /// @inheritdoc ISettlements
     function rule(Settlement calldata settlement, bool uphold) external onlyRole(ARBITER_ROLE) {
-        Proposal storage p = _requireLive(settlement);
-        uint64 objector = p.objector;
-        if (objector == 0) revert NoObjection(settlement.epoch);
-        emit Ruled(settlement.epoch, p.id, uphold);
+        uint64 epoch = settlement.epoch;
+        (bytes32 id, Proposal memory p) = _live(settlement);
+        if (p.objector == 0) revert NoObjection(epoch);
+        _requireUnsettled(epoch);
+        uint64 until = _rulingEnds(p);
+        if (block.number > until) revert RulingClosed(until);
+        emit Ruled(epoch, id, uphold);
         if (uphold) {
-            _defeat(settlement.epoch, REGISTRY.ownerOf(objector), Fault.Objection);
+            _defeat(settlement, REGISTRY.ownerOf(p.objector), Fault.Objection);
         } else {
-            p.objector = 0;
-            // Whoever else doubts it has the whole window again.
-            p.proposedAt = uint64(block.number);
-            _takeBond(objector, OBJECTION_BOND, REGISTRY.ownerOf(p.proposer));
+            // Who objects for delay's sake gets one ruling and no more.
+            (_proposals[id].objector, _proposals[id].isRight) = (0, true);
+            _takeBond(p.objector, p.objectionBond, REGISTRY.ownerOf(p.proposer));
         }
     }
 
     /// @inheritdoc ISettlements
-    function ruleLate(uint256 number, bool uphold) external onlyRole(ARBITER_ROLE) {
+    function close(Settlement calldata settlement) external {
+        (bytes32 id, Proposal memory p) = _live(settlement);
+        delete _proposals[id];
+        _close(settlement.epoch, id, 0, p);
+    }
+
+    /// @inheritdoc ISettlements
+    function closeContested(uint256 number) external {
         Contested memory c = _contested[number];
-        if (c.objector == 0) revert NotContested(number);
+        if (c.epoch == 0 && c.id == 0) revert NotContested(number);
         delete _contested[number];
-        emit RuledLate(number, uphold);
-        if (uphold) {
-            REGISTRY.unlock(c.objector, OBJECTION_BOND);
-            _takeBond(c.proposer, PROPOSAL_BOND, REGISTRY.ownerOf(c.objector));
-        } else {
-            REGISTRY.unlock(c.proposer, PROPOSAL_BOND);
-            _takeBond(c.objector, OBJECTION_BOND, REGISTRY.ownerOf(c.proposer));
-        }
+        _close(c.epoch, c.id, number, c.proposal);
     }
 
     /// @inheritdoc ISettlements
-    function proposal(
-        uint64 epoch
-    )
-        external
-        view
-        returns (bytes32 id, Status status, uint64 proposer, uint64 proposedAt, uint64 objector)
-    {
-        Proposal storage p = _proposals[epoch];
-        return (p.id, p.status, p.proposer, p.proposedAt, p.objector);
+    function proposal(bytes32 id) external view returns (Proposal memory) {
+        return _proposals[id];
     }
 
-    /// Ends a live proposal; half of the proposer's bond goes to the challenger.
-    function _defeat(uint64 epoch, address challenger, Fault fault) internal {
-        Proposal storage p = _proposals[epoch];
-        p.status = Status.Defeated;
-        _barredUntil[epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
-        emit Defeated(epoch, p.id, challenger, fault);
-        _freeObjector(p);
-        _takeBond(p.proposer, PROPOSAL_BOND, challenger);
+    /// @inheritdoc ISettlements
+    function proposalBond(uint64 epoch) public view returns (uint128) {
+        uint128 budget = VAULT.budgetOf(epoch);
+        return budget > PROPOSAL_BOND ? budget : PROPOSAL_BOND;
     }
 
-    /// The live proposal of this settlement, inside its window or under an objection.
-    function _requireChallengeable(
+    /// Ends a live proposal; half of the proposer's bond goes to the winner, and an objector has its own
+    /// back.
+    function _defeat(Settlement calldata settlement, address winner, Fault fault) internal {
+        bytes32 id = _idOf(settlement);
+        Proposal memory p = _proposals[id];
+        delete _proposals[id];
+        emit Defeated(settlement.epoch, id, winner, fault);
+        if (p.objector != 0) REGISTRY.unlock(p.objector, p.objectionBond);
+        _takeBond(p.proposer, p.bond, winner);
+    }
+
+    /// The live proposal of this settlement.
+    function _live(
         Settlement calldata settlement
-    ) internal view returns (Proposal storage p) {
-        p = _requireLive(settlement);
-        uint64 until = p.proposedAt + CHALLENGE_BLOCKS;
-        if (block.number > until && p.objector == 0) revert WindowClosed(until);
+    ) internal view returns (bytes32 id, Proposal memory p) {
+        id = _idOf(settlement);
+        p = _proposals[id];
+        if (p.proposer == 0) revert NotProposed(settlement.epoch, id);
     }
 
-    function _requireLive(
-        Settlement calldata settlement
-    ) private view returns (Proposal storage p) {
-        p = _proposals[settlement.epoch];
-        bytes32 id = keccak256(abi.encode(settlement));
-        if (p.status != Status.Live || p.id != id) {
-            revert NotProposed(settlement.epoch, id);
-        }
-    }
-
-    /// Ends a proposal that nobody made final in a second window, or on whose objection the arbiter did not
-    /// rule in four, so that nobody's absence stops an epoch. The bond of the first goes to all: to whoever
-    /// proposes next it would come back, if that is the same owner with another account. In the second case
-    /// nobody knows yet who is right, so both bonds wait.
-    function _lapse(uint64 epoch, Proposal storage p) private {
-        if (p.objector == 0) {
-            if (block.number <= p.proposedAt + 2 * CHALLENGE_BLOCKS) revert AlreadyProposed(epoch, p.id);
-            _defeat(epoch, address(this), Fault.Lapse);
+    /// What is final says who was right; nobody has to rule on it.
+    function _close(uint64 epoch, bytes32 id, uint256 number, Proposal memory p) private {
+        bytes32 last = VAULT.finalOf(epoch);
+        if (last == 0) revert NotSettled(epoch);
+        bool isRight = last == id;
+        emit Closed(epoch, id, number, isRight);
+        if (isRight) {
+            REGISTRY.unlock(p.proposer, p.bond);
+            if (p.objector == 0) return;
+            _takeBond(p.objector, p.objectionBond, REGISTRY.ownerOf(p.proposer));
         } else {
-            if (block.number <= p.objectedAt + 4 * CHALLENGE_BLOCKS) revert ObjectionPending(epoch);
-            _contested[++contested] = Contested(p.proposer, p.objector);
-            p.status = Status.Defeated;
-            _barredUntil[epoch][p.proposer] = uint64(block.number) + CHALLENGE_BLOCKS;
-            emit SetAside(epoch, p.id, contested);
+            if (p.objector != 0) REGISTRY.unlock(p.objector, p.objectionBond);
+            address winner = p.objector == 0 ? msg.sender : REGISTRY.ownerOf(p.objector);
+            _takeBond(p.proposer, p.bond, winner);
         }
     }
 
-    function _freeObjector(Proposal storage p) private {
-        uint64 objector = p.objector;
-        if (objector == 0) return;
-        p.objector = 0;
-        REGISTRY.unlock(objector, OBJECTION_BOND);
+    /// Makes room for the same settlement where the arbiter did not rule in time, so that nobody's absence
+    /// stops an epoch. Nobody knows yet who is right, so both bonds wait.
+    function _setAside(uint64 epoch, bytes32 id) private {
+        Proposal memory p = _proposals[id];
+        if (p.objector == 0) revert AlreadyProposed(epoch, id);
+        if (block.number <= _rulingEnds(p)) revert ObjectionPending(epoch);
+        delete _proposals[id];
+        _contested[++contested] = Contested(id, epoch, p);
+        ++_delays[id];
+        emit SetAside(epoch, id, contested);
+    }
+
+    function _rulingEnds(Proposal memory p) private view returns (uint64) {
+        return p.objectedAt + RULING_WINDOWS * CHALLENGE_BLOCKS;
+    }
+
+    function _requireUnsettled(uint64 epoch) private view {
+        if (VAULT.finalOf(epoch) != 0) revert Settled(epoch);
+    }
+
+    function _idOf(Settlement calldata settlement) private pure returns (bytes32) {
+        return keccak256(abi.encode(settlement));
     }
 
     function _hashUses(DatanetUse[] calldata uses) private pure returns (bytes32) {

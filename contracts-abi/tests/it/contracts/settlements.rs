@@ -13,8 +13,7 @@ use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, Mo
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    BUDGET, CHALLENGE_BLOCKS, MAX_PACK, OPEN, PROPOSAL_BOND, Registry, RewardVault, Settlements,
-    World, abi, sum_nodes, who,
+    BOND, BUDGET, MAX_PACK, OPEN, Registry, RewardVault, Settlements, World, abi, sum_nodes, who,
 };
 use super::{inclusion, losses};
 
@@ -69,11 +68,7 @@ pub(super) fn abi_of(s: &Settlement) -> Settlements::Settlement {
 }
 
 fn propose(s: &Settlement) -> Settlements::proposeCall {
-    propose_as(1, s)
-}
-
-fn propose_as(proposer: u64, s: &Settlement) -> Settlements::proposeCall {
-    Settlements::proposeCall { proposer, settlement: abi_of(s) }
+    Settlements::proposeCall { proposer: 1, settlement: abi_of(s) }
 }
 
 pub(crate) fn scenario(chain: &mut dyn Chain) {
@@ -92,13 +87,16 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
 
     refuse_proposals(&mut world, &good);
     let mut gas = vec![("redeem", redeem_gas), ("include_each_of_64", include_gas)];
-    gas.push(("settlement_replace", replace_lapsed(&mut world, &good)));
     gas.extend(defeat_sums(&mut world, &good));
 
-    outwait_the_arbiter(&mut world, &good);
     gas.push(("settlement_propose", world.send(1, settlements, &propose(&good))));
-    let id = world.read(settlements, &Settlements::proposalCall { epoch: 0 }).id;
-    assert_eq!(id.0, good.id().0, "the id is as the protocol derives it");
+    let id = good.id().0.into();
+    let state = world.read(settlements, &Settlements::proposalCall { id });
+    assert_eq!(
+        (state.proposer, state.bond.to()),
+        (1, BOND),
+        "its id is as the protocol derives it"
+    );
     world.fails::<Settlements::AlreadyProposed, _>(1, settlements, &propose(&good));
     withstand(&mut world, &payouts, &good);
     object(&mut world, &good);
@@ -201,35 +199,6 @@ fn refuse_proposals(world: &mut World<'_>, good: &Settlement) {
     world.fails::<RewardVault::WrongParent, _>(1, settlements, &propose(&orphan));
 }
 
-/// A proposal that nobody makes final in two windows gives way, and its bond is everybody's; gives the
-/// gas of what takes its place, and defeats that.
-fn replace_lapsed(world: &mut World<'_>, good: &Settlement) -> u64 {
-    use abi::vault::RewardVault as V;
-    let (settlements, registry, vault) = (world.settlements, world.registry, world.vault);
-    let stake = Registry::stakeOfCall { account: 1 };
-    let before = (world.read(registry, &stake).stake, world.read(vault, &V::fundedCall {}));
-    world.send(1, settlements, &propose(good));
-    let next = Settlement { payout_root: Digest::ZERO, total: Amount(1), ..*good };
-    let replace = propose_as(2, &next);
-    let head = world.chain.head();
-    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS - 1);
-    world.fails::<Settlements::AlreadyProposed, _>(2, settlements, &replace);
-    world.chain.advance_to(head + 2 * CHALLENGE_BLOCKS);
-    let gas = world.send(2, settlements, &replace);
-    let after = world.read(registry, &stake);
-    assert_eq!((before.0 - after.stake, after.locked), (PROPOSAL_BOND, 0));
-    let funded = world.read(vault, &V::fundedCall {});
-    assert_eq!(funded - before.1, PROPOSAL_BOND);
-    assert_eq!(world.balance(vault), world.read(vault, &V::heldCall {}));
-    world.fails::<Settlements::DefeatedBefore, _>(1, settlements, &propose(good));
-    let nothing = Settlements::SumNode { hash: B256::ZERO, sum: 0 };
-    let wrong =
-        Settlements::challengeTotalCall { settlement: abi_of(&next), count: 0, top: nothing };
-    world.send(CHALLENGER, settlements, &wrong);
-    world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
-    gas
-}
-
 /// Proposes `bad`, sends the challenge, and requires that it pays half of the bond; gives its gas.
 pub(super) fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challenge: &C) -> u64 {
     use abi::vault::RewardVault as V;
@@ -239,14 +208,10 @@ pub(super) fn defeat<C: SolCall>(world: &mut World<'_>, bad: &Settlement, challe
     let before = world.balance(who(CHALLENGER));
     let gas = world.send(CHALLENGER, settlements, challenge);
     // Half, or who proposes and challenges with two names would lose nothing.
-    assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(PROPOSAL_BOND / 2));
+    assert_eq!(world.balance(who(CHALLENGER)) - before, U256::from(BOND / 2));
     let (vault, held) = (world.vault, world.read(world.vault, &V::heldCall {}));
     assert_eq!(world.balance(vault), held, "the rest is everybody's");
     world.fails::<Settlements::NotProposed, _>(CHALLENGER, settlements, challenge);
-    // Others have their turn first.
-    world.fails::<Settlements::DefeatedBefore, _>(1, settlements, &propose(bad));
-    let head = world.chain.head();
-    world.chain.advance_to(head + CHALLENGE_BLOCKS);
     gas
 }
 
@@ -345,50 +310,15 @@ fn object(world: &mut World<'_>, good: &Settlement) {
     world.fails::<Settlements::ObjectionPending, _>(3, settlements, &object);
     let rule = Settlements::ruleCall { settlement, uphold: false };
     world.fails::<Settlements::AccessControlUnauthorizedAccount, _>(3, settlements, &rule);
-    let head = world.chain.head();
-    world.chain.advance_to(head + 3 * CHALLENGE_BLOCKS);
-    // What waits for the arbiter lapses later.
-    world.fails::<Settlements::ObjectionPending, _>(2, settlements, &propose_as(2, good));
     let finalise = finalise_call(good);
     world.fails::<Settlements::ObjectionPending, _>(4, settlements, &finalise);
     world.send(0, settlements, &rule);
+    world.fails::<Settlements::NoObjection, _>(0, settlements, &rule);
+    world.fails::<Settlements::FoundRight, _>(3, settlements, &object);
     world.fails::<Settlements::WindowOpen, _>(4, settlements, &finalise);
     let objector = Registry::stakeOfCall { account: 3 };
     let registry = world.registry;
-    assert_eq!(world.read(registry, &objector).stake, 9_900 * OPEN, "the objector lost its bond");
-}
-
-/// An arbiter that is away stops nothing: the proposal makes room for the same again, and both bonds wait
-/// until it rules.
-fn outwait_the_arbiter(world: &mut World<'_>, good: &Settlement) {
-    let (settlements, registry) = (world.settlements, world.registry);
-    world.send(1, settlements, &propose(good));
-    let settlement = abi_of(good);
-    let object = Settlements::objectCall { settlement, account: 3, reason: B256::ZERO };
-    world.send(3, settlements, &object);
-    let head = world.chain.head();
-    world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
-    world.send(2, settlements, &propose_as(2, good));
-    let now = world.read(settlements, &Settlements::proposalCall { epoch: 0 });
-    assert_eq!((now.proposer, now.objector), (2, 0), "nobody has objected to this one");
-    let stake = |world: &mut World<'_>, account| {
-        let of = world.read(registry, &Registry::stakeOfCall { account });
-        (of.stake, of.locked)
-    };
-    let (proposer, objector) = (stake(world, 1), stake(world, 3));
-    assert_eq!((proposer.1, objector.1), (PROPOSAL_BOND, 50 * OPEN), "both bonds wait");
-    let late = Settlements::ruleLateCall { number: U256::from(1), uphold: false };
-    world.fails::<Settlements::AccessControlUnauthorizedAccount, _>(3, settlements, &late);
-    world.send(0, settlements, &late);
-    assert_eq!(stake(world, 1), (proposer.0, 0));
-    assert_eq!(stake(world, 3), (objector.0 - 50 * OPEN, 0));
-    world.fails::<Settlements::NotContested, _>(0, settlements, &late);
-    // The one that stands falls by a ruling in time, so that the story goes on from the beginning.
-    let settlement = abi_of(good);
-    world.send(3, settlements, &object);
-    world.send(0, settlements, &Settlements::ruleCall { settlement, uphold: true });
-    let head = world.chain.head();
-    world.chain.advance_to(head + CHALLENGE_BLOCKS);
+    assert_eq!(world.read(registry, &objector).stake, 9_950 * OPEN, "the objector lost its bond");
 }
 
 fn finalise_call(good: &Settlement) -> Settlements::finaliseCall {
@@ -404,8 +334,6 @@ fn finalise(world: &mut World<'_>, good: &Settlement) -> u64 {
     let settlements = world.settlements;
     let head = world.chain.head();
     world.chain.advance_to(head + 8);
-    let late = Settlements::objectCall { settlement: abi_of(good), account: 3, reason: B256::ZERO };
-    world.fails::<Settlements::WindowClosed, _>(3, settlements, &late);
     let call = finalise_call(good);
     let wrong = Settlements::finaliseCall { uses: Vec::new(), ..call.clone() };
     world.fails::<Settlements::WrongUses, _>(4, settlements, &wrong);

@@ -47,6 +47,8 @@ pub(crate) const EPOCH_BLOCKS: u64 = 40;
 pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
+/// What a proposer locks: as much as an epoch may emit, which is more.
+pub(crate) const BOND: u128 = BUDGET;
 pub(crate) const OBJECTION_BOND: u128 = 50 * OPEN;
 pub(crate) const SETTLE_BLOCKS: u64 = 5;
 const WITHDRAWAL_DELAY: u64 = 16;
