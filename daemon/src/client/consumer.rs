@@ -59,13 +59,15 @@ impl Consumer {
         let payer = self.key.address();
         let ask = AskQuote { payer, prompt: prompt.clone(), max_tokens: *max_tokens };
         let path = format!("/models/{model}/quote");
-        let mut priced: PricedQuote = node.post(&path, &ask).await?;
+        let priced: PricedQuote = node.post(&path, &ask).await?;
         self.cover(&priced).await?;
+        let mut available = priced.available;
         let deadline = Instant::now() + DEPOSIT_TIMEOUT;
-        // The node reads the chain a moment after it took the deposit.
-        while priced.available < priced.price && Instant::now() < deadline {
+        // The node reads the chain a moment after it took the deposit. Nothing else of what it says
+        // meanwhile counts: what is signed is the quote that was checked.
+        while available < priced.price && Instant::now() < deadline {
             tokio::time::sleep(DEPOSIT_POLL).await;
-            priced = node.post(&path, &ask).await?;
+            available = node.post::<_, PricedQuote>(&path, &ask).await?.available;
         }
         let receipt = self.sign(&priced, question)?;
         let infer = Infer {
