@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use alloy::primitives::{Address, Bytes, TxKind, U256};
 use alloy::sol_types::{SolCall, SolConstructor};
 use protocol::eip712::Domain;
+use protocol::limits::MAX_DISPUTES;
 use protocol::params::Schedule;
 use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,9 @@ use crate::devchain::TX_GAS_CAP;
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
 pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
 
-/// Dispute bonds that who takes all ten places about a holder loses at least: 1, 2, 4, … 512, less the half
+/// Dispute bonds that who takes all places about a holder loses at least: 1, 2, 4 and so on, less the half
 /// of the lowest that each answer brings back where it asks itself.
-const DISPUTES_COST: u128 = 1_023 - 5;
+const DISPUTES_COST: u128 = (1 << MAX_DISPUTES) - 1 - (MAX_DISPUTES as u128).div_ceil(2);
 
 /// What the escrow demands of a withdrawal's delay: blocks in which a server sees the request and redeems.
 const REDEEM_BLOCKS: u64 = 16;

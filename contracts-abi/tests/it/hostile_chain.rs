@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::contracts::world::abi::datanets::DatanetRegistry;
 use crate::genesis::genesis;
+use crate::roles::contracts;
 
 /// An account without a stake: it pays gas and nothing else.
 const STRANGER: EvmAddress = EvmAddress([0xa1; 20]);
@@ -205,18 +206,7 @@ fn no_call_at_extreme_values_stops_a_node() {
     network.mine();
     let config = NodeConfig { computes: true, claim_epochs: 1, max_memory: Some(1 << 30) };
     let mut node = Node::new(ACCOUNT, config);
-    let contracts = [
-        ("Registry", at.registry),
-        ("DatanetRegistry", at.datanets),
-        ("ModelRegistry", at.models),
-        ("Coordinator", at.coordinator),
-        ("Settlements", at.settlements),
-        ("Disputes", at.disputes),
-        ("UsageEscrow", at.escrow),
-        ("RewardVault", at.vault),
-        ("Timelock", at.timelock),
-        ("Open", at.open),
-    ];
+    let contracts = contracts(&at);
     let (mut sent, mut events) = (0, 0);
     // Twice, so that everything is sent again too, and on what the first time made.
     for _ in 0..2 {

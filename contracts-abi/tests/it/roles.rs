@@ -28,7 +28,7 @@ fn evm(address: EvmAddress) -> Address {
 }
 
 /// The contracts by name.
-fn contracts(at: &Deployment) -> [(&'static str, EvmAddress); 11] {
+pub(crate) fn contracts(at: &Deployment) -> [(&'static str, EvmAddress); 11] {
     [
         ("Open", at.open),
         ("Registry", at.registry),

@@ -437,15 +437,24 @@ fn the_next_rank_proposes_for_an_absent_proposer() {
     assert!(state.is_final && state.proposer != first);
 }
 
-#[test]
-fn an_inflated_proposal_is_objected_to_and_never_final() {
-    let mut net = Net::new(5, 3, 11);
-    net.order_model(2);
+/// A network in which whoever proposes first for epoch 0 pays itself too much, and who that is.
+fn whose_first_proposer_lies() -> (Net, AccountId) {
+    let begun = || {
+        let mut net = Net::new(5, 3, 11);
+        net.order_model(2);
+        net
+    };
+    let mut net = begun();
     net.run_to(60);
     let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
-    let mut net = Net::new(5, 3, 11);
-    net.order_model(2);
+    let mut net = begun();
     net.peer(first.0).faults.inflates = true;
+    (net, first)
+}
+
+#[test]
+fn an_inflated_proposal_is_objected_to_and_never_final() {
+    let (mut net, first) = whose_first_proposer_lies();
     net.run_to(80);
     assert!(net.events().any(|(_, event)| matches!(event, Event::WrongSettlement { .. })));
     let state = net.chain.view.settlement(Epoch(0)).unwrap();
@@ -487,13 +496,7 @@ fn a_right_proposal_whose_proposer_left_becomes_final() {
 /// The liar objects to what is right, as the honest do to what is false, and nobody rules.
 #[test]
 fn without_an_arbiter_what_is_right_becomes_final_and_the_bonds_of_the_others_are_lost() {
-    let mut net = Net::new(5, 3, 11);
-    net.order_model(2);
-    net.run_to(60);
-    let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
-    let mut net = Net::new(5, 3, 11);
-    net.order_model(2);
-    net.peer(first.0).faults.inflates = true;
+    let (mut net, first) = whose_first_proposer_lies();
     net.chain.is_arbiter_away = true;
     net.run_epochs(4);
     let state = net.chain.view.settlement(Epoch(0)).unwrap();

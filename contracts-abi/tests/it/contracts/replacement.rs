@@ -9,15 +9,16 @@ use super::chain::Chain;
 use super::settlements::{abi_of, leaf};
 use super::world::{CHALLENGE_BLOCKS, OPEN, RewardVault, Settlements, World, sum_nodes, who};
 
-struct Payouts(Vec<(u64, u128)>, SumTree);
+/// What accounts have, and the tree of it.
+pub(super) struct Payouts(Vec<(u64, u128)>, SumTree);
 
 impl Payouts {
-    fn new(amounts: &[(u64, u128)]) -> Self {
+    pub(super) fn new(amounts: &[(u64, u128)]) -> Self {
         let leaves: Vec<_> = amounts.iter().map(|(account, sum)| leaf(*account, *sum)).collect();
         Self(amounts.to_vec(), SumTree::new(&leaves))
     }
 
-    fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
+    pub(super) fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
         Settlement {
             epoch: Epoch(epoch),
             parent,

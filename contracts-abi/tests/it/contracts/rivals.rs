@@ -1,12 +1,12 @@
 //! Proposals side by side: a false one stops no right one, and whoever plays both sides loses by it.
 
 use alloy::primitives::{B256, U256};
+use protocol::Digest;
 use protocol::chain::Settlement;
-use protocol::merkle::SumTree;
-use protocol::{Amount, Digest, Epoch, Hash};
 
 use super::chain::Chain;
-use super::settlements::{abi_of, leaf};
+use super::replacement::Payouts;
+use super::settlements::abi_of;
 use super::world::{
     BOND, CHALLENGE_BLOCKS, OBJECTION_BOND, OPEN, Registry, RewardVault, Settlements, World, who,
 };
@@ -18,21 +18,7 @@ const RULING_BLOCKS: u64 = 4 * CHALLENGE_BLOCKS;
 
 /// A settlement of the first epoch that pays one account so much.
 fn pays(account: u64, amount: u128) -> Settlement {
-    let payouts = SumTree::new(&[leaf(account, amount)]);
-    Settlement {
-        epoch: Epoch(0),
-        parent: Digest::ZERO,
-        records: Digest::ZERO,
-        payout_root: payouts.root(),
-        total: Amount(payouts.sum()),
-        balances: Hash([1; 32]),
-        balances_length: 0,
-        uses: Settlement::hash_uses(&[]),
-        replicas_proven: 0,
-        storage_faults: 0,
-        shards_verified: 0,
-        shards_rejected: 0,
-    }
+    Payouts::new(&[(account, amount)]).settlement(0, Digest::ZERO)
 }
 
 fn right() -> Settlement {
