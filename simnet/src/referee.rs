@@ -304,7 +304,7 @@ impl Referee {
             *paid.entry(line.account).or_default() += line.amount.0;
         }
         let sum: u128 = paid.values().sum();
-        if sum > laws.budget.0 + self.work.redeemed_in(epoch) + prices {
+        if sum > laws.budget.0 + self.work.due() + prices {
             self.find(Rule::WithinBudget, || format!("epoch {epoch}: {sum} of {}", laws.budget));
         }
         let after: BTreeMap<_, _> = outcome.leaves.iter().copied().collect();

@@ -20,7 +20,7 @@ use crate::{
     chain::Dispute,
     draw::Seats,
     holding,
-    ids::{AccountId, BlockNumber, Digest, Epoch},
+    ids::{AccountId, BlockNumber, Digest},
     math::{BPS, mul_div},
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
@@ -337,25 +337,17 @@ impl Ledger<'_> {
         invariant::within_pot(Source::Serving, pot, self.lines_since(paid_before)?)
     }
 
-    /// The platform's part of the fee of each output of the epoch. Work at the end of an epoch counts
-    /// for the next one, so the fee may have been redeemed an epoch earlier.
+    /// The platform's part of the fee of each output of the epoch.
     fn platform_parts(&self, fees: &[Redeemed]) -> Result<BTreeMap<Digest, u128>, Invariant> {
         let rate = u128::from(self.chain.params().economics.fee_platform_bps);
         let mut parts = BTreeMap::new();
-        let before = self.epoch.0.checked_sub(1).map(|before| self.redeemed(Epoch(before)));
-        let before = before.transpose()?;
-        for redeemed in before.iter().flatten().chain(fees) {
-            let is_of_epoch = |record: &VerifiedRecord| record.record().epoch == self.epoch;
-            if !redeemed.outputs.iter().any(|(output, _)| is_of_epoch(output)) {
-                continue;
-            }
-            for (output, fee) in &redeemed.outputs {
-                let part = mul_div(*fee, rate, BPS).filter(|part| part <= fee);
-                let part = part.ok_or(Invariant::Part(Source::Serving))?;
-                // Of an output that was redeemed in two steps, both count.
-                let sum = parts.entry(output.id()).or_insert(0u128);
-                *sum = sum.checked_add(part).ok_or(Invariant::Part(Source::Serving))?;
-            }
+        let outputs = fees.iter().flat_map(|redeemed| &redeemed.outputs);
+        for (output, fee) in outputs.filter(|(output, _)| output.record().epoch == self.epoch) {
+            let part = mul_div(*fee, rate, BPS).filter(|part| part <= fee);
+            let part = part.ok_or(Invariant::Part(Source::Serving))?;
+            // Of an output that was redeemed in two steps, both count.
+            let sum = parts.entry(output.id()).or_insert(0u128);
+            *sum = sum.checked_add(part).ok_or(Invariant::Part(Source::Serving))?;
         }
         Ok(parts)
     }

@@ -1,6 +1,7 @@
 //! What consumers paid, by attribution.
 //!
-//! A fee is settled in the epoch in which its redemption landed. Receipts are cumulative, so a
+//! A fee is settled in the epoch in which its redemption landed, or in that of its output where this is
+//! the next: before, its auditors were not drawn or have not spoken. Receipts are cumulative, so a
 //! redemption covers a range of promises, and each receipt names the part of it that is its own. An
 //! output has what of its part was redeemed and no earlier output has had; what no output accounts for
 //! stays in the vault. So an attribution that is withheld, late, false or of another model moves nothing
@@ -16,6 +17,7 @@ use super::{Invariant, Source, invariant, ledger::Ledger, range::Unpaid};
 use crate::{
     chain::Redemption,
     ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
+    limits::FEE_EPOCHS,
     math::{BPS, SplitError, mul_div, split},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
     rules::{of_use_until, shares_are_whole},
@@ -33,10 +35,21 @@ type Outputs =
     BTreeMap<(EvmAddress, AccountId), BTreeMap<(BlockNumber, Digest), Arc<VerifiedRecord>>>;
 
 impl Ledger<'_> {
-    /// What was redeemed in an epoch.
-    pub(super) fn redeemed(&self, epoch: Epoch) -> Result<Vec<Redeemed>, Invariant> {
+    /// The fees that this settlement divides. Work at the end of an epoch counts for the next one, and its
+    /// receipt may be redeemed at once: divided then, with nobody to say that it is false, it would go by
+    /// the declared data whatever its server attributes.
+    pub(super) fn fees_due(&self) -> Result<Vec<Redeemed>, Invariant> {
         let outputs = self.outputs();
-        self.chain.redemptions(epoch).map(|redemption| self.divide(redemption, &outputs)).collect()
+        let mut due = Vec::new();
+        for redeemed_in in (self.epoch.back(1).0..=self.epoch.0).map(Epoch) {
+            for redemption in self.chain.redemptions(redeemed_in) {
+                let mut fees = self.divide(redemption, redeemed_in, &outputs)?;
+                let settled_in = |output: &VerifiedRecord| output.record().epoch.max(redeemed_in);
+                fees.outputs.retain(|(output, _)| settled_in(output) == self.epoch);
+                due.push(fees);
+            }
+        }
+        Ok(due)
     }
 
     /// The outputs whose attributions came in while they could still be audited.
@@ -54,8 +67,15 @@ impl Ledger<'_> {
         outputs
     }
 
-    /// Gives each output what is its own of a redeemed range and was not given to an earlier one.
-    fn divide(&self, redemption: &Redemption, outputs: &Outputs) -> Result<Redeemed, Invariant> {
+    /// Gives each output what is its own of a redeemed range and was not given to an earlier one. The
+    /// settlement after that of the redemption comes to the same: what it knows beside came in later.
+    fn divide(
+        &self,
+        redemption: &Redemption,
+        redeemed_in: Epoch,
+        outputs: &Outputs,
+    ) -> Result<Redeemed, Invariant> {
+        let near = redeemed_in.next().back(FEE_EPOCHS)..=redeemed_in.next();
         let (from, to) = (redemption.from.0, redemption.to.0);
         let covered = to.checked_sub(from).ok_or(Invariant::Range)?;
         let moved = redemption.amount.0;
@@ -68,7 +88,7 @@ impl Ledger<'_> {
         for record in of_pair.into_iter().flat_map(BTreeMap::values) {
             let body = attribution_of(record)?;
             let (start, end) = body.receipt.receipt.range();
-            let is_touched = start.0 < to && end.0 > from;
+            let is_touched = near.contains(&record.record().epoch) && start.0 < to && end.0 > from;
             // The contract has checked one receipt of the range, and not this one.
             if !is_touched || body.receipt.verify(&self.chain.domain).is_err() {
                 continue;
@@ -85,7 +105,7 @@ impl Ledger<'_> {
         Ok(Redeemed { payee: redemption.payee, outputs: paid })
     }
 
-    /// Splits what was redeemed in the epoch. Whoever attributed wrongly earns no more than if it had
+    /// Splits the fees that are due. Whoever attributed wrongly earns no more than if it had
     /// said nothing, and neither do its friends: the fee stays in the vault.
     pub(super) fn pay_fees(&mut self, fees: Vec<Redeemed>) -> Result<(), Invariant> {
         let (paid_before, mut all) = (self.lines.len(), 0u128);

@@ -69,7 +69,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn pay_all(&mut self) -> Result<(), Invariant> {
         self.pay_storage()?;
         self.pay_shards()?;
-        let fees = self.redeemed(self.epoch)?;
+        let fees = self.fees_due()?;
         self.pay_attribution_work(&fees)?;
         self.pay_audits()?;
         self.pay_fees(fees)

@@ -45,8 +45,8 @@ pub const MAX_DISPUTES: usize = 10;
 pub const MAX_RECORDS_PER_BATCH: usize = 64;
 /// Bytes of records in one transaction of a node, which pays 24 units of gas for each.
 pub const MAX_BATCH_BYTES: usize = 128 * 1024;
-/// For how many epochs before its redemption an output may have been attributed for its fee to follow
-/// the attribution.
+/// In how many epochs, from its own on, an output's receipt may be redeemed for its fee to follow the
+/// attribution. Before its own it may be, too: in the one in which it was served.
 pub const FEE_EPOCHS: u64 = 4;
 /// Deposits of consumers that a view of the chain remembers; the smallest make room for others.
 pub const MAX_DEPOSITS: usize = 1 << 18;

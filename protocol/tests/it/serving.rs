@@ -269,6 +269,33 @@ fn an_attribution_that_came_in_when_its_epoch_was_over_pays_nobody() {
     assert_eq!([split(&net, 2), split(&net, 3)], [[0; 3]; 2]);
 }
 
+/// It is redeemed at the end of an epoch, attributed for the next one, and shown just before the cutoff, when
+/// its auditors have no time to say anything.
+#[test]
+fn a_fee_waits_for_the_auditors_of_an_output_of_the_next_epoch() {
+    let run = |misattributes: bool| {
+        let mut net = served(14);
+        net.run_to(net.chain.view.schedule.start(Epoch(3)).0 - 2);
+        let faults = &mut net.peer(1).faults;
+        (faults.withholds, faults.misattributes) = (true, misattributes);
+        assert_eq!(ask(&mut net, request(1, 1, (0, 1000))), None);
+        let made = net.peers[0].pool.values().find(|r| r.record().body.kind() == Kind::Attribution);
+        let made = made.unwrap().signed().clone();
+        net.run_to(net.chain.view.schedule.cutoff(Epoch(2)).0 - 2);
+        let epoch = made.record.epoch;
+        net.chain.waiting.push(Transaction::Include { epoch, records: vec![made] });
+        net.run_epochs(4);
+        let redeemed = net.chain.view.redemptions(Epoch(2)).map(|item| item.amount).collect();
+        assert_eq!((epoch, redeemed), (Epoch(3), vec![Amount(1000)]));
+        assert_conserved(&net, 2, 0);
+        [split(&net, 2), split(&net, 3)]
+    };
+    let [before, after] = run(false);
+    assert_eq!(before, [0; 3]);
+    assert_eq!((after[1], after[2]), (450, 100), "and the server {}", after[0]);
+    assert_eq!(run(true), [[0; 3]; 2], "it is false, and they say so");
+}
+
 #[test]
 fn an_attribution_that_nobody_audits_pays_the_declared_pool() {
     let mut net = served(14);

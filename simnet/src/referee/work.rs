@@ -71,7 +71,7 @@ pub struct Judged {
     pub seats: usize,
 }
 
-/// For how many epochs an output may be redeemed after its own.
+/// In how many epochs, from its own on, an output may be redeemed.
 pub(super) const FEE_EPOCHS: u64 = 4;
 
 /// A consumer and who serves it.
@@ -106,6 +106,21 @@ impl Redemption {
     }
 }
 
+/// What of the fees a settlement divides.
+#[derive(Debug, Default)]
+struct Due {
+    /// What of each output's own promises was redeemed.
+    own: BTreeMap<Digest, u128>,
+    /// What they cover together, …
+    most: u128,
+    /// … less what belongs to outputs of other settlements as well.
+    least: u128,
+    /// What was redeemed for outputs of the next epoch.
+    waiting: u128,
+    /// What belongs to outputs whose attribution somebody found false.
+    doubted: u128,
+}
+
 /// How much ranges cover together.
 fn covered(mut ranges: Vec<(u128, u128)>) -> u128 {
     ranges.sort_unstable();
@@ -135,8 +150,12 @@ pub struct Work {
     outputs: BTreeMap<Digest, Output>,
     /// What was redeemed, from the epoch on that was settled last.
     redeemed: BTreeMap<Epoch, Vec<Redemption>>,
-    /// What of it outputs were paid, in the epoch that was settled last.
+    /// What the outputs of the settlement that was judged last account for at most, …
+    due: u128,
+    /// … and what of it they were paid.
     accounted: u128,
+    /// What was redeemed in its epoch for outputs of the next.
+    waiting: u128,
     /// How far each consumer's promises to each server are redeemed.
     up_to: BTreeMap<(EvmAddress, AccountId), Amount>,
 }
@@ -162,9 +181,9 @@ impl Work {
         self.shards.get(record)
     }
 
-    /// All that was redeemed in an epoch.
-    pub fn redeemed_in(&self, epoch: Epoch) -> u128 {
-        self.redemptions(epoch).map(|item| item.range.1.saturating_sub(item.range.0)).sum()
+    /// The most that the settlement that was judged last may divide among outputs.
+    pub const fn due(&self) -> u128 {
+        self.due
     }
 
     /// What of the fees outputs are paid, of the epoch that was settled last. The rest stays in the vault.
@@ -172,12 +191,17 @@ impl Work {
         self.accounted
     }
 
+    /// What was redeemed in the epoch that was settled last for outputs of the next, which pays for them.
+    pub const fn waiting(&self) -> u128 {
+        self.waiting
+    }
+
     fn redemptions(&self, epoch: Epoch) -> impl Iterator<Item = &Redemption> {
         self.redeemed.get(&epoch).into_iter().flatten()
     }
 
     pub(super) fn forget(&mut self, settled: Epoch) {
-        self.redeemed.retain(|epoch, _| *epoch > settled);
+        self.redeemed.retain(|epoch, _| *epoch >= settled);
     }
 }
 
@@ -325,27 +349,57 @@ impl Referee {
         })
     }
 
-    /// Outputs whose attributions came in before their epoch was over, and that may be paid for in another,
-    /// by consumer and server.
-    fn timely(&self, laws: &Laws, epoch: Epoch) -> BTreeMap<Pair, Vec<(Digest, Output)>> {
+    /// Outputs whose attributions came in before their epoch was over, by consumer and server.
+    fn timely(&self, laws: &Laws, settled: Epoch) -> BTreeMap<Pair, Vec<(Digest, Output)>> {
         let mut timely = BTreeMap::<Pair, Vec<(Digest, Output)>>::new();
         for (id, output) in &self.work.outputs {
             let block = self.included.get(&(output.epoch, *id));
-            // What is done at the end of an epoch counts for the next one, and may be redeemed before that.
-            let is_near = output.epoch <= epoch.next() && output.epoch.0 + FEE_EPOCHS >= epoch.0;
-            let last = laws.start(output.epoch.next()).min(laws.cutoff(epoch));
-            if is_near && block.is_some_and(|block| block.0 < last) {
+            let last = laws.start(output.epoch.next()).min(laws.cutoff(settled));
+            if block.is_some_and(|block| block.0 < last) {
                 timely.entry(output.between).or_default().push((*id, *output));
             }
         }
         timely
     }
 
+    /// What of the fees is due in a settlement: of each output in that of its own epoch, or of the one in
+    /// which it was redeemed if this is later.
+    fn fees_due(&self, laws: &Laws, settled: Epoch) -> Due {
+        let timely = self.timely(laws, settled);
+        let mut due = Due::default();
+        for epoch in [settled.0.checked_sub(1), Some(settled.0)].into_iter().flatten().map(Epoch) {
+            for redemption in self.work.redemptions(epoch) {
+                let (mut now, mut another_time) = (Vec::new(), Vec::new());
+                for (id, output) in timely.get(&redemption.between).into_iter().flatten() {
+                    // What is done at the end of an epoch counts for the next one.
+                    let is_near =
+                        output.epoch <= epoch.next() && output.epoch.0 + FEE_EPOCHS > epoch.0;
+                    let Some((from, to)) = redemption.of(output).filter(|_| is_near) else {
+                        continue;
+                    };
+                    if output.epoch.max(epoch) != settled {
+                        another_time.push((from, to));
+                        continue;
+                    }
+                    now.push((from, to));
+                    *due.own.entry(*id).or_default() += to - from;
+                    due.doubted += if output.is_doubted { to - from } else { 0 };
+                }
+                due.most += covered(now.clone());
+                // What two outputs share is the first one's, whenever that is settled.
+                let others = covered(another_time.clone());
+                due.waiting += if epoch == settled { others } else { 0 };
+                due.least += covered([now, another_time].concat()) - others;
+            }
+        }
+        due
+    }
+
     /// Each output is paid for with its own promises and for no other's; together they give away all of
     /// what they account for, and what none accounts for stays.
     fn judge_fees(&mut self, laws: &Laws, outcome: &Outcome) {
         let epoch = outcome.settlement.epoch;
-        let timely = self.timely(laws, epoch);
+        let Due { own, most, least, waiting, doubted } = self.fees_due(laws, epoch);
         let (mut split, mut serving) = (BTreeMap::<Digest, u128>::new(), 0);
         for line in outcome.lines.iter().filter(|line| self.work.is_of_output(line)) {
             match line.source {
@@ -353,30 +407,20 @@ impl Referee {
                 _ => *split.entry(line.record).or_default() += line.amount.0,
             }
         }
-        let (mut own, mut accounted, mut doubted) = (BTreeMap::<Digest, u128>::new(), 0, 0);
-        for redemption in self.work.redemptions(epoch) {
-            let mut ranges = Vec::new();
-            for (id, output) in timely.get(&redemption.between).into_iter().flatten() {
-                let Some((from, to)) = redemption.of(output) else { continue };
-                ranges.push((from, to));
-                *own.entry(*id).or_default() += to - from;
-                doubted += if output.is_doubted { to - from } else { 0 };
-            }
-            accounted += covered(ranges);
-        }
         let is_more = |(id, sum): &(&Digest, &u128)| own.get(id).is_none_or(|own| *sum > own);
         if let Some((id, sum)) = split.iter().find(is_more) {
             self.find(Rule::FeeOwn, || format!("epoch {epoch}, output {id}: {sum}"));
         }
         let paid = own.iter().filter(|(id, _)| split.contains_key(id));
+        (self.work.due, self.work.waiting) = (most, waiting);
         self.work.accounted = paid.map(|(_, fee)| fee).sum();
         let split: u128 = split.values().sum();
         let pot = laws.budget.0 * u128::from(laws.attribution_bps) / 10_000;
         // A server has its part of the fee and, for attributing, a part of the pot.
         let all = split + serving;
-        if split > accounted || all < accounted.saturating_sub(doubted) || all > accounted + pot {
+        if split > most || all < least.saturating_sub(doubted) || all > most + pot {
             self.find(Rule::FeesWhole, || {
-                format!("epoch {epoch}: {split} and {serving} for serving, of {accounted}")
+                format!("epoch {epoch}: {split} and {serving} for serving, of {least} to {most}")
             });
         }
     }

@@ -143,7 +143,7 @@ pub const KPIS: &[KpiWords] = &[
     kpi("inference_p50", "s", "Median time from a consumer's question to its answer."),
     kpi("inference_p95", "s", "Time in which 95 % of the answers came."),
     kpi("inference_p99", "s", "Time in which 99 % of the answers came."),
-    kpi("fees_redeemed", "OPEN", "Fees that consumers paid, of the epochs that are settled."),
+    kpi("fees_redeemed", "OPEN", "Fees that consumers paid, as far as they are settled."),
     kpi("fees_contributors", "OPEN", "Of these, what contributors of data got."),
     kpi("fees_developers", "OPEN", "Of these, what model developers got."),
     kpi("fees_stakers", "OPEN", "Of these, what stakers got."),

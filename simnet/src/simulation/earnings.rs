@@ -37,6 +37,8 @@ pub(super) struct Earnings {
     /// Parts of fees, in wei.
     fees: BTreeMap<Source, u128>,
     redeemed: u128,
+    /// What of the epoch that was settled last is paid out with the next.
+    waiting: u128,
     /// What adversaries got for the data that they contributed, in wei.
     adverse_data: u128,
     /// What self-dealers got for what they asked themselves, in wei.
@@ -190,7 +192,8 @@ impl Earnings {
         // The rest of what outputs account for is the servers'; what they have beyond it is for attributing.
         let redeemed = env.view().redemptions(epoch);
         let redeemed: u128 = redeemed.map(|item| item.to.0.saturating_sub(item.from.0)).sum();
-        self.redeemed += redeemed;
+        let waited = std::mem::replace(&mut self.waiting, referee.work().waiting());
+        self.redeemed = (self.redeemed + redeemed + waited).saturating_sub(self.waiting);
         let serving = referee.work().accounted().saturating_sub(split);
         *self.fees.entry(Source::Serving).or_default() += serving;
     }
