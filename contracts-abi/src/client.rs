@@ -13,7 +13,7 @@ use alloy::sol_types::SolCall;
 use futures::{StreamExt, TryStreamExt, stream};
 use protocol::chain::{BlockHeader, ChainEvent, Deposit, Transaction};
 use protocol::eip712::EvmKey;
-use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
+use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -400,7 +400,7 @@ impl ChainClient {
     }
 
     /// What an account was paid so far.
-    pub async fn claimed(&self, account: AccountId) -> Result<Amount, ReadError> {
+    pub async fn claimed(&self, account: AccountId) -> Result<Balance, ReadError> {
         self.read(&reads::claimed(&self.deployment, account)).await
     }
 

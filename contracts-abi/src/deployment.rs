@@ -137,6 +137,9 @@ pub struct GenesisConfig {
     pub arbiter: EvmAddress,
     /// Stake that a Datanet with the `Staked` policy asks for.
     pub min_stake: Amount,
+    /// The least stake that counts, as the parameters of the network have it: what is earned without it is
+    /// held until it is there.
+    pub least_stake: Amount,
 }
 
 impl GenesisConfig {
@@ -397,6 +400,7 @@ fn create_epochs(p: &mut Planner, config: &GenesisConfig, schedule: &Schedule, a
         open: at.open,
         coordinator,
         budgetPerEpoch: config.budget.0,
+        leastStake: config.least_stake.0,
         admin: at.timelock,
         firstSettlements: at.settlements,
         sources: vec![at.escrow, at.models],
@@ -476,6 +480,7 @@ mod tests {
             delay: 60,
             arbiter: EvmAddress([9; 20]),
             min_stake: none,
+            least_stake: none,
         }
     }
 

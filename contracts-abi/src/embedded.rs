@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use alloy::primitives::{Address, TxKind, U256};
 use alloy::sol_types::{SolCall, SolEvent as _};
 use protocol::chain::{BlockHeader, ChainEvent, Transaction};
-use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
+use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
 
 use crate::bindings::Open;
 use crate::convert::{Call, RevertReason, address, decode_log, encode};
@@ -217,7 +217,7 @@ impl EmbeddedChain {
     }
 
     /// What an account was paid so far.
-    pub fn claimed(&mut self, account: AccountId) -> Result<Amount, ReadError> {
+    pub fn claimed(&mut self, account: AccountId) -> Result<Balance, ReadError> {
         self.read(&reads::claimed(&self.deployment, account))
     }
 

@@ -3,7 +3,7 @@
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
 use protocol::chain::Deposit;
-use protocol::{AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress};
+use protocol::{AccountId, Amount, Balance, BlockNumber, Blocks, Digest, Epoch, EvmAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::{Open, Registry, RewardVault, Settlements, UsageEscrow};
@@ -91,9 +91,12 @@ pub(crate) fn stake(at: &Deployment, account: AccountId) -> Read<Amount> {
     read(at.registry, &call, |data| Ok(Amount(returns::<Registry::stakeOfCall>(data)?.stake)))
 }
 
-pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Amount> {
+pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Balance> {
     let call = RewardVault::claimedCall { account: account.0 };
-    read(at.vault, &call, |data| Ok(Amount(returns::<RewardVault::claimedCall>(data)?)))
+    read(at.vault, &call, |data| {
+        let paid = returns::<RewardVault::claimedCall>(data)?;
+        Ok(Balance { free: Amount(paid.free), lane: Amount(paid.lane) })
+    })
 }
 
 /// A deposit, and the first block in which it may be withdrawn: 0 where nobody asked for it.

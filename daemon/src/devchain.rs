@@ -64,6 +64,7 @@ pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisCo
         delay: 0,
         arbiter: dev_key(ARBITER).address(),
         min_stake: whole(1),
+        least_stake: Preset::Minimal.params().economics.min_stake,
     }
 }
 

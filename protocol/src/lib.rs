@@ -34,9 +34,10 @@ mod work;
 pub use crypto::{eip712, hash, identity, merkle, slice};
 pub use peer::{awaited, message, sync};
 pub use record::receipt;
-pub use types::{blob, codec, ids, limits, manifest, math, params};
+pub use types::{balance, blob, codec, ids, limits, manifest, math, params};
 pub use work::{adapter, attribution, draw, escrow, holding, order, placement, training};
 
+pub use balance::Balance;
 pub use blob::BlobRef;
 pub use ids::{
     AccountId, Amount, BlockNumber, Blocks, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,

@@ -21,11 +21,12 @@ use ledger::Ledger;
 pub use verify::{VerifyError, verify};
 
 use crate::{
-    chain::{ChainView, DatanetUse, Settlement},
+    balance::Balance,
+    chain::{ChainView, DatanetUse, Settlement, Transaction},
     codec::{DecodeError, Reader, Wire as _, encode_list},
     ids::{AccountId, Amount, Digest, Epoch},
     limits::MAX_BALANCES,
-    merkle::{SumNode, SumTree},
+    merkle::SumTree,
 };
 
 /// What an account earned by.
@@ -73,8 +74,20 @@ pub struct Line {
     pub source: Source,
     /// Smallest units of OPEN; never zero.
     pub amount: Amount,
+    /// Whether it was earned in the newcomers' lane, and so is held ([`Balance::lane`]).
+    pub is_held: bool,
     /// The record behind it; zero where there is none.
     pub record: Digest,
+}
+
+impl Line {
+    /// What it adds to an account's balance.
+    pub const fn balance(&self) -> Balance {
+        match self.is_held {
+            true => Balance { free: Amount::ZERO, lane: self.amount },
+            false => Balance { free: self.amount, lane: Amount::ZERO },
+        }
+    }
 }
 
 /// Why work earned nothing.
@@ -145,7 +158,7 @@ pub struct Outcome {
     /// What is proposed on chain.
     pub settlement: Settlement,
     /// Everything each account has earned so far, by account.
-    pub leaves: Vec<(AccountId, Amount)>,
+    pub leaves: Vec<(AccountId, Balance)>,
     /// Why, for this epoch.
     pub lines: Vec<Line>,
     /// Why not, for this epoch.
@@ -155,19 +168,28 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What a claim for an account needs: (amount, index, count, siblings).
-    pub fn claim(&self, account: AccountId) -> Option<(Amount, u64, u64, Vec<SumNode>)> {
+    /// What an account has earned so far.
+    pub fn earned(&self, account: AccountId) -> Balance {
+        let leaf = self.leaves.iter().find(|(id, _)| *id == account);
+        leaf.map_or(Balance::ZERO, |(_, balance)| *balance)
+    }
+
+    /// The transaction that claims for an account; `None` where it would pay nothing.
+    pub fn claim(&self, chain: &ChainView, account: AccountId) -> Option<Transaction> {
         let index = self.leaves.iter().position(|(id, _)| *id == account)?;
-        let (_, amount) = self.leaves.get(index)?;
-        let index = u64::try_from(index).ok()?;
+        let (_, balance) = *self.leaves.get(index)?;
+        if chain.claimable(account, balance).is_nothing() {
+            return None;
+        }
+        let (index, count) = (u64::try_from(index).ok()?, self.leaves.len() as u64);
         let path = payout_tree(&self.leaves).prove(index)?;
-        Some((*amount, index, self.leaves.len() as u64, path))
+        Some(Transaction::Claim { account, balance, index, count, path })
     }
 }
 
-/// The payout tree: leaf payload u64 account ‖ u128 cumulative, sum = cumulative.
-pub fn payout_tree(leaves: &[(AccountId, Amount)]) -> SumTree {
-    let leaves: Vec<_> = leaves.iter().map(|leaf| (leaf.to_bytes(), leaf.1.0)).collect();
+/// The payout tree: leaf payload u64 account ‖ u128 free ‖ u128 lane, sum = free + lane.
+pub fn payout_tree(leaves: &[(AccountId, Balance)]) -> SumTree {
+    let leaves: Vec<_> = leaves.iter().map(|leaf| (leaf.to_bytes(), leaf.1.total().0)).collect();
     SumTree::new(&leaves)
 }
 
@@ -207,7 +229,7 @@ pub enum SettleError {
 }
 
 /// The canonical list of balances, as a blob that its hash names.
-pub fn encode_balances(balances: &[(AccountId, Amount)]) -> Vec<u8> {
+pub fn encode_balances(balances: &[(AccountId, Balance)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_list(balances, &mut bytes);
     bytes
@@ -217,7 +239,7 @@ pub fn encode_balances(balances: &[(AccountId, Amount)]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`DecodeError`] where the bytes are none.
-pub fn decode_balances(bytes: &[u8]) -> Result<Vec<(AccountId, Amount)>, DecodeError> {
+pub fn decode_balances(bytes: &[u8]) -> Result<Vec<(AccountId, Balance)>, DecodeError> {
     let mut input = Reader::new(bytes);
     let balances = input.list(MAX_BALANCES)?;
     input.finish()?;
@@ -232,7 +254,7 @@ pub fn decode_balances(bytes: &[u8]) -> Result<Vec<(AccountId, Amount)>, DecodeE
 pub fn settle(
     chain: &ChainView,
     epoch: Epoch,
-    parent: &[(AccountId, Amount)],
+    parent: &[(AccountId, Balance)],
 ) -> Result<Outcome, SettleError> {
     let parent_id = check_parent(chain, epoch, parent)?;
     if chain.head().is_none_or(|head| head.number < chain.schedule.cutoff(epoch)) {
@@ -249,7 +271,7 @@ pub fn settle(
 fn check_parent(
     chain: &ChainView,
     epoch: Epoch,
-    parent: &[(AccountId, Amount)],
+    parent: &[(AccountId, Balance)],
 ) -> Result<Digest, SettleError> {
     let before = epoch.0.checked_sub(1).and_then(|e| chain.settlement(Epoch(e)));
     let (id, root) = match before.filter(|state| state.is_final) {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what a record, a node or a chain is.
 
+pub mod balance;
 pub mod blob;
 pub mod codec;
 pub mod ids;

@@ -11,7 +11,7 @@ pub use work::{Claimed, Judged, Ordered, Output, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlobRef, BlockNumber, Digest, Epoch, Hash,
+    AccountId, Amount, Balance, BlobRef, BlockNumber, Digest, Epoch, Hash,
     placement::Placement,
     settle::{Line, Outcome, Source},
 };
@@ -186,7 +186,7 @@ pub struct Referee {
     commits: BTreeMap<(Epoch, Digest), Committed>,
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
-    leaves: BTreeMap<AccountId, Amount>,
+    leaves: BTreeMap<AccountId, Balance>,
     work: Work,
     broken: BTreeMap<Rule, String>,
 }
@@ -262,7 +262,7 @@ impl Referee {
     ) {
         let epoch = outcome.settlement.epoch;
         let prices = self.judge_work(laws, outcome);
-        self.judge_sums(laws, outcome, prices);
+        self.judge_sums(laws, outcome, assigned, prices);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         // Newcomers are paid what others are, as long as it is no more than their share of the pot.
         let (all, lane) = self.provable(outcome, assigned);
@@ -297,31 +297,38 @@ impl Referee {
         self.forget(epoch);
     }
 
-    fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome, prices: u128) {
+    fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome, assigned: &Placement, prices: u128) {
         let epoch = outcome.settlement.epoch;
-        let mut paid = BTreeMap::<AccountId, u128>::new();
+        let mut paid = BTreeMap::<AccountId, (u128, u128)>::new();
         for line in &outcome.lines {
-            *paid.entry(line.account).or_default() += line.amount.0;
+            // What newcomers have for replicas is held, and nothing else is.
+            let is_of_replicas = line.source == Source::Storage && !self.work.is_of_output(line);
+            let (free, lane) = paid.entry(line.account).or_default();
+            let is_held = is_of_replicas && assigned.is_newcomer(line.account);
+            *if is_held { lane } else { free } += line.amount.0;
         }
-        let sum: u128 = paid.values().sum();
+        let sum: u128 = paid.values().map(|(free, lane)| free + lane).sum();
         if sum > laws.budget.0 + self.work.due() + prices {
             self.find(Rule::WithinBudget, || format!("epoch {epoch}: {sum} of {}", laws.budget));
         }
         let after: BTreeMap<_, _> = outcome.leaves.iter().copied().collect();
         for (account, before) in self.leaves.clone() {
-            let now = after.get(&account).copied().unwrap_or(Amount::ZERO);
-            if now < before {
+            let now = after.get(&account).copied().unwrap_or_default();
+            if now.free < before.free || now.lane < before.lane {
                 self.find(Rule::NeverShrinks, || {
                     format!("epoch {epoch}, account {account}: {before} became {now}")
                 });
             }
         }
         for (account, now) in &after {
-            let before = self.leaves.get(account).copied().unwrap_or(Amount::ZERO);
-            let gained = paid.get(account).copied().unwrap_or(0);
-            if before.0 + gained != now.0 {
+            let before = self.leaves.get(account).copied().unwrap_or_default();
+            let (free, lane) = paid.get(account).copied().unwrap_or_default();
+            if before.free.0 + free != now.free.0 || before.lane.0 + lane != now.lane.0 {
                 self.find(Rule::AddsUp, || {
-                    format!("epoch {epoch}, account {account}: {before} and {gained} is not {now}")
+                    format!(
+                        "epoch {epoch}, account {account}: {before}, {free} more and {lane} more in \
+                         the lane is not {now}"
+                    )
                 });
             }
         }

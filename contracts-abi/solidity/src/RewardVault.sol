@@ -9,13 +9,18 @@ import {ICoordinator} from "./interfaces/ICoordinator.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
 import {Merkle} from "./libraries/Merkle.sol";
-import {Settlement, SumNode} from "./Types.sol";
+import {Leaf, Settlement} from "./Types.sol";
 
 /// @title The purse from which every reward is paid, and what is final
 /// @dev OPEN sent here by a plain transfer is not booked and can't be paid out.
 contract RewardVault is IRewardVault, AccessControl {
     using SafeERC20 for IERC20;
     using Checkpoints for Checkpoints.Trace208;
+
+    struct Paid {
+        uint128 free;
+        uint128 lane;
+    }
 
     /// @notice May book fees: the UsageEscrow, and the ModelRegistry for what is paid for runs.
     bytes32 public constant FEES_ROLE = keccak256("FEES_ROLE");
@@ -24,6 +29,8 @@ contract RewardVault is IRewardVault, AccessControl {
     /// @inheritdoc IRewardVault
     IERC20 public immutable OPEN;
     IRegistry private immutable REGISTRY;
+    /// @inheritdoc IRewardVault
+    uint128 public immutable LEAST_STAKE;
 
     /// @inheritdoc IRewardVault
     address public settlements;
@@ -46,7 +53,7 @@ contract RewardVault is IRewardVault, AccessControl {
     /// @inheritdoc IRewardVault
     mapping(bytes32 payoutRoot => bool) public isFinal;
     /// @inheritdoc IRewardVault
-    mapping(uint64 account => uint128) public claimed;
+    mapping(uint64 account => Paid) public claimed;
     /// Cumulative fees by epoch.
     Checkpoints.Trace208 private _feesUpTo;
     /// Budgets by the first epoch that each is for.
@@ -56,11 +63,12 @@ contract RewardVault is IRewardVault, AccessControl {
         IERC20 open,
         ICoordinator coordinator,
         uint128 budgetPerEpoch,
+        uint128 leastStake,
         address admin,
         address firstSettlements,
         address[] memory sources
     ) {
-        OPEN = open;
+        (OPEN, LEAST_STAKE) = (open, leastStake);
         (COORDINATOR, REGISTRY) = (coordinator, coordinator.REGISTRY());
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
         for (uint256 i = 0; i < sources.length; ++i) _grantRole(FEES_ROLE, sources[i]);
@@ -112,27 +120,22 @@ contract RewardVault is IRewardVault, AccessControl {
     }
 
     /// @inheritdoc IRewardVault
-    function claim(
-        uint64 account,
-        uint128 cumulative,
-        uint64 index,
-        uint64 count,
-        SumNode[] calldata siblings
-    ) external {
-        bytes32 leaf = Merkle.payoutLeaf(account, cumulative);
-        (bytes32 root, ) = Merkle.sumRoot(leaf, cumulative, 0, index, count, siblings);
-        if (!isFinal[root]) revert UnknownRoot(root);
-        uint128 before = claimed[account];
-        if (cumulative <= before) revert NothingOwed(account, before);
-        uint128 amount = cumulative - before;
-        claimed[account] = cumulative;
+    function claim(Leaf calldata leaf, uint64 count) external {
+        _requireFinal(leaf, count);
+        uint64 account = leaf.account;
+        (uint128 amount, uint128 staked) = _due(leaf);
         (uint128 total, uint128 spent) = (released, paid);
-        if (amount > total - spent) revert BeyondReleased(total - spent, amount);
-        paid = spent + amount;
+        uint128 sum = amount + staked;
+        if (sum > total - spent) revert BeyondReleased(total - spent, sum);
+        paid = spent + sum;
         address payout = REGISTRY.payoutOf(account);
         if (payout == address(0)) revert UnknownAccount(account);
-        emit Claimed(account, payout, amount, cumulative);
-        OPEN.safeTransfer(payout, amount);
+        emit Claimed(account, payout, amount, staked);
+        if (amount > 0) OPEN.safeTransfer(payout, amount);
+        if (staked > 0) {
+            OPEN.forceApprove(address(REGISTRY), staked);
+            REGISTRY.stakeFor(account, staked);
+        }
     }
 
     /// @inheritdoc IRewardVault
@@ -186,6 +189,37 @@ contract RewardVault is IRewardVault, AccessControl {
     /// @inheritdoc IRewardVault
     function feesUpTo(uint64 epoch) public view returns (uint128) {
         return _upTo(_feesUpTo, epoch);
+    }
+
+    function _requireFinal(Leaf calldata leaf, uint64 count) private view {
+        uint128 sum = leaf.free + leaf.lane;
+        bytes32 hash = Merkle.payoutLeaf(leaf.account, leaf.free, leaf.lane);
+        (bytes32 root, ) = Merkle.sumRoot(hash, sum, 0, leaf.index, count, leaf.siblings);
+        if (!isFinal[root]) revert UnknownRoot(root);
+    }
+
+    /// What a leaf adds to what was paid, which is noted; what is still held is not among it.
+    function _due(Leaf calldata leaf) private returns (uint128 amount, uint128 staked) {
+        Paid storage before = claimed[leaf.account];
+        (uint128 free, uint128 lane) = (before.free, before.lane);
+        if (leaf.free > free) amount = leaf.free - free;
+        if (leaf.lane > lane) {
+            staked = leaf.lane - lane;
+            uint256 missing = _missing(leaf.account, staked);
+            if (missing > 0) {
+                if (amount == 0) revert Held(leaf.account, staked, missing);
+                staked = 0;
+            }
+        }
+        if (amount + staked == 0) revert NothingOwed(leaf.account);
+        (before.free, before.lane) = (free + amount, lane + staked);
+    }
+
+    /// The stake that an account lacks, with so much more, until it counts.
+    function _missing(uint64 account, uint128 more) private view returns (uint256) {
+        (uint128 stake,, uint128 leaving,) = REGISTRY.stakeOf(account);
+        uint256 has = uint256(stake) - leaving + more;
+        return has < LEAST_STAKE ? LEAST_STAKE - has : 0;
     }
 
     function _setSettlements(address newSettlements) private {

@@ -26,11 +26,11 @@ struct Settlement {
     bytes32 parent;
     /// What the chain included for the epoch: the fold over record ids that IInclusion keeps.
     bytes32 records;
-    /// Merkle-sum root over (account, cumulative amount), sorted by account.
+    /// Merkle-sum root over (account, free, lane), all cumulative, sorted by account: see Leaf.
     bytes32 payoutRoot;
-    /// Sum of all cumulative amounts.
+    /// Sum of all of them, free and lane.
     uint128 total;
-    /// BLAKE3 hash of the list of all (account, cumulative amount), which whoever recomputes it has.
+    /// BLAKE3 hash of the list of all (account, free, lane), which whoever recomputes it has.
     bytes32 balances;
     /// Length of that list in bytes.
     uint64 balancesLength;
@@ -95,7 +95,10 @@ struct SumNode {
 /// @notice A leaf of a payout tree with its place; the number of leaves comes with it.
 struct Leaf {
     uint64 account;
-    uint128 cumulative;
+    /// All that is paid as soon as it is final.
+    uint128 free;
+    /// All that was earned in the newcomers' lane, which is paid as stake.
+    uint128 lane;
     uint64 index;
     SumNode[] siblings;
 }

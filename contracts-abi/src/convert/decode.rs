@@ -9,8 +9,8 @@ use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
 use protocol::record::batch;
 use protocol::{
-    AccountId, Amount, BlobRef, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
-    NodeId,
+    AccountId, Amount, Balance, BlobRef, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash,
+    ModelId, NodeId,
 };
 
 use super::address;
@@ -227,8 +227,7 @@ fn vault(log: &Log) -> Option<ChainEvent> {
         let e: RewardVault::Claimed = read(log)?;
         ChainEvent::Claimed {
             account: AccountId(e.account),
-            amount: Amount(e.amount),
-            cumulative: Amount(e.cumulative),
+            paid: Balance { free: Amount(e.amount), lane: Amount(e.staked) },
         }
     } else {
         return None;

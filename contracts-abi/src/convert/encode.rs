@@ -77,10 +77,11 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             let (proposer, settlement) = (proposer.0, settlement(s));
             call(at.settlements, &Settlements::proposeCall { proposer, settlement })
         }
-        Transaction::Claim { account, cumulative, index, count, path } => {
+        Transaction::Claim { account, balance, index, count, path } => {
             let siblings = path.iter().map(claim_node).collect();
-            let (account, cumulative, index, count) = (account.0, cumulative.0, *index, *count);
-            call(at.vault, &RewardVault::claimCall { account, cumulative, index, count, siblings })
+            let (account, free, lane) = (account.0, balance.free.0, balance.lane.0);
+            let leaf = RewardVault::Leaf { account, free, lane, index: *index, siblings };
+            call(at.vault, &RewardVault::claimCall { leaf, count: *count })
         }
         Transaction::AboutProposal { settlement: s, act } => about_proposal(act, at, settlement(s)),
         Transaction::CloseContested { number } => {

@@ -16,7 +16,7 @@ use contracts_abi::{
 use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::record::{Body, Record, SignedRecord, StorageProofBody};
-use protocol::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
+use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
 use serde_json::{Value, json};
 
 use crate::genesis::genesis;
@@ -80,7 +80,7 @@ async fn story(url: &str) -> Deployment {
     assert!(blocks.windows(2).all(|pair| pair[0].0.timestamp <= pair[1].0.timestamp));
     let vault = client.vault().await.unwrap();
     assert_eq!((vault.funded, vault.paid), (open(400_000_000), Amount::ZERO));
-    assert_eq!(client.claimed(account).await.unwrap(), Amount::ZERO);
+    assert_eq!(client.claimed(account).await.unwrap(), Balance::ZERO);
     deployment
 }
 

@@ -8,6 +8,7 @@ mod chain;
 mod deposits;
 mod disputes;
 mod inclusion;
+mod lane;
 mod losses;
 mod model;
 mod orders;
@@ -54,6 +55,11 @@ fn check_gas(measured: &[(&str, u64)], limits: &[(&str, u64)]) {
 #[test]
 fn blake3_slices_verify_as_the_blake3_crate_says() {
     on_every_chain(blake3_slices::scenario);
+}
+
+#[test]
+fn what_is_earned_without_a_stake_is_held_until_it_is_one() {
+    on_every_chain(lane::scenario);
 }
 
 #[test]

@@ -28,5 +28,6 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         delay: 3_600,
         arbiter: ARBITER,
         min_stake: open(1),
+        least_stake: open(1),
     }
 }

@@ -41,9 +41,11 @@ impl From<NodeStatus> for StatusReport {
             epoch: status.epoch.0,
             block: status.block.0,
             next_epoch_block: status.next_epoch_block.0,
-            earned: status.earned,
-            claimed: status.claimed,
-            pending: status.earned.saturating_sub(status.claimed),
+            earned: status.earned.total(),
+            claimed: status.claimed.total(),
+            pending: status.due.pays.saturating_add(status.due.stakes),
+            held: status.due.held,
+            missing: status.due.missing,
             waiting: status.waiting,
             runs: status.runs.into_iter().map(Into::into).collect(),
             rounds_closed: status.rounds_closed.into_iter().map(Into::into).collect(),
@@ -88,6 +90,7 @@ impl From<StatementLine> for RewardLine {
             source: source(line.source).to_owned(),
             amount: line.paid.unwrap_or(Amount::ZERO),
             record: line.record,
+            held: line.is_held,
             reason: line.paid.err().map(|reason| reason.to_string()),
         }
     }

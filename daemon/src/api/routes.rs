@@ -8,6 +8,7 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, body::Bytes, middleware};
+use protocol::balance::Due;
 use protocol::chain::{ChainView, ModelPublication, Transaction};
 use protocol::codec::Wire;
 use protocol::receipt::SignedReceipt;
@@ -142,7 +143,7 @@ async fn accounts(State(context): Ctx) -> Json<Vec<AccountInfo>> {
         payout: account.payout,
         node: account.node,
         stake: account.stake(),
-        claimed: chain.claimed(id),
+        claimed: chain.claimed(id).total(),
     };
     Json(chain.accounts().map(info).collect())
 }
@@ -227,8 +228,10 @@ async fn claim(State(context): Ctx, bytes: Bytes) -> Answer<Claimed> {
         Some(account) => account,
         None => account_for(&context, None).await?,
     };
-    let transaction = context.node.claim(account).await.map_err(failed)?;
-    Ok(Json(Claimed { account, transaction: transaction.map(Into::into) }))
+    let (due, transaction) = context.node.claim(account).await.map_err(failed)?;
+    let Due { pays: paid, stakes: staked, held, missing } = due;
+    let transaction = transaction.map(Into::into);
+    Ok(Json(Claimed { account, transaction, paid, staked, held, missing }))
 }
 
 async fn settlements(State(context): Ctx) -> Json<Vec<SettlementInfo>> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use protocol::Amount;
 use serde_json::json;
 
 use crate::api::Client;
@@ -10,6 +11,8 @@ use crate::api::types::{StatusReport, Ticket};
 use crate::config::ByteSize;
 use crate::output::Output;
 use crate::words::amount_in_open;
+
+use super::account::held_until;
 
 pub(super) async fn status(client: &Client) -> Result<Output> {
     let report: StatusReport = client.get("/status").await?;
@@ -50,6 +53,10 @@ fn describe(report: &StatusReport, ticket: &str) -> Result<String, std::fmt::Err
         "earned    {earned}, {claimed} claimed, {} pending",
         amount_in_open(report.pending)
     )?;
+    if report.held > Amount::ZERO {
+        let (held, missing) = (amount_in_open(report.held), amount_in_open(report.missing));
+        writeln!(text, "          {}", held_until(&held, &missing))?;
+    }
     for run in &report.runs {
         let state = if run.is_ready { "ready" } else { "training" };
         writeln!(text, "model     {} {state}, round {} of {}", run.model, run.round, run.rounds)?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use contracts_abi::{ChainClient, ClientError};
 use protocol::chain::{BlockHeader, ChainEvent, ChainView, SettlementState};
 use protocol::settle::{Outcome, VerifyError, verify};
-use protocol::{AccountId, Amount, BlockNumber, Epoch};
+use protocol::{AccountId, Balance, BlockNumber, Epoch};
 
 use crate::keys::random_evm_key;
 use crate::network::NetworkFile;
@@ -80,7 +80,7 @@ impl ChainReader {
         Ok(proposals.into_iter().map(|state| self.recompute(state, &balances)).collect())
     }
 
-    fn recompute(&self, state: SettlementState, before: &[(AccountId, Amount)]) -> Judged {
+    fn recompute(&self, state: SettlementState, before: &[(AccountId, Balance)]) -> Judged {
         Judged { state, outcome: verify(&self.view, &state.settlement, before) }
     }
 

@@ -358,6 +358,7 @@ mod tests {
             source: source.to_owned(),
             amount: Amount(amount),
             record: Digest::ZERO,
+            held: false,
             reason: reason.map(str::to_owned),
         }
     }

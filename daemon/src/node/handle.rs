@@ -67,6 +67,7 @@ impl NodeHandle {
             shards_done: worker.shards_done(),
         };
         let account = snapshot.account;
+        let earned = self.earned(chain, account).await;
         Ok(NodeStatus {
             account,
             net,
@@ -76,8 +77,9 @@ impl NodeHandle {
             epoch: chain.epoch(),
             block: chain.head().map_or(BlockNumber(0), |head| head.number),
             next_epoch_block: chain.schedule.start(chain.epoch().next()),
-            earned: self.earned(chain, account).await,
+            earned,
             claimed: account.map(|account| chain.claimed(account)).unwrap_or_default(),
+            due: account.map(|account| chain.claimable(account, earned)).unwrap_or_default(),
             waiting: self.waiting(&snapshot),
             runs: snapshot.runs(),
             rounds_closed: snapshot.seen.closed.clone(),

@@ -3,28 +3,26 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use protocol::balance::{Balance, Due};
 use protocol::chain::{ChainView, Settlement};
 use protocol::settle::Outcome;
-use protocol::{AccountId, Amount, Epoch};
+use protocol::{AccountId, Epoch};
 
 use super::handle::{NodeHandle, TxOutcome, why};
 use super::status::StatementLine;
 
 impl NodeHandle {
-    /// What final settlements that this node has seen owe and have paid to its account.
+    /// What final settlements that this node has seen give its account, paid or not.
     pub(super) async fn earned(
         &self,
         chain: &Arc<ChainView>,
         account: Option<AccountId>,
-    ) -> Amount {
+    ) -> Balance {
         let (Some(last), Some(account)) = (chain.last_final(), account) else {
-            return Amount::ZERO;
+            return Balance::ZERO;
         };
-        let Ok(outcome) = self.inner.worker.settler.confirmed(chain, &last.settlement).await else {
-            return Amount::ZERO;
-        };
-        let leaf = outcome.leaves.iter().find(|(id, _)| *id == account);
-        leaf.map_or(Amount::ZERO, |(_, amount)| *amount)
+        let outcome = self.inner.worker.settler.confirmed(chain, &last.settlement).await;
+        outcome.map_or(Balance::ZERO, |outcome| outcome.earned(account))
     }
 
     /// The statement of an account: every final epoch, with the reason for each zero.
@@ -40,6 +38,7 @@ impl NodeHandle {
                 source: line.source,
                 record: line.record,
                 paid: Ok(line.amount),
+                is_held: line.is_held,
             }));
             let unpaid = outcome.zeros.iter().filter(|zero| zero.account == account);
             lines.extend(unpaid.map(|zero| StatementLine {
@@ -47,6 +46,7 @@ impl NodeHandle {
                 source: zero.source,
                 record: zero.record,
                 paid: Err(zero.reason),
+                is_held: false,
             }));
         }
         Ok(lines)
@@ -63,18 +63,16 @@ impl NodeHandle {
         })
     }
 
-    /// Claims what final settlements owe an account; anyone may, for anyone.
-    pub async fn claim(&self, account: AccountId) -> Result<Option<TxOutcome>> {
+    /// Claims what final settlements owe an account; anyone may, for anyone. What it does, and what stays
+    /// held.
+    pub async fn claim(&self, account: AccountId) -> Result<(Due, Option<TxOutcome>)> {
         let chain = self.chain();
-        let Some(last) = chain.last_final() else { return Ok(None) };
-        let epoch = last.settlement.epoch;
-        let claim = self.inner.worker.settler.claim(&chain, epoch, account).await;
-        let claim = claim.map_err(|failure| {
-            anyhow!("the log of epoch {epoch} is not available now: {}", why(failure))
-        })?;
-        match claim {
-            Some(transaction) => self.submit(transaction).await.map(Some),
-            None => Ok(None),
+        let Some(last) = chain.last_final() else { return Ok((Due::default(), None)) };
+        let outcome = self.confirmed(&chain, &last.settlement).await?;
+        let due = chain.claimable(account, outcome.earned(account));
+        match outcome.claim(&chain, account) {
+            Some(transaction) => Ok((due, Some(self.submit(transaction).await?))),
+            None => Ok((due, None)),
         }
     }
 }

@@ -10,12 +10,12 @@ use protocol::settle::{
     Outcome, SettleError, VerifyError, decode_balances, encode_balances, payout_tree, settle,
     verify,
 };
-use protocol::{AccountId, Amount, Epoch, NodeId};
+use protocol::{AccountId, Balance, Epoch, NodeId};
 
 use super::blobs::Blobs;
 use super::stopped::Stopped;
 
-type Balances = Vec<(AccountId, Amount)>;
+type Balances = Vec<(AccountId, Balance)>;
 
 /// Outcomes by epoch, and how they come about.
 #[derive(Debug, Clone)]
@@ -196,15 +196,6 @@ impl Settler {
         let state = chain.settlement(epoch).filter(|state| state.is_final);
         let state = state.ok_or(Failure::Unavailable)?;
         let outcome = self.confirmed(chain, &state.settlement).await?;
-        Ok(outcome
-            .claim(account)
-            .filter(|(cumulative, ..)| *cumulative > chain.claimed(account))
-            .map(|(cumulative, index, count, path)| Transaction::Claim {
-                account,
-                cumulative,
-                index,
-                count,
-                path,
-            }))
+        Ok(outcome.claim(chain, account))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::balance::{Balance, Due};
 use protocol::chain::ChainView;
 use protocol::node::{Progress, Waiting};
 use protocol::settle::{Source, Unpaid};
@@ -124,9 +125,11 @@ pub struct NodeStatus {
     /// The first block of the next epoch.
     pub next_epoch_block: BlockNumber,
     /// Earned so far in final settlements that this node has seen.
-    pub earned: Amount,
+    pub earned: Balance,
     /// Claimed so far.
-    pub claimed: Amount,
+    pub claimed: Balance,
+    /// What a claim would do now.
+    pub due: Due,
     /// Why it idles.
     pub waiting: Vec<String>,
     /// The training runs of the network.
@@ -150,4 +153,6 @@ pub struct StatementLine {
     pub record: Digest,
     /// What it earned, or why nothing.
     pub paid: Result<Amount, Unpaid>,
+    /// Whether it was earned in the newcomers' lane, and becomes stake.
+    pub is_held: bool,
 }

@@ -74,6 +74,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         delay: 0,
         arbiter: dev_key(ARBITER).address(),
         min_stake: open(1),
+        least_stake: open(1),
     };
     let deployment = deploy(&chain.url(), &dev_key(0), &genesis).await.unwrap();
     let (name, rpc_url) = ("test".to_owned(), chain.url());

@@ -70,6 +70,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         delay: 0,
         arbiter: dev_key(9).address(),
         min_stake: Amount(OPEN),
+        least_stake: Amount(OPEN),
     };
     let deployment = deploy(&chain.url(), &key, &genesis).await.unwrap();
     let client = ChainClient::connect(&chain.url(), deployment.clone(), &key).await.unwrap();

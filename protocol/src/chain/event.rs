@@ -5,6 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    balance::Balance,
     blob::BlobRef,
     codec::Wire,
     eip712::word,
@@ -317,10 +318,8 @@ pub enum ChainEvent {
     Claimed {
         /// To which account.
         account: AccountId,
-        /// What was paid now.
-        amount: Amount,
-        /// Everything paid so far.
-        cumulative: Amount,
+        /// What went to its payout address, and what of its lane became its stake.
+        paid: Balance,
     },
     /// A consumer's deposit grew; whatever request for its withdrawal there was is gone.
     Deposited {
@@ -475,12 +474,12 @@ pub enum Transaction {
         /// Under which it waits.
         number: u64,
     },
-    /// Coordinator: pay an account what a final root owes it; anyone may.
+    /// RewardVault: pay an account what a final root owes it; anyone may.
     Claim {
         /// The account that is paid.
         account: AccountId,
-        /// The leaf's amount.
-        cumulative: Amount,
+        /// What the leaf gives it.
+        balance: Balance,
         /// The leaf's position.
         index: u64,
         /// Number of leaves.

@@ -91,8 +91,9 @@ impl ChainView {
             | ChainEvent::WithdrawalRequested { .. }
             | ChainEvent::Withdrawn { .. }
             | ChainEvent::Redeemed { .. } => self.apply_deposit(block, event),
-            ChainEvent::Claimed { account, cumulative, .. } => {
-                self.claimed.insert(*account, *cumulative);
+            ChainEvent::Claimed { account, paid } => {
+                let sum = self.claimed(*account).checked_add(*paid);
+                self.claimed.extend(sum.map(|sum| (*account, sum)));
             }
             ChainEvent::BudgetChanged { from, budget } => {
                 self.budgets.insert(*from, *budget);

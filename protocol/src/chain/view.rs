@@ -13,6 +13,7 @@ use super::{
     state::{Account, Pack, Purpose, Redemption, SettlementState},
 };
 use crate::{
+    balance::{Balance, Due},
     blob::BlobRef,
     draw::Part,
     eip712::Domain,
@@ -65,7 +66,7 @@ pub struct ChainView {
     pub(super) defeats: BTreeMap<(Epoch, AccountId), BlockNumber>,
     pub(super) redemptions: Vec<Redemption>,
     pub(super) deposits: Deposits,
-    pub(super) claimed: BTreeMap<AccountId, Amount>,
+    pub(super) claimed: BTreeMap<AccountId, Balance>,
     pub(super) seeds: BTreeMap<(Epoch, Purpose), Digest>,
     /// Hash of the block after one in which something was included or ordered.
     pub(super) hash_after: BTreeMap<BlockNumber, Digest>,
@@ -453,7 +454,13 @@ impl ChainView {
     }
 
     /// Everything ever paid to an account.
-    pub fn claimed(&self, account: AccountId) -> Amount {
+    pub fn claimed(&self, account: AccountId) -> Balance {
         self.claimed.get(&account).copied().unwrap_or_default()
+    }
+
+    /// What a claim does for an account that has earned so much in all final settlements.
+    pub fn claimable(&self, account: AccountId, earned: Balance) -> Due {
+        let stake = self.account(account).map_or(Amount::ZERO, Account::staying);
+        earned.due(self.claimed(account), stake, self.params.economics.min_stake)
     }
 }

@@ -10,7 +10,7 @@ use alloc::{
 };
 
 use super::{
-    Credit, Invariant, Source, Unpaid,
+    Credit, Invariant, Line, Source, Unpaid,
     fees::Redeemed,
     invariant,
     ledger::{Ledger, count_one},
@@ -20,7 +20,7 @@ use crate::{
     chain::Dispute,
     draw::Seats,
     holding,
-    ids::{AccountId, BlockNumber, Digest},
+    ids::{AccountId, Amount, BlockNumber, Digest},
     math::{BPS, mul_div},
     placement::Placement,
     record::{Body, Kind, Verdict, VerifiedRecord, storage_subject},
@@ -100,8 +100,9 @@ impl Ledger<'_> {
             // Packs of no bytes are nothing to be paid for, and leave nothing to divide by.
             if bytes > 0 {
                 let amount = mul_div(pot, u128::from(bytes), of);
-                let amount = amount.ok_or(Invariant::Part(Source::Storage))?;
-                self.pay(holder, Source::Storage, amount, record);
+                let amount = Amount(amount.ok_or(Invariant::Part(Source::Storage))?);
+                let (account, source, is_held) = (holder, Source::Storage, is_newcomer);
+                self.write(Line { account, source, amount, is_held, record });
             }
         }
         if judged != holders {

@@ -11,6 +11,7 @@ use alloc::{
 
 use super::{Credit, Line, Source, Zero};
 use crate::{
+    balance::Balance,
     chain::DatanetUse,
     draw::Seats,
     ids::{AccountId, Amount, DatanetId, Digest, ModelId},
@@ -122,9 +123,9 @@ pub enum Invariant {
     #[error("the balances add up to {found}, and the ones before with all payouts to {expected}")]
     Balances {
         /// The ones before and all lines.
-        expected: u128,
+        expected: Balance,
         /// The new ones.
-        found: u128,
+        found: Balance,
     },
     /// A Datanet is listed as used, out of order or without any use.
     #[error("the uses of Datanet {0} are none, or out of order")]
@@ -229,29 +230,36 @@ pub(super) fn lines_are_backed(
 }
 
 /// The new balances are the ones before, in whatever order, plus what was paid: sorted, nobody lost or
-/// twice, nobody with less than before, and all together exactly what the lines add.
+/// twice, nobody with less of either part than before, and of each part all together exactly what the
+/// lines add.
 pub(super) fn balances_follow(
-    before: &[(AccountId, Amount)],
+    before: &[(AccountId, Balance)],
     lines: &[Line],
-    after: &[(AccountId, Amount)],
+    after: &[(AccountId, Balance)],
 ) -> Result<Amount, Invariant> {
-    let total = |balances: &[(AccountId, Amount)]| {
-        let add = |sum: u128, (_, balance): &(AccountId, Amount)| sum.checked_add(balance.0);
-        balances.iter().try_fold(0, add).ok_or(Invariant::Count("what is owed"))
+    let add = |sum: Balance, more: Balance| sum.checked_add(more);
+    let all = |balances: &[(AccountId, Balance)]| {
+        balances.iter().map(|(_, balance)| *balance).try_fold(Balance::ZERO, add)
     };
+    let overflow = Invariant::Count("what is owed");
     let mut pairs = after.iter().zip(after.iter().skip(1));
     if let Some((_, (account, _))) = pairs.find(|((a, _), (b, _))| a >= b) {
         return Err(Invariant::Unsorted(*account));
     }
     let now: BTreeMap<_, _> = after.iter().copied().collect();
-    let has_less = |(account, had): &&(AccountId, Amount)| now.get(account).is_none_or(|a| a < had);
+    let has_less = |(account, had): &&(AccountId, Balance)| {
+        now.get(account).is_none_or(|now| now.free < had.free || now.lane < had.lane)
+    };
     if let Some((account, _)) = before.iter().find(has_less) {
         return Err(Invariant::Fell(*account));
     }
-    let found = total(after)?;
-    let expected =
-        total(before)?.checked_add(sum(lines)?).ok_or(Invariant::Count("what is owed"))?;
-    if found == expected { Ok(Amount(found)) } else { Err(Invariant::Balances { expected, found }) }
+    let earned = lines.iter().map(Line::balance).try_fold(Balance::ZERO, add);
+    let expected = all(before).zip(earned).and_then(|(before, earned)| add(before, earned));
+    let (found, expected) = all(after).zip(expected).ok_or(overflow)?;
+    if found != expected {
+        return Err(Invariant::Balances { expected, found });
+    }
+    Ok(found.total())
 }
 
 /// Each Datanet that is listed was used, and is listed once, in order.
@@ -280,7 +288,7 @@ mod tests {
     const WORK: Digest = Digest([7; 32]);
 
     fn line(source: Source, amount: u128, record: Digest) -> Line {
-        Line { account: A, source, amount: Amount(amount), record }
+        Line { account: A, source, amount: Amount(amount), is_held: false, record }
     }
 
     fn zero(source: Source, record: Digest) -> Zero {
@@ -368,24 +376,37 @@ mod tests {
 
     #[test]
     fn balances_that_do_not_follow_are_seen() {
-        let lines = [line(Source::Stake, 5, WORK)];
-        let follow = |before: &[(AccountId, Amount)], after: &[(AccountId, Amount)]| {
+        let lines = [
+            line(Source::Stake, 3, WORK),
+            Line { is_held: true, ..line(Source::Storage, 2, WORK) },
+        ];
+        let follow = |before: &[(AccountId, Balance)], after: &[(AccountId, Balance)]| {
             balances_follow(before, &lines, after)
         };
-        let before = [(A, Amount(10)), (B, Amount(1))];
-        let after = [(A, Amount(15)), (B, Amount(1))];
+        let of = |free, lane| Balance { free: Amount(free), lane: Amount(lane) };
+        let before = [(A, of(9, 1)), (B, of(1, 0))];
+        let after = [(A, of(12, 3)), (B, of(1, 0))];
         assert_eq!(follow(&before, &after), Ok(Amount(16)));
         assert_eq!(follow(&before, &after[..1]), Err(Invariant::Fell(B)), "an account is gone");
-        let less = [(A, Amount(9)), (B, Amount(7))];
+        let less = [(A, of(8, 3)), (B, of(7, 0))];
         assert_eq!(follow(&before, &less), Err(Invariant::Fell(A)));
-        let more = [(A, Amount(15)), (B, Amount(2))];
-        let broken = Invariant::Balances { expected: 16, found: 17 };
+        let freed = [(A, of(15, 0)), (B, of(1, 0))];
+        assert_eq!(
+            follow(&before, &freed),
+            Err(Invariant::Fell(A)),
+            "what is held is not freed so"
+        );
+        let more = [(A, of(12, 3)), (B, of(2, 0))];
+        let broken = Invariant::Balances { expected: of(13, 3), found: of(14, 3) };
         assert_eq!(follow(&before, &more), Err(broken));
+        let moved = [(A, of(13, 2)), (B, of(1, 0))];
+        let broken = Invariant::Balances { expected: of(13, 3), found: of(14, 2) };
+        assert_eq!(follow(&before, &moved), Err(broken), "nor paid at once");
         let unsorted = [after[1], after[0]];
         assert_eq!(follow(&before, &unsorted), Err(Invariant::Unsorted(A)));
         let twice = [after[0], after[0]];
         assert_eq!(follow(&before[..1], &twice), Err(Invariant::Unsorted(A)));
-        let all = [(A, Amount(u128::MAX)), (B, Amount(1))];
+        let all = [(A, of(u128::MAX, 0)), (B, of(1, 0))];
         assert_eq!(follow(&[], &all), Err(Invariant::Count("what is owed")));
     }
 
@@ -402,26 +423,28 @@ mod tests {
         #[test]
         fn no_unit_is_moved_unseen(
             before in proptest::collection::btree_map(1u64..9, 0u128..1 << 100, 1..6),
-            paid in proptest::collection::vec((1u64..9, 1u128..1 << 100), 1..9),
+            paid in proptest::collection::vec((1u64..9, 1u128..1 << 100, any::<bool>()), 1..9),
             at: prop::sample::Index,
             is_more: bool,
+            is_lane: bool,
         ) {
-            let before: Vec<_> =
-                before.into_iter().map(|(id, had)| (AccountId(id), Amount(had))).collect();
-            let lines: Vec<_> = paid
-                .iter()
-                .map(|(id, sum)| Line { account: AccountId(*id), ..line(Source::Stake, *sum, WORK) })
-                .collect();
+            let of = |(id, had)| (AccountId(id), Balance { free: Amount(had), lane: Amount(had / 3) });
+            let before: Vec<_> = before.into_iter().map(of).collect();
+            let line = |(id, sum, is_held): &(u64, u128, bool)| {
+                Line { account: AccountId(*id), is_held: *is_held, ..line(Source::Stake, *sum, WORK) }
+            };
+            let lines: Vec<_> = paid.iter().map(line).collect();
             let mut after: BTreeMap<_, _> = before.iter().copied().collect();
             for line in &lines {
-                after.entry(line.account).or_default().0 += line.amount.0;
+                let has = after.entry(line.account).or_default();
+                *if line.is_held { &mut has.lane.0 } else { &mut has.free.0 } += line.amount.0;
             }
             let mut after: Vec<_> = after.into_iter().collect();
-            let total = after.iter().map(|(_, has)| has.0).sum();
+            let total = after.iter().map(|(_, has)| has.free.0 + has.lane.0).sum();
             prop_assert_eq!(balances_follow(&before, &lines, &after), Ok(Amount(total)));
-            let place = at.index(after.len());
-            let moved = if is_more { after[place].1.0 + 1 } else { after[place].1.0.wrapping_sub(1) };
-            after[place].1 = Amount(moved);
+            let has = &mut after[at.index(paid.len()) % before.len()].1;
+            let part = if is_lane { &mut has.lane.0 } else { &mut has.free.0 };
+            *part = if is_more { *part + 1 } else { part.wrapping_sub(1) };
             prop_assert!(balances_follow(&before, &lines, &after).is_err());
         }
     }

@@ -6,6 +6,7 @@ use super::{
     Credit, Invariant, Line, Outcome, Source, Unpaid, Zero, encode_balances, invariant, payout_tree,
 };
 use crate::{
+    balance::Balance,
     chain::{ChainView, DatanetUse, Settlement},
     hash::blake3,
     ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch},
@@ -138,8 +139,13 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn pay(&mut self, account: AccountId, source: Source, amount: u128, record: Digest) {
-        if amount > 0 {
-            self.lines.push(Line { account, source, amount: Amount(amount), record });
+        self.write(Line { account, source, amount: Amount(amount), is_held: false, record });
+    }
+
+    /// Writes a line that pays something.
+    pub(super) fn write(&mut self, line: Line) {
+        if line.amount > Amount::ZERO {
+            self.lines.push(line);
         }
     }
 
@@ -171,12 +177,12 @@ impl<'a> Ledger<'a> {
     pub(super) fn finish(
         self,
         parent: Digest,
-        before: &[(AccountId, Amount)],
+        before: &[(AccountId, Balance)],
     ) -> Result<Outcome, Invariant> {
-        let mut balances: BTreeMap<AccountId, Amount> = before.iter().copied().collect();
+        let mut balances: BTreeMap<AccountId, Balance> = before.iter().copied().collect();
         for line in &self.lines {
             let balance = balances.entry(line.account).or_default();
-            let sum = balance.checked_add(line.amount);
+            let sum = balance.checked_add(line.balance());
             *balance = sum.ok_or(Invariant::Count("what is owed"))?;
         }
         // Cumulative, so that one claim pays any number of epochs and a missed one costs nothing.
@@ -334,6 +340,7 @@ mod tests {
             account: SERVER,
             source: Source::Shards,
             amount: Amount(amount),
+            is_held: false,
             record,
         };
         assert_eq!(broken(|_| {}), Ok(()));
@@ -360,7 +367,7 @@ mod tests {
     }
 
     /// Epoch 1 settled on a settlement with these leaves, which became final whatever they are.
-    fn settled_on(leaves: &[(AccountId, Amount)]) -> Result<Outcome, SettleError> {
+    fn settled_on(leaves: &[(AccountId, Balance)]) -> Result<Outcome, SettleError> {
         let params = Params::minimal();
         let mut chain = chain(params, Amount(1000), &[]);
         let outcome = settle(&chain, Epoch(0), &[])?;
@@ -377,7 +384,8 @@ mod tests {
     /// What became final may be false, and then whoever settles next is not to blame.
     #[test]
     fn a_false_settlement_that_became_final_is_no_fault_of_this_program() {
-        let (one, two) = ((AccountId(1), Amount(5)), (AccountId(2), Amount(7)));
+        let of = |free, lane| Balance { free: Amount(free), lane: Amount(lane) };
+        let (one, two) = ((AccountId(1), of(5, 2)), (AccountId(2), of(0, 7)));
         assert_eq!(settled_on(&[two, one]).unwrap().leaves, [one, two], "in another order");
         let twice = SettleError::FalseParent { epoch: Epoch(1), account: AccountId(2) };
         assert_eq!(settled_on(&[two, one, two]).unwrap_err(), twice);

@@ -2,6 +2,7 @@
 
 use super::{Outcome, SettleError, settle};
 use crate::{
+    balance::Balance,
     chain::{ChainView, Settlement},
     ids::{AccountId, Amount, Digest, Hash},
 };
@@ -48,7 +49,7 @@ pub enum VerifyError {
 pub fn verify(
     chain: &ChainView,
     settlement: &Settlement,
-    parent: &[(AccountId, Amount)],
+    parent: &[(AccountId, Balance)],
 ) -> Result<Outcome, VerifyError> {
     let outcome = settle(chain, settlement.epoch, parent)?;
     let found = &outcome.settlement;

@@ -30,7 +30,7 @@ pub const MAX_SHARDS_PER_ROUND: usize = 256;
 /// Bytes of the update payload of one shard.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 /// Bytes of a list of balances.
-pub const MAX_BALANCES_BYTES: usize = 24 * MAX_BALANCES + 4;
+pub const MAX_BALANCES_BYTES: usize = 40 * MAX_BALANCES + 4;
 /// Accounts in a list of balances.
 pub const MAX_BALANCES: usize = 1 << 24;
 /// Records that one account may have in an epoch; what the chain takes in beyond counts for nothing.

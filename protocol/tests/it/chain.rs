@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Blocks, Digest, Epoch, EvmAddress, ModelId, NodeId, Timestamp,
+    AccountId, Amount, Balance, BlockNumber, Blocks, Digest, Epoch, EvmAddress, ModelId, NodeId,
+    Timestamp,
     chain::{
         BlockHeader, ChainEvent, ChainView, Contribution, Model, ProposalAct, Settlement,
         Transaction,
@@ -179,13 +180,18 @@ impl FakeChain {
                 self.closed += u64::from(is_first);
                 is_first.then_some(event)
             }
-            Transaction::Claim { account, cumulative, index, count, path } => {
+            Transaction::Claim { account, balance, index, count, path } => {
                 let root = self.view.last_final()?.settlement.payout_root;
-                let payload = (account, cumulative).to_bytes();
-                verify_sum(&root, count, index, &payload, cumulative.0, &path).expect("a leaf");
-                let amount = cumulative.checked_sub(self.view.claimed(account))?;
-                self.paid.push((account, amount));
-                Some(ChainEvent::Claimed { account, amount, cumulative })
+                let (payload, sum) = ((account, balance).to_bytes(), balance.total());
+                verify_sum(&root, count, index, &payload, sum.0, &path).expect("a leaf");
+                let due = self.view.claimable(account, balance);
+                self.paid.push((account, due.pays));
+                if due.stakes > Amount::ZERO {
+                    let stake = self.view.account(account)?.stake().saturating_add(due.stakes);
+                    self.extra.push(ChainEvent::StakeChanged { account, stake });
+                }
+                let paid = Balance { free: due.pays, lane: due.stakes };
+                (!due.is_nothing()).then_some(ChainEvent::Claimed { account, paid })
             }
             Transaction::Redeem(signed) => self.redeem(signed, same_block),
             dispute @ (Transaction::OpenDispute { .. }

@@ -1,8 +1,8 @@
 //! The slow work of a driver, with a toy model: an update is the hash of its inputs.
 
 use protocol::{
-    AccountId, Amount, BlobRef, Digest, Epoch, Hash, ModelId, Round,
-    chain::{Settlement, Transaction},
+    AccountId, Amount, Balance, BlobRef, Digest, Epoch, Hash, ModelId, Round,
+    chain::Settlement,
     codec::Wire,
     hash::blake3,
     holding::{Inventory, Openings, RowKey, sample},
@@ -238,7 +238,7 @@ impl Net {
     }
 
     /// The balances before an epoch.
-    pub(crate) fn parent(&self, epoch: Epoch) -> Vec<(AccountId, Amount)> {
+    pub(crate) fn parent(&self, epoch: Epoch) -> Vec<(AccountId, Balance)> {
         let before = epoch.0.checked_sub(1).and_then(|e| self.chain.view.settlement(Epoch(e)));
         let root = before.map_or(Digest::ZERO, |state| state.settlement.payout_root);
         self.leaves[&root].clone()
@@ -248,7 +248,7 @@ impl Net {
         let parent = self.parent(epoch);
         let mut outcome = settle(&self.chain.view, epoch, &parent).ok()?;
         if self.peers[index].faults.inflates {
-            outcome.leaves.iter_mut().for_each(|leaf| leaf.1.0 += 1);
+            outcome.leaves.iter_mut().for_each(|leaf| leaf.1.free.0 += 1);
             let tree = protocol::settle::payout_tree(&outcome.leaves);
             outcome.settlement.payout_root = tree.root();
             outcome.settlement.total = Amount(tree.sum());
@@ -270,8 +270,7 @@ impl Net {
 
     fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {
         let id = self.chain.view.settlement(epoch)?.settlement.id();
-        let (cumulative, index, count, path) = self.outcomes[&id].claim(account)?;
-        self.chain.waiting.push(Transaction::Claim { account, cumulative, index, count, path });
+        self.chain.waiting.extend(self.outcomes[&id].claim(&self.chain.view, account));
         Some(Done::Claimed)
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{
-    AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
+    AccountId, Amount, Balance, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
     chain::{Contribution, Model, Transaction},
     codec::Wire,
     hash::{blake3, keccak},
@@ -70,7 +70,7 @@ pub(crate) struct Net {
     pub(crate) chain: FakeChain,
     pub(crate) peers: Vec<Peer>,
     pub(crate) origin: BTreeMap<Hash, Vec<u8>>,
-    pub(crate) leaves: BTreeMap<Digest, Vec<(AccountId, Amount)>>,
+    pub(crate) leaves: BTreeMap<Digest, Vec<(AccountId, Balance)>>,
     pub(crate) outcomes: BTreeMap<Digest, Outcome>,
     pub(crate) trace: Digest,
     pub(crate) loss_percent: u64,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use protocol::{
-    AccountId, Amount, BlobRef, BlockNumber, DatanetId, Digest, Epoch, Hash, ModelId, Round,
+    AccountId, Amount, Balance, BlobRef, BlockNumber, DatanetId, Digest, Epoch, Hash, ModelId,
+    Round,
     chain::{ChainEvent, ChainView, Contribution, Model, Transaction},
     codec::Wire,
     draw::{self, Part},
@@ -66,7 +67,7 @@ fn verdict(auditor: u64, on: &SignedRecord, verdict: Verdict) -> SignedRecord {
 /// A chain whose members claim and judge whatever they like, with every record that it took in.
 struct World {
     chain: FakeChain,
-    leaves: Vec<(AccountId, Amount)>,
+    leaves: Vec<(AccountId, Balance)>,
     taken: Vec<(BlockNumber, SignedRecord)>,
 }
 

@@ -32,7 +32,7 @@ fn reasons(net: &Net, epoch: u64, account: u64) -> Vec<Unpaid> {
 pub(crate) fn assert_conserved(net: &Net, epoch: u64, for_outputs: u128) {
     let redeemed: u128 = net.chain.view.redemptions(Epoch(epoch)).map(|item| item.amount.0).sum();
     let outcome = net.outcome(epoch);
-    let before: u128 = net.parent(Epoch(epoch)).iter().map(|leaf| leaf.1.0).sum();
+    let before: u128 = net.parent(Epoch(epoch)).iter().map(|leaf| leaf.1.total().0).sum();
     let growth = outcome.settlement.total.0 - before;
     assert_eq!(growth, outcome.lines.iter().map(|line| line.amount.0).sum::<u128>());
     let view = &net.chain.view;
@@ -43,7 +43,8 @@ pub(crate) fn assert_conserved(net: &Net, epoch: u64, for_outputs: u128) {
     let prices = prices - paid_until(epoch).map(price).sum::<u128>();
     assert!(growth <= BUDGET.0 + redeemed + prices, "{growth} in epoch {epoch}");
     assert!(growth >= for_outputs && redeemed >= for_outputs, "fees are split whole");
-    assert_eq!(outcome.leaves.iter().map(|leaf| leaf.1.0).sum::<u128>(), before + growth);
+    let after = outcome.leaves.iter().map(|leaf| leaf.1.total().0).sum::<u128>();
+    assert_eq!(after, before + growth);
 }
 
 fn rejected(net: &Net) -> BTreeSet<u64> {
@@ -126,8 +127,8 @@ fn five_honest_nodes_prove_train_settle_and_are_paid() {
     let shards: u32 = (0..5).map(|e| net.outcome(e).settlement.shards_verified).sum();
     assert_eq!(shards, 5 * 5, "four rounds and the sketches");
     assert!(net.chain.paid.iter().any(|(account, amount)| account.0 == 1 && amount.0 > 0));
-    for (account, cumulative) in &net.outcome(3).leaves {
-        assert!(net.chain.view.claimed(*account) >= *cumulative || account.0 > 5);
+    for (account, earned) in &net.outcome(3).leaves {
+        assert!(net.chain.view.claimable(*account, *earned).is_nothing() || account.0 > 5);
     }
 }
 

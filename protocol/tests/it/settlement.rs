@@ -275,7 +275,7 @@ fn each_way_in_which_a_settlement_is_false_has_its_error() {
     let (view, parent) = (&net.chain.view, net.parent(Epoch(2)));
     let settlement = net.outcome(2).settlement;
     let mut richer = parent.clone();
-    richer[0].1.0 += 1;
+    richer[0].1.free.0 += 1;
     let error = verify(view, &settlement, &richer).unwrap_err();
     assert!(matches!(error, VerifyError::Settle(SettleError::WrongParent(_))), "{error}");
     let others = Settlement { records: Digest([1; 32]), ..settlement };
@@ -286,7 +286,7 @@ fn each_way_in_which_a_settlement_is_false_has_its_error() {
     let error = verify(view, &inflated, &parent).unwrap_err();
     assert!(matches!(error, VerifyError::Payouts { .. }), "{error}");
     let mut leaves = net.outcome(2).leaves.clone();
-    leaves[0].1.0 += 1;
+    leaves[0].1.free.0 += 1;
     inflated = settlement;
     inflated.payout_root = protocol::settle::payout_tree(&leaves).root();
     let error = verify(view, &inflated, &parent).unwrap_err();
@@ -303,15 +303,20 @@ fn each_way_in_which_a_settlement_is_false_has_its_error() {
 fn a_claim_proves_its_leaf() {
     let net = settled();
     let outcome = net.outcome(2);
-    for (account, amount) in &outcome.leaves {
-        let (cumulative, index, count, path) = outcome.claim(*account).unwrap();
-        let payload = (*account, cumulative).to_bytes();
+    // Of a chain on which nobody has claimed yet.
+    let view = &crate::chain::FakeChain::new(11, 3).view;
+    for (id, earned) in &outcome.leaves {
+        let claim = outcome.claim(view, *id).unwrap();
+        let Transaction::Claim { account, balance, index, count, path } = claim else {
+            panic!("{claim:?}")
+        };
+        assert_eq!((account, balance), (*id, *earned));
+        let (payload, sum) = ((account, balance).to_bytes(), balance.total());
         let root = &outcome.settlement.payout_root;
-        let sums = protocol::merkle::verify_sum(root, count, index, &payload, cumulative.0, &path);
+        let sums = protocol::merkle::verify_sum(root, count, index, &payload, sum.0, &path);
         assert_eq!(sums.map(|(_, total)| total), Some(outcome.settlement.total.0));
-        assert_eq!(cumulative, *amount);
     }
-    assert!(outcome.claim(AccountId(999)).is_none());
+    assert!(outcome.claim(view, AccountId(999)).is_none());
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub use withheld_attribution::WITHHELD_ATTRIBUTION;
 pub use world::{Answer, World};
 
 use protocol::{
-    AccountId, Amount, BlockNumber, Digest, Epoch, Hash,
+    AccountId, Amount, Balance, BlockNumber, Digest, Epoch, Hash,
     chain::{ChainView, Settlement, Transaction},
     hash::blake3,
     node::Job,
@@ -273,7 +273,8 @@ pub struct Copies {
 fn nonsense(chain: &ChainView, epoch: Epoch, to: AccountId) -> Settlement {
     let last = chain.last_final().map(|state| (state.id, state.settlement.total));
     let (parent, before) = last.unwrap_or((Digest::ZERO, Amount::ZERO));
-    let leaves = [(to, before.saturating_add(chain.budget_of(epoch)))];
+    let free = before.saturating_add(chain.budget_of(epoch));
+    let leaves = [(to, Balance { free, lane: Amount::ZERO })];
     let (tree, list) = (payout_tree(&leaves), encode_balances(&leaves));
     Settlement {
         epoch,

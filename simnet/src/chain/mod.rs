@@ -16,7 +16,7 @@ use contracts_abi::{
     embedded::{EmbeddedChain, EmbeddedError, MinedBlock},
 };
 use protocol::{
-    AccountId, Amount, BlockNumber, EvmAddress, Timestamp,
+    AccountId, Amount, Balance, BlockNumber, EvmAddress, Timestamp,
     chain::{ChainEvent, ChainView, ProposalAct, Settlement, Transaction},
     hash::keccak,
 };
@@ -113,6 +113,7 @@ impl Chain {
             delay: 0,
             arbiter: named_address(b"arbiter", 0),
             min_stake: Amount::ZERO,
+            least_stake: params.economics.min_stake,
         };
         let evm = EmbeddedChain::new(&genesis, CHAIN_ID)?;
         let at = evm.deployment();
@@ -242,7 +243,7 @@ impl Chain {
     }
 
     /// What an account was paid so far, as its contract says.
-    pub fn claimed(&mut self, account: AccountId) -> Result<Amount, ChainError> {
+    pub fn claimed(&mut self, account: AccountId) -> Result<Balance, ChainError> {
         Ok(self.evm.claimed(account)?)
     }
 }

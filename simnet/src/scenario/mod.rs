@@ -254,6 +254,8 @@ pub struct ChainRules {
     /// Stake that a sponsor puts behind every node, in OPEN; less where it has less for each. Who proposes a
     /// settlement locks what an epoch emits: 10,000, or a third of the stake.
     pub stake: u64,
+    /// OPEN below which a stake counts for nothing.
+    pub least_stake: u64,
     /// Blocks that have to be above one before nodes read it; the daemon reads the newest.
     pub confirmations: u32,
     /// Chance of each block that it replaces blocks below it. Their transactions wait for it; nodes
@@ -365,6 +367,7 @@ impl Default for ChainRules {
             inclusion_blocks: 0.0,
             claim_epochs: 1,
             stake: 30_000,
+            least_stake: 1,
             confirmations: 0,
             reorg: 0.0,
             reorg_depth: 1.5,
@@ -394,6 +397,8 @@ impl Scenario {
         params.holding.replicas = self.holding.replicas;
         params.holding.auditors = self.holding.auditors;
         params.holding.opened_cells = self.holding.opened_cells;
+        let least = u128::from(self.chain.least_stake.max(1));
+        params.economics.min_stake = Amount(least * Amount::ONE_OPEN.0);
         self.training.rule(&mut params);
         params
     }

@@ -1,6 +1,6 @@
 //! The report of a run, put together from what its parts counted.
 
-use protocol::{Amount, settle::Source};
+use protocol::{Amount, Balance, settle::Source};
 
 use super::{RunError, Simulation, kpis, number};
 use crate::{
@@ -105,7 +105,7 @@ impl Simulation {
                 assigned: packs.len() as u64,
                 held: packs.iter().filter(|pack| store.has(index, &pack.hash)).count() as u64,
                 earned: earned.fold(Amount::ZERO, sum),
-                paid: paid.fold(Amount::ZERO, sum),
+                paid: paid.map(Balance::total).fold(Amount::ZERO, sum),
             }
         };
         (0..env.population.len()).map(row).collect()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch,
+    AccountId, Amount, Balance, Digest, Epoch,
     chain::{ChainView, DatanetUse, Settlement, Transaction},
     hash::blake3,
     merkle::SumTree,
@@ -39,26 +39,26 @@ impl Settled {
     pub(super) fn earned(&self, account: AccountId) -> Option<Amount> {
         let leaves = &self.outcome.leaves;
         let found = leaves.binary_search_by_key(&account, |(id, _)| *id).ok()?;
-        Some(leaves[found].1)
+        Some(leaves[found].1.total())
     }
 
     fn claim(&self, account: AccountId) -> Option<Transaction> {
         let leaves = &self.outcome.leaves;
         let index = leaves.binary_search_by_key(&account, |(id, _)| *id).ok()?;
-        let cumulative = leaves[index].1;
+        let balance = leaves[index].1;
         let path = self.tree.prove(index as u64)?;
         let count = leaves.len() as u64;
-        Some(Transaction::Claim { account, cumulative, index: index as u64, count, path })
+        Some(Transaction::Claim { account, balance, index: index as u64, count, path })
     }
 
     /// The same, but what it adds for others than these is left out.
-    fn only_for(&self, before: &[(AccountId, Amount)], pays: impl Fn(AccountId) -> bool) -> Self {
+    fn only_for(&self, before: &[(AccountId, Balance)], pays: impl Fn(AccountId) -> bool) -> Self {
         let mut outcome = self.outcome.clone();
         outcome.lines.retain(|line| pays(line.account));
-        let mut balances: BTreeMap<AccountId, Amount> = before.iter().copied().collect();
+        let mut balances: BTreeMap<AccountId, Balance> = before.iter().copied().collect();
         for line in &outcome.lines {
             let balance = balances.entry(line.account).or_default();
-            *balance = balance.saturating_add(line.amount);
+            *balance = balance.checked_add(line.balance()).expect("no more than there is");
         }
         outcome.leaves = balances.into_iter().collect();
         let (tree, list) = (payout_tree(&outcome.leaves), encode_balances(&outcome.leaves));
@@ -99,7 +99,7 @@ impl Settlements {
         kept
     }
 
-    fn balances_before(&self, view: &ChainView, epoch: Epoch) -> Option<Vec<(AccountId, Amount)>> {
+    fn balances_before(&self, view: &ChainView, epoch: Epoch) -> Option<Vec<(AccountId, Balance)>> {
         let Some(before) = epoch.0.checked_sub(1) else { return Some(Vec::new()) };
         self.of(view, Epoch(before)).map(|settled| settled.outcome.leaves.clone())
     }
@@ -169,8 +169,7 @@ impl Settlements {
         let Some(settled) = self.of(env.view(), epoch) else {
             return Answer::unavailable(0);
         };
-        let paid: Amount = env.view().claimed(account);
-        let is_owed = |claim: &Transaction| matches!(claim, Transaction::Claim { cumulative, .. } if *cumulative > paid);
+        let is_owed = |claim: &Transaction| matches!(claim, Transaction::Claim { balance, .. } if !env.view().claimable(account, *balance).is_nothing());
         let submits = settled.claim(account).filter(is_owed);
         // A machine does nothing when it has claimed, so it need not be told later.
         Answer { submits, ..Answer::after(0, Done::Claimed) }

@@ -1,6 +1,6 @@
 //! What many names get, without stake, with next to none, and with one stake for all of them.
 
-use protocol::{Digest, settle::Source};
+use protocol::{Amount, Digest, settle::Source};
 use simnet::{
     Scenario,
     adversary::{self, AdversaryKind},
@@ -41,6 +41,32 @@ fn four_hundred_names_without_stake_hold_no_seat_and_no_more_than_their_lane() {
         let pot = Scenario::default().budget().0 * 4 / 10 * report.epochs.len() as u128;
         assert!(storage > 0, "{kind}: the lane lets them in");
         assert!(storage * 10 <= pot, "{kind}: {storage} of {pot}, where all had {all}");
+    }
+}
+
+/// The more names, the longer each takes to earn a stake; until it has, nothing of it leaves the vault.
+#[test]
+fn names_without_stake_take_nothing_out_until_each_has_earned_a_stake() {
+    const LEAST: u128 = 300 * Amount::ONE_OPEN.0;
+    for names in [1, 10, 100] {
+        let share = f64::from(names) / f64::from(10 + names);
+        let report = run(with(sized(10 + names, 3, 120, 3), |scenario| {
+            faultless(scenario);
+            scenario.chain.least_stake = 300;
+            scenario.adversaries = vec![AdversaryPlan::new(adversary::SYBIL_UNSTAKED, share)];
+        }));
+        let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();
+        assert!(failed.is_empty(), "{names}: {failed:?}");
+        let of = |is_adverse: bool| {
+            report.nodes.iter().filter(move |node| node.kind.is_adverse() == is_adverse)
+        };
+        assert_eq!(of(true).count() as u32, names);
+        assert!(of(false).all(|node| node.paid == node.earned), "they have a stake");
+        assert!(of(true).map(|node| node.earned.0).sum::<u128>() > LEAST, "all together");
+        for node in of(true) {
+            let expected = if node.earned.0 < LEAST { Amount::ZERO } else { node.earned };
+            assert_eq!((node.paid, names == 1), (expected, node.earned.0 >= LEAST), "{names}");
+        }
     }
 }
 

@@ -38,15 +38,12 @@ interface IChallenges {
         SumNode calldata top
     ) external;
 
-    /// @notice A leaf of the payout tree carries a sum that is not its amount.
+    /// @notice A leaf of the payout tree carries a sum that is not free + lane.
     function challengeLeaf(
         Settlement calldata settlement,
-        uint64 account,
-        uint128 cumulative,
-        uint128 sum,
-        uint64 index,
         uint64 count,
-        SumNode[] calldata siblings
+        Leaf calldata leaf,
+        uint128 sum
     ) external;
 
     /// @notice Two adjacent leaves of the payout tree are not in order of accounts.
@@ -57,7 +54,7 @@ interface IChallenges {
         Leaf calldata right
     ) external;
 
-    /// @notice An account has less than the final settlement before gave it.
+    /// @notice An account has less than the final settlement before gave it, free or in the lane.
     /// @param settlement The proposal.
     /// @param countBefore The number of leaves of the final settlement before.
     /// @param before The account's leaf there.

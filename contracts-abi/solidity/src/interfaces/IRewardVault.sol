@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Settlement, SumNode} from "../Types.sol";
+import {Leaf, Settlement} from "../Types.sol";
 
 /// @title The purse from which every reward is paid, and what is final
 /// @notice It keeps what must outlive the contract that decides over proposals: the last final settlement,
@@ -19,12 +19,12 @@ interface IRewardVault {
     event SettlementsChanged(address settlements);
     /// @notice A settlement is final: claims may cost its total in all.
     event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
-    /// @notice A claim was paid.
+    /// @notice A claim paid so much to the payout address, and made so much the account's stake.
     event Claimed(
         uint64 indexed account,
         address indexed payout,
         uint128 amount,
-        uint128 cumulative
+        uint128 staked
     );
 
     /// @notice Only the contract that decides over proposals may do this.
@@ -42,7 +42,10 @@ interface IRewardVault {
     /// @notice No final settlement has this root.
     error UnknownRoot(bytes32 root);
     /// @notice Nothing is owed beyond what was paid.
-    error NothingOwed(uint64 account, uint128 paid);
+    error NothingOwed(uint64 account);
+    /// @notice What was earned in the newcomers' lane is held until it and the account's stake together are
+    /// the least stake that counts.
+    error Held(uint64 account, uint128 held, uint256 missing);
     /// @notice The account does not exist.
     error UnknownAccount(uint64 account);
     /// @notice Claims may not exceed the total of the last final settlement.
@@ -59,19 +62,12 @@ interface IRewardVault {
     /// may be next.
     function makeFinal(Settlement calldata settlement) external;
 
-    /// @notice Pays an account what a final root owes it; anyone may.
-    /// @param account The account; it is paid at its current payout address.
-    /// @param cumulative The leaf's amount.
-    /// @param index The leaf's position.
+    /// @notice Pays an account what a final root owes it; anyone may. What is free goes to its current payout
+    /// address. What it earned in the newcomers' lane becomes its stake, once that and the stake that it has,
+    /// without what is leaving, are LEAST_STAKE.
+    /// @param leaf What the root gives the account.
     /// @param count The number of leaves.
-    /// @param siblings The other side at each level, from the leaf to the root.
-    function claim(
-        uint64 account,
-        uint128 cumulative,
-        uint64 index,
-        uint64 count,
-        SumNode[] calldata siblings
-    ) external;
+    function claim(Leaf calldata leaf, uint64 count) external;
 
     /// @notice Changes the budget from the epoch after the next one on, so that no proposal becomes too
     /// large after it was made; only the admin (the Timelock).
@@ -108,8 +104,11 @@ interface IRewardVault {
     /// @notice Whether a payout root is final.
     function isFinal(bytes32 payoutRoot) external view returns (bool);
 
-    /// @notice What an account was paid so far.
-    function claimed(uint64 account) external view returns (uint128);
+    /// @notice What an account was paid so far, at its payout address and as stake.
+    function claimed(uint64 account) external view returns (uint128 free, uint128 lane);
+
+    /// @notice The least stake that counts, as the parameters of the network have it.
+    function LEAST_STAKE() external view returns (uint128);
 
     /// @notice What an epoch may emit.
     function budgetOf(uint64 epoch) external view returns (uint128);

@@ -13,9 +13,13 @@ library Merkle {
     /// @notice A sum is larger than any amount can be.
     error SumOverflow();
 
-    /// @notice The leaf of an account in a payout tree; its sum is its amount.
-    function payoutLeaf(uint64 account, uint128 cumulative) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(uint8(0), account, cumulative));
+    /// @notice The leaf of an account in a payout tree; its sum is free + lane.
+    function payoutLeaf(
+        uint64 account,
+        uint128 free,
+        uint128 lane
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(0), account, free, lane));
     }
 
     /// @notice The leaf of a pack in an inventory; its sum is its number of cells.

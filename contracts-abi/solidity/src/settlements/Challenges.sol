@@ -49,18 +49,13 @@ abstract contract Challenges is IChallenges, Proposals {
     /// @inheritdoc IChallenges
     function challengeLeaf(
         Settlement calldata settlement,
-        uint64 account,
-        uint128 cumulative,
-        uint128 sum,
-        uint64 index,
         uint64 count,
-        SumNode[] calldata siblings
+        Leaf calldata leaf,
+        uint128 sum
     ) external {
         _live(settlement);
-        if (sum == cumulative) revert Unfounded();
-        bytes32 leaf = Merkle.payoutLeaf(account, cumulative);
-        (bytes32 root, ) = Merkle.sumRoot(leaf, sum, 0, index, count, siblings);
-        _requireSame(settlement.payoutRoot, root);
+        if (uint256(leaf.free) + leaf.lane == sum) revert Unfounded();
+        _requireSum(settlement.payoutRoot, leaf, sum, count);
         _defeat(settlement, msg.sender, Fault.Leaf);
     }
 
@@ -111,7 +106,9 @@ abstract contract Challenges is IChallenges, Proposals {
         if (found.length == 0) return payoutRoot == 0;
         Leaf calldata first = found[0];
         if (found.length == 1) {
-            if (first.account == account) return first.cumulative < before.cumulative;
+            if (first.account == account) {
+                return first.free < before.free || first.lane < before.lane;
+            }
             bool isBefore = first.index == 0 && account < first.account;
             bool isAfter = uint256(first.index) + 1 == count && account > first.account;
             return isBefore || isAfter;
@@ -122,9 +119,18 @@ abstract contract Challenges is IChallenges, Proposals {
     }
 
     function _requireIn(bytes32 payoutRoot, Leaf calldata leaf, uint64 count) private pure {
+        _requireSum(payoutRoot, leaf, leaf.free + leaf.lane, count);
+    }
+
+    function _requireSum(
+        bytes32 payoutRoot,
+        Leaf calldata leaf,
+        uint128 sum,
+        uint64 count
+    ) private pure {
         (bytes32 root, ) = Merkle.sumRoot(
-            Merkle.payoutLeaf(leaf.account, leaf.cumulative),
-            leaf.cumulative,
+            Merkle.payoutLeaf(leaf.account, leaf.free, leaf.lane),
+            sum,
             0,
             leaf.index,
             count,

@@ -4,25 +4,30 @@ use protocol::chain::Settlement;
 use protocol::merkle::SumTree;
 use protocol::{Amount, Digest, Epoch};
 
-use super::settlements::{LEAVES, abi_of, defeat as defeats, leaf};
+use super::settlements::{LEAVES, abi_of, defeat as defeats, leaf_of};
 use super::world::{OPEN, Settlements, World, sum_nodes};
 
 /// A payout tree with its leaves.
 struct Payouts {
-    leaves: Vec<(u64, u128)>,
+    leaves: Vec<(u64, u128, u128)>,
     tree: SumTree,
 }
 
 impl Payouts {
     fn new(leaves: Vec<(u64, u128)>) -> Self {
-        let tree = SumTree::new(&leaves.iter().map(|(a, sum)| leaf(*a, *sum)).collect::<Vec<_>>());
+        Self::with_lane(leaves.into_iter().map(|(account, free)| (account, free, 0)).collect())
+    }
+
+    fn with_lane(leaves: Vec<(u64, u128, u128)>) -> Self {
+        let tree = leaves.iter().map(|(account, free, lane)| leaf_of(*account, (*free, *lane)));
+        let tree = SumTree::new(&tree.collect::<Vec<_>>());
         Self { leaves, tree }
     }
 
     fn place(&self, index: usize) -> Settlements::Leaf {
-        let (account, cumulative) = self.leaves[index];
+        let (account, free, lane) = self.leaves[index];
         let siblings = sum_nodes!(Settlements, &self.tree.prove(index as u64).unwrap());
-        Settlements::Leaf { account, cumulative, index: index as u64, siblings }
+        Settlements::Leaf { account, free, lane, index: index as u64, siblings }
     }
 
     fn count(&self) -> u64 {
@@ -41,7 +46,8 @@ pub(super) fn defeat(
     let total = last.total.0;
     let had = Settlements::Leaf {
         account: 2,
-        cumulative: 600 * OPEN,
+        free: 600 * OPEN,
+        lane: 0,
         index: 1,
         siblings: sum_nodes!(Settlements, &before.prove(1).unwrap()),
     };
@@ -65,6 +71,9 @@ pub(super) fn defeat(
     // Less than before, for the thief's own good.
     let less = Payouts::new(vec![(1, 1), (2, 600 * OPEN - 1), (3, total)]);
     let gas = defeats(world, &bad(&less), &loss(&bad(&less), &less, vec![less.place(1)]));
+    // As much in all, but not to be had before there is a stake.
+    let held = Payouts::with_lane(vec![(1, 1, 0), (2, 600 * OPEN - 1, 1), (3, total, 0)]);
+    defeats(world, &bad(&held), &loss(&bad(&held), &held, vec![held.place(1)]));
     // Not there at all: between two others, before the first, after the last.
     let between = Payouts::new(vec![(1, 1), (3, total), (4, 0)]);
     let places = vec![between.place(0), between.place(1)];

@@ -6,16 +6,21 @@ use protocol::merkle::SumTree;
 use protocol::{Amount, Digest, Epoch, Hash};
 
 use super::chain::Chain;
-use super::settlements::{abi_of, leaf};
+use super::settlements::{abi_of, leaf_of};
 use super::world::{CHALLENGE_BLOCKS, OPEN, RewardVault, Settlements, World, sum_nodes, who};
 
 /// What accounts have, and the tree of it.
-pub(super) struct Payouts(Vec<(u64, u128)>, SumTree);
+pub(super) struct Payouts(Vec<(u64, (u128, u128))>, SumTree);
 
 impl Payouts {
     pub(super) fn new(amounts: &[(u64, u128)]) -> Self {
-        let leaves: Vec<_> = amounts.iter().map(|(account, sum)| leaf(*account, *sum)).collect();
-        Self(amounts.to_vec(), SumTree::new(&leaves))
+        Self::with_lane(amounts.iter().map(|(account, free)| (*account, (*free, 0))).collect())
+    }
+
+    /// Of accounts with what is free, and what they earned in the lane.
+    pub(super) fn with_lane(amounts: Vec<(u64, (u128, u128))>) -> Self {
+        let leaves: Vec<_> = amounts.iter().map(|(account, of)| leaf_of(*account, *of)).collect();
+        Self(amounts, SumTree::new(&leaves))
     }
 
     pub(super) fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
@@ -35,26 +40,22 @@ impl Payouts {
         }
     }
 
-    fn claim(&self, index: usize) -> RewardVault::claimCall {
-        let (account, cumulative) = self.0[index];
-        RewardVault::claimCall {
-            account,
-            cumulative,
-            index: index as u64,
-            count: self.0.len() as u64,
-            siblings: sum_nodes!(RewardVault, self.1.prove(index as u64).unwrap()),
-        }
+    pub(super) fn claim(&self, index: usize) -> RewardVault::claimCall {
+        let (account, (free, lane)) = self.0[index];
+        let siblings = sum_nodes!(RewardVault, self.1.prove(index as u64).unwrap());
+        let leaf = RewardVault::Leaf { account, free, lane, index: index as u64, siblings };
+        RewardVault::claimCall { leaf, count: self.0.len() as u64 }
     }
 }
 
-fn propose(world: &mut World<'_>, at: Address, settlement: &Settlement) {
+pub(super) fn propose(world: &mut World<'_>, at: Address, settlement: &Settlement) {
     let settlement = abi_of(settlement);
     world.send(1, at, &Settlements::proposeCall { proposer: 1, settlement });
     let head = world.chain.head();
     world.chain.advance_to(head + CHALLENGE_BLOCKS);
 }
 
-fn finalise(settlement: &Settlement) -> Settlements::finaliseCall {
+pub(super) fn finalise(settlement: &Settlement) -> Settlements::finaliseCall {
     Settlements::finaliseCall { settlement: abi_of(settlement), uses: Vec::new() }
 }
 

@@ -21,8 +21,14 @@ pub(super) const LEAVES: u64 = 65_536;
 const FEES: u128 = 300 * OPEN;
 const CHALLENGER: usize = 7;
 
-pub(super) fn leaf(account: u64, cumulative: u128) -> (Vec<u8>, u128) {
-    ([&account.to_be_bytes()[..], &cumulative.to_be_bytes()].concat(), cumulative)
+/// An account with what is free and what it earned in the lane, as a leaf.
+pub(super) fn leaf_of(account: u64, (free, lane): (u128, u128)) -> (Vec<u8>, u128) {
+    let words = [&account.to_be_bytes()[..], &free.to_be_bytes(), &lane.to_be_bytes()];
+    (words.concat(), free.saturating_add(lane))
+}
+
+pub(super) fn leaf(account: u64, free: u128) -> (Vec<u8>, u128) {
+    leaf_of(account, (free, 0))
 }
 
 fn payouts() -> SumTree {
@@ -256,12 +262,15 @@ fn defeat_sums(world: &mut World<'_>, good: &Settlement) -> Vec<(&'static str, u
     let bad = Settlement { payout_root: tree.root(), total: Amount(tree.sum()), ..*good };
     let call = Settlements::challengeLeafCall {
         settlement: abi_of(&bad),
-        account: 3,
-        cumulative: leaves[2].1,
-        sum: lying[2].1,
-        index: 2,
         count: 7,
-        siblings: sum_nodes!(Settlements, &tree.prove(2).unwrap()),
+        leaf: Settlements::Leaf {
+            account: 3,
+            free: leaves[2].1,
+            lane: 0,
+            index: 2,
+            siblings: sum_nodes!(Settlements, &tree.prove(2).unwrap()),
+        },
+        sum: lying[2].1,
     };
     let leaf_gas = defeat(world, &bad, &call);
     vec![("challenge_sum", sum_gas), ("challenge_total", total_gas), ("challenge_leaf", leaf_gas)]
@@ -272,9 +281,10 @@ fn withstand(world: &mut World<'_>, payouts: &SumTree, good: &Settlement) {
     let settlements = world.settlements;
     let settlement = abi_of(good);
     let from = CHALLENGER;
-    let place = |account: u64, cumulative| Settlements::Leaf {
+    let place = |account: u64, free| Settlements::Leaf {
         account,
-        cumulative,
+        free,
+        lane: 0,
         index: account - 1,
         siblings: sum_nodes!(Settlements, &payouts.prove(account - 1).unwrap()),
     };
@@ -291,12 +301,9 @@ fn withstand(world: &mut World<'_>, payouts: &SumTree, good: &Settlement) {
     world.fails::<Settlements::Unfounded, _>(from, settlements, &order(one, three));
     let claimed = Settlements::challengeLeafCall {
         settlement: settlement.clone(),
-        account: 2,
-        cumulative: 600 * OPEN,
-        sum: 600 * OPEN + 1,
-        index: 1,
         count: LEAVES,
-        siblings: sum_nodes!(Settlements, &payouts.prove(1).unwrap()),
+        leaf: place(2, 600 * OPEN),
+        sum: 600 * OPEN + 1,
     };
     world.fails::<Settlements::RootMismatch, _>(from, settlements, &claimed);
 }
@@ -352,12 +359,15 @@ fn claim(world: &mut World<'_>, payouts: &SumTree) -> u64 {
     let vault = world.vault;
     let payout = address!("00000000000000000000000000000000000beef1");
     world.send(2, world.registry, &Registry::setPayoutCall { account: 2, payout });
-    let call = |account: u64, cumulative| RewardVault::claimCall {
-        account,
-        cumulative,
-        index: account - 1,
+    let call = |account: u64, free| RewardVault::claimCall {
+        leaf: RewardVault::Leaf {
+            account,
+            free,
+            lane: 0,
+            index: account - 1,
+            siblings: sum_nodes!(RewardVault, &payouts.prove(account - 1).unwrap()),
+        },
         count: LEAVES,
-        siblings: sum_nodes!(RewardVault, &payouts.prove(account - 1).unwrap()),
     };
     world.fails::<RewardVault::UnknownRoot, _>(4, vault, &call(2, 600 * OPEN + 1));
     let nobody = call(9_999, 9_999 * 123_456_789);

@@ -8,14 +8,15 @@ use protocol::merkle::{SumNode, SumTree, verify_sum};
 
 use super::chain::EmbeddedChain;
 use super::model::Draw;
-use super::settlements::leaf;
+use super::settlements::leaf_of;
 use super::world::{RewardVault, World, sum_nodes, who};
 
 const TREES: usize = 4_000;
 
 struct Path {
     account: u64,
-    sum: u128,
+    free: u128,
+    lane: u128,
     index: u64,
     count: u64,
     siblings: Vec<SumNode>,
@@ -30,21 +31,26 @@ impl Path {
             let word = u128::from_be_bytes(std::array::from_fn(|_| draw.below(256) as u8));
             word.checked_shr(128 - bits).unwrap_or_default()
         };
-        let leaves: Vec<(u64, u128)> = (1..=count as u64).map(|id| (id, amount())).collect();
+        let mut leaf = || {
+            let free = amount();
+            (free, amount().min(u128::MAX - free))
+        };
+        let leaves: Vec<_> = (1..=count as u64).map(|id| (id, leaf())).collect();
         let index = draw.below(count);
-        let (account, sum) = leaves[index];
-        let tree = leaves.iter().map(|(id, sum)| leaf(*id, *sum)).collect::<Vec<_>>();
+        let (account, (free, lane)) = leaves[index];
+        let tree = leaves.iter().map(|(id, of)| leaf_of(*id, *of)).collect::<Vec<_>>();
         let tree = SumTree::new(&tree);
         let siblings = tree.prove(index as u64).unwrap();
-        (Self { account, sum, index: index as u64, count: count as u64, siblings }, tree.root())
+        let (index, count) = (index as u64, count as u64);
+        (Self { account, free, lane, index, count, siblings }, tree.root())
     }
 
     /// Changes something; whether it did.
     fn spoil(&mut self, draw: &mut Draw) -> bool {
         let extreme = [0, u64::MAX, u64::MAX - 1, 1 << 63][draw.below(4)];
-        match draw.below(9) {
+        match draw.below(10) {
             0 => self.account ^= 1,
-            1 => self.sum = self.sum.wrapping_add(1),
+            1 => self.free = self.free.wrapping_add(1),
             2 => self.index ^= 1 << draw.below(6),
             3 => self.count ^= 1 << draw.below(6),
             4 => (self.index, self.count) = (extreme, u64::MAX),
@@ -54,6 +60,7 @@ impl Path {
                 let place = draw.below(self.siblings.len());
                 self.siblings[place].sum ^= 1 << draw.below(128);
             }
+            8 if self.free != self.lane => std::mem::swap(&mut self.free, &mut self.lane),
             _ => return false,
         }
         true
@@ -61,18 +68,22 @@ impl Path {
 
     /// Whether it leads to a root, as Rust says.
     fn leads_to(&self, root: Digest) -> bool {
-        let (payload, sum) = leaf(self.account, self.sum);
+        let Some(sum) = self.free.checked_add(self.lane) else { return false };
+        let (payload, _) = leaf_of(self.account, (self.free, self.lane));
         verify_sum(&root, self.count, self.index, &payload, sum, &self.siblings).is_some()
     }
 
     /// The root that Solidity finds, if the path has one.
     fn found(&self, world: &mut World<'_>) -> Option<Digest> {
         let call = RewardVault::claimCall {
-            account: self.account,
-            cumulative: self.sum,
-            index: self.index,
+            leaf: RewardVault::Leaf {
+                account: self.account,
+                free: self.free,
+                lane: self.lane,
+                index: self.index,
+                siblings: sum_nodes!(RewardVault, &self.siblings),
+            },
             count: self.count,
-            siblings: sum_nodes!(RewardVault, &self.siblings),
         };
         let refused = world.chain.call(who(0), world.vault, call.abi_encode().into());
         let data = refused.expect_err("nothing is final");

@@ -58,6 +58,8 @@ pub(crate) const PER_PERIOD: u128 = 300 * OPEN;
 pub(crate) const IN_ALL: u128 = 500 * OPEN;
 pub(crate) const MAX_PACK: u64 = 64 << 20;
 pub(crate) const FAULT: u128 = 30 * OPEN;
+/// Below which what is earned in the newcomers' lane is held.
+pub(crate) const LEAST_STAKE: u128 = 50 * OPEN;
 /// Accounts 1 to 3 belong to these development accounts.
 pub(crate) const ACCOUNTS: u64 = 3;
 
@@ -116,7 +118,7 @@ impl<'a> World<'a> {
         let genesis = chain.head() + 130;
         let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
         let coordinator = deploy(chain, "Coordinator", &(params, registry).abi_encode_params());
-        let arguments = (open, coordinator, BUDGET, admin, Address::ZERO, nobody());
+        let arguments = (open, coordinator, BUDGET, LEAST_STAKE, admin, Address::ZERO, nobody());
         let vault = deploy(chain, "RewardVault", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
         let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());

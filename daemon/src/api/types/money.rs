@@ -60,6 +60,8 @@ pub struct RewardLine {
     pub amount: Amount,
     /// The record behind it; zero where there is none.
     pub record: Digest,
+    /// Whether it was earned in the newcomers' lane, and becomes stake instead of being paid.
+    pub held: bool,
     /// Why it earned nothing.
     pub reason: Option<String>,
 }
@@ -79,6 +81,14 @@ pub struct Claimed {
     pub account: AccountId,
     /// The transaction; none when there was nothing to claim.
     pub transaction: Option<TxReport>,
+    /// What it paid.
+    pub paid: Amount,
+    /// What became the account's stake.
+    pub staked: Amount,
+    /// What was earned without enough stake, and is still held.
+    pub held: Amount,
+    /// The stake, own or earned in the lane, that would free it.
+    pub missing: Amount,
 }
 
 /// A settlement as the chain has it.

@@ -46,8 +46,12 @@ pub struct StatusReport {
     pub earned: Amount,
     /// Claimed so far.
     pub claimed: Amount,
-    /// Earned and not claimed.
+    /// What a claim would bring now.
     pub pending: Amount,
+    /// Earned in the newcomers' lane, and held until it is the account's stake.
+    pub held: Amount,
+    /// The stake, own or earned in the lane, that would free what is held.
+    pub missing: Amount,
     /// Why it idles.
     pub waiting: Vec<String>,
     /// The training runs of the network.

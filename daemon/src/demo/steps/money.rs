@@ -77,7 +77,8 @@ pub(in crate::demo) async fn balance(world: &mut World<'_>, accounts: &Accounts)
         let before = world.reader.client().vault().await?;
         let held = world.reader.client().balance(world.network.deployment.vault).await?;
         let mut received = Amount::ZERO;
-        for payee in world.payees(accounts) {
+        let payees = world.payees(accounts);
+        for payee in &payees {
             let balance = world.reader.client().balance(payee.payout).await?;
             received = received.saturating_add(balance);
         }
@@ -88,11 +89,14 @@ pub(in crate::demo) async fn balance(world: &mut World<'_>, accounts: &Accounts)
             let pending = total.saturating_sub(before.paid);
             let vault = held.saturating_sub(pending);
             let sum = |a: Amount, b: Amount| a.saturating_add(b);
+            // What newcomers earned went to their stakes.
+            let staked = payees.iter().map(|payee| chain.claimed(payee.account).lane);
+            let staked = staked.fold(Amount::ZERO, sum);
             let is_whole = sum(before.funded, before.redeemed)
                 == sum(vault, sum(before.paid, pending))
                 && before.paid <= total
                 && pending <= held;
-            let is_received = received == sum(world.held_before, before.paid);
+            let is_received = sum(received, staked) == sum(world.held_before, before.paid);
             return Ok(Books {
                 funded: before.funded,
                 redeemed: before.redeemed,
