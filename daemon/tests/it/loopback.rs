@@ -325,7 +325,8 @@ async fn data_becomes_money() {
             let is_caught = (0..chain.next_to_settle().0)
                 .filter_map(|epoch| chain.settlement(protocol::Epoch(epoch)))
                 .any(|state| state.settlement.storage_faults > 0);
-            let has_fee = (0..chain.next_to_settle().0)
+            // A fee is settled with its output, which may be of the epoch after its redemption.
+            let has_fee = (0..chain.next_to_settle().0.saturating_sub(1))
                 .any(|epoch| chain.redemptions(protocol::Epoch(epoch)).next().is_some());
             redeemed == fee && proven && is_caught && has_fee
         })

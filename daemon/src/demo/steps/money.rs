@@ -34,7 +34,8 @@ pub(in crate::demo) async fn settle(world: &mut World<'_>, inferences: usize) ->
             chain.epoch()
         );
         if let Some(epoch) = last_use
-            && epoch < next
+            // A fee is settled with its output, which may be of the epoch after its redemption.
+            && epoch.next() < next
             && proven >= PROVEN_EPOCHS
             && is_paid_up(chain, payer, inferences)
         {
