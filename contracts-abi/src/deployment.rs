@@ -154,8 +154,11 @@ impl GenesisConfig {
     }
 
     fn check_disputes(&self) -> Result<(), GenesisError> {
-        if self.settle_blocks < 2 {
-            return Err(GenesisError::NoTimeToAnswer(self.settle_blocks));
+        // How long the way to its nodes will be, a genesis does not know; not less than this.
+        let least = Schedule::least_settle_blocks(Blocks(1)).0;
+        if self.settle_blocks < least {
+            let settle_blocks = self.settle_blocks;
+            return Err(GenesisError::NoTimeToAnswer { settle_blocks, least });
         }
         let (cost, budget) =
             (Amount(self.bonds.dispute.0.saturating_mul(DISPUTES_COST)), self.budget);
@@ -189,10 +192,16 @@ pub enum GenesisError {
     TooLate,
     /// No time to answer a storage dispute in.
     #[error(
-        "storage disputes are opened and answered between an epoch and its cutoff: settle_blocks has to \
-             be 2 or more, not {0}"
+        "half of settle_blocks is the time in which a node answers a storage dispute: {settle_blocks} are too \
+             few, {least} are enough where it reads a block and sends its answer within a block, and longer \
+             ways take two more a block"
     )]
-    NoTimeToAnswer(u64),
+    NoTimeToAnswer {
+        /// Blocks from the end of an epoch to its cutoff.
+        settle_blocks: u64,
+        /// As many as there have to be, however short the way to the chain is.
+        least: u64,
+    },
     /// Friends of a lazy holder could take all places for disputes for less than it earns.
     #[error(
         "all ten disputes about a holder would cost {cost}, less than the {budget} that an epoch pays: \
@@ -470,7 +479,7 @@ mod tests {
             budget: none,
             epoch_blocks,
             commit_blocks: 2,
-            settle_blocks: 2,
+            settle_blocks: 3,
             challenge_blocks,
             start_after: 0,
             cell_bytes: 1024,
@@ -490,8 +499,9 @@ mod tests {
             plan(config, 1, Address::ZERO, 0, BlockNumber(0)).map(|_| ()).unwrap_err()
         };
         let mut hasty = config(24, 2);
-        hasty.settle_blocks = 1;
-        assert_eq!(refused(&hasty), GenesisError::NoTimeToAnswer(1));
+        hasty.settle_blocks = 2;
+        let few = GenesisError::NoTimeToAnswer { settle_blocks: 2, least: 3 };
+        assert_eq!(refused(&hasty), few);
         let mut cheap = config(24, 2);
         (cheap.budget, cheap.bonds.dispute) = (Amount(DISPUTES_COST * 5 + 1), Amount(5));
         let GenesisError::CheapDisputes { least, .. } = refused(&cheap) else { panic!() };

@@ -18,7 +18,7 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         budget: open(100),
         epoch_blocks: 24,
         commit_blocks: 2,
-        settle_blocks: 2,
+        settle_blocks: 3,
         challenge_blocks: 2,
         start_after: 14,
         cell_bytes: 16 * 1024,

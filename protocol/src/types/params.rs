@@ -63,6 +63,14 @@ impl Schedule {
         Blocks(self.settle_blocks.0.saturating_sub(self.part_of_settle(2).0))
     }
 
+    /// The least `settle_blocks` of a network in which honest nodes answer storage disputes in time.
+    /// `there_and_back` is how many blocks it takes to read a block and to send a transaction, together; one
+    /// more takes the answer in. With fewer blocks a node loses stake for what it holds.
+    pub const fn least_settle_blocks(there_and_back: Blocks) -> Blocks {
+        // Half of them, rounded up, are there for the answer.
+        Blocks(there_and_back.0.saturating_mul(2).saturating_add(1))
+    }
+
     const fn part_of_settle(&self, parts: u64) -> Blocks {
         Blocks(self.settle_blocks.fits(Blocks(parts)))
     }
@@ -276,3 +284,27 @@ const _: () = {
     assert!(a.min_query_cosine_ppm < PPM, "other hardware may round otherwise");
     assert!(t.min_norm_ratio_ppm < PPM && t.max_norm_ratio_ppm > PPM, "norms lie around one");
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_time_to_answer_for_the_way_there_and_back_and_a_block_and_no_block_too_many() {
+        let answer = |settle: u64| {
+            let schedule = Schedule {
+                genesis_block: BlockNumber(0),
+                epoch_blocks: Blocks(600),
+                commit_blocks: Blocks(20),
+                settle_blocks: Blocks(settle),
+                challenge_blocks: Blocks(12),
+            };
+            schedule.answer_blocks().0
+        };
+        for way in 0..100 {
+            let least = Schedule::least_settle_blocks(Blocks(way)).0;
+            assert_eq!(answer(least), way + 1);
+            assert!(least == 1 || answer(least - 1) <= way);
+        }
+    }
+}

@@ -31,6 +31,9 @@ impl Check {
     pub(crate) fn execute(&self) -> anyhow::Result<End> {
         let file = self.source.read()?;
         file.possible()?;
+        if let Some(hurry) = file.scenario.hurry() {
+            eprintln!("warning: {hurry}");
+        }
         let runs = if file.sweep.is_empty() { 1 } else { plan(&file)?.len() };
         self.memory.check(&file, 1)?;
         let mut end = End::Well;

@@ -119,6 +119,9 @@ impl Run {
             eprintln!("this runs the file's own values; `simnet sweep` runs its [sweep]");
         }
         let file = file.without_sweep();
+        if let Some(hurry) = file.scenario.hurry() {
+            eprintln!("warning: {hurry}");
+        }
         self.memory.check(&file, 1)?;
         if let Some(dir) = &self.out {
             output::prepare(dir)?;

@@ -1,9 +1,13 @@
 //! Whether a scenario is possible.
 
-use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PAYLOAD_BYTES, MAX_PROMPT_BYTES};
+use protocol::{
+    Blocks,
+    limits::{MAX_GENERATED_TOKENS, MAX_PAYLOAD_BYTES, MAX_PROMPT_BYTES},
+    params::Schedule,
+};
 
-use super::{AdversaryPlan, Scenario, ScenarioError};
-use crate::{data, units::Span};
+use super::{AdversaryPlan, Scenario, ScenarioError, UnderlayKind};
+use crate::{adversary::DISPUTE_GRIEFING, data, units::Span};
 
 const MAX_NODES: u64 = 4_000_000;
 const MAX_PACKS: u64 = 100_000;
@@ -236,7 +240,47 @@ impl Scenario {
         if epoch_blocks < needed {
             return Err(ScenarioError::EpochTooShort { epoch_blocks, needed });
         }
-        Ok(())
+        // Elsewhere one dispute in thousands is about what an honest node holds, and a warning is enough.
+        let mut kinds = self.adversaries.iter().flat_map(AdversaryPlan::kinds);
+        match self.hurry() {
+            Some(error) if kinds.any(|kind| kind == DISPUTE_GRIEFING) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why honest nodes could not answer disputes in time, where `chain.settle_blocks` are too few for the
+    /// delays of the scenario: a warning, and an error where somebody disputes what they hold.
+    pub fn hurry(&self) -> Option<ScenarioError> {
+        let (settle_blocks, needed) = (self.chain.settle_blocks, self.least_settle_blocks());
+        let one_way = self.longest_way();
+        (settle_blocks < needed).then_some(ScenarioError::NoTimeToAnswer {
+            settle_blocks,
+            one_way,
+            needed,
+        })
+    }
+
+    /// The least `chain.settle_blocks` with which honest nodes answer disputes in time. Of other underlays
+    /// than `uniform` the ways are not known here.
+    pub fn least_settle_blocks(&self) -> u64 {
+        let chain = &self.chain;
+        let blocks = f64::from(chain.confirmations) + chain.inclusion_blocks;
+        let ways = self.longest_way().0.saturating_mul(2).div_ceil(chain.block.0.max(1));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some blocks")]
+        let waits = blocks.ceil() as u64;
+        Schedule::least_settle_blocks(Blocks(ways.saturating_add(waits))).0
+    }
+
+    /// The longest way between a node and the chain.
+    fn longest_way(&self) -> Span {
+        #[expect(clippy::cast_precision_loss, reason = "some seconds")]
+        let longest = self.net.latency.0 as f64 * (1.0 + self.net.jitter);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hours")]
+        let longest = Span(longest as u64);
+        match self.net.underlay {
+            UnderlayKind::Uniform => longest,
+            _ => Span::ZERO,
+        }
     }
 
     fn check_work(&self) -> Checked {

@@ -106,6 +106,19 @@ pub enum ScenarioError {
         /// Blocks that the windows need.
         needed: u64,
     },
+    /// Honest nodes could not answer disputes in time, and somebody disputes what they hold.
+    #[error(
+        "half of chain.settle_blocks is the time in which a node answers a dispute: {settle_blocks} are too \
+         few for links of {one_way} one way, {needed} are enough"
+    )]
+    NoTimeToAnswer {
+        /// Blocks from the end of an epoch to its cutoff.
+        settle_blocks: u64,
+        /// The longest way between a node and the chain.
+        one_way: Span,
+        /// As many as there have to be.
+        needed: u64,
+    },
     /// An evening that ends before it begins, or after midnight.
     #[error("the evening is from {from} to {until}; it has to end after it begins, by 24h")]
     Evening {

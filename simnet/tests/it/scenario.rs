@@ -1,6 +1,6 @@
 use simnet::{
     Scenario, ScenarioError, SetupError, Simulation, adversary, scenario::AdversaryPlan,
-    units::Size,
+    units::{Size, Span},
 };
 
 use crate::with;
@@ -107,4 +107,21 @@ fn what_is_about_models_needs_one() {
         s.inference.models = vec![0, 1];
     });
     assert_eq!(error, ScenarioError::UnknownModel { number: 1, models: 1 });
+}
+
+#[test]
+fn disputes_that_honest_nodes_cannot_answer_in_time_are_refused_with_how_long_it_takes() {
+    let mut scenario = Scenario::default();
+    scenario.adversaries = vec![AdversaryPlan::new(adversary::DISPUTE_GRIEFING, 0.2)];
+    assert_eq!(scenario.check(), Ok(()));
+    scenario.net.latency = Span::millis(4_500);
+    let refused = scenario.check().unwrap_err();
+    assert!(refused.to_string().contains("8 are too few for links of 6750ms one way, 15 are enough"));
+    assert_eq!(scenario.hurry(), Some(refused));
+    scenario.chain.settle_blocks = 15;
+    assert_eq!((scenario.check(), scenario.hurry()), (Ok(()), None));
+    // Where nobody disputes what honest nodes hold it is a warning.
+    scenario.chain.settle_blocks = 8;
+    scenario.adversaries.clear();
+    assert_eq!(scenario.check(), Ok(()));
 }
