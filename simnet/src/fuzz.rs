@@ -58,7 +58,8 @@ pub fn draw(seed: u64) -> Scenario {
     scenario.net.latency = Span::millis(1 + draws.below(200));
     scenario.net.jitter = share(draws, 100);
     scenario.net.loss = share(draws, 2);
-    if draws.below(4) > 0 {
+    let is_calm = draws.below(4) == 0;
+    if !is_calm {
         trouble(&mut scenario, draws);
     }
     // From a stream of its own, so that what is stored and goes wrong is as without.
@@ -67,6 +68,10 @@ pub fn draw(seed: u64) -> Scenario {
         work(&mut scenario, draws);
     }
     more(&mut scenario, &mut Streams::new(seed).stream(2, Purpose::Fuzz));
+    if !is_calm {
+        last(&mut scenario, &mut Streams::new(seed).stream(3, Purpose::Fuzz));
+    }
+    give_time_to_answer(&mut scenario);
     give_time(&mut scenario);
     possible(scenario)
 }
@@ -145,8 +150,7 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
     }
 }
 
-/// What is drawn last, from a stream of its own: partitions that let messages out, and cheating with
-/// data.
+/// What is drawn from a stream of its own: partitions that let messages out, cheating with data.
 fn more(scenario: &mut Scenario, draws: &mut Stream) {
     for fault in scenario.events.iter_mut().filter(|event| event.fault == FaultKind::Partition) {
         fault.one_way = draws.below(2) == 0;
@@ -158,6 +162,42 @@ fn more(scenario: &mut Scenario, draws: &mut Stream) {
         plan.changed = share(draws, 30);
         scenario.adversaries.push(plan);
     }
+}
+
+/// What is drawn last, from a stream of its own: disputes about what honest nodes hold, and cheating with
+/// attributions and deposits.
+fn last(scenario: &mut Scenario, draws: &mut Stream) {
+    // Whoever is disputed while it is away is at fault, however honest.
+    let are_there = scenario.events.is_empty()
+        && scenario.churn.model == ChurnModel::None
+        && scenario.population.offline <= 0.0;
+    let has_uses = scenario.inference.is_on();
+    let kinds = [
+        (adversary::DISPUTE_GRIEFING, are_there),
+        (adversary::WITHHELD_ATTRIBUTION, has_uses),
+        (adversary::UNPAID_WITHDRAWAL, has_uses),
+    ];
+    for (kind, is_possible) in kinds {
+        if is_possible && draws.below(3) == 0 {
+            let mut plan = AdversaryPlan::new(kind, 0.05 + share(draws, 20));
+            plan.strength = share(draws, 100);
+            scenario.adversaries.push(plan);
+        }
+    }
+}
+
+/// Where somebody disputes what honest nodes hold, these have the time to answer.
+fn give_time_to_answer(scenario: &mut Scenario) {
+    // In which a node reads all that it may hold in such a network.
+    const READING_BLOCKS: u64 = 2;
+    if scenario.adversaries.iter().all(|plan| plan.kind != adversary::DISPUTE_GRIEFING) {
+        return;
+    }
+    let least = scenario.least_settle_blocks() + 2 * READING_BLOCKS;
+    let chain = &mut scenario.chain;
+    let before = chain.settle_blocks;
+    chain.settle_blocks = before.max(least);
+    chain.epoch_blocks += chain.settle_blocks - before;
 }
 
 /// Tight windows, long delays, losses, absences, faults and cheats: each in half of the draws.
@@ -203,8 +243,7 @@ fn trouble(scenario: &mut Scenario, draws: &mut Stream) {
     }
 }
 
-/// Whoever is disputed while it is away is at fault, however honest: that is not drawn together with
-/// faults.
+/// What is drawn together with faults.
 fn is_of_storage(kind: &AdversaryKind) -> bool {
     kind.needs().is_none() && !kind.needs_model() && *kind != adversary::DISPUTE_GRIEFING
 }
@@ -335,6 +374,20 @@ mod tests {
             troubled += usize::from(!scenario.adversaries.is_empty());
         }
         assert!((100..400).contains(&troubled), "{troubled}");
+    }
+
+    #[test]
+    fn every_way_of_cheating_is_drawn() {
+        let mut drawn: Vec<_> = (0..2_000)
+            .flat_map(|seed| draw(seed).adversaries)
+            .flat_map(|plan| plan.kinds().map(AdversaryKind::name).collect::<Vec<_>>())
+            .collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        let possible = adversary::ALL.into_iter().filter(|kind| kind.needs().is_none());
+        let mut possible: Vec<_> = possible.map(AdversaryKind::name).collect();
+        possible.sort_unstable();
+        assert_eq!(drawn, possible);
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! rules here are written from the design a second time, and share no arithmetic with `protocol`, so
 //! that a wrong rule there is seen although every node follows it.
 
+mod disputes;
 mod work;
 
+pub use disputes::Disputed;
+use disputes::Disputes;
 pub use work::{Claimed, Judged, Ordered, Output, Work};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +37,10 @@ pub enum Rule {
     CommittedInTime,
     /// Pay for storage is the pot by bytes proven over those that anybody proved, in all replicas.
     PaidByBytes,
+    /// Who showed what it was asked for in a dispute loses nothing.
+    ShownIsSafe,
+    /// Who did not is not paid.
+    UnshownUnpaid,
     /// Whoever is paid for auditing audited.
     AuditedForPay,
     /// Whoever is paid for a shard computed it, or deceived a majority of its auditors.
@@ -65,7 +72,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -73,6 +80,8 @@ impl Rule {
         Self::HadTheBytes,
         Self::CommittedInTime,
         Self::PaidByBytes,
+        Self::ShownIsSafe,
+        Self::UnshownUnpaid,
         Self::AuditedForPay,
         Self::ShardComputed,
         Self::ShardAudited,
@@ -98,6 +107,8 @@ impl Rule {
             Self::HadTheBytes => "storage is paid only to who had the bytes",
             Self::CommittedInTime => "storage is paid only for a commitment made before the sample",
             Self::PaidByBytes => "storage pay is the pot by bytes proven over all that could be",
+            Self::ShownIsSafe => "who shows what is disputed loses nothing",
+            Self::UnshownUnpaid => "storage is unpaid where what was disputed was not shown",
             Self::AuditedForPay => "audits are paid only to who audited",
             Self::ShardComputed => {
                 "a shard is paid only to who computed it or outvoted its auditors"
@@ -187,6 +198,7 @@ pub struct Referee {
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
     leaves: BTreeMap<AccountId, Balance>,
+    disputes: Disputes,
     work: Work,
     broken: BTreeMap<Rule, String>,
 }
@@ -200,6 +212,7 @@ impl Referee {
     /// The blocks after one were replaced, and what they had taken in with them.
     pub fn forget_inclusions_after(&mut self, stays: BlockNumber) {
         self.included.retain(|_, block| *block <= stays);
+        self.disputes.forget_after(stays);
     }
 
     /// A commitment of that id was signed.
@@ -262,6 +275,7 @@ impl Referee {
     ) {
         let epoch = outcome.settlement.epoch;
         let prices = self.judge_work(laws, outcome);
+        self.judge_disputes(laws, outcome);
         self.judge_sums(laws, outcome, assigned, prices);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         // Newcomers are paid what others are, as long as it is no more than their share of the pot.
@@ -383,6 +397,7 @@ impl Referee {
         self.commits.retain(|(epoch, _), _| *epoch > settled);
         self.proofs.retain(|(epoch, _), _| *epoch > settled);
         self.auditors.retain(|(epoch, _)| *epoch > settled);
+        self.disputes.forget(settled);
         self.work.forget(settled);
     }
 }

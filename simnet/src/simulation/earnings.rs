@@ -289,7 +289,7 @@ impl Earnings {
             Kpi::new("adverse_attribution", gained),
             Kpi::new("self_dealing_profit", dealt),
             Kpi::new("self_ordering_profit", self.ordering_profit(env, training)),
-            Kpi::new("fees_unpaid", has_fees.then(|| open(market.unpaid(env)))),
+            Kpi::new("fees_unpaid", has_fees.then(|| open(market.unpaid(env, |_| true)))),
         ]
     }
 

@@ -230,13 +230,15 @@ impl Market {
         *promised = (*promised).max(receipt.cumulative);
     }
 
-    /// What consumers were given and nothing stands behind: it is neither redeemed nor in the deposit.
-    pub(super) fn unpaid(&self, env: &Env) -> Amount {
+    /// What consumers were given by some servers and nothing stands behind: it is neither redeemed nor in
+    /// the deposit.
+    pub(super) fn unpaid(&self, env: &Env, by: impl Fn(AccountId) -> bool) -> Amount {
         let unpaid = |((payer, payee), promised): (&(EvmAddress, AccountId), &Amount)| {
             let deposit = env.view().deposit(*payer, *payee);
             promised.saturating_sub(deposit.redeemed.saturating_add(deposit.balance))
         };
-        self.answered.iter().map(unpaid).fold(Amount::ZERO, Amount::saturating_add)
+        let of_them = self.answered.iter().filter(|((_, payee), _)| by(*payee));
+        of_them.map(unpaid).fold(Amount::ZERO, Amount::saturating_add)
     }
 
     /// A node has all that serving a model takes.

@@ -43,6 +43,18 @@ fn laws(env: &Env) -> Laws {
     }
 }
 
+/// Whether every honest server is there all the time, and what it sends is in a block while whoever asks for
+/// its deposit back still has to wait: then nothing that it serves goes unpaid.
+pub(super) fn are_servers_quick(scenario: &Scenario) -> bool {
+    let there_and_back = scenario.least_settle_blocks() / 2;
+    scenario.net.underlay == UnderlayKind::Uniform
+        && there_and_back < 3
+        && scenario.events.is_empty()
+        && scenario.churn.model == ChurnModel::None
+        && scenario.churn.evening <= 0.0
+        && scenario.chain.reorg <= 0.0
+}
+
 /// Whether nothing goes wrong and nobody cheats: then everything has to work.
 #[expect(clippy::cast_precision_loss, reason = "times of some minutes")]
 fn is_calm(scenario: &Scenario) -> bool {
@@ -115,6 +127,15 @@ pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], blo
             ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
                 let (laws, between) = (laws(env), (*payer, *payee));
                 referee.redeemed(&laws, between, (*amount, *cumulative), block);
+            }
+            ChainEvent::DisputeOpened { epoch, account, commit, cell, until, .. } => {
+                referee.disputed((*epoch, *account, *commit, *cell), block, *until);
+            }
+            ChainEvent::DisputeAnswered { epoch, account, commit, cell } => {
+                referee.answered((*epoch, *account, *commit, *cell), block);
+            }
+            ChainEvent::DisputeExpired { epoch, account, commit, cell } => {
+                referee.expired((*epoch, *account, *commit, *cell), block);
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use protocol::{Amount, Balance, settle::Source};
 
-use super::{RunError, Simulation, kpis, number};
+use super::{RunError, Simulation, kpis, number, refereeing};
 use crate::{
     adversary,
     chain::Books,
@@ -144,6 +144,14 @@ impl Simulation {
             Rule::ALL
                 .map(|rule| Check::new(rule.words(), !self.referee.broken().contains_key(&rule))),
         );
+        if refereeing::are_servers_quick(&env.scenario) {
+            let is_honest = |account| {
+                let node = env.population.index_of(account);
+                node.is_some_and(|node| !env.population.node(node).kind.is_adverse())
+            };
+            let name = "no answer of an honest server is left unpaid";
+            checks.push(Check::new(name, work.market.unpaid(env, is_honest) == Amount::ZERO));
+        }
         if super::training::dealt_run(env).is_some() {
             let name = "nobody gains by being its own customer";
             checks.push(Check::new(name, !work.earnings.deals_pay(env, &work.market)));
