@@ -285,13 +285,27 @@ impl ChainView {
     /// or the epoch is not over, or its settlement is final. Those whose proposal for it fell come after
     /// all others.
     pub fn proposer_turn(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
-        let drawn = self.drawn.proposers.get(&epoch)?;
         let fallen: Vec<_> = self.defeats(epoch).map(|(id, _)| id).collect();
+        self.turn_among(epoch, account, &fallen)
+    }
+
+    /// The same as it was drawn: nobody's turn comes earlier or later for what others proposed.
+    pub fn drawn_turn(&self, epoch: Epoch, account: AccountId) -> Option<usize> {
+        let has_fallen = self.defeats(epoch).any(|(id, _)| id == account);
+        self.turn_among(
+            epoch,
+            account,
+            if has_fallen { core::slice::from_ref(&account) } else { &[] },
+        )
+    }
+
+    fn turn_among(&self, epoch: Epoch, account: AccountId, fallen: &[AccountId]) -> Option<usize> {
+        let drawn = self.drawn.proposers.get(&epoch)?;
         if !drawn.is_empty() {
-            return drawn.first_of(account, &fallen);
+            return drawn.first_of(account, fallen);
         }
         // An epoch in which nobody counted must be settled all the same, by whoever counts since.
         let seed = self.seed(epoch, Purpose::Settle)?;
-        draw::proposers(&seed, &self.seats_in(self.epoch())).first_of(account, &fallen)
+        draw::proposers(&seed, &self.seats_in(self.epoch())).first_of(account, fallen)
     }
 }

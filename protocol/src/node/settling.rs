@@ -229,21 +229,25 @@ impl Node {
     /// the arbiter was too late for. `None` as long as something stands that may become final.
     ///
     /// A false proposal takes nobody's turn: once somebody objects to it, the next in turn proposes beside
-    /// it. When a proposal fell the turns begin anew, or all who had theirs would propose at once.
+    /// it, and when it falls all turns that are to come stay where they were drawn. Those that are over come
+    /// again, a block each, or all who had theirs would propose at once.
     fn propose_at(&self, chain: &ChainView, epoch: Epoch, turn: usize) -> Option<BlockNumber> {
-        let first = chain.schedule.cutoff(epoch);
+        let drawn = chain.drawn_turn(epoch, self.account)?;
+        let own = chain.schedule.cutoff(epoch).after(turn_wait(chain, drawn));
         let fell = chain.defeats(epoch).map(|(_, fell)| fell).max();
-        let mut from = fell.unwrap_or_default().max(first);
+        let again = Blocks(u64::try_from(turn).unwrap_or(u64::MAX)).min(turn_wait(chain, 1));
+        let missed = fell.filter(|fell| own < *fell).map(|fell| fell.after(again));
+        let mut due = missed.unwrap_or(own);
         for state in chain.proposals(epoch) {
             match (self.settling.judges(&state.id), chain.makes_room_at(state)) {
                 // What is right and waits for the arbiter is proposed again when that was too late.
-                (Some(true), Some(block)) => from = from.max(block),
+                (Some(true), Some(block)) => due = due.max(block.after(turn_wait(chain, turn))),
                 (Some(true), None) => return None,
                 (None, None) => return None,
                 _ => {}
             }
         }
-        Some(from.after(turn_wait(chain, turn)))
+        Some(due)
     }
 
     pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {

@@ -178,6 +178,25 @@ fn three_tenths_of_liars_delay_an_epoch_by_no_more_than_their_turns_and_a_ruling
     assert!(defeated > 0, "some of them had their turn");
 }
 
+/// A ruling ends a lie, and moves nobody's turn: as many blocks as ARCHITECTURE.md says, without one.
+#[test]
+fn rulings_on_lies_cost_no_turn_where_half_of_the_proposers_lie() {
+    for seed in 1..=8 {
+        let scenario = with(calm(), |s| {
+            (s.seed, s.epochs) = (seed, 4);
+            s.adversaries = vec![AdversaryPlan::new(adversary::FALSE_SETTLEMENT, 0.5)];
+        });
+        let rules = &scenario.chain;
+        let turn = scenario.params().propose_fallback_blocks.0;
+        // Of ten turns at least one is honest, but for one epoch in 1,000.
+        let bound = rules.settle_blocks + 10 * (turn + 1) + rules.challenge_blocks + 4;
+        let report = run(scenario);
+        assert!(failed(&report).is_empty(), "seed {seed}: {:?}", report.findings);
+        let delay = kpi(&report, "settlement_delay");
+        assert!(delay <= bound as f64, "seed {seed}: {delay} blocks, at most {bound}");
+    }
+}
+
 #[test]
 fn an_arbiter_that_is_away_for_long_costs_a_few_turns_where_half_of_them_lie() {
     let report = |lasts| {
