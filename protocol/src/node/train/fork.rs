@@ -64,7 +64,7 @@ impl Run {
             })
             .collect();
         // Counting is dear and nearly always needless: most rounds have one close.
-        let votes = if valid.len() > 1 { self.votes(chain, open.round) } else { BTreeMap::new() };
+        let votes = if valid.len() > 1 { self.votes(chain, open) } else { BTreeMap::new() };
         let support = |next: &Hash| Reverse(votes.get(next).copied().unwrap_or(0));
         let place = |(block, turn, next, close): &(_, _, Hash, &Arc<VerifiedRecord>)| {
             (support(next), *block, *turn, close.id())
@@ -73,13 +73,20 @@ impl Run {
     }
 
     /// How many slots went on from each checkpoint after a round. The shard that a member had included first
-    /// speaks for all of its slots.
-    fn votes(&self, chain: &ChainView, round: Round) -> BTreeMap<Hash, u32> {
+    /// speaks for all of its slots. Asked of the chain, since of what a member signs a node keeps only so
+    /// much, and not each the same.
+    fn votes(&self, chain: &ChainView, open: &Open) -> BTreeMap<Hash, u32> {
         let mut first: BTreeMap<AccountId, (BlockNumber, Digest, Hash)> = BTreeMap::new();
-        for seen in self.shards(round.next()) {
-            let (Some(block), Some(base)) = (seen.included(chain), seen.base()) else { continue };
-            let vote = (block, seen.record.id(), base);
-            let known = first.entry(seen.record.record().account).or_insert(vote);
+        let since = chain.schedule.epoch_of(open.since);
+        for (record, block) in chain.records_of(since..=chain.epoch().next()) {
+            let made = record.record();
+            let Body::Shard(shard) = &made.body else { continue };
+            let is_next = (shard.model, shard.round) == (self.model, open.round.next());
+            if !is_next || !chain.is_shard_due(made) {
+                continue;
+            }
+            let vote = (block, record.id(), shard.base);
+            let known = first.entry(made.account).or_insert(vote);
             // The first included one, so that who changes its mind later has one vote all the same,
             // and so that all count alike whatever order they heard the shards in.
             *known = vote.min(*known);

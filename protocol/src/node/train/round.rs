@@ -142,7 +142,7 @@ impl Run {
             return;
         }
         match &made.body {
-            Body::Shard(shard) => self.keep_shard(current, shard.round, record),
+            Body::Shard(shard) => self.keep_shard(current, (shard.round, shard.slot), record),
             Body::RoundClose(close) => {
                 let Some(state) = self.round_mut(current, close.round) else { return };
                 let is_known = state.closes.iter().any(|known| known.id() == record.id());
@@ -163,13 +163,21 @@ impl Run {
         }
     }
 
-    fn keep_shard(&mut self, current: Round, round: Round, record: &Arc<VerifiedRecord>) {
+    fn keep_shard(
+        &mut self,
+        current: Round,
+        (round, slot): (Round, u32),
+        record: &Arc<VerifiedRecord>,
+    ) {
         let account = record.record().account;
+        let has_slot = self.own_slots(account).any(|own| own == slot);
+        let own = self.own_slots(account).count();
         let limit = match self.config.task(round) {
+            // Of slots of others it fills nothing, or it would be chance whose shard of its own is known.
+            ShardTask::Train if !has_slot => return,
             ShardTask::Train => 0,
             ShardTask::Sketch => self.slots.len(),
         };
-        let own = self.own_slots(account).count();
         let limit = limit.max(own.saturating_mul(MAX_SHARDS_PER_SLOT));
         let Some(state) = self.round_mut(current, round) else { return };
         let by_same = state.shards.iter().filter(|s| s.record.record().account == account);
