@@ -175,6 +175,7 @@ fn last(scenario: &mut Scenario, draws: &mut Stream) {
     let kinds = [
         (adversary::DISPUTE_GRIEFING, are_there),
         (adversary::WITHHELD_ATTRIBUTION, has_uses),
+        (adversary::FALSE_ATTRIBUTION, has_uses),
         (adversary::UNPAID_WITHDRAWAL, has_uses),
     ];
     for (kind, is_possible) in kinds {

@@ -5,10 +5,15 @@
 //! that a wrong rule there is seen although every node follows it.
 
 mod disputes;
+mod opinions;
+mod stakes;
 mod work;
 
 pub use disputes::Disputed;
 use disputes::Disputes;
+pub use opinions::Opinion;
+use opinions::Opinions;
+use stakes::Stakes;
 pub use work::{Claimed, Judged, Ordered, Output, Work};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{
     AccountId, Amount, Balance, BlobRef, BlockNumber, Digest, Epoch, Hash,
     placement::Placement,
+    record::Kind,
     settle::{Line, Outcome, Source},
 };
 
@@ -41,6 +47,20 @@ pub enum Rule {
     ShownIsSafe,
     /// Who did not is not paid.
     UnshownUnpaid,
+    /// Storage is paid where more of those drawn and heard in time saw it than did not.
+    StorageVote,
+    /// Of records of one key the first on chain is paid for.
+    FirstOfKey,
+    /// What an epoch pays does not change after its cutoff.
+    Stable,
+    /// Who judges has held the least stake that counts through an epoch.
+    SeatsByStake,
+    /// What consumers pay for stake is shared by what stayed through the epoch.
+    FeesByStake,
+    /// What they pay contributors is shared by what most auditors pass, or by bytes.
+    FeesByVerdict,
+    /// An output that most of its auditors find falsely attributed pays nobody.
+    FalseUnpaid,
     /// Whoever is paid for auditing audited.
     AuditedForPay,
     /// Whoever is paid for a shard computed it, or deceived a majority of its auditors.
@@ -72,7 +92,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 29] = [
         Self::WithinBudget,
         Self::NeverShrinks,
         Self::AddsUp,
@@ -82,6 +102,13 @@ impl Rule {
         Self::PaidByBytes,
         Self::ShownIsSafe,
         Self::UnshownUnpaid,
+        Self::StorageVote,
+        Self::FirstOfKey,
+        Self::Stable,
+        Self::SeatsByStake,
+        Self::FeesByStake,
+        Self::FeesByVerdict,
+        Self::FalseUnpaid,
         Self::AuditedForPay,
         Self::ShardComputed,
         Self::ShardAudited,
@@ -109,6 +136,13 @@ impl Rule {
             Self::PaidByBytes => "storage pay is the pot by bytes proven over all that could be",
             Self::ShownIsSafe => "who shows what is disputed loses nothing",
             Self::UnshownUnpaid => "storage is unpaid where what was disputed was not shown",
+            Self::StorageVote => "storage is paid only where more auditors saw it than did not",
+            Self::FirstOfKey => "of two records of one key the first on chain is paid",
+            Self::Stable => "what an epoch pays does not change after its cutoff",
+            Self::SeatsByStake => "audits are of those whose stake counts",
+            Self::FeesByStake => "fees for stake are shared by what stayed through the epoch",
+            Self::FeesByVerdict => "fees follow attributions that most auditors pass",
+            Self::FalseUnpaid => "a falsely attributed output pays nobody",
             Self::AuditedForPay => "audits are paid only to who audited",
             Self::ShardComputed => {
                 "a shard is paid only to who computed it or outvoted its auditors"
@@ -131,7 +165,7 @@ impl Rule {
 }
 
 /// The rules' numbers, from the scenario and not from the machines.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Laws {
     /// First block of epoch 0.
     pub genesis: u64,
@@ -155,6 +189,8 @@ pub struct Laws {
     pub shards_bps: u32,
     /// The platform's share of what consumers and developers pay.
     pub platform_bps: u32,
+    /// The least stake that counts.
+    pub min_stake: Amount,
     /// Whether nothing goes wrong and nobody cheats.
     pub is_calm: bool,
 }
@@ -167,6 +203,12 @@ impl Laws {
     /// The block from which on nothing comes in that the settlement of an epoch is about.
     const fn cutoff(&self, epoch: Epoch) -> u64 {
         self.start(Epoch(epoch.0 + 1)) + self.include_blocks
+    }
+
+    /// The last block in which something that is said of an epoch's storage counts: a quarter of the time
+    /// until the cutoff is over.
+    const fn said_until(&self, epoch: Epoch) -> u64 {
+        (self.start(Epoch(epoch.0 + 1)) + self.include_blocks / 4).saturating_sub(1)
     }
 }
 
@@ -190,28 +232,60 @@ pub struct Shown {
     pub had: u64,
 }
 
+/// A record that the chain took in.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    block: BlockNumber,
+    /// Whether it is the first of its key.
+    is_first: bool,
+}
+
+/// Under which a record may occur once in an epoch.
+pub type Key = (Epoch, Kind, AccountId, Digest);
+
 /// What happened in the epochs that are not settled yet.
 #[derive(Debug, Default)]
 pub struct Referee {
-    included: BTreeMap<(Epoch, Digest), BlockNumber>,
+    included: BTreeMap<(Epoch, Digest), Taken>,
+    keys: BTreeMap<Key, BlockNumber>,
     commits: BTreeMap<(Epoch, Digest), Committed>,
     proofs: BTreeMap<(Epoch, AccountId), Vec<Shown>>,
     auditors: BTreeSet<(Epoch, AccountId)>,
     leaves: BTreeMap<AccountId, Balance>,
     disputes: Disputes,
+    opinions: Opinions,
+    stakes: Stakes,
     work: Work,
     broken: BTreeMap<Rule, String>,
 }
 
 impl Referee {
     /// The chain took a record in.
-    pub fn included(&mut self, epoch: Epoch, record: Digest, block: BlockNumber) {
-        self.included.entry((epoch, record)).or_insert(block);
+    pub fn included(&mut self, record: Digest, key: Key, block: BlockNumber) {
+        let Self { included, keys, .. } = self;
+        included.entry((key.0, record)).or_insert_with(|| {
+            let is_first = !keys.contains_key(&key);
+            keys.entry(key).or_insert(block);
+            Taken { block, is_first }
+        });
+    }
+
+    /// The block that took in a record that is the first of its key.
+    fn taken(&self, epoch: Epoch, record: &Digest) -> Option<BlockNumber> {
+        let taken = self.included.get(&(epoch, *record)).filter(|taken| taken.is_first);
+        taken.map(|taken| taken.block)
+    }
+
+    /// What the settlement of an epoch would be now is not what it was when its cutoff was over.
+    pub fn changed(&mut self, epoch: Epoch) {
+        self.find(Rule::Stable, || format!("epoch {epoch}"));
     }
 
     /// The blocks after one were replaced, and what they had taken in with them.
     pub fn forget_inclusions_after(&mut self, stays: BlockNumber) {
-        self.included.retain(|_, block| *block <= stays);
+        self.included.retain(|_, taken| taken.block <= stays);
+        self.keys.retain(|_, block| *block <= stays);
+        self.stakes.forget_after(stays);
         self.disputes.forget_after(stays);
     }
 
@@ -276,6 +350,9 @@ impl Referee {
         let epoch = outcome.settlement.epoch;
         let prices = self.judge_work(laws, outcome);
         self.judge_disputes(laws, outcome);
+        self.judge_stakes(laws, outcome);
+        self.judge_attributions(laws, outcome);
+        self.judge_keys(outcome);
         self.judge_sums(laws, outcome, assigned, prices);
         let pot = laws.budget.0 * u128::from(laws.storage_bps) / 10_000;
         // Newcomers are paid what others are, as long as it is no more than their share of the pot.
@@ -289,6 +366,7 @@ impl Referee {
                         false => (pot, all),
                     };
                     self.judge_storage(laws, epoch, line.account, line.amount, part);
+                    self.judge_storage_vote(laws, epoch, line);
                 }
                 Source::Audits if !self.auditors.contains(&(epoch, line.account)) => {
                     let account = line.account;
@@ -309,6 +387,16 @@ impl Referee {
             }
         }
         self.forget(epoch);
+    }
+
+    fn judge_keys(&mut self, outcome: &Outcome) {
+        let epoch = outcome.settlement.epoch;
+        for line in &outcome.lines {
+            let of = self.work.labelled(&line.record).map_or(epoch, |(of, _)| of);
+            if self.included.get(&(of, line.record)).is_some_and(|taken| !taken.is_first) {
+                self.find(Rule::FirstOfKey, || format!("epoch {epoch}, record {}", line.record));
+            }
+        }
     }
 
     fn judge_sums(&mut self, laws: &Laws, outcome: &Outcome, assigned: &Placement, prices: u128) {
@@ -376,7 +464,7 @@ impl Referee {
         let deadline = laws.start(epoch) + laws.commit_blocks;
         let ids = || all.iter().map(|shown| (epoch, shown.commit));
         let is_early =
-            |id: (Epoch, Digest)| self.included.get(&id).is_some_and(|block| block.0 <= deadline);
+            |(epoch, id)| self.taken(epoch, &id).is_some_and(|block| block.0 <= deadline);
         let late = !ids().any(is_early);
         let commits = ids().filter_map(|id| self.commits.get(&id));
         let is_exact = commits.map(|commit| commit.bytes).any(|bytes| pay(bytes) == amount.0);
@@ -391,13 +479,16 @@ impl Referee {
     fn forget(&mut self, settled: Epoch) {
         // Of an output it is asked as long as it may be redeemed.
         let is_of_use = |epoch: Epoch, id: &Digest| {
-            self.work.is_output(id) && epoch.0 + work::FEE_EPOCHS > settled.0
+            let is_of_output = self.work.is_output(id) || self.opinions.is_of_output(id);
+            is_of_output && epoch.0 + work::FEE_EPOCHS > settled.0
         };
         self.included.retain(|(epoch, id), _| *epoch > settled || is_of_use(*epoch, id));
         self.commits.retain(|(epoch, _), _| *epoch > settled);
         self.proofs.retain(|(epoch, _), _| *epoch > settled);
         self.auditors.retain(|(epoch, _)| *epoch > settled);
+        self.keys.retain(|(epoch, ..), _| *epoch > settled);
         self.disputes.forget(settled);
+        self.opinions.forget(settled);
         self.work.forget(settled);
     }
 }

@@ -21,6 +21,7 @@ mod eclipse;
 mod empty_units;
 mod epoch_skipping;
 mod equivocation;
+mod false_attribution;
 mod false_length;
 mod false_settlement;
 mod forged_shard;
@@ -28,6 +29,7 @@ mod gossip_spam;
 mod grinding;
 mod invented_base;
 mod kind;
+mod late_commitment;
 mod late_reveal;
 mod lazy_auditor;
 mod lazy_jury;
@@ -58,6 +60,7 @@ pub use eclipse::ECLIPSE;
 pub use empty_units::EMPTY_UNITS;
 pub use epoch_skipping::EPOCH_SKIPPING;
 pub use equivocation::EQUIVOCATION;
+pub use false_attribution::FALSE_ATTRIBUTION;
 pub use false_length::FALSE_LENGTH;
 pub use false_settlement::FALSE_SETTLEMENT;
 pub use forged_shard::FORGED_SHARD;
@@ -65,6 +68,7 @@ pub use gossip_spam::GOSSIP_SPAM;
 pub use grinding::GRINDING;
 pub use invented_base::INVENTED_BASE;
 pub use kind::{AdversaryKind, Profile};
+pub use late_commitment::LATE_COMMITMENT;
 pub use late_reveal::LATE_REVEAL;
 pub use lazy_auditor::LAZY_AUDITOR;
 pub use lazy_jury::LAZY_JURY;
@@ -88,6 +92,7 @@ use protocol::{
     chain::{ChainView, Settlement, Transaction},
     hash::blake3,
     node::Job,
+    params::Params,
     record::Record,
     settle::{encode_balances, payout_tree},
 };
@@ -95,7 +100,7 @@ use protocol::{
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 36] = [
+pub const ALL: [AdversaryKind; 38] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -105,6 +110,7 @@ pub const ALL: [AdversaryKind; 36] = [
     SYBIL_DIVIDED,
     ECLIPSE,
     GOSSIP_SPAM,
+    LATE_COMMITMENT,
     LATE_REVEAL,
     LAZY_AUDITOR,
     COLLUDING_AUDITOR,
@@ -131,6 +137,7 @@ pub const ALL: [AdversaryKind; 36] = [
     EMPTY_UNITS,
     DISPUTE_GRIEFING,
     WITHHELD_ATTRIBUTION,
+    FALSE_ATTRIBUTION,
     UNPAID_WITHDRAWAL,
 ];
 
@@ -236,7 +243,7 @@ pub trait Adversary: Send {
 pub enum Stakes {
     /// Nothing at all, so it may only hold packs.
     Nothing,
-    /// The smallest unit of OPEN.
+    /// A unit less than what counts.
     Dust,
     /// Of what [`Self::PARTY`] nodes have together, an equal part.
     Divided,
@@ -252,7 +259,7 @@ impl Stakes {
     pub fn of(self, whole: Amount, names: usize) -> Amount {
         match self {
             Self::Nothing => Amount::ZERO,
-            Self::Dust => Amount(1),
+            Self::Dust => whole.min(Amount(Params::minimal().economics.min_stake.0 - 1)),
             Self::Divided => Amount(whole.0 * Self::PARTY / (names as u128).max(1)),
             Self::Whole => whole,
         }

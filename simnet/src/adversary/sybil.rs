@@ -25,7 +25,7 @@ pub const SYBIL_UNSTAKED: AdversaryKind =
 /// [`SYBIL`] with a stake that is too small to count.
 pub const SYBIL_DUST: AdversaryKind = AdversaryKind(&Profile::new(
     "sybil-dust",
-    "The same with the smallest stake there is.",
+    "The same with a stake that just does not count.",
     |_| sybil(Stakes::Dust),
 ));
 

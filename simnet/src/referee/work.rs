@@ -86,8 +86,8 @@ pub struct Output {
     pub range: (Amount, Amount),
     /// Under which epoch it was attributed.
     pub epoch: Epoch,
-    /// Whether an auditor found its attribution false.
-    pub is_doubted: bool,
+    /// The model that was used.
+    pub model: ModelId,
 }
 
 /// Promises that were redeemed in one transaction: all above the first sum, up to the second.
@@ -117,8 +117,8 @@ struct Due {
     least: u128,
     /// What was redeemed for outputs of the next epoch.
     waiting: u128,
-    /// What belongs to outputs whose attribution somebody found false.
-    doubted: u128,
+    /// What belongs to outputs that most of their auditors find falsely attributed.
+    falsely: u128,
 }
 
 /// How much ranges cover together.
@@ -169,6 +169,11 @@ impl Work {
     /// Whether a record attributes an output.
     pub(super) fn is_output(&self, record: &Digest) -> bool {
         self.outputs.contains_key(record)
+    }
+
+    /// The epoch under which an output was attributed, and the model that was used.
+    pub(super) fn labelled(&self, output: &Digest) -> Option<(Epoch, ModelId)> {
+        self.outputs.get(output).map(|output| (output.epoch, output.model))
     }
 
     /// Whether a shard that was claimed was not computed; `None` for what is no shard.
@@ -236,13 +241,6 @@ impl Referee {
     /// An attribution was signed.
     pub fn attributed(&mut self, record: Digest, output: Output) {
         self.work.outputs.entry(record).or_insert(output);
-    }
-
-    /// An auditor found an attribution false.
-    pub fn doubted(&mut self, record: &Digest) {
-        if let Some(output) = self.work.outputs.get_mut(record) {
-            output.is_doubted = true;
-        }
     }
 
     /// A receipt was redeemed for an amount, up to a sum.
@@ -353,7 +351,7 @@ impl Referee {
     fn timely(&self, laws: &Laws, settled: Epoch) -> BTreeMap<Pair, Vec<(Digest, Output)>> {
         let mut timely = BTreeMap::<Pair, Vec<(Digest, Output)>>::new();
         for (id, output) in &self.work.outputs {
-            let block = self.included.get(&(output.epoch, *id));
+            let block = self.taken(output.epoch, id);
             let last = laws.start(output.epoch.next()).min(laws.cutoff(settled));
             if block.is_some_and(|block| block.0 < last) {
                 timely.entry(output.between).or_default().push((*id, *output));
@@ -383,7 +381,9 @@ impl Referee {
                     }
                     now.push((from, to));
                     *due.own.entry(*id).or_default() += to - from;
-                    due.doubted += if output.is_doubted { to - from } else { 0 };
+                    let verdict = self.verdict_on(id, output.epoch, laws.cutoff(settled));
+                    let is_false = verdict == Some(Verdict::Fail);
+                    due.falsely += if is_false { to - from } else { 0 };
                 }
                 due.most += covered(now.clone());
                 // What two outputs share is the first one's, whenever that is settled.
@@ -399,7 +399,7 @@ impl Referee {
     /// what they account for, and what none accounts for stays.
     fn judge_fees(&mut self, laws: &Laws, outcome: &Outcome) {
         let epoch = outcome.settlement.epoch;
-        let Due { own, most, least, waiting, doubted } = self.fees_due(laws, epoch);
+        let Due { own, most, least, waiting, falsely } = self.fees_due(laws, epoch);
         let (mut split, mut serving) = (BTreeMap::<Digest, u128>::new(), 0);
         for line in outcome.lines.iter().filter(|line| self.work.is_of_output(line)) {
             match line.source {
@@ -418,7 +418,7 @@ impl Referee {
         let pot = laws.budget.0 * u128::from(laws.attribution_bps) / 10_000;
         // A server has its part of the fee and, for attributing, a part of the pot.
         let all = split + serving;
-        if split > most || all < least.saturating_sub(doubted) || all > most + pot {
+        if split > most || all < least.saturating_sub(falsely) || all > most + pot {
             self.find(Rule::FeesWhole, || {
                 format!("epoch {epoch}: {split} and {serving} for serving, of {least} to {most}")
             });

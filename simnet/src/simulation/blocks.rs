@@ -77,6 +77,9 @@ impl Simulation {
         // Nobody recomputed it: a settlement that cannot be is caught by the objections.
         if let Some(settled) = &settled {
             refereeing::settlement(referee, env, settled, (epoch, block));
+            if !settlements.is_stable(env.view(), epoch) {
+                referee.changed(epoch);
+            }
         }
         measurements.note_final(env, epoch, settled.as_deref());
         let Some(settled) = settled else { return };

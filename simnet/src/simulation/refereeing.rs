@@ -1,19 +1,22 @@
 //! Tells the referee what really happens.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use protocol::{
     AccountId, BlobRef, BlockNumber, Epoch, Hash,
-    chain::ChainEvent,
+    chain::{ChainEvent, ChainView},
     codec::Wire as _,
-    draw::{self, Part},
+    draw::{self, Part, Seats},
     order::Shape,
-    record::{Body, Finding, Verdict, VerifiedRecord},
+    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, storage_subject},
+    rules::attribution_auditors,
     training::RunConfig,
 };
 
 use super::{env::Env, settlements::Settled, store::Store, training::Training};
 use crate::{
     Scenario,
-    referee::{Claimed, Committed, Judged, Laws, Ordered, Output, Referee, Shown},
+    referee::{Claimed, Committed, Judged, Laws, Opinion, Ordered, Output, Referee, Shown},
     scenario::{ChurnModel, UnderlayKind},
 };
 
@@ -39,6 +42,7 @@ fn laws(env: &Env) -> Laws {
         attribution_bps: params.economics.emission_attribution_bps,
         shards_bps: params.economics.emission_shards_bps,
         platform_bps: params.economics.fee_platform_bps,
+        min_stake: params.economics.min_stake,
         is_calm: is_calm(scenario),
     }
 }
@@ -97,6 +101,15 @@ fn runs(referee: &mut Referee, env: &Env) {
         };
         let Some(shape) = Shape::of(config.preset) else { continue };
         let data = view.run_data(model.id);
+        let (mut bytes_of, mut seen) = (BTreeMap::<AccountId, u64>::new(), BTreeSet::new());
+        for (account, pack) in
+            data.iter().flat_map(|c| c.packs.iter().map(|pack| (c.account, pack)))
+        {
+            if seen.insert(pack.hash) {
+                *bytes_of.entry(account).or_default() += pack.length;
+            }
+        }
+        referee.trained_on(model.id, bytes_of.into_iter().collect());
         let units: u64 = data.iter().map(|part| u64::from(part.units)).sum();
         let bytes: u64 = data.iter().map(|part| BlobRef::total(&part.packs)).sum();
         let [width, layers, context] = [shape.width, shape.layers, config.context].map(u128::from);
@@ -115,15 +128,34 @@ fn runs(referee: &mut Referee, env: &Env) {
     }
 }
 
+/// What is at stake when time starts.
+pub(super) fn begin(view: &ChainView) -> Referee {
+    let (mut referee, now) = (Referee::default(), view.now());
+    for (account, state) in view.accounts() {
+        referee.staked(account, state.staying(), now);
+    }
+    referee
+}
+
 /// What a block says to the referee.
 pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], block: BlockNumber) {
     for event in events {
         match event {
             ChainEvent::Included { epoch, records, .. } => {
-                for record in records {
-                    referee.included(*epoch, record.record.id(&env.view().domain), block);
+                let domain = &env.view().domain;
+                // What is under a subject that is not its own counts for nothing.
+                for record in records.iter().map(|signed| &signed.record) {
+                    if record.is_well_formed(domain) {
+                        let (kind, account, subject) = record.key();
+                        referee.included(
+                            record.id(domain),
+                            (*epoch, kind, account, subject),
+                            block,
+                        );
+                    }
                 }
             }
+            ChainEvent::StakeChanged { account, stake } => referee.staked(*account, *stake, block),
             ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
                 let (laws, between) = (laws(env), (*payer, *payee));
                 referee.redeemed(&laws, between, (*amount, *cumulative), block);
@@ -178,9 +210,7 @@ pub(super) fn record(
         }
         Body::Audit(audit) => {
             referee.audited(made.epoch, made.account);
-            if let Some((judged, Verdict::Fail)) = audit.finding.verdict() {
-                referee.doubted(&judged);
-            }
+            opinion(referee, env, record, audit);
             if let Finding::Shard { record: shard, verdict, .. } = audit.finding {
                 let is_adverse = env.population.node(index).kind.is_adverse();
                 let seats = referee
@@ -201,13 +231,41 @@ pub(super) fn record(
         Body::Attribution(body) => {
             let receipt = &body.receipt.receipt;
             let (between, range) = ((receipt.payer, receipt.payee), receipt.range());
-            let output = Output { between, range, epoch: made.epoch, is_doubted: false };
+            let output = Output { between, range, epoch: made.epoch, model: body.model };
             referee.attributed(record.id(), output);
+            referee.shared(record.id(), body.shares.clone());
         }
         Body::RoundClose(close) => {
             let slots = env.view().run_slots(close.model).unwrap_or_default();
             if slots.contains(&made.account) {
                 referee.named(close.model, close.round.next(), close.next);
+            }
+        }
+    }
+}
+
+/// What an auditor says of a holder's storage, or of an output.
+fn opinion(referee: &mut Referee, env: &Env, record: &VerifiedRecord, audit: &AuditBody) {
+    let (view, made) = (env.view(), record.record());
+    let (epoch, by, audit_id) = (made.epoch, made.account, record.id());
+    let opinion = |of, verdict, drawn: &Seats| {
+        let seats = (drawn.of(by), drawn.len());
+        Opinion { audit: audit_id, of, verdict, seats }
+    };
+    match audit.finding {
+        Finding::Shard { .. } => {}
+        Finding::Attribution { record: output, verdict } => {
+            let drawn = view.record(epoch, &output).filter(|of| audit.is_about(of.record()));
+            if let Some(drawn) = drawn.and_then(|output| attribution_auditors(view, output)) {
+                referee.heard_of_output(output, opinion(None, verdict, &drawn));
+            }
+        }
+        Finding::Storage { .. } | Finding::StorageMissing => {
+            if audit.work == storage_subject(epoch, audit.of) {
+                let (of, verdict) = audit.finding.verdict().unzip();
+                let drawn = view.storage_auditors(epoch, audit.of);
+                let opinion = opinion(of, verdict.unwrap_or(Verdict::Fail), &drawn);
+                referee.heard_of_storage(epoch, audit.of, opinion);
             }
         }
     }

@@ -123,6 +123,20 @@ impl Settlements {
         }
     }
 
+    /// Whether an epoch that is settled for good would still be settled as when its cutoff was over.
+    pub(super) fn is_stable(&self, view: &ChainView, epoch: Epoch) -> bool {
+        let (Some(right), Some(parent)) =
+            (self.right.get(&epoch), self.balances_before(view, epoch))
+        else {
+            return true;
+        };
+        match settle::settle(view, epoch, &parent) {
+            Ok(now) => now.settlement == right.outcome.settlement,
+            Err(error @ SettleError::Invariant { .. }) => panic!("{error}"),
+            Err(_) => true,
+        }
+    }
+
     /// Settles an epoch.
     pub(super) fn settle(&mut self, env: &Env, epoch: Epoch) -> Answer {
         match self.right(env.view(), epoch) {

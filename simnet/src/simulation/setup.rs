@@ -10,7 +10,7 @@ use protocol::{
 use super::{
     Economy, Env, Event, Executor, Gossip, Measurements, Observer, Settlements, SetupError,
     Simulation, Store, Work, attribution::AdverseData, backend::backend, ledger::Ledger,
-    links::Links, population::Population, schedule::Schedule, training::developer,
+    links::Links, population::Population, refereeing, schedule::Schedule, training::developer,
 };
 use crate::{
     Scenario,
@@ -22,7 +22,6 @@ use crate::{
     nodes::{
         Contributor, Identity, Role, SharedBlobs, Signer, SimNode, contributors, identities, kinds,
     },
-    referee::Referee,
 };
 
 /// Accounts that are registered in one block.
@@ -67,6 +66,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         scenario,
     };
     start(&mut env, roles.into_iter().map(|(_, _, leaves)| leaves));
+    let referee = refereeing::begin(env.view());
     Ok(Simulation {
         env,
         gossip: Gossip::new(signer),
@@ -75,7 +75,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         work: Work::new(backend, adverse_data),
         economy: Economy::default(),
         measurements: Measurements::default(),
-        referee: Referee::default(),
+        referee,
         observer: Observer::default(),
         executor: Executor::default(),
     })

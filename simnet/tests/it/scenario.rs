@@ -1,5 +1,6 @@
 use simnet::{
-    Scenario, ScenarioError, SetupError, Simulation, adversary, scenario::AdversaryPlan,
+    Scenario, ScenarioError, SetupError, Simulation, adversary,
+    scenario::AdversaryPlan,
     units::{Size, Span},
 };
 
@@ -111,12 +112,14 @@ fn what_is_about_models_needs_one() {
 
 #[test]
 fn disputes_that_honest_nodes_cannot_answer_in_time_are_refused_with_how_long_it_takes() {
-    let mut scenario = Scenario::default();
-    scenario.adversaries = vec![AdversaryPlan::new(adversary::DISPUTE_GRIEFING, 0.2)];
+    let griefing = vec![AdversaryPlan::new(adversary::DISPUTE_GRIEFING, 0.2)];
+    let mut scenario = Scenario { adversaries: griefing, ..Scenario::default() };
     assert_eq!(scenario.check(), Ok(()));
     scenario.net.latency = Span::millis(4_500);
     let refused = scenario.check().unwrap_err();
-    assert!(refused.to_string().contains("8 are too few for links of 6750ms one way, 15 are enough"));
+    assert!(
+        refused.to_string().contains("8 are too few for links of 6750ms one way, 15 are enough")
+    );
     assert_eq!(scenario.hurry(), Some(refused));
     scenario.chain.settle_blocks = 15;
     assert_eq!((scenario.check(), scenario.hurry()), (Ok(()), None));
