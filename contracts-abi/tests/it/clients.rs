@@ -1,7 +1,7 @@
 //! The development chain as other people's clients see it: scripts in `tests/clients`, each of which does
-//! what a wallet and an application do, with ethers, viem, web3.py and cast.
+//! what a wallet and an application do, with ethers, viem, web3.py, cast and forge.
 //!
-//! `npm ci` there brings the first two and the last, `pip install --target python -r requirements.txt` the
+//! `npm ci` there brings all but the third, `pip install --target python -r requirements.txt` the
 //! third; a client that is not there is skipped, and says so.
 
 use std::path::{Path, PathBuf};
@@ -25,19 +25,25 @@ fn key(index: usize) -> EvmKey {
 }
 
 /// Runs a client on a chain of its own; it tells of what it does not find.
-async fn run(needs: &str, mut command: Command) {
+async fn run(needs: &str, command: Command) {
+    run_on(Mining::Every(Duration::from_millis(50)), needs, command).await;
+}
+
+async fn run_on(mining: Mining, needs: &str, mut command: Command) {
     if !clients().join(needs).exists() {
         eprintln!("skipped: there is no {needs} in {}", clients().display());
         return;
     }
-    let mining = Mining::Every(Duration::from_millis(50));
     let server = DevChainServer::start(ServerConfig { mining, ..ServerConfig::default() });
     let server = server.await.unwrap();
     let holders: Vec<_> = (1..DEV_KEYS.len()).map(|index| key(index).address()).collect();
     let at = deploy(&server.url(), &key(0), &genesis(&holders)).await.unwrap();
     let network = json!({
         "rpc": server.url(),
-        "contracts": { "open": at.open, "registry": at.registry, "escrow": at.escrow },
+        "contracts": {
+            "open": at.open, "registry": at.registry, "escrow": at.escrow, "vault": at.vault,
+            "domain": at.coordinator,
+        },
         "keys": DEV_KEYS,
     });
     command.current_dir(clients()).env("OPENLEDGER_NETWORK", network.to_string());
@@ -75,4 +81,15 @@ async fn cast_finds_what_it_relies_on() {
     let mut command = script("bash", "cast.sh");
     command.env("CAST", clients().join(program));
     run(program, command).await;
+}
+
+/// Random calls of people without roles to the contracts as they are deployed, and what is true of money
+/// after each: `solidity/test`.
+#[tokio::test(flavor = "multi_thread")]
+async fn forge_finds_no_money_made_lost_or_taken() {
+    let program = "node_modules/@foundry-rs/forge-linux-amd64/bin/forge";
+    let mut command = script("bash", "forge.sh");
+    command.env("FORGE", clients().join(program));
+    // It goes on reading the state of the block from which it began.
+    run_on(Mining::OnDemand, program, command).await;
 }

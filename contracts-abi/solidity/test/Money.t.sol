@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IRegistry} from "../src/interfaces/IRegistry.sol";
+import {IRewardVault} from "../src/interfaces/IRewardVault.sol";
+import {IUsageEscrow} from "../src/interfaces/IUsageEscrow.sol";
+import {TypedData} from "../src/libraries/TypedData.sol";
+import {Receipt, Settlement} from "../src/Types.sol";
+
+/// What of forge's cheat codes is used here.
+interface Vm {
+    function addr(uint256 key) external pure returns (address);
+    function envAddress(string calldata name) external view returns (address);
+    function prank(address sender) external;
+    function roll(uint256 number) external;
+    function sign(uint256 key, bytes32 digest) external pure returns (uint8, bytes32, bytes32);
+}
+
+uint256 constant PEOPLE = 4;
+uint128 constant EACH = 1_000_000 ether;
+Vm constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+/// @title What anybody may do with money, at random
+contract People {
+    IERC20 public immutable OPEN;
+    IRegistry public immutable REGISTRY;
+    IUsageEscrow public immutable ESCROW;
+    IRewardVault public immutable VAULT;
+    address public immutable DOMAIN;
+
+    /// The accounts that people have, and the most that each of them promised to each.
+    uint64[] public accounts;
+    mapping(address payer => mapping(uint64 payee => uint256)) public promised;
+
+    /// One of them lets everything be tried.
+    uint256 private _nonce;
+
+    constructor(IERC20 open, IRegistry registry, IUsageEscrow escrow, IRewardVault vault, address domain) {
+        (OPEN, REGISTRY, ESCROW, VAULT, DOMAIN) = (open, registry, escrow, vault, domain);
+        for (uint256 i = 0; i < PEOPLE; ++i) {
+            address person = VM.addr(i + 1);
+            accounts.push(registry.register(person, person, person, bytes32(i + 1), new bytes(64)));
+            for (uint256 to = 0; to < 3; ++to) {
+                address spender = [address(registry), address(escrow), address(vault)][to];
+                VM.prank(person);
+                open.approve(spender, type(uint256).max);
+            }
+        }
+    }
+
+    function wait(uint8 blocks) external {
+        VM.roll(block.number + blocks);
+    }
+
+    function stake(uint256 by, uint256 on, uint128 amount) external {
+        address person = _person(by);
+        amount = _some(amount, OPEN.balanceOf(person));
+        if (amount == 0) return;
+        VM.prank(person);
+        REGISTRY.stakeFor(_account(on), amount);
+    }
+
+    function requestUnstake(uint256 by, uint256 from, uint128 amount) external {
+        VM.prank(_person(by));
+        try REGISTRY.requestUnstake(_account(from), amount) {} catch {}
+    }
+
+    function withdrawStake(uint256 by, uint256 from) external {
+        VM.prank(_person(by));
+        try REGISTRY.withdraw(_account(from)) {} catch {}
+    }
+
+    function deposit(uint256 by, uint256 to, uint128 amount) external {
+        address person = _person(by);
+        amount = _some(amount, OPEN.balanceOf(person));
+        if (amount == 0) return;
+        VM.prank(person);
+        ESCROW.deposit(_account(to), amount);
+    }
+
+    function requestWithdrawal(uint256 by, uint256 to) external {
+        VM.prank(_person(by));
+        try ESCROW.requestWithdrawal(_account(to)) {} catch {}
+    }
+
+    function withdraw(uint256 by, uint256 to) external {
+        VM.prank(_person(by));
+        try ESCROW.withdraw(_account(to)) {} catch {}
+    }
+
+    /// A receipt that its payer signed, redeemed by anybody; or one that somebody else did.
+    function redeem(uint256 by, uint256 to, uint256 signer, uint128 more, bool isOld) external {
+        (address payer, uint64 payee) = (_person(by), _account(to));
+        uint256 before = promised[payer][payee];
+        Receipt memory receipt;
+        receipt.payer = payer;
+        receipt.payee = payee;
+        receipt.cumulative = isOld ? before : before + more % 1000 ether;
+        receipt.nonce = uint64(++_nonce);
+        bool isOwn = signer % 4 > 0;
+        uint256 key = (isOwn ? by : by % PEOPLE + 1) % PEOPLE + 1;
+        bytes memory signature = _sign(key, this.digest(receipt));
+        if (isOwn) promised[payer][payee] = receipt.cumulative;
+        try ESCROW.redeem(receipt, signature) {
+            require(isOwn, "a receipt counts that its payer did not sign");
+        } catch {}
+    }
+
+    function fund(uint256 by, uint128 amount) external {
+        address person = _person(by);
+        amount = _some(amount, OPEN.balanceOf(person));
+        VM.prank(person);
+        VAULT.fund(amount);
+    }
+
+    /// What takes a role, by somebody who has none.
+    function overstep(uint256 by, uint256 on, uint128 amount, uint8 which) external {
+        (address person, uint64 account) = (_person(by), _account(on));
+        Settlement memory settlement;
+        settlement.total = amount;
+        bytes[8] memory calls = [
+            abi.encodeCall(IRegistry.lock, (account, amount, person)),
+            abi.encodeCall(IRegistry.unlock, (account, amount)),
+            abi.encodeCall(IRegistry.seize, (account, amount, person)),
+            abi.encodeCall(IRegistry.slash, (account, amount, true, person)),
+            abi.encodeCall(IRewardVault.addFees, (0, amount)),
+            abi.encodeCall(IRewardVault.makeFinal, (settlement)),
+            abi.encodeCall(IRewardVault.setBudget, (amount)),
+            abi.encodeCall(IRewardVault.setSettlements, (person))
+        ];
+        which %= 8;
+        VM.prank(person);
+        (bool isDone, ) = (which < 4 ? address(REGISTRY) : address(VAULT)).call(calls[which]);
+        require(!isDone, "a stranger has a role");
+    }
+
+    function digest(Receipt calldata receipt) external view returns (bytes32) {
+        return TypedData.digest(receipt, TypedData.separator(DOMAIN));
+    }
+
+    function _sign(uint256 key, bytes32 hash) private pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = VM.sign(key, hash);
+        return abi.encodePacked(r, s, v);
+    }
+
+    function _person(uint256 which) private pure returns (address) {
+        return VM.addr(which % PEOPLE + 1);
+    }
+
+    function _account(uint256 which) private view returns (uint64) {
+        return accounts[which % PEOPLE];
+    }
+
+    function _some(uint128 amount, uint256 most) private pure returns (uint128) {
+        return uint128(amount % (most + 1));
+    }
+}
+
+/// @title What is true of money whatever people do with it
+contract MoneyTest {
+    IERC20 private _open;
+    IRegistry private _registry;
+    IUsageEscrow private _escrow;
+    IRewardVault private _vault;
+    People private _people;
+    uint256 private _supply;
+    uint256 private _stakedByOthers;
+    uint256 private _depositedByOthers;
+
+    function setUp() external {
+        _open = IERC20(VM.envAddress("OPEN"));
+        _registry = IRegistry(VM.envAddress("REGISTRY"));
+        _escrow = IUsageEscrow(VM.envAddress("ESCROW"));
+        _vault = IRewardVault(VM.envAddress("VAULT"));
+        _people = new People(_open, _registry, _escrow, _vault, VM.envAddress("DOMAIN"));
+        // The treasury has what the start left of the supply.
+        address treasury = _registry.ownerOf(1);
+        for (uint256 i = 1; i <= PEOPLE; ++i) {
+            address person = VM.addr(i);
+            VM.prank(treasury);
+            require(_open.transfer(person, EACH));
+        }
+        _supply = _open.totalSupply();
+        _stakedByOthers = _open.balanceOf(address(_registry));
+        _depositedByOthers = _open.balanceOf(address(_escrow));
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(_people);
+    }
+
+    function invariant_theRegistryHoldsEveryStake() external view {
+        uint256 staked = _stakedByOthers;
+        for (uint256 i = 0; i < PEOPLE; ++i) {
+            (uint128 stake, uint128 locked, uint128 leaving, ) = _registry.stakeOf(_people.accounts(i));
+            require(uint256(locked) + leaving <= stake, "more is locked or leaves than is at stake");
+            staked += stake;
+        }
+        require(_open.balanceOf(address(_registry)) == staked, "stakes are not those that it holds");
+    }
+
+    function invariant_theEscrowHoldsEveryDepositAndPaysWhatWasSigned() external view {
+        uint256 deposited = _depositedByOthers;
+        for (uint256 i = 0; i < PEOPLE; ++i) {
+            for (uint256 j = 0; j < PEOPLE; ++j) {
+                (address payer, uint64 payee) = (VM.addr(i + 1), _people.accounts(j));
+                (uint128 balance, uint128 redeemed, ) = _escrow.deposits(payer, payee);
+                deposited += balance;
+                require(redeemed <= _people.promised(payer, payee), "more is redeemed than signed");
+            }
+        }
+        require(_open.balanceOf(address(_escrow)) == deposited, "deposits are not those that it holds");
+    }
+
+    function invariant_theVaultHoldsWhatItReceivedAndDidNotPay() external view {
+        require(_vault.held() + _vault.paid() == _vault.received());
+        require(_open.balanceOf(address(_vault)) == _vault.held());
+    }
+
+    function invariant_nothingIsMadeOrLost() external view {
+        require(_open.totalSupply() == _supply);
+    }
+}
