@@ -82,7 +82,7 @@ impl Run {
             let made = record.record();
             let Body::Shard(shard) = &made.body else { continue };
             let is_next = (shard.model, shard.round) == (self.model, open.round.next());
-            if !is_next || !chain.is_shard_due(made) {
+            if !is_next || !self.may_do(made.account, shard.round, shard.slot) {
                 continue;
             }
             let vote = (block, record.id(), shard.base);

@@ -170,11 +170,10 @@ impl Run {
         record: &Arc<VerifiedRecord>,
     ) {
         let account = record.record().account;
-        let has_slot = self.own_slots(account).any(|own| own == slot);
         let own = self.own_slots(account).count();
         let limit = match self.config.task(round) {
             // Of slots of others it fills nothing, or it would be chance whose shard of its own is known.
-            ShardTask::Train if !has_slot => return,
+            ShardTask::Train if !self.may_do(account, round, slot) => return,
             ShardTask::Train => 0,
             ShardTask::Sketch => self.slots.len(),
         };

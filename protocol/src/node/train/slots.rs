@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use super::{Open, Run, round::Seen};
 use crate::{
     chain::ChainView,
-    ids::{AccountId, BlockNumber},
+    ids::{AccountId, BlockNumber, Round},
     record::Verdict,
     rules::included_in,
     training::ShardTask,
@@ -28,6 +28,15 @@ impl Run {
     /// Whether an account has any slot.
     pub(super) fn is_member(&self, account: AccountId) -> bool {
         self.slots.contains(&account)
+    }
+
+    /// Whether a slot of a round may be an account's to work on: of training slots those that are its own, of
+    /// sketch slots, which pass on, any if it has one.
+    pub(super) fn may_do(&self, account: AccountId, round: Round, slot: u32) -> bool {
+        match self.config.task(round) {
+            ShardTask::Train => self.own_slots(account).any(|own| own == slot),
+            ShardTask::Sketch => self.is_member(account),
+        }
     }
 
     /// Whether the rounds have such a slot.
