@@ -185,6 +185,13 @@ fn last(scenario: &mut Scenario, draws: &mut Stream) {
             scenario.adversaries.push(plan);
         }
     }
+    // Who is silent from the start has no model finished, and later no output audited.
+    let hogs = |plan: &&mut AdversaryPlan| plan.kind == adversary::SLOT_HOG;
+    let epoch = scenario.epoch_span().0;
+    for plan in scenario.adversaries.iter_mut().filter(hogs) {
+        plan.from = Span(draws.below(2) * draws.below(3 * epoch));
+        plan.share = (plan.share + share(draws, 30)).min(0.5);
+    }
 }
 
 /// Where somebody disputes what honest nodes hold, these have the time to answer.
