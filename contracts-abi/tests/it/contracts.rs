@@ -7,6 +7,7 @@ mod blake3_slices;
 mod chain;
 mod deposits;
 mod disputes;
+mod escrow_model;
 mod inclusion;
 mod lane;
 mod losses;
@@ -165,6 +166,11 @@ fn a_hot_key_loses_no_more_than_its_owner_allowed() {
 #[test]
 fn stake_is_what_a_naive_model_says_after_any_sequence_of_calls() {
     model::scenario();
+}
+
+#[test]
+fn deposits_are_what_a_naive_model_says_after_any_sequence_of_calls() {
+    escrow_model::scenario();
 }
 
 #[test]

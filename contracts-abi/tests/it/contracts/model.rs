@@ -9,7 +9,7 @@ use super::world::abi::open::Open;
 use super::world::{ACCOUNTS, EPOCH_BLOCKS, FAULT, IN_ALL, OPEN, PER_PERIOD, Registry, World, who};
 
 /// Calls on one deployment; more of them go on with another.
-const CALLS: u64 = 20_000;
+pub(super) const CALLS: u64 = 20_000;
 /// Of these development accounts calls come.
 const CALLERS: usize = 5;
 /// Who may lock, seize and slash.
@@ -317,11 +317,15 @@ fn play(seed: u64, calls: u64) {
     assert!(calls < CALLS || is_tried, "each call fails and succeeds: {tally:?}");
 }
 
-/// Plays 20,000 calls, or as many as the variable `OPENLEDGER_MODEL_CALLS` says.
-pub(crate) fn scenario() {
+/// Plays 20,000 calls, or as many as the variable `OPENLEDGER_MODEL_CALLS` says, each so many from a seed.
+pub(super) fn play_all(play: fn(u64, u64)) {
     let calls = std::env::var("OPENLEDGER_MODEL_CALLS").ok();
     let calls = calls.map_or(CALLS, |text| text.parse().expect("a number of calls"));
     for seed in 0..calls.div_ceil(CALLS) {
         play(seed, CALLS.min(calls - seed * CALLS));
     }
+}
+
+pub(crate) fn scenario() {
+    play_all(play);
 }
