@@ -192,8 +192,9 @@ impl ChainView {
             ChainEvent::Defeated { id, .. } => {
                 self.fall(block, id);
             }
+            // Nobody has said that it is wrong, so its proposer comes no later than before.
             ChainEvent::SetAside { id, number, .. } => {
-                if let Some(state) = self.fall(block, id) {
+                if let Some(state) = self.proposals.remove(id) {
                     self.contested.insert(*number, state);
                 }
             }
@@ -210,10 +211,10 @@ impl ChainView {
 
     /// A proposal is live no more. That is remembered beyond it: who fell for an epoch comes last in its
     /// turns.
-    fn fall(&mut self, block: BlockNumber, id: &Digest) -> Option<SettlementState> {
-        let state = self.proposals.remove(id)?;
-        self.defeats.insert((state.settlement.epoch, state.proposer), block);
-        Some(state)
+    fn fall(&mut self, block: BlockNumber, id: &Digest) {
+        if let Some(state) = self.proposals.remove(id) {
+            self.defeats.insert((state.settlement.epoch, state.proposer), block);
+        }
     }
 
     fn make_final(&mut self, epoch: Epoch, id: &Digest) {
