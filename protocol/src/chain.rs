@@ -4,6 +4,7 @@
 //! every verifier agrees. The view belongs to the driver and is lent to the machine, so that a
 //! simulator shares one among a million nodes. Nothing here knows an ABI.
 
+mod challenge;
 mod deposits;
 mod disputes;
 mod drawn;
@@ -17,6 +18,7 @@ mod shards;
 mod state;
 mod view;
 
+pub use challenge::{Challenge, PayoutLeaf};
 pub use deposits::Deposit;
 pub use disputes::Dispute;
 pub use drawn::Duties;

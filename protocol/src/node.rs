@@ -94,7 +94,8 @@ enum Pending {
     Infer(u64),
     AuditAttribution(Arc<VerifiedRecord>),
     Settle(Epoch),
-    Verify(Epoch, Digest),
+    Verify(Epoch),
+    Refute(Digest),
 }
 
 impl Node {
@@ -253,7 +254,8 @@ impl Node {
             Pending::Infer(request) => self.on_inferred(chain, request, done),
             Pending::AuditAttribution(record) => self.on_attribution_judged(&record, &done),
             Pending::Settle(epoch) => self.on_settled(chain, epoch, done),
-            Pending::Verify(epoch, id) => self.on_verified(chain, epoch, id, done),
+            Pending::Refute(id) => self.on_refuted(chain, &id, done),
+            Pending::Verify(epoch) => self.on_verified(chain, epoch, done),
         }
     }
 

@@ -10,6 +10,7 @@ mod fees;
 mod invariant;
 mod ledger;
 mod range;
+mod refute;
 mod shards;
 mod verify;
 
@@ -18,6 +19,7 @@ use core::fmt;
 
 pub use invariant::Invariant;
 use ledger::Ledger;
+pub use refute::refute;
 pub use verify::{VerifyError, verify};
 
 use crate::{

@@ -3,8 +3,8 @@
 use alloy::primitives::{Address, Bytes, FixedBytes, U256};
 use alloy::sol_types::SolCall;
 use protocol::chain::{
-    Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, ProposalAct, Settlement,
-    Transaction,
+    Challenge, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, PayoutLeaf,
+    ProposalAct, Settlement, Transaction,
 };
 use protocol::hash::keccak;
 use protocol::merkle::{Path, SumNode};
@@ -242,10 +242,47 @@ fn about_proposal(act: &ProposalAct, at: &Deployment, settlement: Settlements::S
             at.settlements,
             &Settlements::objectCall { settlement, account: account.0, reason: word(reason) },
         ),
+        ProposalAct::Challenge(proof) => challenge(proof, at, settlement),
         ProposalAct::Close => call(at.settlements, &Settlements::closeCall { settlement }),
         ProposalAct::Rule { uphold } => {
             call(at.settlements, &Settlements::ruleCall { settlement, uphold: *uphold })
         }
+    }
+}
+
+fn challenge(proof: &Challenge, at: &Deployment, settlement: Settlements::Settlement) -> Call {
+    match proof {
+        Challenge::Total { count, top } => {
+            let (count, top) = (*count, payout_node(top));
+            call(at.settlements, &Settlements::challengeTotalCall { settlement, count, top })
+        }
+        Challenge::Order { count, left, right } => {
+            let (count, left, right) = (*count, payout_leaf(left), payout_leaf(right));
+            call(
+                at.settlements,
+                &Settlements::challengeOrderCall { settlement, count, left, right },
+            )
+        }
+        Challenge::Loss { count_before, before, count, found } => call(
+            at.settlements,
+            &Settlements::challengeLossCall {
+                settlement,
+                countBefore: *count_before,
+                before: payout_leaf(before),
+                count: *count,
+                found: found.iter().map(payout_leaf).collect(),
+            },
+        ),
+    }
+}
+
+fn payout_leaf(leaf: &PayoutLeaf) -> Settlements::Leaf {
+    Settlements::Leaf {
+        account: leaf.account.0,
+        free: leaf.balance.free.0,
+        lane: leaf.balance.lane.0,
+        index: leaf.index,
+        siblings: leaf.siblings.iter().map(payout_node).collect(),
     }
 }
 
@@ -272,6 +309,10 @@ const fn datanet_use(item: &DatanetUse) -> Settlements::DatanetUse {
 
 fn sum_node(node: &SumNode) -> Disputes::SumNode {
     Disputes::SumNode { hash: word(&node.hash), sum: node.sum }
+}
+
+fn payout_node(node: &SumNode) -> Settlements::SumNode {
+    Settlements::SumNode { hash: word(&node.hash), sum: node.sum }
 }
 
 fn claim_node(node: &SumNode) -> RewardVault::SumNode {

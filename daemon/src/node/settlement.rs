@@ -7,8 +7,8 @@ use protocol::chain::{ChainView, Settlement, SettlementState, Transaction};
 use protocol::limits::MAX_BALANCES_BYTES;
 use protocol::node::{Done, Failure};
 use protocol::settle::{
-    Outcome, SettleError, VerifyError, decode_balances, encode_balances, payout_tree, settle,
-    verify,
+    Outcome, SettleError, VerifyError, decode_balances, encode_balances, payout_tree, refute,
+    settle, verify,
 };
 use protocol::{AccountId, Balance, Epoch, NodeId};
 
@@ -77,29 +77,37 @@ impl Settler {
 
     /// Settles an epoch from the chain, and keeps the new balances for whoever asks.
     pub(crate) async fn settle(&self, chain: &Arc<ChainView>, epoch: Epoch) -> Done {
-        if self.stopped.contains(epoch) {
-            return Done::Failed(Failure::Local);
-        }
-        let parent = match self.balances_before(chain, epoch).await {
-            Ok(parent) => parent,
+        let outcome = match self.recompute(chain, epoch).await {
+            Ok(outcome) => outcome,
             Err(failure) => return Done::Failed(failure),
         };
-        let outcome = match settle(chain, epoch, &parent) {
-            Ok(outcome) => outcome,
+        match self.blobs.put(encode_balances(&outcome.leaves)).await {
+            Ok(_) => Done::Settled(outcome.settlement, outcome.uses.clone()),
+            Err(failure) => Done::Failed(failure),
+        }
+    }
+
+    /// What follows from the chain for an epoch.
+    async fn recompute(
+        &self,
+        chain: &Arc<ChainView>,
+        epoch: Epoch,
+    ) -> Result<Arc<Outcome>, Failure> {
+        if self.stopped.contains(epoch) {
+            return Err(Failure::Local);
+        }
+        let parent = self.balances_before(chain, epoch).await?;
+        match settle(chain, epoch, &parent) {
+            Ok(outcome) => Ok(self.remember(outcome)),
             Err(error @ SettleError::Invariant { .. }) => {
                 self.stopped.stop(epoch, error, &encode_balances(&parent)).await;
-                return Done::Failed(Failure::Local);
+                Err(Failure::Local)
             }
             Err(error) => {
                 tracing::error!(%epoch, %error, "the epoch cannot be settled");
-                return Done::Failed(Failure::Invalid);
+                Err(Failure::Invalid)
             }
-        };
-        if let Err(failure) = self.blobs.put(encode_balances(&outcome.leaves)).await {
-            return Done::Failed(failure);
         }
-        let outcome = self.remember(outcome);
-        Done::Settled(outcome.settlement, outcome.uses.clone())
     }
 
     /// The balances before an epoch as this node computed them.
@@ -178,12 +186,35 @@ impl Settler {
         }
     }
 
+    /// Recomputes what somebody proposed.
     pub(crate) async fn check(&self, chain: &Arc<ChainView>, settlement: &Settlement) -> Done {
-        match self.confirmed(chain, settlement).await {
-            Ok(outcome) => Done::Verified(Some(outcome.uses.clone())),
-            Err(Failure::Invalid) => Done::Verified(None),
+        match self.recompute(chain, settlement.epoch).await {
+            Ok(outcome) => {
+                if outcome.settlement != *settlement {
+                    tracing::error!(epoch = %settlement.epoch, "a settlement is wrong");
+                }
+                Done::Settled(outcome.settlement, outcome.uses.clone())
+            }
             Err(failure) => Done::Failed(failure),
         }
+    }
+
+    /// The challenge that ends a proposal, which is wrong. What this node has itself comes first: whoever
+    /// proposes what is wrong need not publish what it stands for.
+    pub(crate) async fn refute(&self, chain: &Arc<ChainView>, settlement: &Settlement) -> Done {
+        let parent = match self.balances_before(chain, settlement.epoch).await {
+            Ok(parent) => parent,
+            Err(failure) => return Done::Failed(failure),
+        };
+        let own = self.outcome(settlement.epoch);
+        let own: Vec<&[_]> = own.iter().map(|outcome| outcome.leaves.as_slice()).collect();
+        let known = refute(settlement, &parent, &own);
+        if known.is_some() {
+            return Done::Refuted(known);
+        }
+        let Some(state) = chain.proposal(&settlement.id()) else { return Done::Refuted(None) };
+        let published = self.listed_balances(chain, state).await.ok();
+        Done::Refuted(published.and_then(|list| refute(settlement, &parent, &[&list])))
     }
 
     /// What claims for an account: nothing when there is nothing new to claim.

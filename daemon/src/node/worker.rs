@@ -130,6 +130,7 @@ impl Worker {
             Job::Infer { request, model } => self.infer(request, model).await,
             Job::AuditAttribution { record } => self.audit_attribution(&chain, &record).await,
             Job::Settle { epoch } => Ok(self.settler.settle(&chain, epoch).await),
+            Job::Refute { settlement } => Ok(self.settler.refute(&chain, &settlement).await),
             Job::Verify { settlement } => Ok(self.settler.check(&chain, &settlement).await),
             Job::Claim { epoch, account } => {
                 let claim = self.settler.claim(&chain, epoch, account).await;

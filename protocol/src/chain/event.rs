@@ -4,6 +4,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
+use super::Challenge;
 use crate::{
     balance::Balance,
     blob::BlobRef,
@@ -547,6 +548,8 @@ pub enum ProposalAct {
         /// Hash of the published reason.
         reason: Digest,
     },
+    /// Show that it is wrong, which ends it.
+    Challenge(Challenge),
     /// Rule on an objection; only the arbiter may.
     Rule {
         /// Whether the objection is right.

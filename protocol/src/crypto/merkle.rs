@@ -95,6 +95,11 @@ impl SumTree {
         self.0.top().map_or(Digest::ZERO, |top| sum_root(self.0.count(), top))
     }
 
+    /// The node below the root; `None` where there are no leaves.
+    pub fn top(&self) -> Option<SumNode> {
+        self.0.top().copied()
+    }
+
     /// The sum of all leaves.
     pub fn sum(&self) -> u128 {
         self.0.top().map_or(0, |top| top.sum)

@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     blob::BlobRef,
-    chain::{DatanetUse, Settlement, Transaction},
+    chain::{Challenge, DatanetUse, Settlement, Transaction},
     holding::CellOpening,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
     order::OrderFault,
@@ -188,8 +188,15 @@ pub enum Job {
         /// The epoch, which is over.
         epoch: Epoch,
     },
-    /// Recompute a proposal.
+    /// Recompute what was proposed, which shows at once what of everything else is wrong; answered with what
+    /// follows from the chain.
     Verify {
+        /// What was proposed.
+        settlement: Settlement,
+    },
+    /// Find the challenge that ends a proposal which is wrong ([`crate::settle::refute`]), by what this node
+    /// came to itself, and by the list of balances that its proposer may have published.
+    Refute {
         /// What was proposed.
         settlement: Settlement,
     },
@@ -229,8 +236,8 @@ pub enum Done {
     Inferred(AttributionBody),
     /// The settlement of an epoch, and the uses that its hash stands for.
     Settled(Settlement, Vec<DatanetUse>),
-    /// The uses that a settlement's hash stands for, taken from its log; nothing if it is wrong.
-    Verified(Option<Vec<DatanetUse>>),
+    /// The challenge that ends a wrong settlement; nothing where none is known.
+    Refuted(Option<Challenge>),
     /// What is owed was claimed, or nothing is owed.
     Claimed,
     /// It could not be done.

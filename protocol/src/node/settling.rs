@@ -1,13 +1,16 @@
 //! Proposing, watching and finalising settlements; claiming what is owed.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     Done, Event, Job, Node, Pending,
     outbox::{Outgoing, RESEND_AFTER},
 };
 use crate::{
-    chain::{ChainView, DatanetUse, ProposalAct, SettlementState, Transaction},
+    chain::{ChainView, Challenge, DatanetUse, ProposalAct, SettlementState, Transaction},
     draw::WATCHERS,
     hash::keccak,
     ids::{BlockNumber, Blocks, Digest, Epoch},
@@ -20,12 +23,14 @@ pub(super) struct Settling {
     is_busy: bool,
     /// What was sent last about the settlement.
     acted: Outgoing,
-    /// The settlement that this node came to, by itself or by recomputing what was proposed, and the
-    /// uses in it. All others are wrong.
+    /// The settlement that this node came to, to propose it or to see what was proposed, and the uses in it.
+    /// All others are wrong.
     right: Option<(Digest, Vec<DatanetUse>)>,
-    /// What it found wrong.
-    wrong: BTreeSet<Digest>,
-    /// To what it objected, with the blocks of these proposals: the same may be made again.
+    /// What is known against what is wrong.
+    refutations: BTreeMap<Digest, Refutation>,
+    /// What it challenged and when, with the blocks of these proposals: the same may be made again.
+    challenged: BTreeMap<(Digest, BlockNumber), BlockNumber>,
+    /// To what it objected.
     objected: BTreeSet<(Digest, BlockNumber)>,
     /// What was sent last about proposals of epochs that are settled.
     closed: Outgoing,
@@ -34,11 +39,23 @@ pub(super) struct Settling {
     tried: Option<Epoch>,
 }
 
+/// The challenge that ends a wrong proposal.
+#[derive(Debug)]
+enum Refutation {
+    /// It is looked for since a block.
+    Sought(BlockNumber),
+    Known(Challenge),
+    /// Nobody knows one who was asked.
+    Unknown,
+}
+
 /// What a node does about a settlement.
 #[derive(Debug, Clone, Copy)]
 enum Step<'a> {
     Propose,
     Verify(&'a SettlementState),
+    Refute(&'a SettlementState),
+    Challenge(&'a SettlementState),
     Object(&'a SettlementState),
     Finalise(&'a SettlementState),
 }
@@ -50,7 +67,8 @@ impl Settling {
             is_busy: false,
             acted: Outgoing::new(),
             right: None,
-            wrong: BTreeSet::new(),
+            refutations: BTreeMap::new(),
+            challenged: BTreeMap::new(),
             objected: BTreeSet::new(),
             closed: Outgoing::new(),
             claimed: None,
@@ -64,19 +82,15 @@ impl Settling {
             self.is_busy = false;
             self.acted = Outgoing::new();
             self.right = None;
-            self.wrong.clear();
+            self.refutations.clear();
+            self.challenged.clear();
             self.objected.clear();
         }
     }
 
     /// Whether a proposal is right, as far as this node knows.
     fn judges(&self, id: &Digest) -> Option<bool> {
-        let is_wrong = self.wrong.contains(id).then_some(false);
-        self.right.as_ref().map(|(right, _)| right == id).or(is_wrong)
-    }
-
-    fn has_objected(&self, state: &SettlementState) -> bool {
-        self.objected.contains(&(state.id, state.proposed))
+        self.right.as_ref().map(|(right, _)| right == id)
     }
 }
 
@@ -87,21 +101,21 @@ impl Node {
         self.close(chain, now);
         let epoch = chain.next_to_settle();
         self.settling.enter(epoch);
-        if self.settling.is_busy || now < self.settling.acted.due() {
-            return;
-        }
-        let Some((due, step)) = self.next_step(chain, epoch) else { return };
-        if now < due {
-            return;
-        }
-        match step {
-            Step::Propose => {
-                self.settling.is_busy = true;
-                self.start(Pending::Settle(epoch), Job::Settle { epoch });
+        // All that is wrong at once: each has a window of its own.
+        while let Some((due, step)) = self.next_step(chain, epoch)
+            && due <= now
+        {
+            match step {
+                Step::Propose => {
+                    self.settling.is_busy = true;
+                    self.start(Pending::Settle(epoch), Job::Settle { epoch });
+                }
+                Step::Verify(state) => self.verify(state),
+                Step::Refute(state) => self.refute(state, now),
+                Step::Challenge(state) => self.challenge(state, now),
+                Step::Object(state) => self.object(state),
+                Step::Finalise(state) => self.finalise(state, now),
             }
-            Step::Verify(state) => self.verify(state),
-            Step::Object(state) => self.object(state),
-            Step::Finalise(state) => self.finalise(state, now),
         }
     }
 
@@ -112,11 +126,7 @@ impl Node {
             return Some(BlockNumber(0));
         }
         let closes = chain.to_close(self.account).map(|_| self.settling.closed.due());
-        if self.settling.is_busy {
-            return closes;
-        }
-        let next = self.next_step(chain, epoch);
-        let next = next.map(|(due, _)| due.max(self.settling.acted.due()));
+        let next = self.next_step(chain, epoch).map(|(due, _)| due);
         next.into_iter().chain(closes).min()
     }
 
@@ -126,7 +136,13 @@ impl Node {
         let proposes = self.propose_at(chain, epoch, turn).map(|due| (due, Step::Propose));
         let proposals = chain.proposals(epoch);
         let steps = proposals.filter_map(|state| self.step_about(chain, state, turn));
-        steps.chain(proposes).min_by_key(|(due, _)| *due)
+        let steps = steps.chain(proposes).filter_map(|(due, step)| match step {
+            // What is wrong waits for nothing that this node does besides.
+            Step::Refute(_) | Step::Challenge(_) | Step::Object(_) => Some((due, step)),
+            _ if self.settling.is_busy => None,
+            _ => Some((due.max(self.settling.acted.due()), step)),
+        });
+        steps.min_by_key(|(due, _)| *due)
     }
 
     fn step_about<'a>(
@@ -138,13 +154,8 @@ impl Node {
         let place = self.watches(chain, state);
         match self.settling.judges(&state.id) {
             None if place.is_some() => Some((BlockNumber(0), Step::Verify(state))),
-            // One objection is enough, and to what was found right none is taken.
+            Some(false) => self.step_against(chain, state, place.unwrap_or(turn)),
             _ if state.objector.is_some() => None,
-            Some(false) if state.is_right || self.settling.has_objected(state) => None,
-            Some(false) => {
-                let due = self.object_at(chain, state, place.unwrap_or(turn));
-                Some((due, Step::Object(state)))
-            }
             _ => {
                 let is_own = state.proposer == self.account;
                 Some((ripe_at(chain, state, turn, is_own), Step::Finalise(state)))
@@ -152,14 +163,43 @@ impl Node {
         }
     }
 
+    /// What this node does next about a wrong proposal: the contract decides where it can, and else the
+    /// arbiter, who may be away or wrong.
+    fn step_against<'a>(
+        &self,
+        chain: &ChainView,
+        state: &'a SettlementState,
+        place: usize,
+    ) -> Option<(BlockNumber, Step<'a>)> {
+        let of = (state.id, state.proposed);
+        let sent = self.settling.challenged.get(&of);
+        let waits_since = match self.settling.refutations.get(&state.id) {
+            None => return Some((BlockNumber(0), Step::Refute(state))),
+            Some(Refutation::Known(_)) if sent.is_none() => {
+                let due = in_turn(state, place).min(last_to_object(chain, state));
+                return Some((due, Step::Challenge(state)));
+            }
+            Some(Refutation::Known(_)) => sent,
+            Some(Refutation::Sought(since)) => Some(since),
+            Some(Refutation::Unknown) => None,
+        };
+        // One objection is enough, and to what was found right none is taken.
+        if state.objector.is_some() || state.is_right || self.settling.objected.contains(&of) {
+            return None;
+        }
+        let due = self.object_at(chain, state, place);
+        let waits = waits_since.map(|since| since.after(RESEND_AFTER));
+        let waits = waits.map(|until| until.min(last_to_object(chain, state)));
+        Some((waits.map_or(due, |until| due.max(until)), Step::Object(state)))
+    }
+
     /// The block from which on this node objects: one after the other, since one objection is enough and
     /// all others fail. Where what is right stands beside it, and becomes final first if nobody objects to
     /// that, there is time.
     fn object_at(&self, chain: &ChainView, state: &SettlementState, place: usize) -> BlockNumber {
-        let last =
-            state.proposed.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2));
+        let last = last_to_object(chain, state);
+        let turn = in_turn(state, place);
         let place = u64::try_from(place).unwrap_or(u64::MAX);
-        let turn = state.proposed.after(Blocks(place));
         let is_safe = chain
             .proposals(state.settlement.epoch)
             .any(|other| other.objector.is_none() && self.settling.judges(&other.id) == Some(true));
@@ -176,7 +216,31 @@ impl Node {
     fn verify(&mut self, state: &SettlementState) {
         self.settling.is_busy = true;
         let job = Job::Verify { settlement: state.settlement };
-        self.start(Pending::Verify(state.settlement.epoch, state.id), job);
+        self.start(Pending::Verify(state.settlement.epoch), job);
+    }
+
+    fn refute(&mut self, state: &SettlementState, now: BlockNumber) {
+        self.settling.refutations.insert(state.id, Refutation::Sought(now));
+        self.start(Pending::Refute(state.id), Job::Refute { settlement: state.settlement });
+    }
+
+    pub(super) fn on_refuted(&mut self, chain: &ChainView, id: &Digest, done: Done) {
+        // Of an epoch that is settled there is none.
+        let Some(refutation) = self.settling.refutations.get_mut(id) else { return };
+        *refutation = match done {
+            Done::Refuted(Some(challenge)) => Refutation::Known(challenge),
+            _ => Refutation::Unknown,
+        };
+        self.advance_settlement(chain);
+    }
+
+    fn challenge(&mut self, state: &SettlementState, now: BlockNumber) {
+        self.settling.challenged.insert((state.id, state.proposed), now);
+        if let Some(Refutation::Known(challenge)) = self.settling.refutations.get(&state.id) {
+            let act = ProposalAct::Challenge(challenge.clone());
+            self.act(state, act);
+            self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
+        }
     }
 
     fn finalise(&mut self, state: &SettlementState, now: BlockNumber) {
@@ -250,19 +314,18 @@ impl Node {
         Some(due)
     }
 
-    pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, id: Digest, done: Done) {
+    pub(super) fn on_verified(&mut self, chain: &ChainView, epoch: Epoch, done: Done) {
         self.settling.is_busy = false;
         if epoch != self.settling.epoch {
             return;
         }
         match done {
-            Done::Verified(Some(uses)) => self.settling.right = Some((id, uses)),
-            Done::Verified(None) => {
-                self.settling.wrong.insert(id);
-            }
+            Done::Settled(settlement, uses) => self.settling.right = Some((settlement.id(), uses)),
             // A host that cannot do it says nothing about the settlement, and tries again later.
             _ => self.settling.acted = Outgoing::sent(chain.now()),
         }
+        // A window may be a few blocks long.
+        self.advance_settlement(chain);
     }
 
     /// Ends what was proposed for an epoch that is settled, where this node gains by it.
@@ -300,6 +363,16 @@ impl Node {
         let is_due = self.settling.claimed.and_then(turn) != Some(now);
         (is_due && self.settling.tried != Some(last)).then_some(last)
     }
+}
+
+/// The block from which on it is somebody's turn to act against a proposal.
+fn in_turn(state: &SettlementState, place: usize) -> BlockNumber {
+    state.proposed.after(Blocks(u64::try_from(place).unwrap_or(u64::MAX)))
+}
+
+/// The last block in which an objection is sent, so that it can be sent again.
+fn last_to_object(chain: &ChainView, state: &SettlementState) -> BlockNumber {
+    state.proposed.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2))
 }
 
 /// The block from which on it is somebody's turn to finalise.

@@ -232,6 +232,10 @@ impl FakeChain {
             ProposalAct::Close => {
                 settled.then_some(ChainEvent::Closed { id, number: 0, is_right: false })
             }
+            ProposalAct::Challenge(proof) => {
+                assert!(!self.right.contains(&id), "{proof:?} is against what is right");
+                Some(ChainEvent::Defeated { epoch, id })
+            }
             ProposalAct::Rule { .. } => panic!("nobody rules"),
         }
     }

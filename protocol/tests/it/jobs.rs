@@ -11,7 +11,7 @@ use protocol::{
         AttributionBody, Body, ReplayReport, ShardBody, StorageCommitBody, Verdict, VerifiedRecord,
     },
     rules::{judge_storage, unshown_cell},
-    settle::{settle, verify},
+    settle::{refute, settle},
     slice,
 };
 
@@ -52,6 +52,7 @@ impl Net {
                 Some(Done::Judged(if is_right { Verdict::Pass } else { Verdict::Fail }))
             }
             Job::Settle { epoch } => self.settle(index, epoch),
+            Job::Refute { settlement } => self.refute(&settlement),
             Job::Verify { settlement } => self.verify(&settlement),
             Job::Claim { epoch, account } => self.claim(epoch, account),
         };
@@ -253,8 +254,10 @@ impl Net {
             outcome.settlement.payout_root = tree.root();
             outcome.settlement.total = Amount(tree.sum());
         }
+        let faults = self.peers[index].faults;
+        outcome.settlement.total.0 += u128::from(faults.overstates);
         let (settlement, uses) = (outcome.settlement, outcome.uses.clone());
-        if !self.peers[index].faults.inflates {
+        if !faults.inflates && !faults.overstates {
             self.chain.right.insert(settlement.id());
         }
         self.leaves.insert(settlement.payout_root, outcome.leaves.clone());
@@ -264,8 +267,14 @@ impl Net {
 
     fn verify(&self, settlement: &Settlement) -> Option<Done> {
         let parent = self.parent(settlement.epoch);
-        let verified = verify(&self.chain.view, settlement, &parent);
-        Some(Done::Verified(verified.ok().map(|outcome| outcome.uses)))
+        let right = settle(&self.chain.view, settlement.epoch, &parent).ok()?;
+        Some(Done::Settled(right.settlement, right.uses))
+    }
+
+    fn refute(&self, settlement: &Settlement) -> Option<Done> {
+        let parent = self.parent(settlement.epoch);
+        let right = settle(&self.chain.view, settlement.epoch, &parent).ok()?;
+        Some(Done::Refuted(refute(settlement, &parent, &[&right.leaves])))
     }
 
     fn claim(&mut self, epoch: Epoch, account: AccountId) -> Option<Done> {

@@ -41,6 +41,8 @@ pub(crate) struct Faults {
     /// Has its records taken in only when it is too late to dispute anything.
     pub(crate) is_late: bool,
     pub(crate) inflates: bool,
+    /// Proposes what is right with another total.
+    pub(crate) overstates: bool,
     /// Keeps its attributions from the chain.
     pub(crate) withholds: bool,
     /// Attributes what nobody asked.

@@ -438,8 +438,8 @@ fn the_next_rank_proposes_for_an_absent_proposer() {
     assert!(state.is_final && state.proposer != first);
 }
 
-/// A network in which whoever proposes first for epoch 0 pays itself too much, and who that is.
-fn whose_first_proposer_lies() -> (Net, AccountId) {
+/// A network in which whoever proposes first for epoch 0 lies, and who that is.
+fn whose_first_proposer(lies: fn(&mut Faults)) -> (Net, AccountId) {
     let begun = || {
         let mut net = Net::new(5, 3, 11);
         net.order_model(2);
@@ -449,8 +449,25 @@ fn whose_first_proposer_lies() -> (Net, AccountId) {
     net.run_to(60);
     let first = net.chain.view.settlement(Epoch(0)).unwrap().proposer;
     let mut net = begun();
-    net.peer(first.0).faults.inflates = true;
+    lies(&mut net.peer(first.0).faults);
     (net, first)
+}
+
+/// It pays itself too much.
+fn whose_first_proposer_lies() -> (Net, AccountId) {
+    whose_first_proposer(|faults| faults.inflates = true)
+}
+
+#[test]
+fn what_the_contract_can_see_is_false_falls_without_an_arbiter() {
+    let (mut net, first) = whose_first_proposer(|faults| faults.overstates = true);
+    net.chain.is_arbiter_away = true;
+    net.run_to(net.chain.view.schedule.cutoff(Epoch(0)).0 + 6);
+    assert_eq!(net.chain.view.next_to_settle(), Epoch(0), "nothing is final that could say so");
+    assert_eq!(net.chain.bonds_lost[&first], 1);
+    net.run_to(net.chain.view.schedule.cutoff(Epoch(0)).0 + 40);
+    let state = net.chain.view.settlement(Epoch(0)).unwrap();
+    assert!(state.is_final && state.proposer != first);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    AccountId, Amount, Digest, Epoch, Hash, Timestamp,
-    chain::{BlockHeader, ChainView, Settlement, Transaction},
+    AccountId, Amount, Balance, Digest, Epoch, Hash, Timestamp,
+    chain::{BlockHeader, ChainView, Challenge, Settlement, Transaction},
     codec::Wire,
     hash::blake3,
     record::{
@@ -12,7 +12,8 @@ use protocol::{
         VerifiedRecord, audit_subject, shard_subject, storage_subject,
     },
     settle::{
-        Outcome, SettleError, Source, VerifyError, decode_balances, encode_balances, settle, verify,
+        Outcome, SettleError, Source, VerifyError, decode_balances, encode_balances, payout_tree,
+        refute, settle, verify,
     },
 };
 
@@ -288,7 +289,7 @@ fn each_way_in_which_a_settlement_is_false_has_its_error() {
     let mut leaves = net.outcome(2).leaves.clone();
     leaves[0].1.free.0 += 1;
     inflated = settlement;
-    inflated.payout_root = protocol::settle::payout_tree(&leaves).root();
+    inflated.payout_root = payout_tree(&leaves).root();
     let error = verify(view, &inflated, &parent).unwrap_err();
     assert!(matches!(error, VerifyError::Payouts { .. }), "{error}");
     let listed = Settlement { balances: Hash([1; 32]), ..settlement };
@@ -342,4 +343,61 @@ fn an_epoch_that_was_settled_long_ago_is_refused_and_not_settled_from_nothing() 
     assert_eq!(again.map(|outcome| outcome.settlement), Ok(net.outcome(last).settlement));
     let forgotten = settle(&net.chain.view, Epoch(1), &net.parent(Epoch(1)));
     assert_eq!(forgotten.unwrap_err(), SettleError::Forgotten(Epoch(1)));
+}
+
+#[test]
+fn what_the_contract_can_see_is_false_has_its_challenge_and_what_is_right_has_none() {
+    let net = settled();
+    let (before, right) = (net.parent(Epoch(2)), net.outcome(2));
+    let of = |leaves: &[(AccountId, Balance)]| {
+        let tree = payout_tree(leaves);
+        Settlement { payout_root: tree.root(), total: Amount(tree.sum()), ..right.settlement }
+    };
+    let refutes = |settlement: &Settlement, list: &[(AccountId, Balance)]| {
+        refute(settlement, &before, &[&right.leaves, list])
+    };
+    let changed = |change: fn(&mut Vec<(AccountId, Balance)>)| {
+        let mut leaves = right.leaves.clone();
+        change(&mut leaves);
+        leaves
+    };
+    for list in [&[][..], &before, &right.leaves] {
+        assert_eq!(refute(&right.settlement, &before, &[&right.leaves, list]), None);
+    }
+    let more = Settlement { total: Amount(right.settlement.total.0 + 1), ..right.settlement };
+    assert!(matches!(refutes(&more, &[]), Some(Challenge::Total { .. })));
+    let empty = Settlement { payout_root: Digest::ZERO, ..right.settlement };
+    assert!(matches!(refutes(&empty, &[]), Some(Challenge::Total { count: 0, .. })));
+    let nothing = Settlement { total: Amount(0), ..empty };
+    let Some(Challenge::Loss { found, .. }) = refutes(&nothing, &[]) else { panic!() };
+    assert!(found.is_empty());
+
+    let swapped = changed(|leaves| leaves.swap(0, 1));
+    let doubled = changed(|leaves| leaves.insert(1, leaves[0]));
+    for leaves in [swapped, doubled] {
+        let found = refutes(&of(&leaves), &leaves);
+        let Some(Challenge::Order { left, right, .. }) = found else { panic!("{found:?}") };
+        assert!((left.index, right.index) == (0, 1) && left.account >= right.account);
+    }
+    let found_of = |leaves: &[(AccountId, Balance)]| match refutes(&of(leaves), leaves) {
+        Some(Challenge::Loss { found, .. }) => found.iter().map(|leaf| leaf.index).collect(),
+        other => panic!("{other:?}"),
+    };
+    let count = right.leaves.len() as u64;
+    let first = changed(|leaves| {
+        leaves.remove(0);
+    });
+    let last = changed(|leaves| leaves.truncate(leaves.len() - 1));
+    let between = changed(|leaves| {
+        leaves.remove(1);
+    });
+    let less = changed(|leaves| leaves[1].1 = Balance::ZERO);
+    let places: [Vec<u64>; 4] = [first, last, between, less].map(|leaves| found_of(&leaves));
+    assert_eq!(places, [vec![0], vec![count - 2], vec![0, 1], vec![1]]);
+
+    // Of a list that nobody published, or that pays too much to somebody, it sees nothing.
+    let hidden = changed(|leaves| leaves[1].1 = Balance::ZERO);
+    assert_eq!(refutes(&of(&hidden), &[]), None);
+    let inflated = changed(|leaves| leaves[1].1.free.0 += 1);
+    assert_eq!(refutes(&of(&inflated), &inflated), None);
 }

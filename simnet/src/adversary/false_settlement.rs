@@ -44,7 +44,8 @@ impl Adversary for False {
             }
             // A watcher of another's lie is honest.
             Job::Verify { settlement } if self.lies.contains(&settlement.id()) => {
-                Some(Answer::after(0, Done::Verified(world.uses_of(settlement))))
+                let uses = world.uses_of(settlement)?;
+                Some(Answer::after(0, Done::Settled(*settlement, uses)))
             }
             _ => None,
         }

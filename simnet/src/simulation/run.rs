@@ -313,7 +313,8 @@ impl Simulation {
             }
             Job::AuditStorage { proof } => gossip.audit(env, store, index, &proof),
             Job::Settle { epoch } => settlements.settle(env, epoch),
-            Job::Verify { settlement } => settlements.verify(env, &settlement),
+            Job::Refute { settlement } => settlements.refute(env, &settlement),
+            Job::Verify { settlement } => settlements.verify(env, settlement.epoch),
             job => work.answer(&mut Site { env, store, index }, job),
         }
     }

@@ -160,14 +160,21 @@ impl Settlements {
         settled_as(&self.keep(right.only_for(&before, pays)))
     }
 
-    /// Recomputes a settlement, as a watcher does.
-    pub(super) fn verify(&mut self, env: &Env, settlement: &Settlement) -> Answer {
-        let Some(right) = self.right(env.view(), settlement.epoch) else {
-            return Answer::unavailable(0);
-        };
-        let is_right = right.outcome.settlement == *settlement;
-        let uses = is_right.then(|| right.outcome.uses.clone());
-        Answer::after(SETTLE_MICROS, Done::Verified(uses))
+    /// Recomputes what was proposed for an epoch, as a watcher does.
+    pub(super) fn verify(&mut self, env: &Env, epoch: Epoch) -> Answer {
+        match self.right(env.view(), epoch) {
+            Some(right) => settled_as(&right),
+            None => Answer::unavailable(0),
+        }
+    }
+
+    /// Looks for the challenge that ends a wrong settlement, whose proposer published nothing.
+    pub(super) fn refute(&mut self, env: &Env, settlement: &Settlement) -> Answer {
+        let before = self.balances_before(env.view(), settlement.epoch);
+        let right = self.right(env.view(), settlement.epoch);
+        let (Some(before), Some(right)) = (before, right) else { return Answer::unavailable(0) };
+        let challenge = settle::refute(settlement, &before, &[&right.outcome.leaves]);
+        Answer::after(0, Done::Refuted(challenge))
     }
 
     /// Whether the arbiter upholds the objection to a proposal, by recomputing it. `None` where that is
