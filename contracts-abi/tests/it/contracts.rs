@@ -15,7 +15,7 @@ mod model;
 mod orders;
 mod replacement;
 mod rivals;
-mod settlements;
+pub(crate) mod settlements;
 mod trees;
 pub(crate) mod world;
 

@@ -11,3 +11,4 @@ mod embedded;
 mod genesis;
 mod hostile_chain;
 mod roles;
+mod sequences;

@@ -56,7 +56,7 @@ fn settlement(records: Digest, payouts: &SumTree) -> Settlement {
     }
 }
 
-pub(super) fn abi_of(s: &Settlement) -> Settlements::Settlement {
+pub(crate) fn abi_of(s: &Settlement) -> Settlements::Settlement {
     Settlements::Settlement {
         epoch: s.epoch.0,
         parent: s.parent.0.into(),
