@@ -326,7 +326,7 @@ impl ChainClient {
                 return Err(bad("its logs are out of order"));
             }
             last = place;
-            let event = decode_log(&log.inner, &self.deployment);
+            let event = decode_log(&log.inner, &self.deployment, BlockNumber(block));
             events.entry(block).or_default().extend(event);
         }
         Ok(events)
@@ -382,9 +382,10 @@ impl ChainClient {
 
     async fn receipt(&self, sent: Sent) -> Result<TxReceipt, TxError> {
         let mined = self.sender.wait(&sent).await?;
-        let events =
-            mined.logs.iter().filter_map(|log| decode_log(log, &self.deployment)).collect();
-        Ok(TxReceipt { block: BlockNumber(mined.block), gas: mined.gas, events })
+        let block = BlockNumber(mined.block);
+        let event = |log| decode_log(log, &self.deployment, block);
+        let events = mined.logs.iter().filter_map(event).collect();
+        Ok(TxReceipt { block, gas: mined.gas, events })
     }
 
     // --- reads
@@ -406,11 +407,21 @@ impl ChainClient {
 
     /// A consumer's deposit for a serving account.
     pub async fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Result<Deposit, ReadError> {
-        let (deposit, unlock) = self.read(&reads::deposit(&self.deployment, payer, payee)).await?;
+        self.deposit_in(self.deployment.escrow, payer, payee).await
+    }
+
+    /// The same in this escrow or one before it.
+    pub async fn deposit_in(
+        &self,
+        escrow: EvmAddress,
+        payer: EvmAddress,
+        payee: AccountId,
+    ) -> Result<Deposit, ReadError> {
+        let (deposit, unlock) = self.read(&reads::deposit(escrow, payer, payee)).await?;
         if unlock == BlockNumber(0) {
             return Ok(deposit);
         }
-        let delay = self.read(&reads::withdrawal_delay(&self.deployment)).await?;
+        let delay = self.read(&reads::withdrawal_delay(escrow)).await?;
         Ok(Deposit { withdrawal: Some((unlock, unlock.after(delay))), ..deposit })
     }
 

@@ -7,7 +7,7 @@ use alloy::sol_types::{SolCall, SolConstructor};
 use protocol::eip712::Domain;
 use protocol::limits::MAX_DISPUTES;
 use protocol::params::Schedule;
-use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
+use protocol::{AccountId, Amount, BlockNumber, Blocks, Epoch, EvmAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::{
@@ -15,6 +15,7 @@ use crate::bindings::{
     Settlements, StorageVerifier, Timelock, UsageEscrow, address,
 };
 use crate::devchain::TX_GAS_CAP;
+use crate::replaced::Replaced;
 
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
 pub const SUPPLY: Amount = Amount(1_000_000_000 * Amount::ONE_OPEN.0);
@@ -63,17 +64,43 @@ pub struct Deployment {
     pub vault: EvmAddress,
     /// The Timelock: the admin of every contract that has one.
     pub timelock: EvmAddress,
+    /// What was there before and still counts.
+    #[serde(default)]
+    pub replaced: Replaced,
 }
 
 impl Deployment {
-    /// The domain of every signature in this network.
+    /// The domain of every record in this network.
     pub fn domain(&self) -> Domain {
         Domain::new(self.chain_id, self.coordinator)
     }
 
+    /// The contract that decides over proposals in a block. What another one says there is void.
+    pub(crate) fn settlements_at(&self, block: BlockNumber) -> EvmAddress {
+        let before = self.replaced.settlements.iter().find(|(_, until)| block < *until);
+        before.map_or(self.settlements, |(contract, _)| *contract)
+    }
+
+    /// The contract that judges disputes about an epoch. What another one says of it is void.
+    pub(crate) fn disputes_of(&self, epoch: Epoch) -> EvmAddress {
+        let before = self.replaced.disputes.iter().find(|(_, until)| epoch < *until);
+        before.map_or(self.disputes, |(contract, _)| *contract)
+    }
+
+    /// Whether these are the Disputes, now or once.
+    pub(crate) fn is_disputes(&self, contract: EvmAddress) -> bool {
+        let mut before = self.replaced.disputes.iter();
+        contract == self.disputes || before.any(|(of, _)| *of == contract)
+    }
+
+    /// Whether this is the UsageEscrow, now or once.
+    pub(crate) fn is_escrow(&self, contract: EvmAddress) -> bool {
+        contract == self.escrow || self.replaced.escrows.contains(&contract)
+    }
+
     /// The contracts whose events nodes follow.
-    pub(crate) const fn speakers(&self) -> [EvmAddress; 8] {
-        [
+    pub(crate) fn speakers(&self) -> Vec<EvmAddress> {
+        let mut speakers = vec![
             self.registry,
             self.datanets,
             self.models,
@@ -82,7 +109,11 @@ impl Deployment {
             self.disputes,
             self.escrow,
             self.vault,
-        ]
+        ];
+        speakers.extend(self.replaced.settlements.iter().map(|(contract, _)| *contract));
+        speakers.extend(self.replaced.disputes.iter().map(|(contract, _)| *contract));
+        speakers.extend(&self.replaced.escrows);
+        speakers
     }
 }
 
@@ -349,6 +380,7 @@ pub(crate) fn plan(
         escrow: evm(at.escrow),
         vault: evm(at.vault),
         timelock: evm(at.timelock),
+        replaced: Replaced::default(),
     };
     Ok(Plan { deployment, steps: planner.steps })
 }
@@ -412,6 +444,7 @@ fn create_epochs(p: &mut Planner, config: &GenesisConfig, schedule: &Schedule, a
         leastStake: config.least_stake.0,
         admin: at.timelock,
         firstSettlements: at.settlements,
+        firstDisputes: at.disputes,
         sources: vec![at.escrow, at.models],
     };
     p.create(&RewardVault::BYTECODE, &arguments.abi_encode());
@@ -508,6 +541,19 @@ mod tests {
         assert_eq!(least, Amount(6));
         (cheap.bonds.dispute, cheap.bonds.proposal) = (least, cheap.budget);
         assert!(plan(&cheap, 1, Address::ZERO, 0, BlockNumber(0)).is_ok());
+    }
+
+    #[test]
+    fn each_block_and_epoch_has_the_contract_that_decided_then() {
+        let mut at = plan(&config(24, 2), 1, Address::ZERO, 0, BlockNumber(0)).unwrap().deployment;
+        let [one, two, three, four] = [1, 2, 3, 4].map(|byte| EvmAddress([byte; 20]));
+        at.replaced.settlements = vec![(one, BlockNumber(10)), (two, BlockNumber(20))];
+        at.replaced.disputes = vec![(three, Epoch(5))];
+        at.replaced.escrows = vec![four];
+        let decide = [9, 10, 20].map(|block| at.settlements_at(BlockNumber(block)));
+        assert_eq!(decide, [one, two, at.settlements]);
+        assert_eq!([4, 5].map(|epoch| at.disputes_of(Epoch(epoch))), [three, at.disputes]);
+        assert!([one, two, three, four].iter().all(|contract| at.speakers().contains(contract)));
     }
 
     /// What was asked back before a wrong was done must not be gone before it is found.

@@ -289,7 +289,8 @@ fn header(block: &Block) -> BlockHeader {
 }
 
 fn events(block: &Block, at: &Deployment) -> Vec<ChainEvent> {
-    block.logs().filter_map(|log| decode_log(log, at)).collect()
+    let number = BlockNumber(block.number());
+    block.logs().filter_map(|log| decode_log(log, at, number)).collect()
 }
 
 /// Both sides of every transfer: a balance changes by nothing else (ERC-20).

@@ -14,6 +14,7 @@ pub mod devchain;
 pub mod embedded;
 mod http;
 mod reads;
+mod replaced;
 pub mod rpc;
 mod sender;
 
@@ -22,4 +23,5 @@ pub use convert::RevertReason;
 pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
 pub use reads::{ProposalState, ReadError, VaultState};
+pub use replaced::Replaced;
 pub use sender::{FeeLimits, TxError, TxReceipt};

@@ -101,21 +101,21 @@ pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Balance> {
 
 /// A deposit, and the first block in which it may be withdrawn: 0 where nobody asked for it.
 pub(crate) fn deposit(
-    at: &Deployment,
+    escrow: EvmAddress,
     payer: EvmAddress,
     payee: AccountId,
 ) -> Read<(Deposit, BlockNumber)> {
     let call = UsageEscrow::depositsCall { payer: address(payer), payee: payee.0 };
-    read(at.escrow, &call, |data| {
+    read(escrow, &call, |data| {
         let found = returns::<UsageEscrow::depositsCall>(data)?;
         let (balance, redeemed) = (Amount(found.balance), Amount(found.redeemed));
         Ok((Deposit { balance, redeemed, withdrawal: None }, BlockNumber(found.unlockBlock)))
     })
 }
 
-pub(crate) fn withdrawal_delay(at: &Deployment) -> Read<Blocks> {
+pub(crate) fn withdrawal_delay(escrow: EvmAddress) -> Read<Blocks> {
     let call = UsageEscrow::WITHDRAWAL_DELAYCall {};
-    read(at.escrow, &call, |data| Ok(Blocks(returns::<UsageEscrow::WITHDRAWAL_DELAYCall>(data)?)))
+    read(escrow, &call, |data| Ok(Blocks(returns::<UsageEscrow::WITHDRAWAL_DELAYCall>(data)?)))
 }
 
 pub(crate) fn fees(at: &Deployment, epoch: Epoch) -> Read<Amount> {

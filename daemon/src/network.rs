@@ -140,7 +140,15 @@ impl NetworkFile {
     pub fn view(&self) -> ChainView {
         let at = &self.deployment;
         let params = self.params();
-        ChainView::new(at.domain(), at.registry, at.schedule, at.budget, at.treasury, params)
+        ChainView::new(
+            at.domain(),
+            at.registry,
+            at.escrow,
+            at.schedule,
+            at.budget,
+            at.treasury,
+            params,
+        )
     }
 }
 
@@ -205,6 +213,7 @@ impl FromStr for NetworkTicket {
 
 #[cfg(test)]
 mod tests {
+    use contracts_abi::Replaced;
     use protocol::params::Schedule;
     use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 
@@ -239,6 +248,10 @@ mod tests {
                 escrow: EvmAddress([7; 20]),
                 vault: EvmAddress([8; 20]),
                 timelock: EvmAddress([11; 20]),
+                replaced: Replaced {
+                    settlements: vec![(EvmAddress([12; 20]), BlockNumber(7))],
+                    ..Replaced::default()
+                },
             },
         }
     }

@@ -9,7 +9,7 @@ import {TypedData} from "./libraries/TypedData.sol";
 import {EpochParams} from "./Types.sol";
 
 /// @title Epochs, their seeds and their records
-/// @notice The verifying contract of every signature in the network. It has no admin and holds no money.
+/// @notice The verifying contract of every record in the network. It has no admin and holds no money.
 contract Coordinator is Inclusion, ICoordinator {
     constructor(EpochParams memory params, IRegistry registry) Beacon(params) Inclusion(registry) {}
 

@@ -82,6 +82,7 @@ contract Disputes is IDisputes, Bonded {
     ) external {
         _requireController(accuser);
         (uint64 epoch, uint64 account) = (record.epoch, record.account);
+        if (VAULT.disputesOf(epoch) != address(this)) revert NotDisputes(epoch);
         uint64 until = uint64(block.number) + ANSWER_BLOCKS;
         if (until >= COORDINATOR.cutoff(epoch)) revert TooLate(epoch);
         Case storage c = _cases[epoch][account];

@@ -58,6 +58,8 @@ contract RewardVault is IRewardVault, AccessControl {
     Checkpoints.Trace208 private _feesUpTo;
     /// Budgets by the first epoch that each is for.
     Checkpoints.Trace208 private _budgets;
+    /// Contracts that judge disputes, by the first epoch that each is for.
+    Checkpoints.Trace208 private _disputes;
 
     constructor(
         IERC20 open,
@@ -66,6 +68,7 @@ contract RewardVault is IRewardVault, AccessControl {
         uint128 leastStake,
         address admin,
         address firstSettlements,
+        address firstDisputes,
         address[] memory sources
     ) {
         (OPEN, LEAST_STAKE) = (open, leastStake);
@@ -73,6 +76,7 @@ contract RewardVault is IRewardVault, AccessControl {
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
         for (uint256 i = 0; i < sources.length; ++i) _grantRole(FEES_ROLE, sources[i]);
         _setSettlements(firstSettlements);
+        _setDisputes(0, firstDisputes);
         _setBudget(0, budgetPerEpoch);
     }
 
@@ -97,13 +101,18 @@ contract RewardVault is IRewardVault, AccessControl {
     }
 
     /// @inheritdoc IRewardVault
+    function setDisputes(address newDisputes) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        // Of this epoch some may be open.
+        _setDisputes(COORDINATOR.currentEpoch() + 1, newDisputes);
+    }
+
+    /// @inheritdoc IRewardVault
     function setBudget(uint128 budgetPerEpoch) external onlyRole(DEFAULT_ADMIN_ROLE) {
         _setBudget(COORDINATOR.currentEpoch() + 2, budgetPerEpoch);
     }
 
     /// @inheritdoc IRewardVault
     function makeFinal(Settlement calldata settlement) external {
-        if (msg.sender != settlements) revert NotSettlements(msg.sender);
         requireNext(settlement);
         uint64 epoch = settlement.epoch;
         (uint256 emission, uint256 fees, uint128 allFees) = _allowance(epoch);
@@ -155,6 +164,7 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @inheritdoc IRewardVault
     function requireNext(Settlement calldata settlement) public view {
+        if (msg.sender != settlements) revert NotSettlements(msg.sender);
         if (settlement.epoch != _nextEpoch) revert NotNext(settlement.epoch, _nextEpoch);
         if (settlement.parent != _id) revert WrongParent(_id, settlement.parent);
         uint128 before = released;
@@ -167,8 +177,13 @@ contract RewardVault is IRewardVault, AccessControl {
     }
 
     /// @inheritdoc IRewardVault
+    function disputesOf(uint64 epoch) external view returns (address) {
+        return address(uint160(_at(_disputes, epoch)));
+    }
+
+    /// @inheritdoc IRewardVault
     function budgetOf(uint64 epoch) public view returns (uint128) {
-        return _upTo(_budgets, epoch);
+        return uint128(_at(_budgets, epoch));
     }
 
     /// @inheritdoc IRewardVault
@@ -188,7 +203,7 @@ contract RewardVault is IRewardVault, AccessControl {
 
     /// @inheritdoc IRewardVault
     function feesUpTo(uint64 epoch) public view returns (uint128) {
-        return _upTo(_feesUpTo, epoch);
+        return uint128(_at(_feesUpTo, epoch));
     }
 
     function _requireFinal(Leaf calldata leaf, uint64 count) private view {
@@ -227,6 +242,12 @@ contract RewardVault is IRewardVault, AccessControl {
         emit SettlementsChanged(newSettlements);
     }
 
+    function _setDisputes(uint64 fromEpoch, address newDisputes) private {
+        if (fromEpoch > type(uint48).max) revert EpochOrder(fromEpoch);
+        _disputes.push(uint48(fromEpoch), uint160(newDisputes));
+        emit DisputesChanged(fromEpoch, newDisputes);
+    }
+
     function _setBudget(uint64 fromEpoch, uint128 budgetPerEpoch) private {
         if (fromEpoch > type(uint48).max) revert EpochOrder(fromEpoch);
         _budgets.push(uint48(fromEpoch), budgetPerEpoch);
@@ -242,11 +263,12 @@ contract RewardVault is IRewardVault, AccessControl {
         fees = uint256(_carriedFees) + allFees - _fees;
     }
 
-    function _upTo(
+    /// The last value at or before an epoch.
+    function _at(
         Checkpoints.Trace208 storage values,
         uint64 epoch
-    ) private view returns (uint128) {
+    ) private view returns (uint208) {
         uint48 key = epoch > type(uint48).max ? type(uint48).max : uint48(epoch);
-        return uint128(values.upperLookupRecent(key));
+        return values.upperLookupRecent(key);
     }
 }

@@ -25,7 +25,7 @@ contract UsageEscrow is IUsageEscrow {
 
     /// @notice The token of deposits and fees: OPEN.
     IERC20 public immutable OPEN;
-    /// @notice Whose domain receipts are signed for, and who knows the epoch.
+    /// @notice Who knows the epoch.
     ICoordinator public immutable COORDINATOR;
     /// @notice Where redeemed fees go.
     IRewardVault public immutable VAULT;
@@ -83,7 +83,8 @@ contract UsageEscrow is IUsageEscrow {
         Receipt calldata receipt,
         bytes calldata signature
     ) external returns (uint128 amount) {
-        bytes32 digest = receipt.digest(TypedData.separator(address(COORDINATOR)));
+        // Its own domain, so that what another escrow has paid or owes is nothing to this one.
+        bytes32 digest = receipt.digest(TypedData.separator(address(this)));
         (address signer, ECDSA.RecoverError fault, ) =
             ECDSA.tryRecoverCalldata(digest, signature);
         if (fault != ECDSA.RecoverError.NoError || signer != receipt.payer) {

@@ -27,7 +27,6 @@ contract People {
     IRegistry public immutable REGISTRY;
     IUsageEscrow public immutable ESCROW;
     IRewardVault public immutable VAULT;
-    address public immutable DOMAIN;
 
     /// The accounts that people have, and the most that each of them promised to each.
     uint64[] public accounts;
@@ -36,8 +35,8 @@ contract People {
     /// One of them lets everything be tried.
     uint256 private _nonce;
 
-    constructor(IERC20 open, IRegistry registry, IUsageEscrow escrow, IRewardVault vault, address domain) {
-        (OPEN, REGISTRY, ESCROW, VAULT, DOMAIN) = (open, registry, escrow, vault, domain);
+    constructor(IERC20 open, IRegistry registry, IUsageEscrow escrow, IRewardVault vault) {
+        (OPEN, REGISTRY, ESCROW, VAULT) = (open, registry, escrow, vault);
         for (uint256 i = 0; i < PEOPLE; ++i) {
             address person = VM.addr(i + 1);
             accounts.push(registry.register(person, person, person, bytes32(i + 1), new bytes(64)));
@@ -136,7 +135,7 @@ contract People {
     }
 
     function digest(Receipt calldata receipt) external view returns (bytes32) {
-        return TypedData.digest(receipt, TypedData.separator(DOMAIN));
+        return TypedData.digest(receipt, TypedData.separator(address(ESCROW)));
     }
 
     function _sign(uint256 key, bytes32 hash) private pure returns (bytes memory) {
@@ -173,7 +172,7 @@ contract MoneyTest {
         _registry = IRegistry(VM.envAddress("REGISTRY"));
         _escrow = IUsageEscrow(VM.envAddress("ESCROW"));
         _vault = IRewardVault(VM.envAddress("VAULT"));
-        _people = new People(_open, _registry, _escrow, _vault, VM.envAddress("DOMAIN"));
+        _people = new People(_open, _registry, _escrow, _vault);
         // The treasury has what the start left of the supply.
         address treasury = _registry.ownerOf(1);
         for (uint256 i = 1; i <= PEOPLE; ++i) {

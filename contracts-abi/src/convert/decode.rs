@@ -4,7 +4,7 @@
 //! whoever follows the chain. One rule for all nodes: text that is not UTF-8 is read with U+FFFD in its
 //! place, and a log that does not decode as the event that its topic names is skipped.
 
-use alloy::primitives::{Address, Log};
+use alloy::primitives::{Address, Log, keccak256};
 use alloy::sol_types::SolEvent;
 use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
 use protocol::record::batch;
@@ -20,18 +20,18 @@ use crate::bindings::{
 };
 use crate::deployment::Deployment;
 
-/// Decodes a log. `None` for events that the protocol does not follow, for other contracts, and for what
-/// cannot be decoded.
-pub(crate) fn decode_log(log: &Log, at: &Deployment) -> Option<ChainEvent> {
+/// Decodes a log of a block. `None` for events that the protocol does not follow, for contracts that have
+/// no say in that block, and for what cannot be decoded.
+pub(crate) fn decode_log(log: &Log, at: &Deployment, block: BlockNumber) -> Option<ChainEvent> {
     match log.address {
         from if from == address(at.registry) => registry(log),
         from if from == address(at.datanets) => datanets(log),
         from if from == address(at.models) => models(log),
         from if from == address(at.coordinator) => included(log),
-        from if from == address(at.settlements) => settlements(log),
-        from if from == address(at.disputes) => disputes(log),
-        from if from == address(at.vault) => vault(log),
-        from if from == address(at.escrow) => escrow(log),
+        from if from == address(at.settlements_at(block)) => settlements(log),
+        from if at.is_disputes(evm(from)) => disputes(log, at),
+        from if from == address(at.vault) => vault(log, at),
+        from if at.is_escrow(evm(from)) => escrow(log),
         _ => None,
     }
 }
@@ -190,7 +190,18 @@ fn settlements(log: &Log) -> Option<ChainEvent> {
     })
 }
 
-fn disputes(log: &Log) -> Option<ChainEvent> {
+fn disputes(log: &Log, at: &Deployment) -> Option<ChainEvent> {
+    let event = any_disputes(log)?;
+    let epoch = match &event {
+        ChainEvent::DisputeOpened { epoch, .. }
+        | ChainEvent::DisputeAnswered { epoch, .. }
+        | ChainEvent::DisputeExpired { epoch, .. } => *epoch,
+        _ => return None,
+    };
+    (at.disputes_of(epoch) == evm(log.address)).then_some(event)
+}
+
+fn any_disputes(log: &Log) -> Option<ChainEvent> {
     Some(if is::<Disputes::DisputeOpened>(log) {
         let e: Disputes::DisputeOpened = read(log)?;
         ChainEvent::DisputeOpened {
@@ -216,10 +227,16 @@ fn disputes(log: &Log) -> Option<ChainEvent> {
     })
 }
 
-fn vault(log: &Log) -> Option<ChainEvent> {
+fn vault(log: &Log, at: &Deployment) -> Option<ChainEvent> {
+    if let Some(contract) = named(log).filter(|contract| !at.speakers().contains(contract)) {
+        return Some(ChainEvent::UnknownContract { contract });
+    }
     Some(if is::<RewardVault::Finalised>(log) {
         let e: RewardVault::Finalised = read(log)?;
         ChainEvent::Finalised { epoch: Epoch(e.epoch), id: Digest(e.id.0) }
+    } else if is::<RewardVault::SettlementsChanged>(log) {
+        read::<RewardVault::SettlementsChanged>(log)?;
+        ChainEvent::SettlementsChanged
     } else if is::<RewardVault::BudgetChanged>(log) {
         let e: RewardVault::BudgetChanged = read(log)?;
         ChainEvent::BudgetChanged { from: Epoch(e.fromEpoch), budget: Amount(e.budget) }
@@ -234,10 +251,29 @@ fn vault(log: &Log) -> Option<ChainEvent> {
     })
 }
 
+/// The contract to which the vault gives a say.
+fn named(log: &Log) -> Option<EvmAddress> {
+    Some(if is::<RewardVault::SettlementsChanged>(log) {
+        evm(read::<RewardVault::SettlementsChanged>(log)?.settlements)
+    } else if is::<RewardVault::DisputesChanged>(log) {
+        evm(read::<RewardVault::DisputesChanged>(log)?.disputes)
+    } else if is::<RewardVault::RoleGranted>(log) {
+        let granted: RewardVault::RoleGranted = read(log)?;
+        if granted.role != keccak256("FEES_ROLE") {
+            return None;
+        }
+        evm(granted.account)
+    } else {
+        return None;
+    })
+}
+
 fn escrow(log: &Log) -> Option<ChainEvent> {
+    let escrow = evm(log.address);
     Some(if is::<UsageEscrow::Deposited>(log) {
         let e: UsageEscrow::Deposited = read(log)?;
         ChainEvent::Deposited {
+            escrow,
             payer: evm(e.payer),
             payee: AccountId(e.payee),
             balance: Amount(e.balance),
@@ -246,6 +282,7 @@ fn escrow(log: &Log) -> Option<ChainEvent> {
     } else if is::<UsageEscrow::WithdrawalRequested>(log) {
         let e: UsageEscrow::WithdrawalRequested = read(log)?;
         ChainEvent::WithdrawalRequested {
+            escrow,
             payer: evm(e.payer),
             payee: AccountId(e.payee),
             from: BlockNumber(e.unlockBlock),
@@ -253,10 +290,11 @@ fn escrow(log: &Log) -> Option<ChainEvent> {
         }
     } else if is::<UsageEscrow::Withdrawn>(log) {
         let e: UsageEscrow::Withdrawn = read(log)?;
-        ChainEvent::Withdrawn { payer: evm(e.payer), payee: AccountId(e.payee) }
+        ChainEvent::Withdrawn { escrow, payer: evm(e.payer), payee: AccountId(e.payee) }
     } else if is::<UsageEscrow::Redeemed>(log) {
         let e: UsageEscrow::Redeemed = read(log)?;
         ChainEvent::Redeemed {
+            escrow,
             payer: evm(e.payer),
             payee: AccountId(e.payee),
             cumulative: Amount(e.cumulative),

@@ -62,13 +62,13 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
         Transaction::Deposit { payee, amount } => {
             call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
         }
-        Transaction::RequestWithdrawal { payee } => {
-            call(at.escrow, &UsageEscrow::requestWithdrawalCall { payee: payee.0 })
+        Transaction::RequestWithdrawal { escrow, payee } => {
+            call(*escrow, &UsageEscrow::requestWithdrawalCall { payee: payee.0 })
         }
-        Transaction::Withdraw { payee } => {
-            call(at.escrow, &UsageEscrow::withdrawCall { payee: payee.0 })
+        Transaction::Withdraw { escrow, payee } => {
+            call(*escrow, &UsageEscrow::withdrawCall { payee: payee.0 })
         }
-        Transaction::Redeem(signed) => call(at.escrow, &redeem(signed)),
+        Transaction::Redeem(signed) => call(signed.receipt.escrow, &redeem(signed)),
         Transaction::Include { epoch, records } => {
             let batch = batch::encode(records).into();
             call(at.coordinator, &Coordinator::includeCall { epoch: epoch.0, batch })
@@ -89,11 +89,14 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             call(at.settlements, &Settlements::closeContestedCall { number })
         }
         Transaction::OpenDispute { accuser, commit, at: block, cell } => {
-            call(at.disputes, &open_dispute(*accuser, commit, *block, *cell))
+            let to = at.disputes_of(commit.record.epoch);
+            call(to, &open_dispute(*accuser, commit, *block, *cell))
         }
-        Transaction::AnswerDispute(answer) => call(at.disputes, &answer_dispute(answer)),
+        Transaction::AnswerDispute(answer) => {
+            call(at.disputes_of(answer.epoch), &answer_dispute(answer))
+        }
         Transaction::ExpireDispute { epoch, account, commit, cell } => {
-            call(at.disputes, &expire_dispute((*epoch, *account), commit, *cell))
+            call(at.disputes_of(*epoch), &expire_dispute((*epoch, *account), commit, *cell))
         }
     };
     Encoded { call, spends: spends(tx) }

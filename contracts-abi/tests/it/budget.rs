@@ -27,7 +27,15 @@ impl Network {
         let chain = EmbeddedChain::new(&genesis, 7).unwrap();
         let at = chain.deployment();
         let (domain, params) = (at.domain(), Params::minimal());
-        let view = ChainView::new(domain, at.registry, at.schedule, at.budget, at.treasury, params);
+        let view = ChainView::new(
+            domain,
+            at.registry,
+            at.escrow,
+            at.schedule,
+            at.budget,
+            at.treasury,
+            params,
+        );
         let last = Settlement {
             epoch: Epoch(0),
             parent: Digest::ZERO,

@@ -42,7 +42,6 @@ async fn run_on(mining: Mining, needs: &str, mut command: Command) {
         "rpc": server.url(),
         "contracts": {
             "open": at.open, "registry": at.registry, "escrow": at.escrow, "vault": at.vault,
-            "domain": at.coordinator,
         },
         "keys": DEV_KEYS,
     });

@@ -119,6 +119,21 @@ fn another_contract_for_proposals_carries_on_with_what_is_final() {
 }
 
 #[test]
+fn bonds_in_a_contract_for_proposals_that_was_replaced_come_back_or_are_lost() {
+    on_every_chain(replacement::bonds);
+}
+
+#[test]
+fn receipts_of_an_escrow_that_was_replaced_are_paid_there_and_once() {
+    on_every_chain(deposits::replaced);
+}
+
+#[test]
+fn a_dispute_in_a_contract_that_was_replaced_ends_there_and_a_node_loses_once() {
+    on_every_chain(disputes::replaced);
+}
+
+#[test]
 fn a_right_proposal_waits_for_no_false_one() {
     on_every_chain(rivals::side_by_side);
 }

@@ -28,7 +28,15 @@ impl Network {
         let chain = EmbeddedChain::new(&genesis(&[STRANGER]), 7).unwrap();
         let at = chain.deployment();
         let (domain, params) = (at.domain(), Params::minimal());
-        let view = ChainView::new(domain, at.registry, at.schedule, at.budget, at.treasury, params);
+        let view = ChainView::new(
+            domain,
+            at.registry,
+            at.escrow,
+            at.schedule,
+            at.budget,
+            at.treasury,
+            params,
+        );
         let mut network = Self { chain, view };
         let (owner, node, binding) = (STRANGER, NodeId([3; 32]), [9; 64]);
         let register =

@@ -10,5 +10,6 @@ mod devchain_rpc;
 mod embedded;
 mod genesis;
 mod hostile_chain;
+mod replaced;
 mod roles;
 mod sequences;

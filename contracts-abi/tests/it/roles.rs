@@ -23,7 +23,7 @@ use crate::genesis::{ARBITER, GOVERNOR, genesis};
 /// Contract, role and holder.
 type Role = (String, String, String);
 
-fn evm(address: EvmAddress) -> Address {
+pub(crate) fn evm(address: EvmAddress) -> Address {
     Address::new(address.0)
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use contracts_abi::ChainClient;
+use contracts_abi::{ChainClient, Deployment};
 use protocol::chain::{Deposit, Transaction};
-use protocol::{AccountId, Amount, BlockNumber};
+use protocol::{AccountId, Amount, BlockNumber, EvmAddress};
 use serde_json::json;
 
 use crate::keys::{NodeKeys, PassphraseSources};
@@ -38,6 +38,9 @@ pub(super) struct DepositArgs {
     /// A data directory whose operator key pays; the node's own by default
     #[arg(long, value_name = "DIR")]
     payer: Option<PathBuf>,
+    /// The contract that it is in, where that was replaced; the network's own by default
+    #[arg(long, value_name = "ADDRESS")]
+    escrow: Option<EvmAddress>,
 }
 
 pub(super) async fn deposit(dir: &Path, command: DepositCommand) -> Result<Output> {
@@ -50,28 +53,41 @@ pub(super) async fn deposit(dir: &Path, command: DepositCommand) -> Result<Outpu
     let keys = NodeKeys::open(payer, &PassphraseSources::from_env(None).find(payer)?)?;
     let network = NetworkFile::of_dir(dir)?;
     let deployment = network.deployment.clone();
+    let escrow = escrow_of(of, &deployment)?;
     let chain = ChainClient::connect(&network.rpc_url, deployment, &keys.operator).await?;
-    let before = chain.deposit(chain.address(), payee).await?;
+    let before = chain.deposit_in(escrow, chain.address(), payee).await?;
     let transaction = match command {
         DepositCommand::Add { amount: 0, .. } => bail!("a deposit of nothing changes nothing"),
+        DepositCommand::Add { .. } if escrow != network.deployment.escrow => {
+            bail!("on what is in {escrow} nothing is served any more, so nothing is put in there")
+        }
         DepositCommand::Add { amount, .. } => {
             Some(Transaction::Deposit { payee, amount: Amount(amount) })
         }
         DepositCommand::Request(_) if before.balance == Amount::ZERO => {
             bail!("nothing is left of the deposit for account {payee}")
         }
-        DepositCommand::Request(_) => Some(Transaction::RequestWithdrawal { payee }),
+        DepositCommand::Request(_) => Some(Transaction::RequestWithdrawal { escrow, payee }),
         DepositCommand::Withdraw(_) => {
             check_window(&before, chain.head().await?.next())?;
-            Some(Transaction::Withdraw { payee })
+            Some(Transaction::Withdraw { escrow, payee })
         }
         DepositCommand::Show(_) => None,
     };
     if let Some(transaction) = transaction {
         chain.submit(&transaction).await.context("the chain did not take it")?;
     }
-    let deposit = chain.deposit(chain.address(), payee).await?;
+    let deposit = chain.deposit_in(escrow, chain.address(), payee).await?;
     Ok(describe(&chain, payee, &deposit))
+}
+
+/// The contract that a command is about.
+fn escrow_of(of: &DepositArgs, deployment: &Deployment) -> Result<EvmAddress> {
+    let escrow = of.escrow.unwrap_or(deployment.escrow);
+    if escrow != deployment.escrow && !deployment.replaced.escrows.contains(&escrow) {
+        bail!("{escrow} is no escrow of this network");
+    }
+    Ok(escrow)
 }
 
 /// Whether a deposit may be taken in a block.

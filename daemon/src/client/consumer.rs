@@ -11,7 +11,7 @@ use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::hash::keccak;
 use protocol::receipt::{Receipt, SignedReceipt};
-use protocol::{AccountId, Amount, ModelId};
+use protocol::{AccountId, Amount, EvmAddress, ModelId};
 use serde::{Deserialize, Serialize};
 use storage::durable::write_atomic;
 
@@ -50,7 +50,8 @@ impl Consumer {
     pub(crate) async fn connect(network: &NetworkFile, key: EvmKey, dir: &Path) -> Result<Self> {
         let deployment = network.deployment.clone();
         let chain = ChainClient::connect(&network.rpc_url, deployment, &key).await?;
-        Ok(Self { key, chain, counters: Counters::open(dir)? })
+        let counters = Counters::open(dir, chain.deployment().escrow)?;
+        Ok(Self { key, chain, counters })
     }
 
     /// Asks a node for the price, deposits what is missing, signs a receipt, and gets the answer.
@@ -99,6 +100,7 @@ impl Consumer {
         let cumulative =
             quote.promised.checked_add(quote.price).context("the promise overflows")?;
         let receipt = Receipt {
+            escrow: self.chain.deployment().escrow,
             payer: self.key.address(),
             payee: quote.payee,
             model,
@@ -125,29 +127,32 @@ struct Counter {
     cumulative: Amount,
 }
 
-/// Counts what was signed for each payee, durably: no payee is believed about it.
+/// Counts what was signed for each payee, durably: no payee is believed about it. Each escrow has its own
+/// count, since what was promised in one is nothing to another.
 #[derive(Debug)]
 struct Counters {
     path: PathBuf,
-    last: BTreeMap<u64, Counter>,
+    escrow: EvmAddress,
+    all: BTreeMap<EvmAddress, BTreeMap<u64, Counter>>,
 }
 
 impl Counters {
-    fn open(dir: &Path) -> Result<Self> {
+    fn open(dir: &Path, escrow: EvmAddress) -> Result<Self> {
         let path = dir.join(COUNTERS_FILE);
-        let last = match std::fs::read(&path) {
+        let all = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .with_context(|| format!("{} is damaged; remove it", path.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).context("the receipts cannot be counted"),
         };
-        Ok(Self { path, last })
+        Ok(Self { path, escrow, all })
     }
 
     /// Refuses a payee that claims to have been promised more than was ever signed here, or paid on
     /// chain: what the chain has paid was signed, wherever the count of it is.
     fn check(&self, quote: &PricedQuote, redeemed: Amount) -> Result<()> {
-        let counted = self.last.get(&quote.payee.0).copied().unwrap_or_default().cumulative;
+        let last = self.all.get(&self.escrow).and_then(|last| last.get(&quote.payee.0));
+        let counted = last.copied().unwrap_or_default().cumulative;
         let signed = counted.max(redeemed);
         if quote.promised > signed {
             bail!(
@@ -163,10 +168,10 @@ impl Counters {
     }
 
     fn advance(&mut self, payee: AccountId, cumulative: Amount) -> Result<u64> {
-        let last = self.last.entry(payee.0).or_default();
+        let last = self.all.entry(self.escrow).or_default().entry(payee.0).or_default();
         let nonce = last.nonce + 1;
         *last = Counter { nonce, cumulative: cumulative.max(last.cumulative) };
-        write_atomic(&self.path, &serde_json::to_vec(&self.last)?)?;
+        write_atomic(&self.path, &serde_json::to_vec(&self.all)?)?;
         Ok(nonce)
     }
 }
@@ -184,14 +189,21 @@ mod tests {
     #[test]
     fn what_was_signed_here_or_paid_on_chain_is_gone_on_from_and_nothing_above_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut counters = Counters::open(dir.path()).unwrap();
+        let escrow = EvmAddress([1; 20]);
+        let mut counters = Counters::open(dir.path(), escrow).unwrap();
         counters.advance(AccountId(1), Amount(30)).unwrap();
         assert!(counters.check(&quote(30), Amount(20)).is_ok());
         assert!(counters.check(&quote(10), Amount(10)).is_ok(), "a use that failed is not paid");
         assert!(counters.check(&quote(31), Amount(20)).is_err());
         // The file is lost, and the chain has paid more than it said.
-        let lost = Counters { path: dir.path().join("lost"), last: BTreeMap::new() };
+        let lost = Counters { path: dir.path().join("lost"), escrow, all: BTreeMap::new() };
         assert!(lost.check(&quote(20), Amount(20)).is_ok());
         assert!(lost.check(&quote(30), Amount(20)).is_err());
+        // What was promised in an escrow before it is nobody's due in another.
+        let mut other = Counters::open(dir.path(), EvmAddress([2; 20])).unwrap();
+        assert!(other.check(&quote(30), Amount(0)).is_err());
+        assert_eq!(other.advance(AccountId(1), Amount(5)).unwrap(), 1);
+        let counters = Counters::open(dir.path(), escrow).unwrap();
+        assert!(counters.check(&quote(30), Amount(20)).is_ok());
     }
 }

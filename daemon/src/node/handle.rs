@@ -103,6 +103,7 @@ impl NodeHandle {
         let placement = chain.placement(chain.epoch().next());
         let mut lines = self.inner.worker.settler.stopped();
         lines.extend(not_operator(chain, account, self.inner.operator));
+        lines.extend(outdated(chain));
         lines.extend(too_dear);
         lines.extend(self.inner.worker.blobs.no_room(placement.packs_of(account)));
         lines.extend(snapshot.waiting.iter().map(ToString::to_string));
@@ -211,6 +212,15 @@ fn not_operator(chain: &ChainView, account: AccountId, key: EvmAddress) -> Optio
     (operator != key).then(line)
 }
 
+/// What has to be known where the network has a contract that its file here does not name.
+fn outdated(chain: &ChainView) -> Option<String> {
+    let contract = chain.unknown_contract()?;
+    Some(format!(
+        "the network has a new contract, {contract}, that network.json of this node does not name: it neither \
+         settles nor serves nor commits to storage until it is started with the network's new file"
+    ))
+}
+
 /// A failure in words for whoever waits.
 pub(super) const fn why(failure: Failure) -> &'static str {
     match failure {
@@ -230,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_says_when_its_key_was_dismissed() {
+    fn a_node_says_when_its_key_was_dismissed_and_when_its_file_is_old() {
         let (key, none) = (EvmAddress([1; 20]), EvmAddress([0; 20]));
         let schedule = Schedule {
             genesis_block: BlockNumber(10),
@@ -242,7 +252,7 @@ mod tests {
         let (account, node) = (AccountId(1), NodeId([7; 32]));
         let domain = Domain::new(1, none);
         let mut chain =
-            ChainView::new(domain, none, schedule, Amount::ZERO, account, Params::minimal());
+            ChainView::new(domain, none, none, schedule, Amount::ZERO, account, Params::minimal());
         let header = |number| {
             let (number, timestamp) = (BlockNumber(number), Timestamp(number));
             BlockHeader { number, hash: Digest([9; 32]), timestamp }
@@ -256,5 +266,9 @@ mod tests {
         chain.apply(header(2), &[dismissed]);
         let line = not_operator(&chain, account, key).unwrap();
         assert!(line.contains("not the operator of account 1"), "{line}");
+        assert_eq!(outdated(&chain), None);
+        let contract = EvmAddress([5; 20]);
+        chain.apply(header(3), &[ChainEvent::UnknownContract { contract }]);
+        assert!(outdated(&chain).unwrap().contains("the network's new file"));
     }
 }

@@ -164,6 +164,7 @@ mod tests {
     fn question() -> Question {
         let key = EvmKey::from_bytes(&[7; 32]).unwrap();
         let receipt = Receipt {
+            escrow: EvmAddress([2; 20]),
             payer: key.address(),
             payee: AccountId(1),
             model: ModelId(1),

@@ -227,6 +227,7 @@ async fn use_model(
     let quote = node.quote(model, consumer.address(), prompt, 24).await.unwrap();
     assert_eq!(quote.payee, server);
     let receipt = Receipt {
+        escrow: world.network.deployment.escrow,
         payer: consumer.address(),
         payee: server,
         model,

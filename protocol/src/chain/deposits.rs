@@ -31,15 +31,15 @@ impl Deposit {
     }
 }
 
-/// Who locked something for whom.
-type Pair = (EvmAddress, AccountId);
+/// In which escrow, by whom and for whom something is locked.
+type Key = (EvmAddress, EvmAddress, AccountId);
 
 /// The deposits of a network. Each costs a transaction, and so does keeping one of them in mind: beyond
 /// a number the smallest is forgotten, which is then as good as empty until more is put in.
 #[derive(Debug, Clone)]
 pub(super) struct Deposits {
-    all: BTreeMap<Pair, Deposit>,
-    by_balance: BTreeSet<(Amount, Pair)>,
+    all: BTreeMap<Key, Deposit>,
+    by_balance: BTreeSet<(Amount, Key)>,
 }
 
 impl Deposits {
@@ -47,26 +47,30 @@ impl Deposits {
         Self { all: BTreeMap::new(), by_balance: BTreeSet::new() }
     }
 
-    pub(super) fn get(&self, pair: Pair) -> Deposit {
-        self.all.get(&pair).copied().unwrap_or_default()
+    pub(super) fn get(&self, key: Key) -> Deposit {
+        self.all.get(&key).copied().unwrap_or_default()
     }
 
-    /// All of one consumer.
-    pub(super) fn of(&self, payer: EvmAddress) -> impl Iterator<Item = (AccountId, Deposit)> {
-        let all = (payer, AccountId(0))..=(payer, AccountId(u64::MAX));
-        self.all.range(all).map(|((_, payee), deposit)| (*payee, *deposit))
+    /// All of one consumer in one escrow.
+    pub(super) fn of(
+        &self,
+        escrow: EvmAddress,
+        payer: EvmAddress,
+    ) -> impl Iterator<Item = (AccountId, Deposit)> {
+        let all = (escrow, payer, AccountId(0))..=(escrow, payer, AccountId(u64::MAX));
+        self.all.range(all).map(|((.., payee), deposit)| (*payee, *deposit))
     }
 
-    pub(super) fn change(&mut self, pair: Pair, change: impl FnOnce(&mut Deposit)) {
-        let mut deposit = self.get(pair);
-        self.by_balance.remove(&(deposit.balance, pair));
+    pub(super) fn change(&mut self, key: Key, change: impl FnOnce(&mut Deposit)) {
+        let mut deposit = self.get(key);
+        self.by_balance.remove(&(deposit.balance, key));
         change(&mut deposit);
         if deposit == Deposit::default() {
-            self.all.remove(&pair);
+            self.all.remove(&key);
             return;
         }
-        self.by_balance.insert((deposit.balance, pair));
-        self.all.insert(pair, deposit);
+        self.by_balance.insert((deposit.balance, key));
+        self.all.insert(key, deposit);
         if self.all.len() > MAX_DEPOSITS
             && let Some((_, smallest)) = self.by_balance.pop_first()
         {
@@ -88,17 +92,19 @@ mod tests {
     #[test]
     fn a_crowd_of_dust_is_forgotten_before_a_deposit_and_fills_no_more_than_its_place() {
         let mut deposits = Deposits::new();
-        let honest = (payer(u32::MAX), AccountId(1));
+        let escrow = EvmAddress([1; 20]);
+        let honest = (escrow, payer(u32::MAX), AccountId(1));
         deposits.change(honest, |deposit| deposit.balance = Amount(1_000));
         let crowd = u32::try_from(MAX_DEPOSITS).unwrap() + 50;
         for number in 0..crowd {
-            deposits.change((payer(number), AccountId(1)), |deposit| deposit.balance = Amount(1));
+            let one = (escrow, payer(number), AccountId(1));
+            deposits.change(one, |deposit| deposit.balance = Amount(1));
         }
         assert_eq!((deposits.all.len(), deposits.by_balance.len()), (MAX_DEPOSITS, MAX_DEPOSITS));
         assert_eq!(deposits.get(honest).balance, Amount(1_000));
-        assert_eq!(deposits.get((payer(0), AccountId(1))), Deposit::default());
+        assert_eq!(deposits.get((escrow, payer(0), AccountId(1))), Deposit::default());
         deposits.change(honest, |deposit| deposit.balance = Amount::ZERO);
-        assert_eq!(deposits.of(honest.0).count(), 0, "of an empty one nothing is left");
+        assert_eq!(deposits.of(escrow, honest.1).count(), 0, "of an empty one nothing is left");
         assert_eq!(deposits.all.len(), deposits.by_balance.len());
     }
 

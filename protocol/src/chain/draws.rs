@@ -76,7 +76,7 @@ impl ChainView {
     fn seed_from(&self, epoch: Epoch, purpose: Purpose, header: BlockHeader) -> Digest {
         keccak(&[
             &word(u128::from(self.domain.chain_id())),
-            &address_word(self.domain.coordinator()),
+            &address_word(self.domain.contract()),
             &word(u128::from(epoch.0)),
             &word(u128::from(purpose as u8)),
             &header.hash.0,

@@ -301,6 +301,14 @@ pub enum ChainEvent {
         /// Whether it is what became final. If not its bond is lost.
         is_right: bool,
     },
+    /// Another contract decides over proposals from now on, and nobody over those that are open.
+    SettlementsChanged,
+    /// The governors named a contract that the network's file does not: whoever reads this with that file
+    /// knows no longer all that counts.
+    UnknownContract {
+        /// The one that they named.
+        contract: EvmAddress,
+    },
     /// The governors changed what each epoch may emit.
     BudgetChanged {
         /// The first epoch for which it counts, up to that of the next change.
@@ -324,6 +332,8 @@ pub enum ChainEvent {
     },
     /// A consumer's deposit grew; whatever request for its withdrawal there was is gone.
     Deposited {
+        /// The contract that it is in.
+        escrow: EvmAddress,
         /// The consumer whose deposit it is.
         payer: EvmAddress,
         /// The serving account that receipts may draw it for.
@@ -335,6 +345,8 @@ pub enum ChainEvent {
     },
     /// A consumer asked for a deposit. It can be taken in some blocks, and then the request is over.
     WithdrawalRequested {
+        /// The contract that it is in.
+        escrow: EvmAddress,
         /// The consumer whose deposit it is.
         payer: EvmAddress,
         /// The serving account that it was locked for.
@@ -346,6 +358,8 @@ pub enum ChainEvent {
     },
     /// A consumer took what was left of a deposit.
     Withdrawn {
+        /// The contract that it is in.
+        escrow: EvmAddress,
         /// The consumer whose deposit it is.
         payer: EvmAddress,
         /// The serving account that it was locked for.
@@ -353,6 +367,8 @@ pub enum ChainEvent {
     },
     /// Receipts were redeemed.
     Redeemed {
+        /// The contract that paid.
+        escrow: EvmAddress,
         /// The consumer whose deposit paid.
         payer: EvmAddress,
         /// The serving account.
@@ -497,15 +513,19 @@ pub enum Transaction {
     },
     /// UsageEscrow: ask for what is left of a deposit.
     RequestWithdrawal {
+        /// The contract that it is in.
+        escrow: EvmAddress,
         /// The serving account that it was locked for.
         payee: AccountId,
     },
     /// UsageEscrow: take what is left of a deposit, in the blocks of its request.
     Withdraw {
+        /// The contract that it is in.
+        escrow: EvmAddress,
         /// The serving account that it was locked for.
         payee: AccountId,
     },
-    /// UsageEscrow: redeem a consumer's cumulative receipt.
+    /// UsageEscrow: redeem a consumer's cumulative receipt, in the contract that it names.
     Redeem(SignedReceipt),
     /// Disputes: have a node show a cell that it committed to; locks a bond.
     OpenDispute {

@@ -95,15 +95,15 @@ impl ChainView {
                 let sum = self.claimed(*account).checked_add(*paid);
                 self.claimed.extend(sum.map(|sum| (*account, sum)));
             }
-            ChainEvent::BudgetChanged { from, budget } => {
-                self.budgets.insert(*from, *budget);
-            }
             ChainEvent::Proposed { .. }
             | ChainEvent::Objected { .. }
             | ChainEvent::Ruled { .. }
             | ChainEvent::Defeated { .. }
             | ChainEvent::SetAside { .. }
             | ChainEvent::Closed { .. }
+            | ChainEvent::SettlementsChanged
+            | ChainEvent::UnknownContract { .. }
+            | ChainEvent::BudgetChanged { .. }
             | ChainEvent::Finalised { .. } => self.apply_settlement(block, event),
             ChainEvent::DisputeOpened { .. }
             | ChainEvent::DisputeAnswered { .. }
@@ -135,27 +135,36 @@ impl ChainView {
 
     fn apply_deposit(&mut self, block: BlockNumber, event: &ChainEvent) {
         match event {
-            ChainEvent::Deposited { payer, payee, balance, redeemed } => {
-                self.deposits.change((*payer, *payee), |deposit| {
+            ChainEvent::Deposited { escrow, payer, payee, balance, redeemed } => {
+                self.deposits.change((*escrow, *payer, *payee), |deposit| {
                     *deposit = Deposit { balance: *balance, redeemed: *redeemed, withdrawal: None };
                 });
             }
-            ChainEvent::WithdrawalRequested { payer, payee, from, until } => {
-                self.deposits.change((*payer, *payee), |deposit| {
+            ChainEvent::WithdrawalRequested { escrow, payer, payee, from, until } => {
+                self.deposits.change((*escrow, *payer, *payee), |deposit| {
                     deposit.withdrawal = Some((*from, *until));
                 });
             }
-            ChainEvent::Withdrawn { payer, payee } => {
-                self.deposits.change((*payer, *payee), |deposit| {
+            ChainEvent::Withdrawn { escrow, payer, payee } => {
+                self.deposits.change((*escrow, *payer, *payee), |deposit| {
                     (deposit.balance, deposit.withdrawal) = (Amount::ZERO, None);
                 });
             }
-            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
-                self.deposits.change((*payer, *payee), |deposit| {
+            ChainEvent::Redeemed { escrow, payer, payee, cumulative, amount } => {
+                self.deposits.change((*escrow, *payer, *payee), |deposit| {
                     deposit.balance = deposit.balance.saturating_sub(*amount);
                     deposit.redeemed = *cumulative;
                 });
-                self.redeem(block, *payer, *payee, *cumulative, *amount);
+                let from = cumulative.saturating_sub(*amount);
+                self.redeem(Redemption {
+                    escrow: *escrow,
+                    payer: *payer,
+                    payee: *payee,
+                    from,
+                    to: *cumulative,
+                    amount: *amount,
+                    block,
+                });
             }
             _ => {}
         }
@@ -203,6 +212,15 @@ impl ChainView {
             }
             ChainEvent::Closed { number, .. } => {
                 self.contested.remove(number);
+            }
+            ChainEvent::BudgetChanged { from, budget } => {
+                self.budgets.insert(*from, *budget);
+            }
+            ChainEvent::UnknownContract { contract } => self.unknown = Some(*contract),
+            ChainEvent::SettlementsChanged => {
+                // What the old contract holds becomes final nowhere; there its bonds are freed.
+                self.proposals.clear();
+                self.contested.clear();
             }
             ChainEvent::Finalised { epoch, id } => self.make_final(*epoch, id),
             _ => {}
@@ -280,19 +298,11 @@ impl ChainView {
     }
 
     /// Notes what receipts paid. They are cumulative, so what was paid before is the difference.
-    fn redeem(
-        &mut self,
-        block: BlockNumber,
-        payer: EvmAddress,
-        payee: AccountId,
-        to: Amount,
-        amount: Amount,
-    ) {
+    fn redeem(&mut self, redemption: Redemption) {
         let last = self.redemptions.last().map(|redemption| redemption.block);
-        let is_next = last.is_none_or(|last| last <= block);
+        let is_next = last.is_none_or(|last| last <= redemption.block);
         assert!(is_next, "redemptions follow in order of blocks");
-        let from = to.saturating_sub(amount);
-        self.redemptions.push(Redemption { payer, payee, from, to, amount, block });
+        self.redemptions.push(redemption);
     }
 
     /// The node that a registration binds, zero for none. The contract cannot check ed25519, so the chain

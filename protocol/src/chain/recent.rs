@@ -78,7 +78,15 @@ mod tests {
         };
         let domain = Domain::new(1, EvmAddress([1; 20]));
         let (registry, budget) = (EvmAddress([2; 20]), Amount(1));
-        ChainView::new(domain, registry, schedule, budget, AccountId(1), Params::minimal())
+        ChainView::new(
+            domain,
+            registry,
+            registry,
+            schedule,
+            budget,
+            AccountId(1),
+            Params::minimal(),
+        )
     }
 
     fn datanet(id: u64) -> Vec<ChainEvent> {

@@ -154,13 +154,15 @@ pub struct Pack {
 /// A redemption of receipts: everything up to `cumulative` between the two is now paid.
 #[derive(Debug, Clone, Copy)]
 pub struct Redemption {
+    /// The contract that paid.
+    pub escrow: EvmAddress,
     /// The consumer whose deposit paid.
     pub payer: EvmAddress,
     /// The serving account.
     pub payee: AccountId,
-    /// Everything that was paid between the two before.
+    /// Everything that it had paid between the two before.
     pub from: Amount,
-    /// Everything that is paid between the two now.
+    /// Everything that it has paid between the two now.
     pub to: Amount,
     /// What the escrow moved: the difference of the two, unless the chain contradicts itself.
     pub amount: Amount,

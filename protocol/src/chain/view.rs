@@ -29,10 +29,12 @@ use crate::{
 /// The chain as every honest observer sees it. One per process, lent to machines.
 #[derive(Debug, Clone)]
 pub struct ChainView {
-    /// The signature domain.
+    /// The domain of records.
     pub domain: Domain,
     /// The Registry, which bindings name.
     pub registry: EvmAddress,
+    /// The UsageEscrow of which receipts are taken now.
+    pub escrow: EvmAddress,
     /// Epochs in blocks.
     pub schedule: Schedule,
     /// Emission of an epoch, as long as the chain says of no other.
@@ -71,6 +73,8 @@ pub struct ChainView {
     /// Hash of the block after one in which something was included or ordered.
     pub(super) hash_after: BTreeMap<BlockNumber, Digest>,
     pub(super) drawn: Drawn,
+    /// A contract that the governors named and the network's file does not.
+    pub(super) unknown: Option<EvmAddress>,
 }
 
 impl ChainView {
@@ -78,6 +82,7 @@ impl ChainView {
     pub const fn new(
         domain: Domain,
         registry: EvmAddress,
+        escrow: EvmAddress,
         schedule: Schedule,
         budget: Amount,
         treasury: AccountId,
@@ -86,6 +91,7 @@ impl ChainView {
         Self {
             domain,
             registry,
+            escrow,
             schedule,
             budget,
             treasury,
@@ -113,6 +119,7 @@ impl ChainView {
             seeds: BTreeMap::new(),
             hash_after: BTreeMap::new(),
             drawn: Drawn::new(),
+            unknown: None,
         }
     }
 
@@ -437,7 +444,7 @@ impl ChainView {
         self.redemptions.iter().filter(move |item| schedule.epoch_of(item.block) == epoch)
     }
 
-    /// Everything that a consumer's receipts have paid to a serving account.
+    /// Everything that a consumer's receipts have paid to a serving account, of those that are taken now.
     pub fn redeemed(&self, payer: EvmAddress, payee: AccountId) -> Amount {
         self.deposit(payer, payee).redeemed
     }
@@ -445,12 +452,23 @@ impl ChainView {
     /// What a consumer has locked for a serving account; nothing where that is none, or so little that
     /// it was forgotten.
     pub fn deposit(&self, payer: EvmAddress, payee: AccountId) -> Deposit {
-        self.deposits.get((payer, payee))
+        self.deposit_in(self.escrow, payer, payee)
     }
 
-    /// All deposits of a consumer, by the account that they are locked for.
+    /// The same in this escrow or one before it.
+    pub fn deposit_in(&self, escrow: EvmAddress, payer: EvmAddress, payee: AccountId) -> Deposit {
+        self.deposits.get((escrow, payer, payee))
+    }
+
+    /// All deposits of a consumer on which it may be served, by the account that they are locked for.
     pub fn deposits_of(&self, payer: EvmAddress) -> impl Iterator<Item = (AccountId, Deposit)> {
-        self.deposits.of(payer)
+        self.deposits.of(self.escrow, payer)
+    }
+
+    /// A contract that the governors named and this network's file does not: what it says counts, and
+    /// nobody hears it here.
+    pub const fn unknown_contract(&self) -> Option<EvmAddress> {
+        self.unknown
     }
 
     /// Everything ever paid to an account.

@@ -8,18 +8,19 @@ use crate::{
     ids::{Digest, EvmAddress},
 };
 
-/// The domain of every signature: it names chain and contract, so nothing replays across them.
+/// The domain of a signature: it names chain and contract, so nothing replays across them. A record is for the
+/// Coordinator, a receipt for the UsageEscrow that pays it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Domain {
     chain_id: u64,
-    coordinator: EvmAddress,
+    contract: EvmAddress,
     /// Every record's id needs it.
     separator: Digest,
 }
 
 impl Domain {
-    /// The domain of a chain (EIP-155 id) and its Coordinator: name `openledger`, version `1`.
-    pub fn new(chain_id: u64, coordinator: EvmAddress) -> Self {
+    /// The domain of a chain (EIP-155 id) and a contract: name `openledger`, version `1`.
+    pub fn new(chain_id: u64, contract: EvmAddress) -> Self {
         let type_hash = keccak(&[
             b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
         ]);
@@ -28,9 +29,9 @@ impl Domain {
             &keccak(&[b"openledger"]).0,
             &keccak(&[b"1"]).0,
             &word(u128::from(chain_id)),
-            &address_word(&coordinator),
+            &address_word(&contract),
         ]);
-        Self { chain_id, coordinator, separator }
+        Self { chain_id, contract, separator }
     }
 
     /// The EIP-155 chain id.
@@ -38,9 +39,9 @@ impl Domain {
         self.chain_id
     }
 
-    /// The Coordinator's address.
-    pub const fn coordinator(&self) -> &EvmAddress {
-        &self.coordinator
+    /// The contract that checks it.
+    pub const fn contract(&self) -> &EvmAddress {
+        &self.contract
     }
 
     /// The domain separator.

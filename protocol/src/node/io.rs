@@ -6,7 +6,9 @@ use crate::{
     blob::BlobRef,
     chain::{Challenge, DatanetUse, Settlement, Transaction},
     holding::CellOpening,
-    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, Hash, ModelId, NodeId, Round},
+    ids::{
+        AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, Hash, ModelId, NodeId, Round,
+    },
     order::OrderFault,
     receipt::SignedReceipt,
     record::{
@@ -343,6 +345,21 @@ pub enum Refusal {
     /// The receipt is made out to somebody else.
     #[error("the receipt is made out to another account")]
     WrongPayee,
+    /// The receipt is for another contract than the one that pays here.
+    #[error(
+        "the receipt is not for {escrow}, the escrow that pays this node; one of you has an old file of the \
+         network"
+    )]
+    WrongEscrow {
+        /// The one that does.
+        escrow: EvmAddress,
+    },
+    /// The network has a contract that this node does not know.
+    #[error("the network has a new contract, {contract}, and this node not its new file yet")]
+    UnknownContract {
+        /// The one that the chain names.
+        contract: EvmAddress,
+    },
     /// The receipt promises less than the price.
     #[error("the receipt promises {offered} where {price} is due")]
     TooLittle {

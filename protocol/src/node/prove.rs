@@ -104,6 +104,11 @@ impl Node {
         if packs.is_empty() || now >= chain.schedule.commit_deadline(epoch) {
             return;
         }
+        // Whoever may not hear of a dispute would lose stake by it.
+        if chain.unknown_contract().is_some() {
+            self.proving.stage = Stage::Proven;
+            return;
+        }
         let is_first = matches!(self.proving.stage, Stage::Idle);
         assert!(is_first, "a node commits once in an epoch: a second commitment would be a fault");
         self.proving.stage = Stage::Committing;

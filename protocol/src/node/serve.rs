@@ -1,6 +1,6 @@
 //! Serving a model for money, and auditing how others attribute.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
     Done, Event, Job, Node, Pending, Refusal, ServeRequest,
@@ -28,7 +28,7 @@ const MAX_REQUESTS: usize = 256;
 enum Step {
     /// Its answer is computed. Before its receipt the consumer had promised `before`, which counts again
     /// should there be no answer.
-    Computing { request: ServeRequest, before: Amount },
+    Computing { request: Box<ServeRequest>, before: Amount },
     /// The attribution of this subject is signed and stored.
     Signing { subject: Digest },
 }
@@ -38,8 +38,9 @@ enum Step {
 pub(super) struct Serving {
     /// Promised so far by each consumer.
     promised: BTreeMap<EvmAddress, Amount>,
-    /// Of each consumer the newest receipt for what was served, until the chain has paid all of it.
-    owed: BTreeMap<EvmAddress, (SignedReceipt, Outgoing)>,
+    /// Of each escrow and consumer the newest receipt for what was served, until the chain has paid all of
+    /// it. What an escrow owes that was replaced, it still pays.
+    owed: BTreeMap<(EvmAddress, EvmAddress), (SignedReceipt, Outgoing)>,
     /// Others' attributions, until it is known who audits them.
     waiting: BTreeMap<Digest, Arc<VerifiedRecord>>,
     /// Requests from their acceptance until their attribution is signed.
@@ -77,13 +78,16 @@ impl Serving {
     }
 
     /// A receipt for what was served, now or before a restart.
-    fn owe(&mut self, signed: &SignedReceipt) {
+    fn owe(&mut self, escrow: EvmAddress, signed: &SignedReceipt) {
         let receipt = &signed.receipt;
-        let promised = self.promised.entry(receipt.payer).or_default();
-        *promised = (*promised).max(receipt.cumulative);
-        let known = self.owed.get(&receipt.payer);
+        if receipt.escrow == escrow {
+            let promised = self.promised.entry(receipt.payer).or_default();
+            *promised = (*promised).max(receipt.cumulative);
+        }
+        let pair = (receipt.escrow, receipt.payer);
+        let known = self.owed.get(&pair);
         if known.is_none_or(|(older, _)| older.receipt.cumulative < receipt.cumulative) {
-            self.owed.insert(receipt.payer, (signed.clone(), Outgoing::new()));
+            self.owed.insert(pair, (signed.clone(), Outgoing::new()));
         }
     }
 
@@ -113,6 +117,7 @@ impl Node {
                 let before = self.promised_by(chain, receipt.payer);
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
+                let request = Box::new(request);
                 let known = self.serving.requests.insert(id, Step::Computing { request, before });
                 assert!(known.is_none(), "a request is taken once");
                 let is_bounded = self.serving.computing() <= MAX_REQUESTS;
@@ -129,6 +134,12 @@ impl Node {
         let offer = offer.ok_or(Refusal::NotServed)?;
         if receipt.payee != self.account {
             return Err(Refusal::WrongPayee);
+        }
+        if let Some(contract) = chain.unknown_contract() {
+            return Err(Refusal::UnknownContract { contract });
+        }
+        if receipt.escrow != chain.escrow {
+            return Err(Refusal::WrongEscrow { escrow: chain.escrow });
         }
         let is_known = self.serving.requests.contains_key(&request.id);
         if is_known || self.serving.computing() >= MAX_REQUESTS {
@@ -199,7 +210,7 @@ impl Node {
             Ok(body) => {
                 let subject = receipt.digest(&chain.domain);
                 self.serving.requests.insert(id, Step::Signing { subject });
-                self.sign(work_epoch(chain), subject, Body::Attribution(body));
+                self.sign(work_epoch(chain), subject, Body::Attribution(Box::new(body)));
             }
             Err(reason) => {
                 // The promise is not used up; the consumer may spend it on the next request, unless
@@ -235,7 +246,7 @@ impl Node {
         let Body::Attribution(body) = &record.record().body else { return };
         let id = record.id();
         if record.record().account == self.account {
-            self.serving.owe(&body.receipt);
+            self.serving.owe(chain.escrow, &body.receipt);
             // Before the first block it only remembers.
             if self.epoch.is_some() {
                 self.redeem(chain);
@@ -260,8 +271,8 @@ impl Node {
     fn redeem(&mut self, chain: &ChainView) {
         let (now, account) = (chain.now(), self.account);
         let mut due = Vec::new();
-        self.serving.owed.retain(|payer, (signed, outgoing)| {
-            let deposit = chain.deposit(*payer, account);
+        self.serving.owed.retain(|(escrow, payer), (signed, outgoing)| {
+            let deposit = chain.deposit_in(*escrow, *payer, account);
             let is_paid = signed.receipt.cumulative <= deposit.redeemed;
             // Out of an empty deposit nothing is paid.
             if !is_paid && outgoing.send(now) && deposit.balance > Amount::ZERO {

@@ -132,6 +132,10 @@ impl Node {
 
     /// What this node does next about the settlement of an epoch, and from which block on.
     fn next_step<'a>(&self, chain: &'a ChainView, epoch: Epoch) -> Option<(BlockNumber, Step<'a>)> {
+        // Whoever does not hear all that counts does not know what is right.
+        if chain.unknown_contract().is_some() {
+            return None;
+        }
         let turn = chain.proposer_turn(epoch, self.account)?;
         let proposes = self.propose_at(chain, epoch, turn).map(|due| (due, Step::Propose));
         let proposals = chain.proposals(epoch);

@@ -2,7 +2,7 @@
 
 mod audit;
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 pub use audit::{AuditBody, Finding, ReplayReport, Verdict};
 
@@ -154,8 +154,8 @@ pub enum Body {
     RoundClose(RoundCloseBody),
     /// What an auditor found.
     Audit(AuditBody),
-    /// Who is paid for an output.
-    Attribution(AttributionBody),
+    /// Who is paid for an output: the longest, and so kept apart.
+    Attribution(Box<AttributionBody>),
 }
 
 impl Body {
@@ -194,7 +194,7 @@ impl Body {
             Kind::ShardResult => Self::Shard(Wire::from_bytes(bytes)?),
             Kind::RoundClose => Self::RoundClose(Wire::from_bytes(bytes)?),
             Kind::Audit => Self::Audit(Wire::from_bytes(bytes)?),
-            Kind::Attribution => Self::Attribution(Wire::from_bytes(bytes)?),
+            Kind::Attribution => Self::Attribution(Box::new(Wire::from_bytes(bytes)?)),
         })
     }
 }

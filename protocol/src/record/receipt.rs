@@ -12,13 +12,15 @@ use crate::{
 /// A cumulative receipt from a consumer to a serving account (EIP-712 type `Receipt`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The consumer, whose deposit in UsageEscrow pays.
+    /// The UsageEscrow that pays it, and no other one does.
+    pub escrow: EvmAddress,
+    /// The consumer, whose deposit there pays.
     pub payer: EvmAddress,
     /// The account that served.
     pub payee: AccountId,
     /// The model that was used.
     pub model: ModelId,
-    /// Everything this payer has ever promised this payee, this use included.
+    /// Everything this payer has ever promised this payee there, this use included.
     pub cumulative: Amount,
     /// What this use costs: the receipt is for `(cumulative - price, cumulative]` and nothing before.
     pub price: Amount,
@@ -34,13 +36,13 @@ impl Receipt {
         (self.cumulative.saturating_sub(self.price), self.cumulative)
     }
 
-    /// The EIP-712 digest that the payer signs.
+    /// The EIP-712 digest that the payer signs, for the escrow on the chain of `domain`.
     pub fn digest(&self, domain: &Domain) -> Digest {
         let type_hash = keccak(&[
             b"Receipt(address payer,uint64 payee,uint64 model,uint256 cumulative,uint256 price,",
             b"uint64 nonce,bytes32 request)",
         ]);
-        domain.digest(&keccak(&[
+        Domain::new(domain.chain_id(), self.escrow).digest(&keccak(&[
             &type_hash.0,
             &address_word(&self.payer),
             &word(u128::from(self.payee.0)),
@@ -88,6 +90,7 @@ impl SignedReceipt {
 impl Wire for SignedReceipt {
     fn encode(&self, out: &mut Vec<u8>) {
         let r = &self.receipt;
+        r.escrow.encode(out);
         r.payer.encode(out);
         r.payee.encode(out);
         r.model.encode(out);
@@ -99,6 +102,7 @@ impl Wire for SignedReceipt {
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let receipt = Receipt {
+            escrow: Wire::decode(input)?,
             payer: Wire::decode(input)?,
             payee: Wire::decode(input)?,
             model: Wire::decode(input)?,

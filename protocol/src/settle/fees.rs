@@ -89,8 +89,10 @@ impl Ledger<'_> {
             let body = attribution_of(record)?;
             let (start, end) = body.receipt.receipt.range();
             let is_touched = near.contains(&record.record().epoch) && start.0 < to && end.0 > from;
-            // The contract has checked one receipt of the range, and not this one.
-            if !is_touched || body.receipt.verify(&self.chain.domain).is_err() {
+            // What another escrow pays is counted there. And the contract has checked one receipt of the
+            // range, and not this one.
+            let is_its_own = body.receipt.receipt.escrow == redemption.escrow;
+            if !is_touched || !is_its_own || body.receipt.verify(&self.chain.domain).is_err() {
                 continue;
             }
             let fee = unpaid.take(start.0, end.0).ok_or(Invariant::Range)?;

@@ -234,6 +234,8 @@ mod tests {
     const SETTLE_BLOCKS: u64 = 8;
     const SERVER: AccountId = AccountId(1);
 
+    const ESCROW: EvmAddress = EvmAddress([0xe5; 20]);
+
     fn domain() -> Domain {
         Domain::new(1, EvmAddress([2; 20]))
     }
@@ -254,7 +256,8 @@ mod tests {
         let domain = domain();
         let registry = EvmAddress([1; 20]);
         let treasury = AccountId(100);
-        let mut chain = ChainView::new(domain, registry, schedule, budget, treasury, params);
+        let mut chain =
+            ChainView::new(domain, registry, ESCROW, schedule, budget, treasury, params);
         let block = |number| BlockHeader {
             number: BlockNumber(number),
             hash: Digest([number as u8; 32]),
@@ -280,7 +283,8 @@ mod tests {
 
     fn redeemed(cumulative: u128, amount: u128) -> ChainEvent {
         let (cumulative, amount) = (Amount(cumulative), Amount(amount));
-        ChainEvent::Redeemed { payer: payer().address(), payee: SERVER, cumulative, amount }
+        let (payer, payee) = (payer().address(), SERVER);
+        ChainEvent::Redeemed { escrow: ESCROW, payer, payee, cumulative, amount }
     }
 
     /// The server's attributions of outputs that cost so much, one after the other.
@@ -289,6 +293,7 @@ mod tests {
         let mut record = |price: &u128| {
             cumulative += price;
             let receipt = Receipt {
+                escrow: ESCROW,
                 payer: payer().address(),
                 payee: SERVER,
                 model: ModelId(1),
@@ -299,7 +304,7 @@ mod tests {
             };
             let subject = receipt.digest(&domain());
             let receipt = receipt.sign(&domain(), &payer()).expect("RFC 6979 finds a nonce");
-            let body = Body::Attribution(AttributionBody {
+            let body = Body::Attribution(alloc::boxed::Box::new(AttributionBody {
                 model: ModelId(1),
                 checkpoint: Hash::ZERO,
                 receipt,
@@ -309,7 +314,7 @@ mod tests {
                 tokens_out: 1,
                 lambda: 0,
                 shares: alloc::vec![(SERVER, 1_000_000)],
-            });
+            }));
             let record = Record { epoch: Epoch(0), account: SERVER, subject, body };
             SignedRecord { record, signature: Signature([1; 65]) }
         };

@@ -106,7 +106,7 @@ mod tests {
     /// What a claim pays, stakes, holds and lacks.
     fn due(earned: Balance, paid: Balance, stake: u128, least: u128) -> (u128, u128, u128, u128) {
         let due = earned.due(paid, Amount(stake), Amount(least));
-        assert_eq!(due.is_nothing(), due.pays.0 + due.stakes.0 == 0);
+        assert_eq!(due.is_nothing(), (due.pays.0, due.stakes.0) == (0, 0));
         (due.pays.0, due.stakes.0, due.held.0, due.missing.0)
     }
 

@@ -15,7 +15,7 @@ use protocol::{
     identity::Binding,
     merkle::verify_sum,
     params::{Params, Schedule},
-    receipt::SignedReceipt,
+    receipt::{Receipt, SignedReceipt},
     record::SignedRecord,
     rules::is_by_operator,
 };
@@ -53,6 +53,9 @@ pub(crate) fn key(account: u64) -> EvmKey {
     EvmKey::from_bytes(&secret).unwrap()
 }
 
+/// The contract of all deposits, unless a test says otherwise.
+pub(crate) const ESCROW: EvmAddress = EvmAddress([0xe5; 20]);
+
 pub(crate) fn domain() -> Domain {
     Domain::new(31337, EvmAddress([0xc0; 20]))
 }
@@ -72,7 +75,7 @@ impl FakeChain {
         params.training.fallback_blocks = Blocks(3);
         params.training.auditors = shard_auditors;
         let registry = EvmAddress([1; 20]);
-        let view = ChainView::new(domain(), registry, schedule, BUDGET, TREASURY, params);
+        let view = ChainView::new(domain(), registry, ESCROW, schedule, BUDGET, TREASURY, params);
         Self {
             view,
             waiting: vec![],
@@ -267,18 +270,18 @@ impl FakeChain {
     /// A deposit as it is in the midst of a block.
     fn deposit_of(
         &self,
-        pair: (EvmAddress, AccountId),
+        key: (EvmAddress, EvmAddress, AccountId),
         same_block: &[ChainEvent],
     ) -> (Amount, Amount) {
-        let known = self.view.deposit(pair.0, pair.1);
+        let known = self.view.deposit_in(key.0, key.1, key.2);
         same_block.iter().fold((known.balance, known.redeemed), |now, event| match event {
-            ChainEvent::Redeemed { payer, payee, cumulative, amount }
-                if (*payer, *payee) == pair =>
+            ChainEvent::Redeemed { escrow, payer, payee, cumulative, amount }
+                if (*escrow, *payer, *payee) == key =>
             {
                 (now.0.saturating_sub(*amount), *cumulative)
             }
-            ChainEvent::Deposited { payer, payee, balance, redeemed }
-                if (*payer, *payee) == pair =>
+            ChainEvent::Deposited { escrow, payer, payee, balance, redeemed }
+                if (*escrow, *payer, *payee) == key =>
             {
                 (*balance, *redeemed)
             }
@@ -288,19 +291,21 @@ impl FakeChain {
 
     /// Puts something into a deposit, in the next block.
     pub(crate) fn deposit(&mut self, payer: EvmAddress, payee: AccountId, amount: Amount) {
-        let (balance, redeemed) = self.deposit_of((payer, payee), &self.extra);
+        let escrow = self.view.escrow;
+        let (balance, redeemed) = self.deposit_of((escrow, payer, payee), &self.extra);
         let balance = balance.checked_add(amount).unwrap();
-        self.extra.push(ChainEvent::Deposited { payer, payee, balance, redeemed });
+        self.extra.push(ChainEvent::Deposited { escrow, payer, payee, balance, redeemed });
     }
 
     /// As far as the deposit goes.
     fn redeem(&self, signed: SignedReceipt, same_block: &[ChainEvent]) -> Option<ChainEvent> {
         signed.verify(&domain()).ok()?;
-        let (payer, payee) = (signed.receipt.payer, signed.receipt.payee);
-        let (balance, redeemed) = self.deposit_of((payer, payee), same_block);
+        let Receipt { escrow, payer, payee, .. } = signed.receipt;
+        let (balance, redeemed) = self.deposit_of((escrow, payer, payee), same_block);
         let amount = signed.receipt.cumulative.saturating_sub(redeemed).min(balance);
         let cumulative = redeemed.checked_add(amount)?;
-        (amount > Amount::ZERO).then_some(ChainEvent::Redeemed { payer, payee, cumulative, amount })
+        let redeemed = ChainEvent::Redeemed { escrow, payer, payee, cumulative, amount };
+        (amount > Amount::ZERO).then_some(redeemed)
     }
 
     /// The same proposal in whose place another one comes.

@@ -48,6 +48,7 @@ fn record() -> SignedRecord {
 
 fn receipt() -> SignedReceipt {
     let receipt = Receipt {
+        escrow: EvmAddress([0xee; 20]),
         payer: EvmAddress([0xaa; 20]),
         payee: AccountId(4),
         model: ModelId(9),
@@ -133,6 +134,7 @@ fn record_hex() -> String {
 
 fn receipt_hex() -> String {
     hex![
+        fill("ee", 20),                     // escrow
         fill("aa", 20),                     // payer
         "0000000000000004",                 // payee
         "0000000000000009",                 // model
@@ -326,9 +328,9 @@ fn typed_data_digests_and_signatures_are_those_of_ordinary_wallets() {
     let signed = record.sign(&domain(), &key).unwrap();
     assert_eq!(hex::encode(signed.signature.0), signature);
 
-    let digest = "a7aa84947a78c0ae5b19dfe1276fa4d136881f990690940a7b50b8399c5c8758";
-    let signature = "79c115835cba6eefee5cfeba7d734e3f4f2873cd57d5b7e683af51ee74747c937334bff9f0\
-                     5f2ec09355a6afc327dcb29062dfabf970a8a82e054d0fee400ae71c";
+    let digest = "eccc59abbf6b67d29aeda5ca6f1ff7238a568397dbea496a42cc0193673851bf";
+    let signature = "befc1ba61fe16edf9998220f32c6ddcd9fc506b5cde8c8bfbce3f4cee72c8f6372f50b1a95\
+                     fd58806d98cf5f69673831233d412ebfc815317be808f1872c53851c";
     let receipt = Receipt { payer: key.address(), ..receipt().receipt };
     assert_eq!(receipt.payer, "0x4a62316623ad457F02cDC5D997deD67a383EC569".parse().unwrap());
     assert_eq!(receipt.digest(&domain()), digest.parse().unwrap());

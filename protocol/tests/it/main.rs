@@ -10,6 +10,7 @@ mod hostile;
 mod jobs;
 mod net;
 mod orders;
+mod replaced;
 mod runs;
 mod scenarios;
 mod serving;

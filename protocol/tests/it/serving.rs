@@ -16,14 +16,14 @@ use protocol::{
 };
 
 use crate::{
-    chain::{CONTRIBUTOR, TREASURY, domain, key},
+    chain::{CONTRIBUTOR, ESCROW, TREASURY, domain, key},
     net::Net,
     scenarios::{assert_conserved, earned},
 };
 
 const CONSUMER: u64 = 77;
 /// Who serves the model.
-const SERVER: AccountId = AccountId(1);
+pub(crate) const SERVER: AccountId = AccountId(1);
 /// What the consumer has locked for it.
 const DEPOSIT: Amount = Amount(2_000_000);
 
@@ -31,6 +31,7 @@ const DEPOSIT: Amount = Amount(2_000_000);
 pub(crate) fn request(id: u64, payee: u64, (from, to): (u128, u128)) -> ServeRequest {
     let payer = key(CONSUMER);
     let receipt = Receipt {
+        escrow: ESCROW,
         payer: payer.address(),
         payee: AccountId(payee),
         model: ModelId(1),
@@ -68,7 +69,7 @@ fn served_by(mut net: Net, prices: [u128; 3]) -> Net {
     net
 }
 
-fn payer() -> EvmAddress {
+pub(crate) fn payer() -> EvmAddress {
     key(CONSUMER).address()
 }
 
@@ -183,7 +184,7 @@ fn who_is_its_own_customer_gets_no_more_than_it_paid() {
 }
 
 /// What lines pay for outputs, whoever gets it.
-fn paid_for_outputs(net: &Net, epoch: u64) -> u128 {
+pub(crate) fn paid_for_outputs(net: &Net, epoch: u64) -> u128 {
     let is_output = |record: &Digest| {
         let known = net.peers.iter().find_map(|peer| peer.pool.get(record));
         known.is_some_and(|record| matches!(record.record().body, Body::Attribution(_)))
@@ -355,8 +356,8 @@ fn on_a_deposit_that_was_asked_back_nothing_is_served_until_the_request_has_expi
     let mut net = served(12);
     assert_eq!(ask(&mut net, request(1, 1, (0, 101))), None);
     let (from, until) = (BlockNumber(net.chain.now() + 5), BlockNumber(net.chain.now() + 9));
-    let (payer, payee) = (payer(), SERVER);
-    net.chain.extra.push(ChainEvent::WithdrawalRequested { payer, payee, from, until });
+    let (escrow, payer, payee) = (ESCROW, payer(), SERVER);
+    net.chain.extra.push(ChainEvent::WithdrawalRequested { escrow, payer, payee, from, until });
     net.step();
     assert_eq!(deposit(&net).redeemed, Amount(101), "what was served is paid before it leaves");
     while net.chain.view.now() <= until {
@@ -365,11 +366,11 @@ fn on_a_deposit_that_was_asked_back_nothing_is_served_until_the_request_has_expi
         net.step();
     }
     assert_eq!(ask(&mut net, request(3, 1, (101, 202))), None);
-    net.chain.extra.push(ChainEvent::WithdrawalRequested { payer, payee, from, until });
+    net.chain.extra.push(ChainEvent::WithdrawalRequested { escrow, payer, payee, from, until });
     net.chain.deposit(payer, payee, Amount(1));
     net.step();
     assert_eq!(ask(&mut net, request(4, 1, (202, 303))), None, "a deposit takes the request back");
-    net.chain.extra.push(ChainEvent::Withdrawn { payer, payee });
+    net.chain.extra.push(ChainEvent::Withdrawn { escrow, payer, payee });
     net.step();
     let (available, price) = (Amount::ZERO, Amount(101));
     let asked = ask(&mut net, request(5, 1, (303, 404)));
@@ -383,13 +384,13 @@ fn an_answer_that_took_long_is_not_given_out_where_its_deposit_goes() {
         let mut net = served(12);
         net.peer(1).faults.is_slow = true;
         assert_eq!(ask(&mut net, request(1, 1, (0, 101))), None);
-        let (payer, payee) = (payer(), SERVER);
+        let (escrow, payer, payee) = (ESCROW, payer(), SERVER);
         let from = BlockNumber(net.chain.now() + blocks);
         let until = BlockNumber(from.0 + 20);
-        net.chain.extra.push(ChainEvent::WithdrawalRequested { payer, payee, from, until });
+        net.chain.extra.push(ChainEvent::WithdrawalRequested { escrow, payer, payee, from, until });
         net.step();
         if is_withdrawn {
-            net.chain.extra.push(ChainEvent::Withdrawn { payer, payee });
+            net.chain.extra.push(ChainEvent::Withdrawn { escrow, payer, payee });
             net.step();
         }
         net.finish(1);
@@ -452,7 +453,8 @@ fn a_deposit_that_was_forgotten_is_as_good_as_none_until_there_is_more_of_it() {
         let mut payer = EvmAddress([0; 20]);
         payer.0[..4].copy_from_slice(&number.to_be_bytes());
         let balance = Amount(DEPOSIT.0 + 1);
-        ChainEvent::Deposited { payer, payee: SERVER, balance, redeemed: Amount::ZERO }
+        let (escrow, payee, redeemed) = (ESCROW, SERVER, Amount::ZERO);
+        ChainEvent::Deposited { escrow, payer, payee, balance, redeemed }
     };
     net.chain.extra.extend((0..u32::try_from(MAX_DEPOSITS).unwrap()).map(larger));
     net.step();
@@ -463,7 +465,8 @@ fn a_deposit_that_was_forgotten_is_as_good_as_none_until_there_is_more_of_it() {
     assert_eq!(again, Some(Refusal::NoDeposit { available, price }), "no answer for nothing");
     let (payer, payee) = (payer(), SERVER);
     let (balance, redeemed) = (Amount(2 * DEPOSIT.0), before.redeemed);
-    net.chain.extra.push(ChainEvent::Deposited { payer, payee, balance, redeemed });
+    let escrow = ESCROW;
+    net.chain.extra.push(ChainEvent::Deposited { escrow, payer, payee, balance, redeemed });
     net.step();
     let offered = Amount::ZERO;
     let again = ask(&mut net, request(3, 1, (0, 101)));

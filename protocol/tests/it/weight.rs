@@ -12,7 +12,7 @@ use protocol::{
     params::{Params, Schedule},
 };
 
-use crate::chain::{TREASURY, domain, key};
+use crate::chain::{ESCROW, TREASURY, domain, key};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
 const EPOCH: u64 = 10;
@@ -26,7 +26,7 @@ fn view() -> ChainView {
         challenge_blocks: Blocks(3),
     };
     let registry = EvmAddress([1; 20]);
-    ChainView::new(domain(), registry, schedule, Amount(1000), TREASURY, Params::minimal())
+    ChainView::new(domain(), registry, ESCROW, schedule, Amount(1000), TREASURY, Params::minimal())
 }
 
 fn mine(view: &mut ChainView, events: &[ChainEvent]) {

@@ -32,6 +32,7 @@ impl Adversary for UnpaidWithdrawal {
             self.due -= 1.0;
             world.use_others_model(own);
         }
+        let escrow = world.chain().escrow;
         let deposits: Vec<_> = world.chain().deposits_of(world.consumer(own)).collect();
         for (payee, deposit) in deposits {
             if deposit.balance.0 == 0 {
@@ -39,10 +40,10 @@ impl Adversary for UnpaidWithdrawal {
             }
             match deposit.withdrawal {
                 Some((from, until)) if (from..=until).contains(&block) => {
-                    world.consume(own, Transaction::Withdraw { payee });
+                    world.consume(own, Transaction::Withdraw { escrow, payee });
                 }
                 Some((_, until)) if block <= until => {}
-                _ => world.consume(own, Transaction::RequestWithdrawal { payee }),
+                _ => world.consume(own, Transaction::RequestWithdrawal { escrow, payee }),
             }
         }
     }

@@ -370,6 +370,7 @@ impl Market {
         let (payer, payee) = (key.address(), node.account);
         let promised = machine.promised_by(view, payer);
         let receipt = Receipt {
+            escrow: view.escrow,
             payer,
             payee,
             model: request.model,

@@ -156,7 +156,7 @@ pub(super) fn block(referee: &mut Referee, env: &Env, events: &[ChainEvent], blo
                 }
             }
             ChainEvent::StakeChanged { account, stake } => referee.staked(*account, *stake, block),
-            ChainEvent::Redeemed { payer, payee, cumulative, amount } => {
+            ChainEvent::Redeemed { payer, payee, cumulative, amount, .. } => {
                 let (laws, between) = (laws(env), (*payer, *payee));
                 referee.redeemed(&laws, between, (*amount, *cumulative), block);
             }

@@ -7,7 +7,8 @@ import {CellOpening, Record} from "../Types.sol";
 /// @notice An accuser names a cell that a node committed to hold; anyone may answer with the one
 /// chunk that the epoch's first seed picked in it. Of the blocks between an epoch and its cutoff half are
 /// to answer, rounded up, and no dispute is opened that would end after the cutoff: a settlement then sees
-/// which were answered, and pays no storage to whoever left one unanswered.
+/// which were answered, and pays no storage to whoever left one unanswered. The vault names the contract for
+/// each epoch: of two of them an accused would lose twice, and places would cost half as much.
 interface IDisputes {
     /// @notice A node must open a cell of a commitment until a block.
     event DisputeOpened(
@@ -38,6 +39,8 @@ interface IDisputes {
 
     /// @notice Between an epoch and its cutoff there are fewer than two blocks.
     error NoTimeToAnswer(uint64 settleBlocks);
+    /// @notice The vault names another contract for disputes about the epoch.
+    error NotDisputes(uint64 epoch);
     /// @notice The record is not a storage commitment on the epoch's seed with this body, signed by who was
     /// the operator then.
     error NotACommitment();

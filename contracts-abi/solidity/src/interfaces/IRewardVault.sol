@@ -17,6 +17,8 @@ interface IRewardVault {
     event BudgetChanged(uint64 indexed fromEpoch, uint128 budget);
     /// @notice Another contract may make settlements final from now on.
     event SettlementsChanged(address settlements);
+    /// @notice Another contract judges disputes about each epoch from this one on.
+    event DisputesChanged(uint64 indexed fromEpoch, address indexed disputes);
     /// @notice A settlement is final: claims may cost its total in all.
     event Finalised(uint64 indexed epoch, bytes32 indexed id, Settlement settlement);
     /// @notice A claim paid so much to the payout address, and made so much the account's stake.
@@ -76,8 +78,13 @@ interface IRewardVault {
     /// @notice Names the contract that decides over proposals; only the admin (the Timelock).
     function setSettlements(address settlements) external;
 
-    /// @notice Requires that a settlement may become final next: of the next epoch, on the last final one,
-    /// and within what the epoch may emit.
+    /// @notice Names the contract that judges disputes about the next epoch and all after it; only the admin
+    /// (the Timelock). What is open is ended where it was opened.
+    function setDisputes(address disputes) external;
+
+    /// @notice Requires that the caller decides over proposals, so that one that was replaced takes none,
+    /// and that a settlement may become final next: of the next epoch, on the last final one, and within
+    /// what the epoch may emit.
     function requireNext(Settlement calldata settlement) external view;
 
     /// @notice The token that is kept and paid: OPEN.
@@ -85,6 +92,9 @@ interface IRewardVault {
 
     /// @notice The contract that decides over proposals.
     function settlements() external view returns (address);
+
+    /// @notice The contract that judges disputes about an epoch: one, so that a fault counts once.
+    function disputesOf(uint64 epoch) external view returns (address);
 
     /// @notice The last final settlement: id, root and total; the next epoch to settle; fees not yet spent.
     function last()

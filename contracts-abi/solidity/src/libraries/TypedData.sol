@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {Receipt, Record} from "../Types.sol";
 
 /// @title EIP-712 digests of records and receipts
-/// @notice One domain for both: name "openledger", version "1", the Coordinator as contract.
+/// @notice Their domains have the name "openledger" and the version "1". A record is for the Coordinator, a
+/// receipt for the UsageEscrow that pays it: of two escrows each pays its own receipts and no others.
 library TypedData {
     bytes32 private constant DOMAIN_TYPE = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -19,8 +20,8 @@ library TypedData {
     bytes32 private constant VERSION = keccak256("1");
 
     /// @notice The domain separator on this chain.
-    function separator(address coordinator) internal view returns (bytes32) {
-        return keccak256(abi.encode(DOMAIN_TYPE, NAME, VERSION, block.chainid, coordinator));
+    function separator(address verifier) internal view returns (bytes32) {
+        return keccak256(abi.encode(DOMAIN_TYPE, NAME, VERSION, block.chainid, verifier));
     }
 
     /// @notice The digest that an operator signs: the record's id.

@@ -68,12 +68,12 @@ impl Held {
 
 pub(crate) fn scenario(chain: &mut dyn Chain) {
     let mut world = World::deploy(chain);
-    let s1 = seed(&mut world);
+    let s1 = seed(&mut world, 0);
     assert_eq!(s1, expected_seed(&mut world), "the beacon is as the protocol derives it");
 
     let held = hold(s1);
     let body = held.inventory.commit(&s1, &held.rows, Vec::new());
-    let signed = world.signed(ACCUSED, 9, body, ACCUSED as usize);
+    let signed = world.signed((0, ACCUSED), 9, body, ACCUSED as usize);
     let case = Case {
         commit: signed.record.id(&world.domain()),
         open: opening_of(&world, &signed, held.cell),
@@ -171,7 +171,7 @@ pub(crate) fn stolen_key(chain: &mut dyn Chain) {
     let allow = Registry::setAllowanceCall { account: ACCUSED, perPeriod: most, inAll: most };
     world.send(ACCUSED as usize, registry, &allow);
     world.send(ACCUSED as usize, registry, &change(THIEF));
-    let s1 = seed(&mut world);
+    let s1 = seed(&mut world, 0);
     let body = |cells: u8| {
         let packs = (0..cells).map(|i| BlobRef::new(Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
         let inventory = Inventory::new(packs, 16 << 20);
@@ -180,7 +180,7 @@ pub(crate) fn stolen_key(chain: &mut dyn Chain) {
     };
     let before = stake(&mut world, ACCUSED);
     let thief = world.balance(who(3));
-    let signed = world.signed(ACCUSED, 9, body(2), THIEF);
+    let signed = world.signed((0, ACCUSED), 9, body(2), THIEF);
     let open = opening_of(&world, &signed, 0);
     let commit = signed.record.id(&world.domain());
     let case = Case { commit, open };
@@ -249,9 +249,9 @@ struct Case {
     open: Disputes::openDisputeCall,
 }
 
-fn seed(world: &mut World<'_>) -> Digest {
-    world.chain.advance_to(world.start(0) + 1);
-    let seed = Coordinator::seedCall { epoch: 0, purpose: 0 };
+fn seed(world: &mut World<'_>, epoch: u64) -> Digest {
+    world.chain.advance_to(world.start(epoch) + 1);
+    let seed = Coordinator::seedCall { epoch, purpose: 0 };
     Digest(world.read(world.coordinator, &seed).0)
 }
 
@@ -261,7 +261,7 @@ fn opening_of(world: &World<'_>, signed: &SignedRecord, cell: u32) -> Disputes::
         record: header(signed),
         signature: signed.signature.0.to_vec().into(),
         body: signed.record.body.to_bytes().into(),
-        signedAt: world.start(0) + 1,
+        signedAt: world.start(signed.record.epoch.0) + 1,
         cell,
     }
 }
@@ -303,7 +303,7 @@ fn another_seed(world: &mut World<'_>, held: &Held, s1: &Digest) {
     let mut replaced = *s1;
     replaced.0[0] ^= 1;
     let body = held.inventory.commit(&replaced, &held.rows, Vec::new());
-    let signed = world.signed(ACCUSED, 9, body, ACCUSED as usize);
+    let signed = world.signed((0, ACCUSED), 9, body, ACCUSED as usize);
     let open = opening_of(world, &signed, held.cell);
     world.fails::<Disputes::NotACommitment, _>(3, world.disputes, &open);
 }
@@ -311,11 +311,17 @@ fn another_seed(world: &mut World<'_>, held: &Held, s1: &Digest) {
 impl Case {
     /// A commitment to 64 cells that nobody holds.
     fn made_up(world: &mut World<'_>, signer: usize) -> Self {
-        let s1 = seed(world);
+        Self::of(world, 0, signer)
+    }
+
+    /// The same for an epoch.
+    fn of(world: &mut World<'_>, epoch: u64, signer: usize) -> Self {
+        let s1 = seed(world, epoch);
         let packs = (0..16u8).map(|i| BlobRef::new(Hash([i * 16 + 3; 32]), PACK_BYTES)).collect();
         let inventory = Inventory::new(packs, 16 << 20);
         let rows: Vec<_> = (0..inventory.cells()).map(|i| Digest([i as u8; 32])).collect();
-        let signed = world.signed(ACCUSED, 9, inventory.commit(&s1, &rows, Vec::new()), signer);
+        let body = inventory.commit(&s1, &rows, Vec::new());
+        let signed = world.signed((epoch, ACCUSED), 9, body, signer);
         Self { commit: signed.record.id(&world.domain()), open: opening_of(world, &signed, 0) }
     }
 
@@ -376,4 +382,37 @@ impl Case {
         assert_eq!(before - stake(world, ACCUSED), FAULT);
         assert_eq!(locked(world, 3), 0);
     }
+}
+
+/// What is open when another contract judges from the next epoch on ends where it was opened. Otherwise the
+/// accused would lose once in each, and who takes all places would have them for half.
+pub(crate) fn replaced(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let case = Case::made_up(&mut world, ACCUSED as usize);
+    let old = world.disputes;
+    for cell in 0..2 {
+        world.send(3, old, &case.about(cell));
+    }
+    let before = stake(&mut world, ACCUSED);
+    world.replace_disputes();
+    let new = world.disputes;
+    for cell in [0, 2] {
+        world.fails::<Disputes::NotDisputes, _>(3, new, &case.about(cell));
+    }
+    world.fails::<Disputes::NoDispute, _>(4, new, &case.expiry(0));
+    // Of the epoch that has begun the old one judges all.
+    world.send(3, old, &case.about(2));
+    let head = world.chain.head();
+    world.chain.advance_to(head + 3);
+    for cell in 0..3 {
+        world.send(4, old, &case.expiry(cell));
+        world.fails::<Disputes::NoDispute, _>(4, old, &case.expiry(cell));
+    }
+    assert_eq!(before - stake(&mut world, ACCUSED), FAULT, "once");
+    assert_eq!(locked(&mut world, 3), 0, "all bonds are back");
+
+    let case = Case::of(&mut world, 1, ACCUSED as usize);
+    world.fails::<Disputes::NotDisputes, _>(3, old, &case.about(0));
+    world.send(3, new, &case.about(0));
+    assert_eq!(locked(&mut world, 3), DISPUTE_BOND);
 }

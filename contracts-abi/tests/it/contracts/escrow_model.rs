@@ -149,8 +149,14 @@ fn call(draw: &mut Draw, model: &Model, from: usize, payee: u64) -> Call {
 }
 
 /// A receipt that one signs in the name of another.
-fn redeem(domain: &Domain, (payer, payee): Pair, cumulative: u128, signer: usize) -> E::redeemCall {
+fn redeem(
+    (domain, escrow): (&Domain, EvmAddress),
+    (payer, payee): Pair,
+    cumulative: u128,
+    signer: usize,
+) -> E::redeemCall {
     let receipt = Receipt {
+        escrow,
         payer: EvmAddress(who(payer).0.0),
         payee: AccountId(payee),
         model: ModelId(1),
@@ -175,7 +181,7 @@ fn redeem(domain: &Domain, (payer, payee): Pair, cumulative: u128, signer: usize
     }
 }
 
-fn encode(domain: &Domain, payee: u64, call: Call) -> (usize, Bytes) {
+fn encode(domain: (&Domain, EvmAddress), payee: u64, call: Call) -> (usize, Bytes) {
     let (kind, data) = match call {
         Call::Deposit(amount) => (0, E::depositCall { payee, amount }.abi_encode()),
         Call::Permit(amount) => {
@@ -242,7 +248,7 @@ fn play(seed: u64, calls: u64) {
     let mut chain = EmbeddedChain::new();
     let (mut world, mut model) = start(&mut chain);
     let in_vault = world.balance(world.vault);
-    let domain = world.domain();
+    let (domain, at) = (world.domain(), EvmAddress(world.escrow.0.0));
     let mut draw = Draw(seed);
     let mut tally = [[0_u64; 2]; KINDS];
     for turn in 0..calls {
@@ -252,7 +258,7 @@ fn play(seed: u64, calls: u64) {
         }
         let (from, payee) = (draw.below(PAYERS), 1 + draw.below(PAYEES as usize) as u64);
         let call = call(&mut draw, &model, from, payee);
-        let (kind, data) = encode(&domain, payee, call);
+        let (kind, data) = encode((&domain, at), payee, call);
         let block = world.chain.head() + 1;
         let before = model.clone();
         let expected = model.apply(from, payee, call, block).is_some();

@@ -1,13 +1,16 @@
 //! Another contract decides over proposals from the second epoch on: what is final and what was paid stay.
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use protocol::chain::Settlement;
 use protocol::merkle::SumTree;
 use protocol::{Amount, Digest, Epoch, Hash};
 
 use super::chain::Chain;
 use super::settlements::{abi_of, leaf_of};
-use super::world::{CHALLENGE_BLOCKS, OPEN, RewardVault, Settlements, World, sum_nodes, who};
+use super::world::{
+    BOND, CHALLENGE_BLOCKS, OBJECTION_BOND, OPEN, Registry, RewardVault, Settlements, World,
+    sum_nodes, who,
+};
 
 /// What accounts have, and the tree of it.
 pub(super) struct Payouts(Vec<(u64, (u128, u128))>, SumTree);
@@ -78,6 +81,8 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     world.replace_settlements();
     let new = world.settlements;
     world.fails::<RewardVault::NotSettlements, _>(4, old, &finalise(&one));
+    let late = Settlements::proposeCall { proposer: 2, settlement: abi_of(&one) };
+    world.fails::<RewardVault::NotSettlements, _>(2, old, &late);
     world.fails::<RewardVault::NothingOwed, _>(4, vault, &first.claim(0));
     let before = world.balance(who(2));
     world.send(4, vault, &first.claim(1));
@@ -101,4 +106,65 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     assert_eq!((last.id.0, last.nextEpoch), (one.id().0, 2));
     assert_eq!(world.read(vault, &RewardVault::paidCall {}), 407 * OPEN);
     assert_eq!(world.read(vault, &RewardVault::finalOfCall { epoch: 0 }).0, zero.id().0);
+}
+
+/// What was proposed in a contract that was replaced becomes final nowhere, and all bonds in it come back or
+/// are lost there once the epoch is final.
+pub(crate) fn bonds(chain: &mut dyn Chain) {
+    let mut world = World::deploy(chain);
+    let (vault, old) = (world.vault, world.settlements);
+    world.chain.advance_to(world.cutoff(0));
+    let pays = |account, amount| Payouts::new(&[(account, amount)]).settlement(0, Digest::ZERO);
+    let (good, bad, late) = (pays(2, 300 * OPEN), pays(3, 900 * OPEN), pays(3, OPEN));
+    let call = |proposer, s: &Settlement| {
+        let settlement = abi_of(s);
+        Settlements::proposeCall { proposer, settlement }
+    };
+    let object = |account, s: &Settlement| {
+        let (settlement, reason) = (abi_of(s), B256::ZERO);
+        Settlements::objectCall { settlement, account, reason }
+    };
+    // Of one objection nobody has judged in time; it was set aside, and the same was proposed anew.
+    world.send(2, old, &call(2, &good));
+    world.send(3, old, &object(3, &good));
+    let head = world.chain.head();
+    world.chain.advance_to(head + 4 * CHALLENGE_BLOCKS);
+    world.send(2, old, &call(2, &good));
+    world.send(1, old, &call(1, &bad));
+    world.send(2, old, &object(2, &bad));
+    world.send(3, old, &call(3, &late));
+    let head = world.chain.head();
+    world.chain.advance_to(head + CHALLENGE_BLOCKS);
+    world.replace_settlements();
+    let new = world.settlements;
+
+    for open in [&good, &late] {
+        world.fails::<RewardVault::NotSettlements, _>(4, old, &finalise(open));
+        world.fails::<Settlements::NotProposed, _>(4, new, &finalise(open));
+        world.fails::<RewardVault::NotSettlements, _>(2, old, &call(2, open));
+    }
+    let close = |s: &Settlement| Settlements::closeCall { settlement: abi_of(s) };
+    let contested = Settlements::closeContestedCall { number: U256::from(1) };
+    world.fails::<Settlements::NotSettled, _>(4, old, &close(&good));
+    world.fails::<Settlements::NotSettled, _>(4, old, &contested);
+    world.send(2, new, &call(2, &good));
+    let head = world.chain.head();
+    world.chain.advance_to(head + CHALLENGE_BLOCKS);
+    world.send(4, new, &finalise(&good));
+
+    // What is final in the vault says who was right in the old contract.
+    for open in [&good, &bad, &late] {
+        world.send(4, old, &close(open));
+        world.fails::<Settlements::NotProposed, _>(4, old, &close(open));
+        world.fails::<Settlements::NotProposed, _>(4, new, &close(open));
+    }
+    world.send(4, old, &contested);
+    world.fails::<Settlements::NotContested, _>(4, old, &contested);
+    for (account, lost) in [(1, BOND), (2, 0), (3, BOND + OBJECTION_BOND)] {
+        let stake = world.read(world.registry, &Registry::stakeOfCall { account });
+        assert_eq!((stake.stake, stake.locked), (10_000 * OPEN - lost, 0), "of account {account}");
+    }
+    let held = world.read(vault, &RewardVault::heldCall {});
+    assert_eq!(world.balance(vault), held, "all of it is booked");
+    assert_eq!(world.balance(old), U256::ZERO, "nothing is left in it");
 }

@@ -162,6 +162,7 @@ fn redeem(world: &mut World<'_>) -> u64 {
     world.send(5, open, &abi::open::Open::approveCall { spender, value: U256::MAX });
     world.send(5, spender, &E::depositCall { payee: 2, amount: 2 * FEES });
     let receipt = Receipt {
+        escrow: EvmAddress(world.escrow.0.0),
         payer: EvmAddress(who(5).0.0),
         payee: AccountId(2),
         model: ModelId(1),

@@ -98,6 +98,12 @@ pub(super) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) ->
     mined.created.unwrap()
 }
 
+/// Where the deployer's contract will be that comes so many after one that is there.
+fn following(contract: Address, places: u64) -> Address {
+    let nonce = (0..).find(|nonce| who(0).create(*nonce) == contract).unwrap();
+    who(0).create(nonce + places)
+}
+
 impl<'a> World<'a> {
     /// Deploys everything with cells of 16 MiB, and registers and stakes three accounts.
     pub(crate) fn deploy(chain: &'a mut dyn Chain) -> Self {
@@ -118,10 +124,14 @@ impl<'a> World<'a> {
         let genesis = chain.head() + 130;
         let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
         let coordinator = deploy(chain, "Coordinator", &(params, registry).abi_encode_params());
-        let arguments = (open, coordinator, BUDGET, LEAST_STAKE, admin, Address::ZERO, nobody());
+        let first_disputes = following(coordinator, 2);
+        let deciding = (Address::ZERO, first_disputes);
+        let arguments =
+            (open, coordinator, BUDGET, LEAST_STAKE, admin, deciding.0, deciding.1, nobody());
         let vault = deploy(chain, "RewardVault", &arguments.abi_encode_params());
         let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
         let disputes = deploy(chain, "Disputes", &arguments.abi_encode_params());
+        assert_eq!(disputes, first_disputes, "two after the coordinator");
         let arguments = (coordinator, vault, WITHDRAWAL_DELAY);
         let escrow = deploy(chain, "UsageEscrow", &arguments.abi_encode_params());
         let arguments = (registry, datanets, coordinator, vault).abi_encode_params();
@@ -157,6 +167,24 @@ impl<'a> World<'a> {
         self.send(0, self.datanets, &grant("COUNTER_ROLE"));
         let name = RewardVault::setSettlementsCall { newSettlements: account };
         self.send(0, self.vault, &name);
+    }
+
+    /// Another contract judges disputes from the next epoch on.
+    pub(crate) fn replace_disputes(&mut self) {
+        let (coordinator, vault, verifier) = (self.coordinator, self.vault, self.verifier);
+        let arguments = (coordinator, vault, verifier, DISPUTE_BOND, FAULT);
+        self.disputes = deploy(self.chain, "Disputes", &arguments.abi_encode_params());
+        let (role, account) = (keccak256("SLASHER_ROLE"), self.disputes);
+        self.send(0, self.registry, &Registry::grantRoleCall { role, account });
+        self.send(0, self.vault, &RewardVault::setDisputesCall { newDisputes: account });
+    }
+
+    /// Another contract takes deposits from now on.
+    pub(crate) fn replace_escrow(&mut self) {
+        let arguments = (self.coordinator, self.vault, WITHDRAWAL_DELAY);
+        self.escrow = deploy(self.chain, "UsageEscrow", &arguments.abi_encode_params());
+        let (role, account) = (keccak256("FEES_ROLE"), self.escrow);
+        self.send(0, self.vault, &Registry::grantRoleCall { role, account });
     }
 
     fn wire(&mut self) {
@@ -250,16 +278,16 @@ impl<'a> World<'a> {
         Domain::new(31_337, EvmAddress(self.coordinator.0.0))
     }
 
-    /// A storage commitment of epoch 0, signed by development account `signer`.
+    /// A storage commitment, signed by development account `signer`.
     pub(crate) fn signed(
         &self,
-        account: u64,
+        (epoch, account): (u64, u64),
         subject: u8,
         body: StorageCommitBody,
         signer: usize,
     ) -> SignedRecord {
         let record = Record {
-            epoch: Epoch(0),
+            epoch: Epoch(epoch),
             account: AccountId(account),
             subject: Digest([subject; 32]),
             body: Body::StorageCommit(body),
