@@ -18,7 +18,7 @@ use super::{Done, Event, Failure, Job, Node, Pending as NodePending, nodes_of};
 use crate::{
     blob::BlobRef,
     chain::ChainView,
-    ids::{AccountId, BlockNumber, Digest, Hash, ModelId, Round},
+    ids::{AccountId, BlockNumber, Digest, Epoch, Hash, ModelId, Round},
     merkle,
     order::Needs,
     record::{
@@ -82,6 +82,8 @@ struct Open {
     seed: Digest,
     base: Hash,
     own: Own,
+    /// The last epoch with which this node labelled its own shard once more.
+    signed_again: Option<Epoch>,
     /// Whether this node is aggregating, as leader or to follow a close.
     is_aggregating: bool,
     has_closed: bool,
@@ -171,11 +173,16 @@ impl Node {
             // Asked for, and its answer is still to come.
             (Own::Computing, _) => {}
             (_, Some(shard)) => {
-                let made = shard.record();
-                if included_in(chain, &shard).is_none() && made.epoch < chain.epoch() {
-                    // Its epoch is over, and its audit would come too late: the same work again under
-                    // a label that still counts.
-                    self.sign(work_epoch(chain), made.subject, made.body.clone());
+                let (made, label) = (shard.record(), work_epoch(chain));
+                let is_late = included_in(chain, &shard).is_none() && made.epoch < chain.epoch();
+                // Its epoch is over, and its audit would come too late: the same work again under a label
+                // that still counts. Once for each label, since a run that has no place for one more of
+                // this node's shards never shows it.
+                if is_late && open.signed_again < Some(label) {
+                    self.sign(label, made.subject, made.body.clone());
+                    if let Some(open) = run.open_mut() {
+                        open.signed_again = Some(label);
+                    }
                 }
             }
             // Computed and on its way to be signed; computing it again would sign it twice.

@@ -121,8 +121,9 @@ impl Run {
     pub(super) fn leave(&mut self, open: &Open, close: &VerifiedRecord, block: BlockNumber) {
         // As it was when it opened: if the run comes back, what it did in the round before is found
         // again among the records.
+        let (own, signed_again) = (Own::None, None);
         let open =
-            Open { own: Own::None, is_aggregating: false, has_closed: false, ..open.clone() };
+            Open { own, signed_again, is_aggregating: false, has_closed: false, ..open.clone() };
         let before = self.last_left().map(Round::next);
         assert!(before.is_none_or(|next| next == open.round), "rounds close one after the other");
         self.left.push_back(Left { open, close: close.id(), block });

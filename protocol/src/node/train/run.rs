@@ -92,6 +92,7 @@ impl Run {
             seed,
             base,
             own: Own::None,
+            signed_again: None,
             is_aggregating: false,
             has_closed: false,
         });
