@@ -17,6 +17,7 @@ mod reads;
 mod replaced;
 pub mod rpc;
 mod sender;
+mod view;
 
 pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
 pub use convert::RevertReason;

@@ -138,17 +138,7 @@ impl NetworkFile {
 
     /// An empty view of the chain, to fold blocks into.
     pub fn view(&self) -> ChainView {
-        let at = &self.deployment;
-        let params = self.params();
-        ChainView::new(
-            at.domain(),
-            at.registry,
-            at.escrow,
-            at.schedule,
-            at.budget,
-            at.treasury,
-            params,
-        )
+        self.deployment.view(self.params())
     }
 }
 

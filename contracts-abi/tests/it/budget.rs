@@ -26,16 +26,7 @@ impl Network {
         let genesis = contracts_abi::GenesisConfig { delay: 0, ..genesis(&[ALICE]) };
         let chain = EmbeddedChain::new(&genesis, 7).unwrap();
         let at = chain.deployment();
-        let (domain, params) = (at.domain(), Params::minimal());
-        let view = ChainView::new(
-            domain,
-            at.registry,
-            at.escrow,
-            at.schedule,
-            at.budget,
-            at.treasury,
-            params,
-        );
+        let view = at.view(Params::minimal());
         let last = Settlement {
             epoch: Epoch(0),
             parent: Digest::ZERO,

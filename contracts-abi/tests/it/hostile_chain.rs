@@ -27,16 +27,7 @@ impl Network {
     fn new() -> Self {
         let chain = EmbeddedChain::new(&genesis(&[STRANGER]), 7).unwrap();
         let at = chain.deployment();
-        let (domain, params) = (at.domain(), Params::minimal());
-        let view = ChainView::new(
-            domain,
-            at.registry,
-            at.escrow,
-            at.schedule,
-            at.budget,
-            at.treasury,
-            params,
-        );
+        let view = at.view(Params::minimal());
         let mut network = Self { chain, view };
         let (owner, node, binding) = (STRANGER, NodeId([3; 32]), [9; 64]);
         let register =

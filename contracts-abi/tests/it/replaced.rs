@@ -116,9 +116,7 @@ async fn advance(client: &ChainClient, to: BlockNumber) {
 /// What a node knows that has a network's file.
 async fn view(client: &ChainClient) -> ChainView {
     let at = client.deployment();
-    let (domain, params) = (at.domain(), Params::minimal());
-    let mut view =
-        ChainView::new(domain, at.registry, at.escrow, at.schedule, at.budget, at.treasury, params);
+    let mut view = at.view(Params::minimal());
     let (mut from, head) = (at.genesis_block, client.head().await.unwrap());
     while from <= head {
         for (header, events) in client.poll_blocks(from, head).await.unwrap() {

@@ -99,16 +99,7 @@ impl Cluster {
         );
         let forwarder = forward(&chain)?;
         let params = scenario.params();
-        let (domain, schedule) = (at.domain(), at.schedule);
-        let view = ChainView::new(
-            domain,
-            at.registry,
-            at.escrow,
-            schedule,
-            at.budget,
-            at.treasury,
-            params,
-        );
+        let view = at.view(params);
         let key = EvmKey::from_bytes(&DEV_KEYS[1].0).context("a development key")?;
         let client = loop {
             match ChainClient::connect(&rpc_url(), at.clone(), &key).await {

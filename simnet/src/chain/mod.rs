@@ -117,15 +117,7 @@ impl Chain {
         };
         let evm = EmbeddedChain::new(&genesis, CHAIN_ID)?;
         let at = evm.deployment();
-        let view = ChainView::new(
-            at.domain(),
-            at.registry,
-            at.escrow,
-            at.schedule,
-            at.budget,
-            at.treasury,
-            params,
-        );
+        let view = at.view(params);
         let payouts = BTreeMap::from([(at.treasury, treasury)]);
         Ok(Self {
             evm,

@@ -101,16 +101,7 @@ impl Network {
         };
         let chain = EmbeddedChain::new(&config, CHAIN_ID).unwrap();
         let at = chain.deployment();
-        let (domain, params) = (at.domain(), Params::minimal());
-        let view = ChainView::new(
-            domain,
-            at.registry,
-            at.escrow,
-            at.schedule,
-            at.budget,
-            at.treasury,
-            params,
-        );
+        let view = at.view(Params::minimal());
         let config = NodeConfig { computes: false, claim_epochs: 3, max_memory: None };
         let mut network = Self {
             seed,
