@@ -17,6 +17,7 @@ mod replacement;
 mod rivals;
 pub(crate) mod settlements;
 mod trees;
+mod vault_model;
 pub(crate) mod world;
 
 use chain::{AnvilChain, Chain, EmbeddedChain};
@@ -186,6 +187,11 @@ fn stake_is_what_a_naive_model_says_after_any_sequence_of_calls() {
 #[test]
 fn deposits_are_what_a_naive_model_says_after_any_sequence_of_calls() {
     escrow_model::scenario();
+}
+
+#[test]
+fn claims_are_what_a_naive_model_says_after_any_sequence_of_calls() {
+    vault_model::scenario();
 }
 
 #[test]
