@@ -13,7 +13,9 @@ use alloy::sol_types::SolCall;
 use futures::{StreamExt, TryStreamExt, stream};
 use protocol::chain::{BlockHeader, ChainEvent, Deposit, Transaction};
 use protocol::eip712::EvmKey;
-use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddress, Timestamp};
+use protocol::{
+    AccountId, Amount, Balance, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Timestamp,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -398,6 +400,11 @@ impl ChainClient {
     /// Stake of an account.
     pub async fn stake(&self, account: AccountId) -> Result<Amount, ReadError> {
         self.read(&reads::stake(&self.deployment, account)).await
+    }
+
+    /// Whether what is contributed to a Datanet waits for its owner; not where there is no such one.
+    pub async fn is_reviewed(&self, datanet: DatanetId) -> Result<bool, ReadError> {
+        self.read(&reads::is_reviewed(&self.deployment, datanet)).await
     }
 
     /// What an account was paid so far.

@@ -15,6 +15,7 @@ use crate::bindings::{
     Settlements, StorageVerifier, Timelock, UsageEscrow, address,
 };
 use crate::devchain::TX_GAS_CAP;
+use crate::locks::{Bonds, DataDeposit};
 use crate::replaced::Replaced;
 
 /// The whole supply of OPEN: 1,000,000,000 with 18 decimals.
@@ -38,6 +39,8 @@ pub struct Deployment {
     pub schedule: Schedule,
     /// Bytes of a storage cell.
     pub cell_bytes: u64,
+    /// What a contribution locks.
+    pub data_deposit: DataDeposit,
     /// Emission of an epoch.
     pub budget: Amount,
     /// The account that receives the platform's share.
@@ -117,21 +120,6 @@ impl Deployment {
     }
 }
 
-/// Bonds that proposers, objectors and accusers lock, and what an unanswered dispute costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bonds {
-    /// Of a proposer.
-    pub proposal: Amount,
-    /// Of an objector.
-    pub objection: Amount,
-    /// Of the first accuser of a holder in an epoch; each further one locks twice as much. Half of it has to
-    /// pay for the gas of an answer (some 400,000), whatever gas and OPEN cost, which only who starts the
-    /// network can know; 1,018 of it have to be no less than the budget.
-    pub dispute: Amount,
-    /// Lost by a node for an unanswered dispute.
-    pub fault: Amount,
-}
-
 /// What a network starts with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenesisConfig {
@@ -156,8 +144,10 @@ pub struct GenesisConfig {
     pub start_after: u64,
     /// Bytes of a storage cell.
     pub cell_bytes: u64,
-    /// Longest pack that may be contributed, in bytes.
+    /// Longest pack that may be contributed, in bytes: less than 2⁴⁰.
     pub max_pack: u64,
+    /// What a contribution locks.
+    pub data_deposit: DataDeposit,
     /// What proposing, objecting and accusing lock.
     pub bonds: Bonds,
     /// Who may ask the Timelock for a change of roles, budget or contracts, and call one off.
@@ -367,6 +357,7 @@ pub(crate) fn plan(
         genesis_block: head.next(),
         schedule,
         cell_bytes: config.cell_bytes,
+        data_deposit: config.data_deposit,
         budget: config.budget,
         treasury: AccountId(1),
         open: evm(at.open),
@@ -412,9 +403,12 @@ fn create_accounts(p: &mut Planner, config: &GenesisConfig, at: &Addresses) {
     };
     p.create(&Registry::BYTECODE, &arguments.abi_encode());
     let arguments = DatanetRegistry::constructorCall {
+        open: at.open,
         registry: at.registry,
         minStake: config.min_stake.0,
         maxPack: config.max_pack,
+        depositPerByte: config.data_deposit.per_byte.0,
+        depositBlocks: config.data_deposit.blocks,
         admin: at.timelock,
         counter: at.settlements,
     };
@@ -517,6 +511,7 @@ mod tests {
             start_after: 0,
             cell_bytes: 1024,
             max_pack: 4096,
+            data_deposit: DataDeposit { per_byte: none, blocks: 0 },
             bonds: Bonds { proposal: none, objection: none, dispute: none, fault: none },
             governors: vec![EvmAddress([8; 20])],
             delay: 60,

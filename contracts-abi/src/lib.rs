@@ -13,6 +13,7 @@ mod deployment;
 pub mod devchain;
 pub mod embedded;
 mod http;
+mod locks;
 mod reads;
 mod replaced;
 pub mod rpc;
@@ -21,8 +22,9 @@ mod view;
 
 pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
 pub use convert::RevertReason;
-pub use deployment::{Bonds, Deployment, GenesisConfig, GenesisError, SUPPLY};
+pub use deployment::{Deployment, GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
+pub use locks::{Bonds, DataDeposit};
 pub use reads::{ProposalState, ReadError, VaultState};
 pub use replaced::Replaced;
 pub use sender::{FeeLimits, TxError, TxReceipt};

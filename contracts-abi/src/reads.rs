@@ -3,10 +3,12 @@
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
 use protocol::chain::Deposit;
-use protocol::{AccountId, Amount, Balance, BlockNumber, Blocks, Digest, Epoch, EvmAddress};
+use protocol::{
+    AccountId, Amount, Balance, BlockNumber, Blocks, DatanetId, Digest, Epoch, EvmAddress,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{Open, Registry, RewardVault, Settlements, UsageEscrow};
+use crate::bindings::{DatanetRegistry, Open, Registry, RewardVault, Settlements, UsageEscrow};
 use crate::convert::{Call, RevertReason, address};
 use crate::deployment::Deployment;
 use crate::http::RpcError;
@@ -89,6 +91,16 @@ pub(crate) fn allowance(at: &Deployment, of: EvmAddress, spender: EvmAddress) ->
 pub(crate) fn stake(at: &Deployment, account: AccountId) -> Read<Amount> {
     let call = Registry::stakeOfCall { account: account.0 };
     read(at.registry, &call, |data| Ok(Amount(returns::<Registry::stakeOfCall>(data)?.stake)))
+}
+
+/// Whether what is contributed waits for the Datanet's owner.
+pub(crate) fn is_reviewed(at: &Deployment, datanet: DatanetId) -> Read<bool> {
+    /// Its place in the contract's `Policy`.
+    const REVIEWED: u8 = 1;
+    let call = DatanetRegistry::datanetCall { id: datanet.0 };
+    read(at.datanets, &call, |data| {
+        Ok(returns::<DatanetRegistry::datanetCall>(data)?.policy == REVIEWED)
+    })
 }
 
 pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Balance> {

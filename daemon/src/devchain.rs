@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use contracts_abi::devchain::{DEV_KEYS, DevConfig};
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
-use contracts_abi::{Bonds, GenesisConfig, deploy};
+use contracts_abi::{Bonds, DataDeposit, GenesisConfig, deploy};
 use protocol::eip712::EvmKey;
 use protocol::{Amount, EvmAddress};
 
@@ -53,6 +53,11 @@ pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisCo
         start_after: START_AFTER,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
         max_pack: Preset::Minimal.params().holding.max_pack,
+        // One OPEN for a MiB, for ten epochs.
+        data_deposit: DataDeposit {
+            per_byte: Amount(Amount::ONE_OPEN.0 >> 20),
+            blocks: 10 * EPOCH_BLOCKS,
+        },
         bonds: Bonds {
             // What an epoch can move, so that a false settlement costs more than it can bring.
             proposal: whole(1_000),

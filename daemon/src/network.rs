@@ -203,7 +203,7 @@ impl FromStr for NetworkTicket {
 
 #[cfg(test)]
 mod tests {
-    use contracts_abi::Replaced;
+    use contracts_abi::{DataDeposit, Replaced};
     use protocol::params::Schedule;
     use protocol::{AccountId, Amount, BlockNumber, Blocks, EvmAddress};
 
@@ -225,6 +225,7 @@ mod tests {
                     challenge_blocks: Blocks(4),
                 },
                 cell_bytes: 16 << 10,
+                data_deposit: DataDeposit { per_byte: Amount(7), blocks: 9 },
                 budget: Amount::ONE_OPEN,
                 treasury: AccountId(1),
                 open: EvmAddress([1; 20]),

@@ -2,6 +2,8 @@
 pragma solidity 0.8.37;
 
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {DatanetUse} from "./Types.sol";
@@ -9,6 +11,8 @@ import {DatanetUse} from "./Types.sol";
 /// @title Datanets and what is admitted to them
 /// @dev Contents live off chain: the chain keeps order, owners and counters, events the rest.
 contract DatanetRegistry is IDatanetRegistry, AccessControl {
+    using SafeERC20 for IERC20;
+
     struct Datanet {
         uint64 owner;
         uint32 licence;
@@ -17,10 +21,21 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         uint64 outputs;
     }
 
+    /// Locked for bytes that others have to store.
+    struct Deposit {
+        address payer;
+        /// The first block in which it may be taken back; zero for a submission, at any time.
+        uint48 until;
+        /// Of its packs together, none of them counted as shorter than LEAST_PACK.
+        uint48 length;
+    }
+
     /// @notice May count uses: Settlements.
     bytes32 public constant COUNTER_ROLE = keccak256("COUNTER_ROLE");
     /// @notice Most packs of one contribution.
     uint256 public constant MAX_PACKS = 256;
+    /// @inheritdoc IDatanetRegistry
+    uint64 public constant LEAST_PACK = 4096;
     /// @notice Longest name or domain, in bytes.
     uint256 public constant MAX_NAME = 128;
     /// @notice Who controls an account.
@@ -32,6 +47,13 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     uint64 public immutable MAX_PACK;
 
     /// @inheritdoc IDatanetRegistry
+    IERC20 public immutable OPEN;
+    /// @inheritdoc IDatanetRegistry
+    uint128 public immutable DEPOSIT_PER_BYTE;
+    /// @inheritdoc IDatanetRegistry
+    uint64 public immutable DEPOSIT_BLOCKS;
+
+    /// @inheritdoc IDatanetRegistry
     uint64 public datanets;
     /// @notice The number of admitted contributions, over all Datanets.
     uint64 public contributions;
@@ -39,14 +61,23 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     uint64 public submissions;
     mapping(uint64 id => Datanet) private _datanets;
     mapping(uint64 submission => bytes32) private _submitted;
+    mapping(uint64 submission => Deposit) private _ofSubmission;
+    mapping(uint64 contribution => Deposit) private _deposits;
 
     constructor(
+        IERC20 open,
         IRegistry registry,
         uint128 minStake,
         uint64 maxPack,
+        uint128 depositPerByte,
+        uint64 depositBlocks,
         address admin,
         address counter
     ) {
+        // Neither a sum of packs nor a block is beyond what a deposit notes.
+        if (maxPack >= 1 << 40) revert BadPack(maxPack, (1 << 40) - 1);
+        if (depositBlocks >= 1 << 40) revert BadDeposit(depositBlocks, (1 << 40) - 1);
+        (OPEN, DEPOSIT_PER_BYTE, DEPOSIT_BLOCKS) = (open, depositPerByte, depositBlocks);
         REGISTRY = registry;
         MIN_STAKE = minStake;
         MAX_PACK = maxPack;
@@ -81,24 +112,26 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         bytes32[] calldata packs,
         uint64[] calldata lengths,
         uint32 units
-    ) external returns (uint64) {
-        Datanet storage d = _existing(id);
+    ) external returns (uint64 number) {
+        Policy policy = _existing(id).policy;
         _requireController(account);
-        _checkPacks(packs, lengths, units);
-        if (d.policy == Policy.Reviewed) {
-            uint64 submission = ++submissions;
-            _submitted[submission] =
-                keccak256(abi.encode(id, account, manifest, packs, lengths, units));
-            emit ContributionSubmitted(submission, id, account, manifest);
-            return submission;
-        }
-        if (d.policy == Policy.Staked) {
+        Deposit memory deposit = Deposit(msg.sender, 0, _checkPacks(packs, lengths, units));
+        if (policy == Policy.Staked) {
             (uint128 stake, , uint128 leaving, ) = REGISTRY.stakeOf(account);
             if (stake - leaving < MIN_STAKE) revert StakeTooLow(stake - leaving, MIN_STAKE);
         }
-        uint64 contribution = ++contributions;
-        emit ContributionAdmitted(contribution, id, account, manifest, packs, lengths, units);
-        return contribution;
+        if (policy == Policy.Reviewed) {
+            number = ++submissions;
+            _submitted[number] =
+                keccak256(abi.encode(id, account, manifest, packs, lengths, units));
+            _ofSubmission[number] = deposit;
+            emit ContributionSubmitted(number, id, account, manifest);
+        } else {
+            number = ++contributions;
+            _lock(number, deposit);
+            emit ContributionAdmitted(number, id, account, manifest, packs, lengths, units);
+        }
+        OPEN.safeTransferFrom(msg.sender, address(this), _amountOf(deposit));
     }
 
     /// @inheritdoc IDatanetRegistry
@@ -116,7 +149,27 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         if (_submitted[submission] != offered) revert NotSubmitted(submission);
         delete _submitted[submission];
         contribution = ++contributions;
+        _lock(contribution, _ofSubmission[submission]);
+        delete _ofSubmission[submission];
         emit ContributionAdmitted(contribution, id, account, manifest, packs, lengths, units);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function takeBack(uint64 contribution) external {
+        Deposit memory deposit = _deposits[contribution];
+        if (deposit.payer == address(0)) revert NoDeposit(contribution);
+        if (block.number < deposit.until) revert DepositLocked(contribution, deposit.until);
+        delete _deposits[contribution];
+        _pay(deposit);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function withdrawSubmission(uint64 submission) external {
+        Deposit memory deposit = _ofSubmission[submission];
+        if (deposit.payer != msg.sender) revert NoDeposit(submission);
+        delete _submitted[submission];
+        delete _ofSubmission[submission];
+        _pay(deposit);
     }
 
     /// @inheritdoc IDatanetRegistry
@@ -138,6 +191,14 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     }
 
     /// @inheritdoc IDatanetRegistry
+    function depositOf(
+        uint64 contribution
+    ) external view returns (address payer, uint256 amount, uint64 until) {
+        Deposit memory deposit = _deposits[contribution];
+        return (deposit.payer, _amountOf(deposit), deposit.until);
+    }
+
+    /// @inheritdoc IDatanetRegistry
     function datanet(
         uint64 id
     )
@@ -147,6 +208,21 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
     {
         Datanet storage d = _datanets[id];
         return (d.owner, d.licence, d.policy, d.shards, d.outputs);
+    }
+
+    function _lock(uint64 contribution, Deposit memory deposit) private {
+        deposit.until = uint48(block.number + DEPOSIT_BLOCKS);
+        _deposits[contribution] = deposit;
+        emit DepositTaken(contribution, deposit.payer, _amountOf(deposit), deposit.until);
+    }
+
+    function _pay(Deposit memory deposit) private {
+        emit DepositReturned(deposit.payer, _amountOf(deposit));
+        OPEN.safeTransfer(deposit.payer, _amountOf(deposit));
+    }
+
+    function _amountOf(Deposit memory deposit) private view returns (uint256) {
+        return uint256(deposit.length) * DEPOSIT_PER_BYTE;
     }
 
     function _existing(uint64 id) private view returns (Datanet storage d) {
@@ -162,7 +238,7 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         bytes32[] calldata packs,
         uint64[] calldata lengths,
         uint32 units
-    ) private view {
+    ) private view returns (uint48 counted) {
         if (packs.length == 0 || packs.length > MAX_PACKS || packs.length != lengths.length) {
             revert BadPacks(packs.length, lengths.length);
         }
@@ -170,6 +246,7 @@ contract DatanetRegistry is IDatanetRegistry, AccessControl {
         for (uint256 i = 0; i < lengths.length; ++i) {
             if (lengths[i] == 0 || lengths[i] > MAX_PACK) revert BadPack(lengths[i], MAX_PACK);
             bytesOfAll += lengths[i];
+            counted += uint48(lengths[i] < LEAST_PACK ? LEAST_PACK : lengths[i]);
         }
         // A unit has at least a byte.
         if (units == 0 || units > bytesOfAll) revert BadUnits(units, bytesOfAll);

@@ -57,6 +57,9 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             call(at.datanets, &create_datanet(*owner, name, domain, *licence))
         }
         Transaction::Contribute(contribution) => call(at.datanets, &contribute(contribution)),
+        Transaction::TakeBackDeposit { contribution: number } => {
+            call(at.datanets, &DatanetRegistry::takeBackCall { contribution: *number })
+        }
         Transaction::CreateModel(model) => call(at.models, &create_model(model)),
         Transaction::PublishModel(publication) => call(at.models, &publish(publication)),
         Transaction::Deposit { payee, amount } => {
@@ -99,14 +102,15 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             call(at.disputes_of(*epoch), &expire_dispute((*epoch, *account), commit, *cell))
         }
     };
-    Encoded { call, spends: spends(tx) }
+    Encoded { call, spends: spends(tx, at) }
 }
 
 /// What a contract takes from the sender's OPEN, which has to be approved before.
-const fn spends(tx: &Transaction) -> Option<Amount> {
+fn spends(tx: &Transaction, at: &Deployment) -> Option<Amount> {
     match tx {
         Transaction::StakeFor { amount, .. } | Transaction::Deposit { amount, .. } => Some(*amount),
         Transaction::CreateModel(model) => Some(model.escrow),
+        Transaction::Contribute(made) => Some(at.data_deposit.of(&made.packs)),
         _ => None,
     }
 }

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::primitives::Bytes;
+use alloy::sol_types::SolCall;
 use axum::Router;
 use axum::routing::post;
 use contracts_abi::devchain::DEV_KEYS;
@@ -16,9 +18,13 @@ use contracts_abi::{
 use protocol::chain::{ChainEvent, ProposalAct, Settlement, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::record::{Body, Record, SignedRecord, StorageProofBody};
-use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddress, Hash, NodeId};
+use protocol::{
+    AccountId, Amount, Balance, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, NodeId,
+};
 use serde_json::{Value, json};
 
+use crate::contracts::world::abi::datanets::DatanetRegistry;
+use crate::devchain_rpc::call;
 use crate::genesis::genesis;
 
 fn key(index: usize) -> EvmKey {
@@ -246,6 +252,27 @@ async fn another_chain_a_reset_chain_and_a_dead_rpc_have_their_errors() {
     assert!(matches!(&dead, ClientError::Rpc(error) if error.is_transient()), "{dead}");
     let wrong = connect("ftp://nowhere".to_owned(), at).await;
     assert!(matches!(wrong, ClientError::Rpc(RpcError::Url(_))));
+}
+
+#[tokio::test]
+async fn whether_a_datanet_takes_what_comes_is_known_before_a_deposit_is_locked() {
+    let server = start(Mining::OnDemand).await;
+    let at = deploy(&server.url(), &key(0), &genesis(&[])).await.unwrap();
+    let (owner, to) = (key(1).address(), at.datanets);
+    let client = ChainClient::connect(&server.url(), at, &key(1)).await.unwrap();
+    client.submit(&register(owner)).await.unwrap();
+    for policy in 0..3 {
+        let (name, domain) = ("verse".to_owned(), String::new());
+        let create =
+            DatanetRegistry::createDatanetCall { name, domain, licence: 0, policy, owner: 2 };
+        let data = Bytes::from(create.abi_encode());
+        let request = json!([{ "from": owner, "to": to, "data": data }]);
+        let sent = call(&server, "eth_sendTransaction", request).await;
+        assert!(sent["error"].is_null(), "{sent}");
+        let datanet = DatanetId(u64::from(policy) + 1);
+        assert_eq!(client.is_reviewed(datanet).await.unwrap(), policy == 1, "{policy}");
+    }
+    assert!(!client.is_reviewed(DatanetId(9)).await.unwrap());
 }
 
 #[tokio::test]

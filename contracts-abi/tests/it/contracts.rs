@@ -5,6 +5,7 @@
 mod allowance;
 mod blake3_slices;
 mod chain;
+mod data;
 mod deposits;
 mod disputes;
 mod escrow_model;
@@ -57,6 +58,11 @@ fn check_gas(measured: &[(&str, u64)], limits: &[(&str, u64)]) {
 #[test]
 fn blake3_slices_verify_as_the_blake3_crate_says() {
     on_every_chain(blake3_slices::scenario);
+}
+
+#[test]
+fn what_is_contributed_locks_a_deposit_by_its_bytes_until_its_time_is_over() {
+    on_every_chain(data::scenario);
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn post(server: &DevChainHandle, body: impl Into<Vec<u8>>) -> (u16, Value)
     (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or(Value::Null))
 }
 
-async fn call(server: &DevChainHandle, method: &str, params: Value) -> Value {
+pub(crate) async fn call(server: &DevChainHandle, method: &str, params: Value) -> Value {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     post(server, body.to_string()).await.1
 }

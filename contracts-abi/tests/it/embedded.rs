@@ -92,7 +92,33 @@ fn transactions_become_the_events_that_say_the_same() {
         ]
     );
     assert_eq!(chain.stake(account).unwrap(), open(50));
+    // The short pack counts as one of 4,096 bytes.
+    let deposit = chain.deployment().data_deposit.of_bytes(60_000 + 4_096);
+    assert_eq!(chain.balance(ALICE).unwrap(), Amount(open(950).0 - deposit.0));
+    assert_eq!(chain.balance(chain.deployment().datanets).unwrap(), deposit);
+    chain.submit(ALICE, &Transaction::TakeBackDeposit { contribution: 1 });
+    let early = chain.mine(Timestamp(0));
+    assert_eq!(early.results[0].as_ref().unwrap_err().name(), Some("DepositLocked"));
+    for _ in 0..chain.deployment().data_deposit.blocks {
+        chain.mine(Timestamp(0));
+    }
+    chain.submit(ALICE, &Transaction::TakeBackDeposit { contribution: 1 });
+    assert!(chain.mine(Timestamp(0)).results[0].is_ok());
     assert_eq!(chain.balance(ALICE).unwrap(), open(950));
+}
+
+#[test]
+fn a_network_whose_data_deposits_cannot_be_counted_is_not_started() {
+    let mut long = genesis(&[ALICE]);
+    long.data_deposit.blocks = 1 << 40;
+    let mut large = genesis(&[ALICE]);
+    large.max_pack = 1 << 40;
+    for (genesis, name) in [(long, "BadDeposit"), (large, "BadPack")] {
+        let Err(EmbeddedError::Step { reason, .. }) = EmbeddedChain::new(&genesis, 7) else {
+            panic!("it is started");
+        };
+        assert_eq!(reason.name(), Some(name));
+    }
 }
 
 #[test]

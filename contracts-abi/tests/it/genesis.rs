@@ -1,6 +1,6 @@
 //! A small network for tests.
 
-use contracts_abi::{Bonds, GenesisConfig};
+use contracts_abi::{Bonds, DataDeposit, GenesisConfig};
 use protocol::{Amount, EvmAddress};
 
 /// Who may ask for a change.
@@ -23,6 +23,7 @@ pub(crate) fn genesis(holders: &[EvmAddress]) -> GenesisConfig {
         start_after: 14,
         cell_bytes: 16 * 1024,
         max_pack: 64 * 1024,
+        data_deposit: DataDeposit { per_byte: Amount(Amount::ONE_OPEN.0 >> 20), blocks: 48 },
         bonds: Bonds { proposal: open(100), objection: open(10), dispute: open(1), fault: open(5) },
         governors: vec![GOVERNOR],
         delay: 3_600,

@@ -1,6 +1,6 @@
 //! Whatever a transaction can have our contracts emit, a view of the chain goes on.
 
-use alloy::primitives::keccak256;
+use alloy::primitives::{U256, keccak256};
 use alloy::sol_types::SolCall;
 use contracts_abi::embedded::EmbeddedChain;
 use protocol::chain::{ChainEvent, ChainView, Model, Transaction};
@@ -10,6 +10,7 @@ use protocol::{AccountId, Amount, DatanetId, EvmAddress, ModelId, NodeId, Timest
 use serde_json::Value;
 
 use crate::contracts::world::abi::datanets::DatanetRegistry;
+use crate::contracts::world::abi::open::Open;
 use crate::genesis::genesis;
 use crate::roles::contracts;
 
@@ -33,6 +34,12 @@ impl Network {
         let register =
             Transaction::Register { owner, operator: owner, payout: owner, node, binding };
         network.chain.submit(STRANGER, &register);
+        // What it contributes locks a deposit.
+        let (open, spender) =
+            (network.chain.deployment().open, network.chain.deployment().datanets);
+        let spender = spender.0.into();
+        let approve = Open::approveCall { spender, value: U256::MAX };
+        network.chain.send(STRANGER, open, approve.abi_encode());
         network.mine();
         network
     }

@@ -5,15 +5,15 @@ use protocol::settle::Source;
 use protocol::{AccountId, Amount};
 
 use super::types::{
-    AddReport, Closed, Document, Evaluation, InferReport, Offer, PricedQuote, ProposedSettlement,
-    RewardLine, RunPrice, RunStatus, SettlementInfo, SpanReport, StatusReport, TxReport,
-    UnitReport,
+    AddReport, Closed, DataDeposit, Document, Evaluation, InferReport, Offer, PricedQuote,
+    ProposedSettlement, RewardLine, RunPrice, RunStatus, SettlementInfo, SpanReport, StatusReport,
+    TxReport, UnitReport,
 };
 use crate::ingest;
 use crate::net::Reachability;
 use crate::node::{
-    AnswerSpan, AnswerUnit, ClosedRound, Contributed, HeldOutLoss, NodeStatus, Quote, RunProgress,
-    Served, StatementLine, TxOutcome,
+    AnswerSpan, AnswerUnit, ClosedRound, Contributed, DepositQuote, HeldOutLoss, NodeStatus, Quote,
+    RunProgress, Served, StatementLine, TxOutcome,
 };
 
 /// Version of the status.
@@ -161,7 +161,16 @@ impl From<Contributed> for AddReport {
             units: added.units,
             bytes: added.bytes,
             block: added.block.0,
+            deposit: added.deposit,
+            until_block: added.until.0,
         }
+    }
+}
+
+impl From<DepositQuote> for DataDeposit {
+    fn from(quote: DepositQuote) -> Self {
+        let DepositQuote { deposit, blocks, has, operator } = quote;
+        Self { deposit, blocks, has, operator }
     }
 }
 

@@ -20,9 +20,9 @@ use serde::de::DeserializeOwned;
 use super::guard::guard;
 use super::types::{
     AccountInfo, AddReport, AskQuote, AttributeRequest, AttributionReport, Claim, Claimed,
-    Contribute, ContributionInfo, CreateDatanet, Created, DatanetInfo, Evaluate, Evaluation, Infer,
-    InferReport, ModelInfo, Offer, Pin, Pinned, PricedQuote, Publish, Register, RewardLine,
-    RunPrice, SettlementInfo, StatusReport, Ticket, Train,
+    Contribute, ContributionInfo, CreateDatanet, Created, DataDeposit, DatanetInfo, Evaluate,
+    Evaluation, Infer, InferReport, ModelInfo, Offer, Pin, Pinned, PricedQuote, Publish, Register,
+    RewardLine, RunPrice, SettlementInfo, StatusReport, TakeBack, Ticket, Train, TxReport,
 };
 use super::{Context, Problem, problem};
 use crate::ingest::{Document, MAX_CONTRIBUTION_BYTES, pack};
@@ -53,6 +53,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/accounts", get(accounts).post(register))
         .route("/datanets", get(datanets).post(create_datanet))
         .route("/datanets/{id}", get(datanet))
+        .route("/deposits", get(data_deposit).post(take_back))
         .route("/models", get(models).post(train))
         .route("/models/price", post(price_of_run))
         .route("/models/{id}/publish", post(publish))
@@ -292,6 +293,26 @@ async fn contribute(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> A
     let packs = packed.packs.into_iter().map(Vec::from).collect();
     let request = AddRequest { datanet: DatanetId(id), account, manifest: packed.manifest, packs };
     Ok(Json(context.node.add(request).await.map_err(failed)?.into()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfBytes {
+    bytes: u64,
+}
+
+async fn data_deposit(
+    State(context): Ctx,
+    query: Result<Query<OfBytes>, axum::extract::rejection::QueryRejection>,
+) -> Answer<DataDeposit> {
+    let Query(OfBytes { bytes }) = query.map_err(Problem::invalid)?;
+    Ok(Json(context.node.data_deposit(bytes).await.map_err(failed)?.into()))
+}
+
+async fn take_back(State(context): Ctx, bytes: Bytes) -> Answer<TxReport> {
+    let TakeBack { contribution } = body(&bytes)?;
+    let take = Transaction::TakeBackDeposit { contribution };
+    Ok(Json(context.node.submit(take).await.map_err(failed)?.into()))
 }
 
 // --- models

@@ -14,7 +14,8 @@ pub use self::attribution::{
     RuleReport, Sources, UnitLine,
 };
 pub use self::data::{
-    AddReport, Contribute, ContributionInfo, CreateDatanet, DatanetInfo, Document,
+    AddReport, Contribute, ContributionInfo, CreateDatanet, DataDeposit, DatanetInfo, Document,
+    TakeBack,
 };
 pub use self::model::{
     AskQuote, Evaluate, Evaluation, Infer, InferReport, ModelInfo, Offer, PricedQuote, Publish,

@@ -3,19 +3,21 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use protocol::{DatanetId, EvmAddress, Hash};
 use serde_json::json;
 
 use crate::api::Client;
 use crate::api::types::{
-    AddReport, Contribute, CreateDatanet, Created, DatanetInfo, Pin, Pinned, Ticket,
+    AddReport, Contribute, CreateDatanet, Created, DataDeposit, DatanetInfo, Pin, Pinned, TakeBack,
+    Ticket, TxReport,
 };
 use crate::config::ByteSize;
 use crate::ingest::{Skipped, batches, read};
 use crate::output::Output;
 use crate::report;
+use crate::words::amount_in_open;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DatanetCommand {
@@ -41,6 +43,11 @@ pub(super) enum DatanetCommand {
         #[arg(long)]
         owner: Option<EvmAddress>,
     },
+    /// Take back the deposit of a contribution, once it is not locked any more
+    TakeBack {
+        /// Number of the contribution, as `openledger datanet show` lists it
+        contribution: u64,
+    },
     /// List all Datanets
     Ls,
     /// Show the contributions to a Datanet
@@ -60,6 +67,15 @@ pub(super) async fn datanet(client: &Client, command: DatanetCommand) -> Result<
             Ok(Output::new(text, &created))
         }
         DatanetCommand::Add { datanet, paths, owner } => add(client, datanet, paths, owner).await,
+        DatanetCommand::TakeBack { contribution } => {
+            let taken: TxReport = client.post("/deposits", &TakeBack { contribution }).await?;
+            let (block, gas) = (taken.block, taken.gas);
+            let text = format!(
+                "the deposit of contribution {contribution} went back to who paid it in block \
+                 {block} ({gas} gas)"
+            );
+            Ok(Output::new(text, &taken))
+        }
         DatanetCommand::Ls => {
             let all: Vec<DatanetInfo> = client.get("/datanets").await?;
             let lines: Vec<_> = all.iter().map(line).collect();
@@ -104,6 +120,10 @@ async fn add(
     owner: Option<EvmAddress>,
 ) -> Result<Output> {
     let (documents, skipped) = tokio::task::spawn_blocking(move || read(&paths)).await??;
+    let bytes: usize = documents.iter().map(|document| document.text.len()).sum();
+    let deposit: DataDeposit = client.get(&format!("/deposits?bytes={bytes}")).await?;
+    // Before anything is published: it is not undone.
+    eprintln!("{}", locks(&deposit)?);
     let mut reports = Vec::new();
     for documents in batches(documents) {
         let documents = documents.into_iter().map(Into::into).collect();
@@ -113,9 +133,13 @@ async fn add(
     }
     let mut text = String::new();
     for report in &reports {
-        let AddReport { contribution, packs, units, bytes, .. } = report;
-        let bytes = ByteSize(*bytes);
-        writeln!(text, "contribution {contribution}: {units} units in {packs} packs, {bytes}")?;
+        let AddReport { contribution, packs, units, bytes, deposit, until_block, .. } = report;
+        let (bytes, deposit) = (ByteSize(*bytes), amount_in_open(*deposit));
+        writeln!(
+            text,
+            "contribution {contribution}: {units} units in {packs} packs, {bytes}; {deposit} locked \
+             until block {until_block}"
+        )?;
     }
     for Skipped { path, reason } in &skipped {
         writeln!(text, "skipped {}: {reason}", report::line(&path.to_string_lossy()))?;
@@ -125,6 +149,20 @@ async fn add(
         .map(|Skipped { path, reason }| json!({ "path": path, "reason": reason }))
         .collect();
     Ok(Output::new(text, &json!({ "contributions": reports, "skipped": skipped })))
+}
+
+/// What publishing locks, or why it cannot be paid.
+fn locks(deposit: &DataDeposit) -> Result<String> {
+    let DataDeposit { deposit, blocks, has, operator } = *deposit;
+    let (wanted, found) = (amount_in_open(deposit), amount_in_open(has));
+    if has < deposit {
+        let missing = amount_in_open(deposit.saturating_sub(has));
+        bail!(
+            "others have to store this, so it locks about {wanted} for {blocks} blocks, and the operator \
+             of the node has {found}: send {missing} to {operator}, or publish less"
+        );
+    }
+    Ok(format!("locks about {wanted} of the operator's {found} for {blocks} blocks"))
 }
 
 #[derive(Debug, Args)]

@@ -9,9 +9,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contracts_abi::{ChainClient, ClientError, TxError, TxReceipt};
-use protocol::BlockNumber;
+use contracts_abi::{ChainClient, ClientError, DataDeposit, ReadError, TxError, TxReceipt};
 use protocol::chain::{BlockHeader, ChainEvent, Transaction};
+use protocol::{Amount, BlockNumber, DatanetId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +65,7 @@ struct Sending {
 pub(crate) struct Sender {
     queue: mpsc::Sender<Sending>,
     limit: Limit,
+    client: Arc<ChainClient>,
 }
 
 /// Why the last transaction was too dear, until one is not.
@@ -89,19 +90,30 @@ impl Sender {
     pub(crate) fn start(client: Arc<ChainClient>, stop: CancellationToken) -> Self {
         let (queue, mut waiting) = mpsc::channel::<Sending>(QUEUE);
         let limit = Limit::default();
-        let noted = limit.clone();
+        let (noted, of_task) = (limit.clone(), Arc::clone(&client));
         tokio::spawn(async move {
             let places = Arc::new(Semaphore::new(IN_FLIGHT));
             while let Some(Some(item)) = stop.run_until_cancelled(waiting.recv()).await {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let (client, stop, noted) = (Arc::clone(&client), stop.clone(), noted.clone());
+                let (client, stop, noted) = (Arc::clone(&of_task), stop.clone(), noted.clone());
                 tokio::spawn(async move {
                     send_one(&client, item, &noted, &stop).await;
                     drop(place);
                 });
             }
         });
-        Self { queue, limit }
+        Self { queue, limit, client }
+    }
+
+    /// Whether what is contributed to a Datanet waits for its owner.
+    pub(crate) async fn is_reviewed(&self, datanet: DatanetId) -> Result<bool, ReadError> {
+        self.client.is_reviewed(datanet).await
+    }
+
+    /// What contributions lock, and the OPEN that the operator has for it.
+    pub(crate) async fn data_deposit(&self) -> Result<(DataDeposit, Amount), ReadError> {
+        let has = self.client.balance(self.client.address()).await?;
+        Ok((self.client.deployment().data_deposit, has))
     }
 
     /// Why transactions wait for a cheaper chain or another limit.

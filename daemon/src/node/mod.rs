@@ -34,7 +34,7 @@ pub use self::attribution::{AttributeError, AttributeQuery, Attribution};
 pub use self::handle::{NodeHandle, TxOutcome};
 pub use self::health::Offline;
 pub use self::models::{
-    AddRequest, Contributed, HeldOutLoss, InferRequest, Quote, RunPrice, TrainRequest,
+    AddRequest, Contributed, DepositQuote, HeldOutLoss, InferRequest, Quote, RunPrice, TrainRequest,
 };
 pub use self::requests::Served;
 pub use self::start::RunOptions;

@@ -5,6 +5,7 @@ use compute::formats::Checkpoint;
 use compute::formats::Tokenizer;
 use compute::train::TrainingPreset;
 use compute::train::eval;
+use contracts_abi::DataDeposit;
 use protocol::chain::{ChainView, Contribution, Model, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
@@ -51,6 +52,42 @@ pub struct Contributed {
     pub bytes: u64,
     /// The block that admitted it.
     pub block: BlockNumber,
+    /// OPEN that is locked for them.
+    pub deposit: Amount,
+    /// The first block in which it may be taken back.
+    pub until: BlockNumber,
+}
+
+/// What a contribution locks, for what others have to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DepositQuote {
+    /// OPEN that is locked.
+    pub deposit: Amount,
+    /// For so many blocks.
+    pub blocks: u64,
+    /// OPEN of the operator, whose it is and who has it back.
+    pub has: Amount,
+    /// The operator's address.
+    pub operator: EvmAddress,
+}
+
+impl DepositQuote {
+    /// Whether the operator has enough.
+    ///
+    /// # Errors
+    /// What to do where not.
+    pub fn check(&self) -> Result<()> {
+        let Self { deposit, blocks, has, operator } = *self;
+        if has >= deposit {
+            return Ok(());
+        }
+        let missing = amount_in_open(deposit.saturating_sub(has));
+        let (deposit, has) = (amount_in_open(deposit), amount_in_open(has));
+        bail!(
+            "others have to store what is published, so it locks {deposit} for {blocks} blocks, and the \
+             operator of this node has {has}: send {missing} to {operator}, or publish less"
+        )
+    }
 }
 
 /// A training run to be ordered.
@@ -153,8 +190,11 @@ fn refused(fault: OrderFault) -> anyhow::Error {
 }
 
 impl NodeHandle {
-    /// Stores, announces and registers a contribution.
+    /// Stores, announces and registers a contribution, for which the operator locks a deposit.
     pub async fn add(&self, request: AddRequest) -> Result<Contributed> {
+        let AddRequest { datanet, account, .. } = request;
+        // Nothing is announced, and nothing locked, for what does not come in.
+        let quote = self.contribution_quote(datanet, &request.manifest.packs).await?;
         let mut announced = Vec::new();
         let manifest = request.manifest.to_bytes();
         let units = u32::try_from(request.manifest.units.len())?;
@@ -170,14 +210,8 @@ impl NodeHandle {
         let packs = announced.clone();
         announced.push(BlobRef::new(manifest, manifest_length));
         self.command(Command::Announce(announced)).await?;
-        let contribution = Contribution {
-            id: 0,
-            datanet: request.datanet,
-            account: request.account,
-            manifest,
-            packs: packs.clone(),
-            units,
-        };
+        let contribution =
+            Contribution { id: 0, datanet, account, manifest, packs: packs.clone(), units };
         let outcome = self.submit(Transaction::Contribute(contribution)).await?;
         Ok(Contributed {
             contribution: outcome.created.context("the chain did not number the contribution")?,
@@ -185,8 +219,38 @@ impl NodeHandle {
             packs: packs.len(),
             units: request.manifest.units.len(),
             bytes: BlobRef::total(&packs),
+            deposit: quote.deposit,
+            until: BlockNumber(outcome.block.0.saturating_add(quote.blocks)),
             block: outcome.block,
         })
+    }
+
+    /// About what a contribution of so many bytes locks, and what this node's operator has for it.
+    pub async fn data_deposit(&self, bytes: u64) -> Result<DepositQuote> {
+        self.deposit_quote(|rule| rule.of_bytes(bytes)).await
+    }
+
+    /// What these packs lock, or why they would not come in.
+    async fn contribution_quote(
+        &self,
+        datanet: DatanetId,
+        packs: &[BlobRef],
+    ) -> Result<DepositQuote> {
+        if self.inner.worker.sender.is_reviewed(datanet).await? {
+            bail!(
+                "what is contributed to Datanet {datanet} waits for its owner, with its deposit, and this \
+                 program cannot follow that; choose another one, or submit it to the DatanetRegistry itself"
+            );
+        }
+        let quote = self.deposit_quote(|rule| rule.of(packs)).await?;
+        quote.check()?;
+        Ok(quote)
+    }
+
+    async fn deposit_quote(&self, of: impl FnOnce(&DataDeposit) -> Amount) -> Result<DepositQuote> {
+        let (rule, has) = self.inner.worker.sender.data_deposit().await?;
+        let (deposit, operator) = (of(&rule), self.inner.operator);
+        Ok(DepositQuote { deposit, blocks: rule.blocks, has, operator })
     }
 
     /// What a run would cost; who orders it and what for makes no difference.

@@ -25,7 +25,7 @@ use protocol::eip712::{Domain, EvmKey};
 use protocol::message::{Gossip, Request, Topic};
 use protocol::record::{AuditBody, Body, Finding, Record, audit_subject};
 use protocol::sync::Part;
-use protocol::{AccountId, BlobRef, DatanetId, Digest, Epoch, Hash, NodeId};
+use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, Hash, NodeId};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -106,6 +106,7 @@ impl Victim {
         let operator = victim.status().await.waiting[0].clone();
         let operator = operator.split_whitespace().find(|word| word.starts_with("0x")).unwrap();
         sponsor.send_gas(operator.parse().unwrap(), 10_u128.pow(18)).await.unwrap();
+        sponsor.transfer(operator.parse().unwrap(), Amount::ONE_OPEN).await.unwrap();
         until(|| async { (victim.status().await.account != AccountId(0)).then_some(()) }).await;
         let owner = sponsor.address();
         let (node, binding) = (NodeId([3; 32]), [9; 64]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use compute::device::DeviceChoice;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
-use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
+use contracts_abi::{Bonds, ChainClient, DataDeposit, GenesisConfig, deploy};
 use daemon::api::{ApiServer, Client};
 use daemon::config::{ByteSize, ChainOptions, Device, List, NetOptions, WorkOptions};
 use daemon::keys::NodeKeys;
@@ -69,6 +69,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         start_after: 8,
         cell_bytes: 16 << 10,
         max_pack: 64 << 10,
+        data_deposit: DataDeposit { per_byte: Amount(Amount::ONE_OPEN.0 >> 20), blocks: 48 },
         bonds: Bonds { proposal: open(100), objection: open(1), dispute: open(1), fault: open(1) },
         governors: vec![],
         delay: 0,
@@ -117,6 +118,8 @@ pub(crate) async fn start_with(dir: &Path, block: Duration, max_disk: Option<u64
     let poor = net.node.status().await.unwrap();
     assert!(poor.waiting[0].contains(&operator.to_string()), "{:?}", poor.waiting);
     sponsor.send_gas(operator, 1_000_000_000_000_000_000).await.unwrap();
+    // What it publishes locks a deposit.
+    sponsor.transfer(operator, open(1)).await.unwrap();
     let account = net.registered().await;
     let stake = protocol::chain::Transaction::StakeFor { account, amount: open(1_000) };
     sponsor.submit(&stake).await.unwrap();

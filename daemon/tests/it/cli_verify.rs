@@ -18,6 +18,15 @@ async fn a_settlement_is_recomputed_by_who_has_nothing_but_the_chain() {
     std::fs::write(&text, "Once upon a time there was a ledger.\n".repeat(2_000)).unwrap();
     let added = json(&cli(&["datanet", "add", "1", text.to_str().unwrap(), "--json"]));
     assert!(added["contributions"][0]["packs"].as_u64().unwrap() >= 1, "{added}");
+    assert_ne!(added["contributions"][0]["deposit"], "0", "{added}");
+    let message = |args: &[&str]| json(&cli(args))["error"]["message"].to_string();
+    let locked = message(&["datanet", "take-back", "1", "--json"]);
+    assert!(locked.contains("DepositLocked"), "{locked}");
+    // More than the operator has an OPEN for.
+    let much = dir.path().join("much.txt");
+    std::fs::write(&much, "Once upon a time there was a ledger.\n".repeat(60_000)).unwrap();
+    let refused = message(&["datanet", "add", "1", much.to_str().unwrap(), "--json"]);
+    assert!(refused.contains("it locks about") && refused.contains("send "), "{refused}");
 
     // The first epoch that the chain has records of.
     let epoch = net

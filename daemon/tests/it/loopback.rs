@@ -7,7 +7,7 @@ use std::time::Duration;
 use compute::device::DeviceChoice;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
-use contracts_abi::{Bonds, ChainClient, GenesisConfig, deploy};
+use contracts_abi::{Bonds, ChainClient, DataDeposit, GenesisConfig, deploy};
 use daemon::config::{Device, WorkOptions};
 use daemon::demo::start_dishonest_node;
 use daemon::keys::{NodeKeys, random_evm_key};
@@ -60,6 +60,7 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
         start_after: 8,
         cell_bytes: Preset::Minimal.params().holding.cell_bytes,
         max_pack: Preset::Minimal.params().holding.max_pack,
+        data_deposit: DataDeposit { per_byte: Amount(Amount::ONE_OPEN.0 >> 20), blocks: 48 },
         bonds: Bonds {
             proposal: Amount(1000 * OPEN),
             objection: Amount(10 * OPEN),
@@ -193,6 +194,8 @@ impl World {
             packs: packs.iter().map(|pack| BlobRef::new(hash(pack), pack.len() as u64)).collect(),
             units: units.collect(),
         };
+        let deposit = self.network.deployment.data_deposit.of(&manifest.packs);
+        self.client.transfer(self.operators[node].address(), deposit).await.unwrap();
         let request = AddRequest { datanet, account, manifest, packs };
         self.nodes[node].add(request).await.unwrap();
         account

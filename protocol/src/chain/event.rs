@@ -461,6 +461,11 @@ pub enum Transaction {
     },
     /// DatanetRegistry: admit packs; `id` is ignored, the contract assigns it.
     Contribute(Contribution),
+    /// DatanetRegistry: return a contribution's deposit to who paid it, its time being over; anyone may.
+    TakeBackDeposit {
+        /// The contribution's number.
+        contribution: u64,
+    },
     /// ModelRegistry: order a training run; `id` is ignored, the contract assigns it.
     CreateModel(Model),
     /// ModelRegistry: offer a finished model.

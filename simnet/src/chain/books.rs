@@ -117,8 +117,8 @@ impl Chain {
     /// Reads the books from the contracts, everybody's balance and stake anew.
     pub fn all_books(&mut self) -> Result<Books, ChainError> {
         let at = self.evm.deployment();
-        let contracts: [EvmAddress; 5] =
-            [at.vault, at.registry, at.escrow, at.settlements, at.disputes];
+        let contracts: [EvmAddress; 6] =
+            [at.vault, at.registry, at.datanets, at.escrow, at.settlements, at.disputes];
         // Owners get the bonds of those that they disprove.
         let accounts = self.holdings.payouts.keys().filter_map(|id| self.view.account(*id));
         let owners = accounts.map(|account| account.owner);

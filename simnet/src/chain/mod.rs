@@ -12,11 +12,11 @@ pub use past::ReadBlock;
 use std::collections::{BTreeMap, VecDeque};
 
 use contracts_abi::{
-    Bonds, GenesisConfig, ReadError, RevertReason,
+    Bonds, DataDeposit, GenesisConfig, ReadError, RevertReason,
     embedded::{EmbeddedChain, EmbeddedError, MinedBlock},
 };
 use protocol::{
-    AccountId, Amount, Balance, BlockNumber, EvmAddress, Timestamp,
+    AccountId, Amount, Balance, BlobRef, BlockNumber, EvmAddress, Timestamp,
     chain::{ChainEvent, ChainView, ProposalAct, Settlement, Transaction},
     hash::keccak,
 };
@@ -30,6 +30,9 @@ use crate::{Scenario, kernel::Time, scenario::ChainRules};
 pub const CHAIN_ID: u64 = 20_260;
 const VAULT: Amount = Amount(100_000_000 * Amount::ONE_OPEN.0);
 const SPONSOR: Amount = Amount(900_000_000 * Amount::ONE_OPEN.0);
+/// What contributors lock: an OPEN for a MiB, for longer than any run.
+const DATA_DEPOSIT: DataDeposit =
+    DataDeposit { per_byte: Amount(Amount::ONE_OPEN.0 >> 20), blocks: 1 << 32 };
 
 /// An address without a key: on the embedded chain, transactions need none.
 pub fn named_address(name: &[u8], number: u32) -> EvmAddress {
@@ -102,6 +105,7 @@ impl Chain {
             start_after,
             cell_bytes: params.holding.cell_bytes,
             max_pack: params.holding.max_pack,
+            data_deposit: DATA_DEPOSIT,
             bonds: Bonds {
                 proposal: budget,
                 objection,
@@ -172,6 +176,16 @@ impl Chain {
     /// Gives somebody OPEN of the sponsor's, in the next block.
     pub fn fund(&mut self, to: EvmAddress, amount: Amount) {
         self.evm.transfer(self.sponsor, to, amount);
+    }
+
+    /// Gives somebody what it takes to contribute these packs, in the next block.
+    pub fn fund_data(&mut self, to: EvmAddress, packs: &[BlobRef]) {
+        self.fund(to, DATA_DEPOSIT.of(packs));
+    }
+
+    /// The same for so many bytes in packs that are not short.
+    pub fn fund_bytes(&mut self, to: EvmAddress, bytes: u64) {
+        self.fund(to, DATA_DEPOSIT.of_bytes(bytes));
     }
 
     /// Makes the next block.

@@ -48,6 +48,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let roles = kinds(&scenario, draws, end_of(&scenario, &chain));
     let stakes = stakes(&scenario, &coalitions, &roles);
     let accounts = register(&mut chain, &scenario, &ids, &data, &stakes)?;
+    fund_adversaries(&mut chain, &ids, &roles);
     contribute(&mut chain, &scenario, &accounts, &data)?;
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
@@ -255,6 +256,20 @@ fn register(
     Ok(accounts)
 }
 
+/// Bytes that a coalition can lock a deposit for, beside what it contributes at the start.
+const JUNK: u64 = 100 << 20;
+
+/// Gives the first node of each coalition the money for the junk that it may contribute.
+fn fund_adversaries(chain: &mut Chain, ids: &[Identity], roles: &[Role]) {
+    let mut first = BTreeMap::new();
+    for (id, (_, coalition, _)) in ids.iter().zip(roles) {
+        if let Some(number) = coalition {
+            first.entry(*number).or_insert(id.operator);
+        }
+    }
+    first.into_values().for_each(|operator| chain.fund_bytes(operator, JUNK));
+}
+
 fn account_of(
     accounts: &BTreeMap<EvmAddress, AccountId>,
     owner: EvmAddress,
@@ -290,6 +305,7 @@ fn contribute(
         let owner = contributor.owner;
         let account = account_of(accounts, owner)?;
         for part in &contributor.parts {
+            chain.fund_data(owner, &part.packs);
             let contribution = Contribution {
                 id: 0,
                 datanet: DatanetId(1),

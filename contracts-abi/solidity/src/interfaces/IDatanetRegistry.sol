@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {DatanetUse} from "../Types.sol";
 
 /// @title Datanets and what is admitted to them
@@ -41,6 +42,15 @@ interface IDatanetRegistry {
         uint64[] lengths,
         uint32 units
     );
+    /// @notice So much is locked for a contribution, until that block.
+    event DepositTaken(
+        uint64 indexed contribution,
+        address indexed payer,
+        uint256 amount,
+        uint64 until
+    );
+    /// @notice A deposit went back to who paid it.
+    event DepositReturned(address indexed payer, uint256 amount);
     /// @notice An ordered set of admitted units on which models train.
     event SnapshotPublished(uint64 indexed datanet, bytes32 root, uint64 units);
     /// @notice The Datanet was used, as a final settlement says.
@@ -60,6 +70,12 @@ interface IDatanetRegistry {
     error StakeTooLow(uint256 stake, uint256 minimum);
     /// @notice The contribution differs from the one that was submitted, or was admitted before.
     error NotSubmitted(uint64 submission);
+    /// @notice Nothing is locked for it, or not by the caller.
+    error NoDeposit(uint64 id);
+    /// @notice The deposit is locked for what others store, until that block.
+    error DepositLocked(uint64 contribution, uint64 until);
+    /// @notice A network would lock deposits for more blocks than can be counted.
+    error BadDeposit(uint64 blocks, uint64 most);
     /// @notice A name is empty or too long.
     error BadName(uint256 length);
 
@@ -72,7 +88,7 @@ interface IDatanetRegistry {
         uint64 owner
     ) external returns (uint64 datanet);
 
-    /// @notice Offers packs; by the contributor's owner or operator.
+    /// @notice Offers packs; by the contributor's owner or operator, who locks a deposit by their bytes.
     /// @return id The contribution's number, or the submission's in a reviewed Datanet.
     function contribute(
         uint64 datanet,
@@ -94,11 +110,36 @@ interface IDatanetRegistry {
         uint32 units
     ) external returns (uint64 contribution);
 
+    /// @notice Returns a contribution's deposit to who paid it, once its time is over; anyone may.
+    function takeBack(uint64 contribution) external;
+
+    /// @notice Takes a submission back that was not admitted, with its deposit; only who paid that.
+    function withdrawSubmission(uint64 submission) external;
+
     /// @notice Publishes the root of a snapshot; by the Datanet owner's owner or operator.
     function publishSnapshot(uint64 datanet, bytes32 root, uint64 units) external;
 
     /// @notice Adds to the use counters; only Settlements.
     function addUses(DatanetUse[] calldata uses) external;
+
+    /// @notice The token of deposits.
+    function OPEN() external view returns (IERC20);
+
+    /// @notice What is locked for each byte of a contribution, for all of its replicas.
+    /// @dev No pack counts as shorter than LEAST_PACK.
+    function DEPOSIT_PER_BYTE() external view returns (uint128);
+
+    /// @notice As many bytes every pack counts as at least: however short it is, every node keeps its name,
+    /// draws its holders and asks them for it.
+    function LEAST_PACK() external view returns (uint64);
+
+    /// @notice Blocks from a contribution's admission on for which its deposit is locked.
+    function DEPOSIT_BLOCKS() external view returns (uint64);
+
+    /// @notice What is locked for a contribution, by whom and until when; all zero when nothing is.
+    function depositOf(
+        uint64 contribution
+    ) external view returns (address payer, uint256 amount, uint64 until);
 
     /// @notice The number of Datanets; their ids are 1 to this.
     function datanets() external view returns (uint64);

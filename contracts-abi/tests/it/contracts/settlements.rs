@@ -13,7 +13,8 @@ use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, EvmAddress, Hash, Mo
 use super::chain::Chain;
 use super::check_gas;
 use super::world::{
-    BOND, BUDGET, MAX_PACK, OPEN, Registry, RewardVault, Settlements, World, abi, sum_nodes, who,
+    BOND, BUDGET, LEAST_PACK, MAX_PACK, OPEN, Registry, RewardVault, Settlements, World, abi,
+    sum_nodes, who,
 };
 use super::{inclusion, losses};
 
@@ -153,6 +154,7 @@ fn use_data(world: &mut World<'_>) {
     }
     let nowhere = D::contributeCall { id: 2, ..contribute.clone() };
     world.fails::<D::UnknownDatanet, _>(2, datanets, &nowhere);
+    world.fund_data(2, LEAST_PACK);
     world.send(2, datanets, &contribute);
 }
 

@@ -58,6 +58,11 @@ pub(crate) const PER_PERIOD: u128 = 300 * OPEN;
 pub(crate) const IN_ALL: u128 = 500 * OPEN;
 pub(crate) const MAX_PACK: u64 = 64 << 20;
 pub(crate) const FAULT: u128 = 30 * OPEN;
+/// What a contribution locks for a byte, and for how many blocks.
+pub(crate) const DEPOSIT_PER_BYTE: u128 = OPEN / 1000;
+pub(crate) const DEPOSIT_BLOCKS: u64 = 30;
+/// Bytes that a pack counts as at least.
+pub(crate) const LEAST_PACK: u128 = 4_096;
 /// Below which what is earned in the newcomers' lane is held.
 pub(crate) const LEAST_STAKE: u128 = 50 * OPEN;
 /// Accounts 1 to 3 belong to these development accounts.
@@ -118,7 +123,9 @@ impl<'a> World<'a> {
         let (period, per_period, in_all, least) = (EPOCH_BLOCKS, PER_PERIOD, IN_ALL, FAULT);
         let arguments = (open, delay, period, per_period, in_all, least, treasury, admin, nobody());
         let registry = deploy(chain, "Registry", &arguments.abi_encode_params());
-        let arguments = (registry, 100 * OPEN, MAX_PACK, admin, Address::ZERO);
+        let deposit = (DEPOSIT_PER_BYTE, DEPOSIT_BLOCKS);
+        let arguments =
+            (open, registry, 100 * OPEN, MAX_PACK, deposit.0, deposit.1, admin, Address::ZERO);
         let datanets = deploy(chain, "DatanetRegistry", &arguments.abi_encode_params());
         let verifier = deploy(chain, "StorageVerifier", &[]);
         let genesis = chain.head() + 130;
@@ -213,6 +220,14 @@ impl<'a> World<'a> {
             }
             self.send(0, registry, &Registry::stakeForCall { account, amount: 10_000 * OPEN });
         }
+    }
+
+    /// Gives a development account what contributing so many bytes locks, in packs that are not short.
+    pub(crate) fn fund_data(&mut self, index: usize, bytes: u128) {
+        let (open, spender) = (self.open, self.datanets);
+        let value = U256::from(bytes * DEPOSIT_PER_BYTE);
+        self.send(0, open, &abi::open::Open::transferCall { to: who(index), value });
+        self.send(index, open, &abi::open::Open::approveCall { spender, value });
     }
 
     /// Sends a call that must succeed; gives its gas.

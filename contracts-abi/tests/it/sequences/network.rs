@@ -141,7 +141,10 @@ impl Network {
         let operator = self.operator(owner);
         self.chain
             .submit(operator, &Transaction::CreateDatanet { owner, name, domain, licence: 0 });
-        let packs = (1..=4).map(|n| BlobRef::new(Hash([n; 32]), 40_000 + u64::from(n))).collect();
+        let packs: Vec<_> =
+            (1..=4).map(|n| BlobRef::new(Hash([n; 32]), 40_000 + u64::from(n))).collect();
+        let deposit = self.chain.deployment().data_deposit.of(&packs);
+        self.chain.transfer(BANK, operator, deposit);
         self.chain.submit(
             operator,
             &Transaction::Contribute(Contribution {

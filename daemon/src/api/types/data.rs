@@ -1,6 +1,6 @@
 //! Datanets and what is contributed to them.
 
-use protocol::{AccountId, DatanetId, EvmAddress, Hash};
+use protocol::{AccountId, Amount, DatanetId, EvmAddress, Hash};
 use serde::{Deserialize, Serialize};
 
 /// A Datanet with all contributions to it.
@@ -80,4 +80,29 @@ pub struct AddReport {
     pub bytes: u64,
     /// The block that admitted it.
     pub block: u64,
+    /// OPEN that is locked for them.
+    pub deposit: Amount,
+    /// The first block in which it may be taken back.
+    pub until_block: u64,
+}
+
+/// Asks for the deposit of a contribution, which goes to who paid it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakeBack {
+    /// The contribution's number.
+    pub contribution: u64,
+}
+
+/// What a contribution locks, for what others have to store.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct DataDeposit {
+    /// OPEN that is locked.
+    pub deposit: Amount,
+    /// For so many blocks.
+    pub blocks: u64,
+    /// OPEN of the node's operator, who pays it and has it back.
+    pub has: Amount,
+    /// The operator's address.
+    pub operator: EvmAddress,
 }

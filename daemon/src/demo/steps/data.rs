@@ -1,12 +1,12 @@
 //! Publishing the contributors' text.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use protocol::DatanetId;
 
 use crate::api::types::{AddReport, Contribute, CreateDatanet, Created, DatanetInfo};
 use crate::demo::participants::Accounts;
 use crate::demo::world::World;
-use crate::ingest::batches;
+use crate::ingest::{batches, pack};
 
 /// What was published.
 pub(in crate::demo) struct Published {
@@ -31,6 +31,11 @@ pub(in crate::demo) async fn publish(
         let client = world.members()[person.host].client()?;
         let mut bytes = 0;
         for documents in batches(person.corpus.documents.clone()) {
+            // Its host sends the contribution, and so locks the deposit; here the sponsor gives the money.
+            let packed = pack(&documents, &world.network.params())?;
+            let deposit = world.network.deployment.data_deposit.of(&packed.manifest.packs);
+            let host = world.members()[person.host].operator;
+            world.sponsor.transfer(host, deposit).await.context("the contributor has no OPEN")?;
             let documents = documents.into_iter().map(Into::into).collect();
             let contribute = Contribute { owner: Some(person.owner), documents };
             let path = format!("/datanets/{datanet}/contributions");
