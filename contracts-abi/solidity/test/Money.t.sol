@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IDatanetRegistry} from "../src/interfaces/IDatanetRegistry.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {IRewardVault} from "../src/interfaces/IRewardVault.sol";
 import {IUsageEscrow} from "../src/interfaces/IUsageEscrow.sol";
@@ -23,8 +24,19 @@ Vm constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
 /// @title What anybody may do with money, at random
 contract People {
+    /// What was offered to the Datanet whose owner reviews it.
+    struct Waiting {
+        uint64 number;
+        uint64 account;
+        uint64 length;
+        address payer;
+        /// Zero once it is admitted or withdrawn.
+        uint256 deposit;
+    }
+
     IERC20 public immutable OPEN;
     IRegistry public immutable REGISTRY;
+    IDatanetRegistry public immutable DATANETS;
     IUsageEscrow public immutable ESCROW;
     IRewardVault public immutable VAULT;
 
@@ -35,17 +47,38 @@ contract People {
     /// One of them lets everything be tried.
     uint256 private _nonce;
 
-    constructor(IERC20 open, IRegistry registry, IUsageEscrow escrow, IRewardVault vault) {
-        (OPEN, REGISTRY, ESCROW, VAULT) = (open, registry, escrow, vault);
+    /// What was contributed, and what waits for the owner of its Datanet.
+    uint64[] public contributions;
+    Waiting[] public waiting;
+
+    /// A Datanet of the first person that takes everything, and one of which that person has the say.
+    uint64 private immutable _PUBLIC;
+    uint64 private immutable _REVIEWED;
+
+    constructor(
+        IERC20 open,
+        IRegistry registry,
+        IDatanetRegistry datanets,
+        IUsageEscrow escrow,
+        IRewardVault vault
+    ) {
+        (OPEN, REGISTRY, DATANETS) = (open, registry, datanets);
+        (ESCROW, VAULT) = (escrow, vault);
         for (uint256 i = 0; i < PEOPLE; ++i) {
             address person = VM.addr(i + 1);
             accounts.push(registry.register(person, person, person, bytes32(i + 1), new bytes(64)));
-            for (uint256 to = 0; to < 3; ++to) {
-                address spender = [address(registry), address(escrow), address(vault)][to];
+            address[4] memory spenders =
+                [address(registry), address(datanets), address(escrow), address(vault)];
+            for (uint256 to = 0; to < spenders.length; ++to) {
                 VM.prank(person);
-                open.approve(spender, type(uint256).max);
+                open.approve(spenders[to], type(uint256).max);
             }
         }
+        VM.prank(VM.addr(1));
+        _PUBLIC = datanets.createDatanet("public", "", 0, IDatanetRegistry.Policy.Open, accounts[0]);
+        VM.prank(VM.addr(1));
+        _REVIEWED =
+            datanets.createDatanet("reviewed", "", 0, IDatanetRegistry.Policy.Reviewed, accounts[0]);
     }
 
     function wait(uint8 blocks) external {
@@ -106,6 +139,62 @@ contract People {
         } catch {}
     }
 
+    function contribute(uint256 by, uint64 length, bool isReviewed) external {
+        (address person, uint64 account) = (_person(by), _account(by));
+        length = 1 + length % 65_536;
+        (bytes32[] memory packs, uint64[] memory lengths) = _pack(length);
+        uint256 before = OPEN.balanceOf(person);
+        VM.prank(person);
+        try
+            DATANETS.contribute(isReviewed ? _REVIEWED : _PUBLIC, account, 0, packs, lengths, 1)
+        returns (uint64 number) {
+            uint256 deposit = before - OPEN.balanceOf(person);
+            require(deposit >= length * DATANETS.DEPOSIT_PER_BYTE(), "bytes without a deposit");
+            if (isReviewed) waiting.push(Waiting(number, account, length, person, deposit));
+            else contributions.push(number);
+        } catch {}
+    }
+
+    /// By the Datanet's owner or somebody else.
+    function admit(uint256 by, uint256 which) external {
+        if (waiting.length == 0) return;
+        Waiting storage offer = waiting[which % waiting.length];
+        (bytes32[] memory packs, uint64[] memory lengths) = _pack(offer.length);
+        VM.prank(_person(by));
+        try
+            DATANETS.admit(offer.number, _REVIEWED, offer.account, 0, packs, lengths, 1)
+        returns (uint64 number) {
+            require(_person(by) == VM.addr(1), "a stranger admits");
+            require(offer.deposit > 0, "it is admitted without its deposit");
+            offer.deposit = 0;
+            contributions.push(number);
+        } catch {}
+    }
+
+    function withdrawSubmission(uint256 by, uint256 which) external {
+        if (waiting.length == 0) return;
+        Waiting storage offer = waiting[which % waiting.length];
+        uint256 before = OPEN.balanceOf(offer.payer);
+        VM.prank(_person(by));
+        try DATANETS.withdrawSubmission(offer.number) {
+            require(_person(by) == offer.payer, "a stranger withdraws");
+            require(OPEN.balanceOf(offer.payer) == before + offer.deposit && offer.deposit > 0);
+            offer.deposit = 0;
+        } catch {}
+    }
+
+    function takeBack(uint256 by, uint256 which) external {
+        if (contributions.length == 0) return;
+        uint64 contribution = contributions[which % contributions.length];
+        (address payer, uint256 amount, uint64 until) = DATANETS.depositOf(contribution);
+        uint256 before = OPEN.balanceOf(payer);
+        VM.prank(_person(by));
+        try DATANETS.takeBack(contribution) {
+            require(block.number >= until && amount > 0, "a deposit comes back early or twice");
+            require(OPEN.balanceOf(payer) == before + amount, "it is not its payer who has it");
+        } catch {}
+    }
+
     function fund(uint256 by, uint128 amount) external {
         address person = _person(by);
         amount = _some(amount, OPEN.balanceOf(person));
@@ -134,6 +223,15 @@ contract People {
         require(!isDone, "a stranger has a role");
     }
 
+    /// What is locked for data of theirs.
+    function lockedForData() external view returns (uint256 locked) {
+        for (uint256 i = 0; i < waiting.length; ++i) locked += waiting[i].deposit;
+        for (uint256 i = 0; i < contributions.length; ++i) {
+            (, uint256 amount, ) = DATANETS.depositOf(contributions[i]);
+            locked += amount;
+        }
+    }
+
     function digest(Receipt calldata receipt) external view returns (bytes32) {
         return TypedData.digest(receipt, TypedData.separator(address(ESCROW)));
     }
@@ -141,6 +239,13 @@ contract People {
     function _sign(uint256 key, bytes32 hash) private pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = VM.sign(key, hash);
         return abi.encodePacked(r, s, v);
+    }
+
+    function _pack(
+        uint64 length
+    ) private pure returns (bytes32[] memory packs, uint64[] memory lengths) {
+        (packs, lengths) = (new bytes32[](1), new uint64[](1));
+        lengths[0] = length;
     }
 
     function _person(uint256 which) private pure returns (address) {
@@ -160,19 +265,22 @@ contract People {
 contract MoneyTest {
     IERC20 private _open;
     IRegistry private _registry;
+    IDatanetRegistry private _datanets;
     IUsageEscrow private _escrow;
     IRewardVault private _vault;
     People private _people;
     uint256 private _supply;
     uint256 private _stakedByOthers;
     uint256 private _depositedByOthers;
+    uint256 private _lockedByOthers;
 
     function setUp() external {
         _open = IERC20(VM.envAddress("OPEN"));
         _registry = IRegistry(VM.envAddress("REGISTRY"));
+        _datanets = IDatanetRegistry(VM.envAddress("DATANETS"));
         _escrow = IUsageEscrow(VM.envAddress("ESCROW"));
         _vault = IRewardVault(VM.envAddress("VAULT"));
-        _people = new People(_open, _registry, _escrow, _vault);
+        _people = new People(_open, _registry, _datanets, _escrow, _vault);
         // The treasury has what the start left of the supply.
         address treasury = _registry.ownerOf(1);
         for (uint256 i = 1; i <= PEOPLE; ++i) {
@@ -183,6 +291,7 @@ contract MoneyTest {
         _supply = _open.totalSupply();
         _stakedByOthers = _open.balanceOf(address(_registry));
         _depositedByOthers = _open.balanceOf(address(_escrow));
+        _lockedByOthers = _open.balanceOf(address(_datanets));
     }
 
     function targetContracts() external view returns (address[] memory targets) {
@@ -211,6 +320,11 @@ contract MoneyTest {
             }
         }
         require(_open.balanceOf(address(_escrow)) == deposited, "deposits are not those that it holds");
+    }
+
+    function invariant_whatIsLockedForDataIsThere() external view {
+        uint256 locked = _lockedByOthers + _people.lockedForData();
+        require(_open.balanceOf(address(_datanets)) == locked, "deposits for data are not those held");
     }
 
     function invariant_theVaultHoldsWhatItReceivedAndDidNotPay() external view {

@@ -41,7 +41,8 @@ async fn run_on(mining: Mining, needs: &str, mut command: Command) {
     let network = json!({
         "rpc": server.url(),
         "contracts": {
-            "open": at.open, "registry": at.registry, "escrow": at.escrow, "vault": at.vault,
+            "open": at.open, "registry": at.registry, "datanets": at.datanets,
+            "escrow": at.escrow, "vault": at.vault,
         },
         "keys": DEV_KEYS,
     });
