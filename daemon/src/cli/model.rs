@@ -146,6 +146,9 @@ pub(super) struct InferArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Ask nothing where the answer costs more than this, in OPEN
+    #[arg(long, value_name = "OPEN", value_parser = open_amount)]
+    max_price: Option<Amount>,
     /// A data directory whose operator key pays; the node's own by default
     #[arg(long, value_name = "DIR")]
     payer: Option<PathBuf>,
@@ -166,6 +169,7 @@ pub(super) async fn infer(dir: &Path, args: &InferArgs) -> Result<Output> {
         prompt: args.prompt.clone(),
         max_tokens: args.max_tokens,
         seed: args.seed,
+        max_price: args.max_price,
     };
     let report = consumer.ask(&client, &question).await?;
     Ok(Output::new(describe(&args.prompt, &report)?, &report))

@@ -35,6 +35,8 @@ pub(crate) struct Question {
     pub(crate) prompt: String,
     pub(crate) max_tokens: u32,
     pub(crate) seed: u64,
+    /// The most that the answer may cost; the node's price, whatever it is, where nothing is said.
+    pub(crate) max_price: Option<Amount>,
 }
 
 /// Pays for uses.
@@ -55,12 +57,21 @@ impl Consumer {
     }
 
     /// Asks a node for the price, deposits what is missing, signs a receipt, and gets the answer.
+    ///
+    /// # Errors
+    /// Where it costs more than the question may; then nothing was deposited and nothing signed.
     pub(crate) async fn ask(&mut self, node: &Client, question: &Question) -> Result<InferReport> {
-        let Question { model, prompt, max_tokens, seed } = question;
+        let Question { model, prompt, max_tokens, seed, max_price } = question;
         let payer = self.key.address();
         let ask = AskQuote { payer, prompt: prompt.clone(), max_tokens: *max_tokens };
         let path = format!("/models/{model}/quote");
         let priced: PricedQuote = node.post(&path, &ask).await?;
+        if let Some(most) = max_price.filter(|most| priced.price > *most) {
+            let [price, most] = [priced.price, most].map(amount_in_open);
+            bail!(
+                "the answer costs {price}, more than the {most} of --max-price; nothing was paid"
+            );
+        }
         self.cover(&priced).await?;
         let mut available = priced.available;
         let deadline = Instant::now() + DEPOSIT_TIMEOUT;

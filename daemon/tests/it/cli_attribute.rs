@@ -4,7 +4,7 @@ use std::path::Path;
 
 use daemon::api::ApiServer;
 use daemon::api::types::{AttributionReport, EvidenceKind};
-use daemon::network::NetworkFile;
+use daemon::network::{NETWORK_FILE, NetworkFile};
 use daemon::node::{Answer, NodeHandle};
 use protocol::{AccountId, EvmAddress, ModelId};
 
@@ -47,6 +47,7 @@ pub(crate) async fn attribute_freely(
         an_answer(dir.path(), &used);
         a_given_text(dir.path(), &used);
         refusals(dir.path(), &used);
+        too_dear(dir.path(), network, &used);
     });
     server.shutdown().await;
 }
@@ -121,4 +122,15 @@ fn refusals(dir: &Path, used: &Used<'_>) {
     assert_eq!(code(&["--model", &model, "--prompt", "x", "--max-tokens", "9999"]), "invalid");
     let nowhere = ["--model", &model, "--prompt", "x", "--html", "/nowhere/page.html"];
     assert_eq!(code(&nowhere), "failed");
+}
+
+/// Somebody without a coin is refused for the price, before anything is deposited.
+fn too_dear(dir: &Path, network: &NetworkFile, used: &Used<'_>) {
+    assert_eq!(openledger(dir, &["init", "--light", "--json"]).status.code(), Some(0));
+    network.write(&dir.join(NETWORK_FILE)).unwrap();
+    let model = used.model.to_string();
+    let ask = ["infer", &model, used.prompt, "--max-price", "0", "--json"];
+    let refused = json(&openledger(dir, &ask));
+    let message = refused["error"]["message"].to_string();
+    assert!(message.contains("more than the 0 OPEN of --max-price"), "{refused}");
 }

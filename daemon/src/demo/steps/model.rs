@@ -137,7 +137,8 @@ pub(in crate::demo) async fn consume(
             world.progress.wait(format!("an answer to a prompt of {name}"));
             let number = u64::from(tally.of);
             let seed = world.seed.wrapping_mul(1_000).wrapping_add(number);
-            let question = Question { model, prompt, max_tokens: ANSWER_TOKENS, seed };
+            let (max_tokens, max_price) = (ANSWER_TOKENS, None);
+            let question = Question { model, prompt, max_tokens, seed, max_price };
             let output = consumer.ask(&client, &question).await?;
             tally.count(*account, &output);
             let named = |account| name_of(world, accounts, account);
