@@ -38,10 +38,47 @@ pub struct Found {
     pub tries: u32,
 }
 
-/// Draws a scenario. Some are calm, so that what must work there is tested; the others mix faults
-/// and cheats whose shares the seed draws too.
+/// Every so many seeds one draws a network about one way of cheating.
+const FOCUSED: u64 = 4;
+
+/// Draws a scenario. Some are calm, so that what must work there is tested; some are calm but for one way
+/// of cheating; the others mix faults and cheats whose shares the seed draws too.
 pub fn draw(seed: u64) -> Scenario {
-    let draws = &mut Streams::new(seed).stream(0, Purpose::Fuzz);
+    let mut scenario = if seed % FOCUSED == FOCUSED - 1 { focused(seed) } else { mixed(seed) };
+    give_time_to_answer(&mut scenario);
+    give_time(&mut scenario);
+    possible(scenario)
+}
+
+/// A network without faults that trains, mostly serves, and in which each way of cheating is as likely as
+/// any other and by more than a few: a fault that hides behind lost messages and absent auditors shows there.
+fn focused(seed: u64) -> Scenario {
+    let mut scenario = calm(seed, &mut Streams::new(seed).stream(0, Purpose::Fuzz));
+    work(&mut scenario, &mut Streams::new(seed).stream(1, Purpose::Fuzz));
+    let draws = &mut Streams::new(seed).stream(4, Purpose::Fuzz);
+    scenario.population.nodes = number(8 + draws.below(17));
+    scenario.holding.replicas = number(1 + draws.below(3));
+    scenario.training.gpus = 1.0;
+    let known = adversary::ALL.into_iter().filter(|kind| kind.needs().is_none());
+    let known: Vec<_> = known.collect();
+    let epoch = scenario.epoch_span().0;
+    for _ in 0..=draws.below(2) {
+        let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.1 + share(draws, 30));
+        plan.strength = 0.3 + share(draws, 70);
+        plan.changed = share(draws, 30);
+        plan.from = Span(draws.below(2) * draws.below(3 * epoch));
+        let friends = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR, adversary::SLOT_HOG];
+        let also = *pick(&friends, draws);
+        if draws.below(2) == 0 && also != plan.kind {
+            plan.also.push(also);
+        }
+        scenario.adversaries.push(plan);
+    }
+    scenario
+}
+
+/// A small network, its data and its delays.
+fn calm(seed: u64, draws: &mut Stream) -> Scenario {
     let mut scenario = Scenario { seed, adversaries: Vec::new(), ..Scenario::default() };
     scenario.name = format!("fuzz-{seed}");
     scenario.epochs = 1 + draws.below(3);
@@ -58,6 +95,12 @@ pub fn draw(seed: u64) -> Scenario {
     scenario.net.latency = Span::millis(1 + draws.below(200));
     scenario.net.jitter = share(draws, 100);
     scenario.net.loss = share(draws, 2);
+    scenario
+}
+
+fn mixed(seed: u64) -> Scenario {
+    let draws = &mut Streams::new(seed).stream(0, Purpose::Fuzz);
+    let mut scenario = calm(seed, draws);
     let is_calm = draws.below(4) == 0;
     if !is_calm {
         trouble(&mut scenario, draws);
@@ -71,9 +114,7 @@ pub fn draw(seed: u64) -> Scenario {
     if !is_calm {
         last(&mut scenario, &mut Streams::new(seed).stream(3, Purpose::Fuzz));
     }
-    give_time_to_answer(&mut scenario);
-    give_time(&mut scenario);
-    possible(scenario)
+    scenario
 }
 
 /// Where somebody lies about a settlement, watchers have the time to ask for its log and to object,

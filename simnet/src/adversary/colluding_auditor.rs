@@ -41,7 +41,7 @@ impl Adversary for Colluding {
 }
 
 /// Whose work a job judges.
-fn judged(world: &dyn World, job: &Job) -> Option<usize> {
+pub(super) fn judged(world: &dyn World, job: &Job) -> Option<usize> {
     match job {
         Job::Replay { from, .. } => {
             let account = from.first().and_then(|node| world.chain().account_of(node))?;

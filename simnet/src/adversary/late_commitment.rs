@@ -56,7 +56,7 @@ impl Adversary for LateCommitment {
 }
 
 /// Has the chain take in what no honest machine would send, and shows it to everybody.
-fn include(world: &mut dyn World, node: usize, record: Record, after: Span) {
+pub(super) fn include(world: &mut dyn World, node: usize, record: Record, after: Span) {
     let (epoch, records) = (record.epoch, vec![world.signed(node, record.clone())]);
     world.submit(node, Transaction::Include { epoch, records });
     world.sign(node, record, after);

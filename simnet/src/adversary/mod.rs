@@ -29,6 +29,7 @@ mod gossip_spam;
 mod grinding;
 mod invented_base;
 mod kind;
+mod late_audit;
 mod late_commitment;
 mod late_reveal;
 mod lazy_auditor;
@@ -68,6 +69,7 @@ pub use gossip_spam::GOSSIP_SPAM;
 pub use grinding::GRINDING;
 pub use invented_base::INVENTED_BASE;
 pub use kind::{AdversaryKind, Profile};
+pub use late_audit::LATE_AUDIT;
 pub use late_commitment::LATE_COMMITMENT;
 pub use late_reveal::LATE_REVEAL;
 pub use lazy_auditor::LAZY_AUDITOR;
@@ -100,7 +102,7 @@ use protocol::{
 use crate::units::Span;
 
 /// The ways of cheating that scenario files can name, in the order of reports.
-pub const ALL: [AdversaryKind; 38] = [
+pub const ALL: [AdversaryKind; 39] = [
     LAZY_STORAGE,
     ON_DEMAND,
     OUTSOURCING,
@@ -112,6 +114,7 @@ pub const ALL: [AdversaryKind; 38] = [
     GOSSIP_SPAM,
     LATE_COMMITMENT,
     LATE_REVEAL,
+    LATE_AUDIT,
     LAZY_AUDITOR,
     COLLUDING_AUDITOR,
     FALSE_SETTLEMENT,

@@ -323,7 +323,7 @@ impl Referee {
             of(verdict).filter(|j| j.is_adverse == is_adverse).map(|j| j.seats).sum::<usize>()
         };
         let is_outvoted = seats(Verdict::Fail, false) < seats(Verdict::Pass, true);
-        let is_own = shard.is_some_and(|shard| shard.is_computed || self.lay_unjudged(&shard));
+        let is_own = shard.is_some_and(|shard| shard.is_computed || self.lay_unpaid(&shard));
         if !is_own && !is_outvoted {
             self.find(Rule::ShardComputed, at);
         }
@@ -337,13 +337,20 @@ impl Referee {
         }
     }
 
-    /// Whether somebody made the same sketch before, and nobody judged it: its slot passed on, and who
-    /// copies what is right there cannot be told from who makes it again.
-    fn lay_unjudged(&self, copy: &Claimed) -> bool {
-        let is_unjudged =
-            |record: &Digest| self.work.verdicts.get(record).is_none_or(Vec::is_empty);
+    /// Whether somebody made the same sketch before, and its auditors were silent or turned it down: its
+    /// slot passed on, and who copies what is right there cannot be told from who makes it again.
+    fn lay_unpaid(&self, copy: &Claimed) -> bool {
+        let is_passed = |record: &Digest| {
+            let judged = self.work.verdicts.get(record).into_iter().flatten();
+            let (passes, others) =
+                judged.fold((0, 0), |(passes, others), judged| match judged.verdict {
+                    Verdict::Pass => (passes + judged.seats, others),
+                    _ => (passes, others + judged.seats),
+                });
+            passes > others
+        };
         self.work.shards.iter().any(|(record, shard)| {
-            shard.subject == copy.subject && shard.is_computed && is_unjudged(record)
+            shard.subject == copy.subject && shard.is_computed && !is_passed(record)
         })
     }
 
