@@ -57,8 +57,8 @@ pub enum RpcError {
 const LIMIT_EXCEEDED: i64 = -32_005;
 
 impl RpcError {
-    /// Whether the server had no part in it, or said that it did nothing: the same call may be made
-    /// again, even one that sends something.
+    /// Whether no answer came, or one that nothing was done: the same call may be made again. What a call
+    /// sends may have arrived all the same, so it has to be the same to the byte.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Refused { code: LIMIT_EXCEEDED, .. })
     }

@@ -45,7 +45,7 @@ pub enum TxError {
         /// What the RPC said.
         message: String,
     },
-    /// It was sent and is in no block yet; it may still be.
+    /// It was sent, or may have been, and is in no block yet; it may still be.
     #[error(
         "transaction {hash} is in no block after {MINE_TIMEOUT:?}; is the chain making blocks?"
     )]
@@ -258,11 +258,11 @@ impl Sender {
         let deadline = Instant::now() + MINE_TIMEOUT;
         let mut pause = PAUSE.0;
         loop {
-            let params = json!([sent.hash]);
-            let receipt: Option<Receipt> =
-                self.rpc.call("eth_getTransactionReceipt", params).await?;
-            if let Some(receipt) = receipt {
-                return self.mined(sent, receipt).await;
+            match self.receipt(sent.hash).await {
+                Ok(Some(receipt)) => return self.mined(sent, receipt).await,
+                // It is on its way: whoever took this for a failure would send it, and pay, twice.
+                Err(error) if !error.is_transient() => return Err(error.into()),
+                Ok(None) | Err(_) => {}
             }
             if Instant::now() > deadline {
                 *self.nonce.lock().await = None;
@@ -271,6 +271,10 @@ impl Sender {
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(PAUSE.1);
         }
+    }
+
+    async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, RpcError> {
+        self.rpc.call("eth_getTransactionReceipt", json!([hash])).await
     }
 
     async fn mined(&self, sent: &Sent, receipt: Receipt) -> Result<Mined, TxError> {
@@ -298,15 +302,35 @@ impl Sender {
         }
     }
 
+    /// Signs a transaction and hands it over; the same one again where no answer came, since the chain may
+    /// have it, and takes it once.
     async fn hand_over(&self, tx: TxEip1559) -> Result<B256, TxError> {
         let signature = self.signer.sign_hash_sync(&tx.signature_hash())?;
         let envelope = TxEnvelope::Eip1559(tx.into_signed(signature));
         let hash = *envelope.tx_hash();
         let raw = Bytes::from(envelope.encoded_2718());
-        match self.rpc.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
-            Ok(_) => Ok(hash),
-            Err(RpcError::Refused { message, .. }) if is_known(&message) => Ok(hash),
-            Err(error) => Err(self.refused(error)),
+        let deadline = Instant::now() + MINE_TIMEOUT;
+        let mut is_again = false;
+        loop {
+            let error = match self.rpc.call::<B256>("eth_sendRawTransaction", json!([raw])).await {
+                Ok(_) => return Ok(hash),
+                Err(RpcError::Refused { message, .. }) if is_known(&message) => return Ok(hash),
+                Err(error) => error,
+            };
+            let unknown = TxError::Timeout { hash: Digest(hash.0) };
+            if is_again && nonce_is_used(&error) {
+                // By this one, which is in a block, or by another.
+                let receipt = self.receipt(hash).await.map_err(|_| unknown)?;
+                return receipt.map(|_| hash).ok_or_else(|| self.refused(error));
+            }
+            if !error.is_transient() {
+                return Err(self.refused(error));
+            }
+            if Instant::now() > deadline {
+                return Err(unknown);
+            }
+            is_again = true;
+            tokio::time::sleep(PAUSE.1).await;
         }
     }
 

@@ -4,11 +4,13 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use alloy::primitives::Bytes;
 use alloy::sol_types::SolCall;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::post;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, DevChainServer, Mining, ServerConfig};
@@ -345,7 +347,7 @@ fn honest_start(method: &str, otherwise: Value) -> Value {
     }
 }
 
-/// From a call and the honest answer to what is answered instead, as text.
+/// From a call and the honest answer to what is answered instead, as text; nothing where it gets lost.
 type Change = fn(&Value, Value) -> String;
 
 /// How an RPC is greedy, and what a sender says to that.
@@ -361,7 +363,9 @@ async fn between(honest: String, change: Change) -> String {
             let call: Value = serde_json::from_str(&body).unwrap();
             let request = client.post(&honest).header("Content-Type", "application/json");
             let answer = request.body(body).send().await.unwrap().text().await.unwrap();
-            change(&call, serde_json::from_str(&answer).unwrap())
+            let said = change(&call, serde_json::from_str(&answer).unwrap());
+            let status = if said.is_empty() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+            (status, said)
         }),
     );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -416,6 +420,48 @@ async fn logs_that_no_answer_can_carry_are_asked_for_in_parts() {
         }
         assert_eq!(found, expected);
         assert!(longest > 1, "pages grow again where little is said");
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_is_not_paid_twice_where_an_answer_is_lost() {
+    static LOST: AtomicU32 = AtomicU32::new(0);
+    // The first two answers to what sends, and to what asks for it, never arrive.
+    let lossy: [Change; 2] = [
+        |call, answer| match call["method"].as_str() {
+            Some("eth_sendRawTransaction") if LOST.fetch_add(1, Ordering::Relaxed) < 2 => {
+                String::new()
+            }
+            _ => answer.to_string(),
+        },
+        |call, answer| match call["method"].as_str() {
+            Some("eth_getTransactionReceipt") if LOST.fetch_add(1, Ordering::Relaxed) < 2 => {
+                String::new()
+            }
+            _ => answer.to_string(),
+        },
+    ];
+    // Each transaction is in a block at once, or waits for one.
+    for mining in [Mining::OnDemand, Mining::Every(Duration::from_millis(1_500))] {
+        let server = start(mining).await;
+        let owner = key(1).address();
+        let deployment = deploy(&server.url(), &key(0), &genesis(&[owner])).await.unwrap();
+        let honest =
+            ChainClient::connect(&server.url(), deployment.clone(), &key(1)).await.unwrap();
+        honest.submit(&register(owner)).await.unwrap();
+        let account = AccountId(2);
+        let stake = Transaction::StakeFor { account, amount: open(10) };
+        honest.submit(&stake).await.unwrap();
+        drop(honest);
+        for (change, staked) in lossy.into_iter().zip([20, 30]) {
+            LOST.store(0, Ordering::Relaxed);
+            let url = between(server.url(), change).await;
+            let client = ChainClient::connect(&url, deployment.clone(), &key(1)).await.unwrap();
+            let receipt = client.submit(&stake).await.unwrap();
+            assert!(LOST.load(Ordering::Relaxed) > 2);
+            assert_eq!(receipt.events, [ChainEvent::StakeChanged { account, stake: open(staked) }]);
+            assert_eq!(client.stake(account).await.unwrap(), open(staked));
+        }
     }
 }
 
