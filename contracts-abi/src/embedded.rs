@@ -280,7 +280,8 @@ fn executed<E: std::fmt::Display>(
     }
 }
 
-fn header(block: &Block) -> BlockHeader {
+/// Number, hash and time of a block.
+pub fn header(block: &Block) -> BlockHeader {
     BlockHeader {
         number: BlockNumber(block.number()),
         hash: Digest(block.hash.0),
@@ -288,7 +289,8 @@ fn header(block: &Block) -> BlockHeader {
     }
 }
 
-fn events(block: &Block, at: &Deployment) -> Vec<ChainEvent> {
+/// What the contracts of a deployment said in a block, as nodes read it.
+pub fn events(block: &Block, at: &Deployment) -> Vec<ChainEvent> {
     let number = BlockNumber(block.number());
     block.logs().filter_map(|log| decode_log(log, at, number)).collect()
 }

@@ -3,22 +3,19 @@
 //! Each scenario is a function of a [`Chain`]; `PATH` or the variable `ANVIL` says where anvil is.
 
 mod allowance;
-mod blake3_slices;
-mod chain;
+pub(crate) mod blake3_slices;
+pub(crate) mod chain;
 mod data;
 mod deposits;
 mod disputes;
-mod escrow_model;
 mod inclusion;
 mod lane;
 mod losses;
-mod model;
 mod orders;
-mod replacement;
+pub(crate) mod replacement;
 mod rivals;
 pub(crate) mod settlements;
 mod trees;
-mod vault_model;
 pub(crate) mod world;
 
 use chain::{AnvilChain, Chain, EmbeddedChain};
@@ -183,21 +180,6 @@ fn the_first_seed_of_an_epoch_with_records_is_kept() {
 #[test]
 fn a_hot_key_loses_no_more_than_its_owner_allowed() {
     on_every_chain(allowance::scenario);
-}
-
-#[test]
-fn stake_is_what_a_naive_model_says_after_any_sequence_of_calls() {
-    model::scenario();
-}
-
-#[test]
-fn deposits_are_what_a_naive_model_says_after_any_sequence_of_calls() {
-    escrow_model::scenario();
-}
-
-#[test]
-fn claims_are_what_a_naive_model_says_after_any_sequence_of_calls() {
-    vault_model::scenario();
 }
 
 #[test]

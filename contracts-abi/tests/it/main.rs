@@ -10,6 +10,7 @@ mod devchain_rpc;
 mod embedded;
 mod genesis;
 mod hostile_chain;
+mod random;
 mod replaced;
 mod roles;
 mod sequences;

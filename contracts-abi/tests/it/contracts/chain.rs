@@ -3,9 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, Bytes};
-use contracts_abi::devchain::{CallError, DevChain, DevConfig, Message, Status};
+use contracts_abi::devchain::{
+    Block, CallError, DEFAULT_CHAIN_ID, DevChain, DevConfig, Message, Status,
+};
 use serde_json::{Value, json};
 
 /// A transaction that was mined.
@@ -17,6 +20,8 @@ pub(crate) struct Mined {
     pub(crate) is_success: bool,
     /// The contract it created.
     pub(crate) created: Option<Address>,
+    /// What it was refused with, where the chain keeps that.
+    pub(crate) reverted: Option<Bytes>,
 }
 
 /// A chain whose development accounts sign without being asked, one transaction a block.
@@ -33,14 +38,33 @@ pub(crate) trait Chain {
     fn hash_of(&mut self, number: u64) -> B256;
     /// Mines empty blocks until `number` is the newest.
     fn advance_to(&mut self, number: u64);
+    /// Blocks since it was last asked, where somebody follows the chain.
+    fn take_mined(&mut self) -> Vec<Arc<Block>> {
+        Vec::new()
+    }
 }
 
 /// The embedded chain, without a server.
-pub(crate) struct EmbeddedChain(DevChain);
+pub(crate) struct EmbeddedChain {
+    chain: DevChain,
+    /// Blocks that are kept for a follower.
+    mined: Option<Vec<Arc<Block>>>,
+}
 
 impl EmbeddedChain {
     pub(crate) fn new() -> Self {
-        Self(DevChain::new(DevConfig::default()))
+        Self { chain: DevChain::new(DevConfig::default()), mined: None }
+    }
+
+    /// One that forgets blocks once a follower has them.
+    pub(crate) fn followed() -> Self {
+        let config = DevConfig::simulation(DEFAULT_CHAIN_ID);
+        Self { chain: DevChain::light(config), mined: Some(Vec::new()) }
+    }
+
+    fn keep(&mut self) {
+        let head = Arc::clone(self.chain.head());
+        self.mined.iter_mut().for_each(|mined| mined.push(Arc::clone(&head)));
     }
 }
 
@@ -50,40 +74,51 @@ impl Chain for EmbeddedChain {
             Some(to) => Message::call(from, to, data),
             None => Message::create(from, data),
         };
-        let outcome = self.0.transact_impersonated(&message).unwrap();
-        let is_success = matches!(outcome.status, Status::Success(_));
-        Mined { gas: outcome.gas_used, is_success, created: outcome.created }
+        let outcome = self.chain.transact_impersonated(&message).unwrap();
+        self.keep();
+        let is_success = outcome.status.is_success();
+        let reverted = match outcome.status {
+            Status::Revert(data) => Some(data),
+            Status::Success(_) | Status::Halt(_) => None,
+        };
+        Mined { gas: outcome.gas_used, is_success, created: outcome.created, reverted }
     }
 
     fn send_together(&mut self, from: Address, to: Address, calls: &[Bytes]) -> Vec<bool> {
-        let timestamp = self.0.head().header.timestamp + 1;
+        let timestamp = self.chain.head().header.timestamp + 1;
         let messages: Vec<_> =
             calls.iter().map(|data| Message::call(from, to, data.clone())).collect();
-        let mined = self.0.mine_messages(timestamp, &messages).unwrap();
+        let mined = self.chain.mine_messages(timestamp, &messages).unwrap();
+        self.keep();
         let outcomes = mined.block.outcomes.iter();
         outcomes.map(|outcome| matches!(outcome.status, Status::Success(_))).collect()
     }
 
     fn call(&mut self, from: Address, to: Address, data: Bytes) -> Result<Bytes, Bytes> {
-        self.0.call(&Message::call(from, to, data), true).map_err(|error| match error {
+        self.chain.call(&Message::call(from, to, data), true).map_err(|error| match error {
             CallError::Revert(data) => data,
             other => panic!("{other}"),
         })
     }
 
     fn head(&mut self) -> u64 {
-        self.0.head().number()
+        self.chain.head().number()
     }
 
     fn hash_of(&mut self, number: u64) -> B256 {
-        self.0.block(number).unwrap().hash
+        self.chain.block(number).unwrap().hash
     }
 
     fn advance_to(&mut self, number: u64) {
         while self.head() < number {
-            let timestamp = self.0.head().header.timestamp + 1;
-            self.0.mine(timestamp).unwrap();
+            let timestamp = self.chain.head().header.timestamp + 1;
+            self.chain.mine(timestamp).unwrap();
+            self.keep();
         }
+    }
+
+    fn take_mined(&mut self) -> Vec<Arc<Block>> {
+        self.mined.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -167,6 +202,7 @@ impl Chain for AnvilChain {
             gas: Self::quantity(&receipt["gasUsed"]),
             is_success: Self::quantity(&receipt["status"]) == 1,
             created: serde_json::from_value(receipt["contractAddress"].clone()).unwrap(),
+            reverted: None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::world::{
 };
 
 /// What accounts have, and the tree of it.
-pub(super) struct Payouts(Vec<(u64, (u128, u128))>, SumTree);
+pub(crate) struct Payouts(Vec<(u64, (u128, u128))>, SumTree);
 
 impl Payouts {
     pub(super) fn new(amounts: &[(u64, u128)]) -> Self {
@@ -21,12 +21,12 @@ impl Payouts {
     }
 
     /// Of accounts with what is free, and what they earned in the lane.
-    pub(super) fn with_lane(amounts: Vec<(u64, (u128, u128))>) -> Self {
+    pub(crate) fn with_lane(amounts: Vec<(u64, (u128, u128))>) -> Self {
         let leaves: Vec<_> = amounts.iter().map(|(account, of)| leaf_of(*account, *of)).collect();
         Self(amounts, SumTree::new(&leaves))
     }
 
-    pub(super) fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
+    pub(crate) fn settlement(&self, epoch: u64, parent: Digest) -> Settlement {
         Settlement {
             epoch: Epoch(epoch),
             parent,
@@ -43,7 +43,7 @@ impl Payouts {
         }
     }
 
-    pub(super) fn claim(&self, index: usize) -> RewardVault::claimCall {
+    pub(crate) fn claim(&self, index: usize) -> RewardVault::claimCall {
         let (account, (free, lane)) = self.0[index];
         let siblings = sum_nodes!(RewardVault, self.1.prove(index as u64).unwrap());
         let leaf = RewardVault::Leaf { account, free, lane, index: index as u64, siblings };

@@ -7,9 +7,9 @@ use protocol::Digest;
 use protocol::merkle::{SumNode, SumTree, verify_sum};
 
 use super::chain::EmbeddedChain;
-use super::model::Draw;
 use super::settlements::leaf_of;
 use super::world::{RewardVault, World, sum_nodes, who};
+use crate::random::driver::Draw;
 
 const TREES: usize = 4_000;
 

@@ -44,6 +44,7 @@ pub(crate) use abi::vault::RewardVault;
 
 pub(crate) const OPEN: u128 = 1_000_000_000_000_000_000;
 pub(crate) const EPOCH_BLOCKS: u64 = 40;
+pub(crate) const COMMIT_BLOCKS: u64 = 20;
 pub(crate) const CHALLENGE_BLOCKS: u64 = 6;
 pub(crate) const BUDGET: u128 = 1000 * OPEN;
 pub(crate) const PROPOSAL_BOND: u128 = 100 * OPEN;
@@ -87,6 +88,7 @@ pub(crate) struct World<'a> {
     pub(crate) escrow: Address,
     pub(crate) models: Address,
     pub(crate) genesis: u64,
+    pub(crate) cell_bytes: u64,
 }
 
 fn code_of(artifact: &str) -> Bytes {
@@ -96,7 +98,7 @@ fn code_of(artifact: &str) -> Bytes {
     json["bytecode"].as_str().unwrap().parse().unwrap()
 }
 
-pub(super) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
+pub(crate) fn deploy(chain: &mut dyn Chain, artifact: &str, arguments: &[u8]) -> Address {
     let code = code_of(artifact);
     let mined = chain.send(who(0), None, [&code, arguments].concat().into());
     assert!(mined.is_success, "deployment of {artifact}");
@@ -112,6 +114,11 @@ fn following(contract: Address, places: u64) -> Address {
 impl<'a> World<'a> {
     /// Deploys everything with cells of 16 MiB, and registers and stakes three accounts.
     pub(crate) fn deploy(chain: &'a mut dyn Chain) -> Self {
+        Self::with_cells(chain, 16 << 20)
+    }
+
+    /// The same with cells of so many bytes.
+    pub(crate) fn with_cells(chain: &'a mut dyn Chain, cell_bytes: u64) -> Self {
         let supply = U256::from(1_000_000_000u64) * U256::from(OPEN);
         let half = supply / U256::from(2);
         let admin = who(0);
@@ -129,7 +136,8 @@ impl<'a> World<'a> {
         let datanets = deploy(chain, "DatanetRegistry", &arguments.abi_encode_params());
         let verifier = deploy(chain, "StorageVerifier", &[]);
         let genesis = chain.head() + 130;
-        let params = (genesis, EPOCH_BLOCKS, 20u64, SETTLE_BLOCKS, CHALLENGE_BLOCKS, 16u64 << 20);
+        let windows = (COMMIT_BLOCKS, SETTLE_BLOCKS, CHALLENGE_BLOCKS);
+        let params = (genesis, EPOCH_BLOCKS, windows.0, windows.1, windows.2, cell_bytes);
         let coordinator = deploy(chain, "Coordinator", &(params, registry).abi_encode_params());
         let first_disputes = following(coordinator, 2);
         let deciding = (Address::ZERO, first_disputes);
@@ -156,6 +164,7 @@ impl<'a> World<'a> {
             escrow,
             models,
             genesis,
+            cell_bytes,
         };
         world.replace_settlements();
         world.wire();
