@@ -1,9 +1,6 @@
 //! Proposing, watching and finalising settlements; claiming what is owed.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     Done, Event, Job, Node, Pending,
@@ -28,10 +25,11 @@ pub(super) struct Settling {
     right: Option<(Digest, Vec<DatanetUse>)>,
     /// What is known against what is wrong.
     refutations: BTreeMap<Digest, Refutation>,
-    /// What it challenged and when, with the blocks of these proposals: the same may be made again.
+    /// What it challenged and when it last did, with the blocks of these proposals: the same may be made
+    /// again.
     challenged: BTreeMap<(Digest, BlockNumber), BlockNumber>,
-    /// To what it objected.
-    objected: BTreeSet<(Digest, BlockNumber)>,
+    /// To what it objected, alike.
+    objected: BTreeMap<(Digest, BlockNumber), BlockNumber>,
     /// What was sent last about proposals of epochs that are settled.
     closed: Outgoing,
     /// The epoch up to which was last claimed, and the one up to which it was last tried.
@@ -69,7 +67,7 @@ impl Settling {
             right: None,
             refutations: BTreeMap::new(),
             challenged: BTreeMap::new(),
-            objected: BTreeSet::new(),
+            objected: BTreeMap::new(),
             closed: Outgoing::new(),
             claimed: None,
             tried: None,
@@ -113,7 +111,7 @@ impl Node {
                 Step::Verify(state) => self.verify(state),
                 Step::Refute(state) => self.refute(state, now),
                 Step::Challenge(state) => self.challenge(state, now),
-                Step::Object(state) => self.object(state),
+                Step::Object(state) => self.object(state, now),
                 Step::Finalise(state) => self.finalise(state, now),
             }
         }
@@ -176,25 +174,32 @@ impl Node {
         place: usize,
     ) -> Option<(BlockNumber, Step<'a>)> {
         let of = (state.id, state.proposed);
-        let sent = self.settling.challenged.get(&of);
-        let waits_since = match self.settling.refutations.get(&state.id) {
-            None => return Some((BlockNumber(0), Step::Refute(state))),
-            Some(Refutation::Known(_)) if sent.is_none() => {
-                let due = in_turn(state, place).min(last_to_object(chain, state));
-                return Some((due, Step::Challenge(state)));
+        let again = |sent: &BlockNumber| sent.after(RESEND_AFTER);
+        let challenged = self.settling.challenged.get(&of).map(again);
+        let last = last_to_object(chain, state);
+        let waits = match (self.settling.refutations.get(&state.id), challenged) {
+            (None, _) => return Some((BlockNumber(0), Step::Refute(state))),
+            (Some(Refutation::Known(_)), None) => {
+                return Some((in_turn(state, place).min(last), Step::Challenge(state)));
             }
-            Some(Refutation::Known(_)) => sent,
-            Some(Refutation::Sought(since)) => Some(since),
-            Some(Refutation::Unknown) => None,
+            // An objection stops it, but what ends it must have got lost.
+            (Some(Refutation::Known(_)), Some(again)) if state.objector.is_some() => {
+                return Some((again, Step::Challenge(state)));
+            }
+            (Some(Refutation::Known(_)), again) => again,
+            (Some(Refutation::Sought(since)), _) => Some(again(since)),
+            (Some(Refutation::Unknown), _) => None,
         };
         // One objection is enough, and to what was found right none is taken.
-        if state.objector.is_some() || state.is_right || self.settling.objected.contains(&of) {
+        if state.objector.is_some() || state.is_right {
             return None;
         }
+        if let Some(again) = self.settling.objected.get(&of).map(again) {
+            let end = state.proposed.after(chain.schedule.challenge_blocks);
+            return (again < end).then_some((again, Step::Object(state)));
+        }
         let due = self.object_at(chain, state, place);
-        let waits = waits_since.map(|since| since.after(RESEND_AFTER));
-        let waits = waits.map(|until| until.min(last_to_object(chain, state)));
-        Some((waits.map_or(due, |until| due.max(until)), Step::Object(state)))
+        Some((waits.map_or(due, |until| due.max(until.min(last))), Step::Object(state)))
     }
 
     /// The block from which on this node objects: one after the other, since one objection is enough and
@@ -239,11 +244,13 @@ impl Node {
     }
 
     fn challenge(&mut self, state: &SettlementState, now: BlockNumber) {
-        self.settling.challenged.insert((state.id, state.proposed), now);
+        let before = self.settling.challenged.insert((state.id, state.proposed), now);
         if let Some(Refutation::Known(challenge)) = self.settling.refutations.get(&state.id) {
             let act = ProposalAct::Challenge(challenge.clone());
             self.act(state, act);
-            self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
+            if before.is_none() {
+                self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
+            }
         }
     }
 
@@ -285,12 +292,14 @@ impl Node {
         }
     }
 
-    /// Objects once to each time that a settlement is proposed.
-    fn object(&mut self, state: &SettlementState) {
-        self.settling.objected.insert((state.id, state.proposed));
+    /// Objects, again until somebody's objection shows: one that got lost objects to nothing.
+    fn object(&mut self, state: &SettlementState, now: BlockNumber) {
+        let before = self.settling.objected.insert((state.id, state.proposed), now);
         let reason = keccak(&[b"openledger/objection/recomputed", &state.id.0]);
         self.act(state, ProposalAct::Object { account: self.account, reason });
-        self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
+        if before.is_none() {
+            self.tell(Event::WrongSettlement { epoch: state.settlement.epoch });
+        }
     }
 
     /// The block from which on it is this node's turn to propose, beside what stands or in place of what
@@ -374,7 +383,7 @@ fn in_turn(state: &SettlementState, place: usize) -> BlockNumber {
     state.proposed.after(Blocks(u64::try_from(place).unwrap_or(u64::MAX)))
 }
 
-/// The last block in which an objection is sent, so that it can be sent again.
+/// The last block in which an objection is sent for the first time, so that it can be sent again.
 fn last_to_object(chain: &ChainView, state: &SettlementState) -> BlockNumber {
     state.proposed.after(chain.schedule.challenge_blocks).before(RESEND_AFTER.times(2))
 }

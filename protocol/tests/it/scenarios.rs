@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    AccountId, BlobRef, DatanetId, Digest, Epoch, Hash, ModelId,
-    chain::{Contribution, Transaction},
+    AccountId, BlobRef, Blocks, DatanetId, Digest, Epoch, Hash, ModelId,
+    chain::{Contribution, ProposalAct, SettlementState, Transaction},
     draw::{Part, Seats},
     node::Event,
     record::{Body, Finding, Kind, Verdict},
@@ -468,6 +468,30 @@ fn what_the_contract_can_see_is_false_falls_without_an_arbiter() {
     net.run_to(net.chain.view.schedule.cutoff(Epoch(0)).0 + 40);
     let state = net.chain.view.settlement(Epoch(0)).unwrap();
     assert!(state.is_final && state.proposer != first);
+}
+
+#[test]
+fn an_objection_that_gets_lost_is_sent_again_while_the_window_is_open() {
+    let (mut net, first) = whose_first_proposer_lies();
+    net.chain.is_arbiter_away = true;
+    net.chain.view.schedule.challenge_blocks = Blocks(16);
+    let is_objection = |transaction: &Transaction| {
+        let about = |act: &ProposalAct| matches!(act, ProposalAct::Object { .. });
+        matches!(transaction, Transaction::AboutProposal { act, .. } if about(act))
+    };
+    // Every node's first one is lost.
+    let (mut lost, cutoff) = (0, net.chain.view.schedule.cutoff(Epoch(0)));
+    while lost < 4 {
+        net.step();
+        assert!(net.chain.now() < cutoff.0 + 16, "{lost} were sent");
+        let sent = net.chain.waiting.len();
+        net.chain.waiting.retain(|transaction| !is_objection(transaction));
+        lost += sent - net.chain.waiting.len();
+    }
+    net.run_to(cutoff.0 + 18);
+    let of_first = |state: &&SettlementState| state.proposer == first;
+    let state = net.chain.view.proposals(Epoch(0)).find(of_first).expect("it stands");
+    assert!(state.objector.is_some() && state.objected <= state.proposed.after(Blocks(16)));
 }
 
 #[test]
