@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use compute::train::open_engine;
 use contracts_abi::{ChainClient, ClientError, FeeLimits};
+use protocol::Blocks;
 use protocol::chain::{Recent, Transaction};
 use protocol::identity::Binding;
 use protocol::message::Topic;
 use protocol::node::{Enrolment, NodeConfig};
+use protocol::params::Schedule;
 use storage::store::StoreConfig;
 use storage::{Store, durable};
 use tokio::sync::{mpsc, watch};
@@ -73,7 +75,45 @@ impl NodeHandle {
     }
 }
 
+/// Why a node would be of no use, and lose stake for what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum TooSlow {
+    /// It would read the chain too late.
+    #[error(
+        "with confirmations = {confirmations} this node reads the chain too late for the windows of this \
+         network, and would answer storage disputes and see false settlements when it is too late: {most} are \
+         the most"
+    )]
+    Node {
+        /// Blocks that it has follow one before it believes it.
+        confirmations: u64,
+        /// As many as there may be.
+        most: u64,
+    },
+    /// Everybody would.
+    #[error(
+        "the windows of this network are too short for any node to answer a storage dispute or to object to \
+         a false settlement: settle_blocks has to be {settle} and challenge_blocks {challenge} at least"
+    )]
+    Network {
+        /// Blocks from the end of an epoch to its cutoff.
+        settle: u64,
+        /// Blocks of the challenge window.
+        challenge: u64,
+    },
+}
+
+fn check_windows(schedule: &Schedule, confirmations: u64) -> Result<(), TooSlow> {
+    let Some(Blocks(most)) = schedule.most_confirmations() else {
+        let settle = Schedule::least_settle_blocks(Blocks(1)).0;
+        let challenge = Schedule::least_challenge_blocks(Blocks(1)).0;
+        return Err(TooSlow::Network { settle, challenge });
+    };
+    if confirmations > most { Err(TooSlow::Node { confirmations, most }) } else { Ok(()) }
+}
+
 async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
+    check_windows(&options.network.deployment.schedule, options.chain.confirmations)?;
     let stop = CancellationToken::new();
     let store = open_store(&options).await?;
     let chain = options.network.view();
@@ -212,5 +252,28 @@ fn registration(options: &RunOptions) -> Transaction {
         payout: address,
         node,
         binding: signature,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::BlockNumber;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_would_act_too_late_does_not_start_and_says_what_it_can_wait_for() {
+        let schedule = |settle: u64, challenge: u64| Schedule {
+            genesis_block: BlockNumber(0),
+            epoch_blocks: Blocks(24),
+            commit_blocks: Blocks(8),
+            settle_blocks: Blocks(settle),
+            challenge_blocks: Blocks(challenge),
+        };
+        assert_eq!(check_windows(&schedule(8, 4), 2), Ok(()));
+        let late = check_windows(&schedule(8, 4), 3).unwrap_err();
+        assert_eq!(late, TooSlow::Node { confirmations: 3, most: 2 });
+        let nobody = check_windows(&schedule(8, 1), 0).unwrap_err();
+        assert_eq!(nobody, TooSlow::Network { settle: 3, challenge: 2 });
     }
 }

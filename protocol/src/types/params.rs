@@ -71,6 +71,23 @@ impl Schedule {
         Blocks(there_and_back.0.saturating_mul(2).saturating_add(1))
     }
 
+    /// The least `challenge_blocks` of a network in which who watches objects in time: the block after a
+    /// proposal draws the watchers, and then it takes as many as it takes to read a block and to send a
+    /// transaction, together.
+    pub const fn least_challenge_blocks(there_and_back: Blocks) -> Blocks {
+        Blocks(there_and_back.0.saturating_add(1))
+    }
+
+    /// How many blocks a node may have follow one before it believes it, and still answer storage disputes and
+    /// object to false settlements in time. `None` where the windows are too short for every node.
+    pub fn most_confirmations(&self) -> Option<Blocks> {
+        let least = Blocks(1);
+        let watches = self.challenge_blocks.0.checked_sub(Self::least_challenge_blocks(least).0)?;
+        let answers = self.settle_blocks.0.checked_sub(Self::least_settle_blocks(least).0)?;
+        // Each counts twice where half of the blocks are there for the answer.
+        Some(Blocks(watches.min(Blocks(answers).fits(Blocks(2)))))
+    }
+
     const fn part_of_settle(&self, parts: u64) -> Blocks {
         Blocks(self.settle_blocks.fits(Blocks(parts)))
     }
@@ -305,6 +322,26 @@ mod tests {
             let least = Schedule::least_settle_blocks(Blocks(way)).0;
             assert_eq!(answer(least), way + 1);
             assert!(least == 1 || answer(least - 1) <= way);
+        }
+    }
+
+    #[test]
+    fn a_node_believes_a_block_as_late_as_it_can_still_answer_and_object() {
+        for (settle, challenge) in (0..40).flat_map(|settle| (0..20).map(move |c| (settle, c))) {
+            let schedule = Schedule {
+                genesis_block: BlockNumber(0),
+                epoch_blocks: Blocks(600),
+                commit_blocks: Blocks(20),
+                settle_blocks: Blocks(settle),
+                challenge_blocks: Blocks(challenge),
+            };
+            let is_in_time = |confirmations: u64| {
+                let way = Blocks(confirmations + 1);
+                settle >= Schedule::least_settle_blocks(way).0
+                    && challenge >= Schedule::least_challenge_blocks(way).0
+            };
+            let most = (0..40).rev().find(|confirmations| is_in_time(*confirmations));
+            assert_eq!(schedule.most_confirmations(), most.map(Blocks));
         }
     }
 }
