@@ -23,8 +23,9 @@ const POLL: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::fr
 const RETRY: Duration = Duration::from_secs(2);
 /// Transactions that wait.
 const QUEUE: usize = 1024;
-/// Transactions on their way into a block at once.
-const IN_FLIGHT: usize = 16;
+/// Transactions on their way into a block at once: an answer to each false settlement that fits into one
+/// block, and an objection to it, since a challenge window may be a few blocks long.
+const IN_FLIGHT: usize = 512;
 /// How far behind an RPC may be without a word: those behind one address differ a little.
 const MAX_LAG: u64 = 16;
 /// How often in a row another chain must be found before the node believes it: an RPC may be wrong for
