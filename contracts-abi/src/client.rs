@@ -397,6 +397,11 @@ impl ChainClient {
         self.read(&reads::balance(&self.deployment, of)).await
     }
 
+    /// The stake from which on an account takes part in everything, as the vault frees earnings by it.
+    pub async fn least_stake(&self) -> Result<Amount, ReadError> {
+        self.read(&reads::least_stake(&self.deployment)).await
+    }
+
     /// Stake of an account.
     pub async fn stake(&self, account: AccountId) -> Result<Amount, ReadError> {
         self.read(&reads::stake(&self.deployment, account)).await

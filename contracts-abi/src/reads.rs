@@ -103,6 +103,12 @@ pub(crate) fn is_reviewed(at: &Deployment, datanet: DatanetId) -> Read<bool> {
     })
 }
 
+pub(crate) fn least_stake(at: &Deployment) -> Read<Amount> {
+    read(at.vault, &RewardVault::LEAST_STAKECall {}, |data| {
+        Ok(Amount(returns::<RewardVault::LEAST_STAKECall>(data)?))
+    })
+}
+
 pub(crate) fn claimed(at: &Deployment, account: AccountId) -> Read<Balance> {
     let call = RewardVault::claimedCall { account: account.0 };
     read(at.vault, &call, |data| {

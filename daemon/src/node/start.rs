@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use compute::train::open_engine;
-use contracts_abi::{ChainClient, ClientError, FeeLimits};
+use contracts_abi::{ChainClient, ClientError, FeeLimits, ReadError};
 use protocol::Blocks;
 use protocol::chain::{Recent, Transaction};
 use protocol::identity::Binding;
@@ -34,6 +34,7 @@ use crate::config::{ChainOptions, NetOptions, WorkOptions};
 use crate::keys::NodeKeys;
 use crate::net::{NetConfig, Network};
 use crate::network::NetworkFile;
+use crate::words::amount_in_open;
 
 /// Commands that wait for the loop.
 const COMMANDS: usize = 64;
@@ -214,22 +215,43 @@ fn net_config(options: &RunOptions) -> NetConfig {
 }
 
 /// Connects to the chain; waits for an RPC that is down or talks nonsense, refuses one of another
-/// chain.
+/// chain, and a network whose vault and parameters do not fit together.
 async fn connect(options: &RunOptions) -> Result<ChainClient> {
-    let ChainOptions { max_fee_gwei, max_tip_gwei, max_gas, .. } = options.chain;
-    let wei = |gwei: u64| u128::from(gwei) * FeeLimits::GWEI;
-    let limits = FeeLimits { max_fee: wei(max_fee_gwei), max_tip: wei(max_tip_gwei), max_gas };
     loop {
-        let deployment = options.network.deployment.clone();
-        let url = &options.network.rpc_url;
-        match ChainClient::connect(url, deployment, &options.keys.operator).await {
-            Ok(client) => return Ok(client.with_limits(limits)),
-            Err(ClientError::Rpc(error)) if error.may_pass() => {
+        match connect_once(options).await {
+            Err(error) if may_pass(&error) => {
                 tracing::warn!(%error, "the chain's RPC does not answer as it should; trying again");
                 tokio::time::sleep(CONNECT_RETRY).await;
             }
-            Err(error) => return Err(error.into()),
+            connected => return connected,
         }
+    }
+}
+
+async fn connect_once(options: &RunOptions) -> Result<ChainClient> {
+    let ChainOptions { max_fee_gwei, max_tip_gwei, max_gas, .. } = options.chain;
+    let wei = |gwei: u64| u128::from(gwei) * FeeLimits::GWEI;
+    let limits = FeeLimits { max_fee: wei(max_fee_gwei), max_tip: wei(max_tip_gwei), max_gas };
+    let NetworkFile { rpc_url, deployment, .. } = &options.network;
+    let client = ChainClient::connect(rpc_url, deployment.clone(), &options.keys.operator).await?;
+    let (of_vault, here) =
+        (client.least_stake().await?, options.network.params().economics.min_stake);
+    if of_vault != here {
+        let [of_vault, here] = [of_vault, here].map(amount_in_open);
+        bail!(
+            "the vault of this network frees what newcomers earned at a stake of {of_vault}, and its \
+             network file has stake count from {here} on: claims would be refused; get the file anew from \
+             whoever runs the network"
+        );
+    }
+    Ok(client.with_limits(limits))
+}
+
+/// Whether asking the RPC again can help.
+fn may_pass(error: &anyhow::Error) -> bool {
+    match (error.downcast_ref::<ClientError>(), error.downcast_ref::<ReadError>()) {
+        (Some(ClientError::Rpc(error)), _) | (_, Some(ReadError::Rpc(error))) => error.may_pass(),
+        _ => false,
     }
 }
 

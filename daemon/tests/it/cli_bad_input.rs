@@ -6,7 +6,7 @@ use std::process::Output;
 
 use contracts_abi::devchain::DevConfig;
 use contracts_abi::rpc::{DevChainServer, Mining, ServerConfig};
-use daemon::network::NETWORK_FILE;
+use daemon::network::{NETWORK_FILE, NetworkFile, Preset};
 
 use super::cli::{json, openledger};
 use super::cli_support::start_chain;
@@ -53,6 +53,12 @@ async fn a_node_that_cannot_run_says_what_to_do() {
         assert!(said.contains(port.as_str()) && said.contains(word), "{said}");
         assert!(said.contains("in use"), "{said}");
     }
+
+    let wrong = NetworkFile { params: Preset::Mainnet, ..network.clone() };
+    wrong.write(&node.join(NETWORK_FILE)).unwrap();
+    let said = refused(&node, &[]).await;
+    assert!(said.contains("at a stake of 1 OPEN") && said.contains("1000 OPEN"), "{said}");
+    network.write(&node.join(NETWORK_FILE)).unwrap();
 
     let other = ServerConfig {
         chain: DevConfig { chain_id: 5, ..DevConfig::default() },
