@@ -61,15 +61,18 @@ fn focused(seed: u64) -> Scenario {
     scenario.training.gpus = 1.0;
     let known = adversary::ALL.into_iter().filter(|kind| kind.needs().is_none());
     let known: Vec<_> = known.collect();
+    // Who has less than it says is caught wherever none of its auditors is a friend.
+    let holders = [adversary::LAZY_STORAGE, adversary::ON_DEMAND, adversary::OUTSOURCING];
+    let friends = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR, adversary::SLOT_HOG];
     let epoch = scenario.epoch_span().0;
-    for _ in 0..=draws.below(2) {
-        let mut plan = AdversaryPlan::new(*pick(&known, draws), 0.1 + share(draws, 30));
+    for place in 0..=draws.below(2) {
+        let kinds = if place == 0 { &known[..] } else { &holders };
+        let mut plan = AdversaryPlan::new(*pick(kinds, draws), 0.1 + share(draws, 30));
         plan.strength = 0.3 + share(draws, 70);
         plan.changed = share(draws, 30);
         plan.from = Span(draws.below(2) * draws.below(3 * epoch));
-        let friends = [adversary::LAZY_AUDITOR, adversary::COLLUDING_AUDITOR, adversary::SLOT_HOG];
         let also = *pick(&friends, draws);
-        if draws.below(2) == 0 && also != plan.kind {
+        if (place > 0 || draws.below(2) == 0) && also != plan.kind {
             plan.also.push(also);
         }
         scenario.adversaries.push(plan);
