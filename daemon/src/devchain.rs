@@ -39,8 +39,9 @@ pub(crate) fn dev_key(index: usize) -> EvmKey {
     EvmKey::from_bytes(&DEV_KEYS[index].0).expect("the constants are valid scalars")
 }
 
-/// The start of a development network whose holders have 100,000 OPEN each.
-pub(crate) fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisConfig {
+/// What a development network starts with: its holders have 100,000 OPEN each, an epoch has 24 blocks and a
+/// challenge window four.
+pub fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisConfig {
     GenesisConfig {
         holders: holders.iter().map(|holder| (*holder, whole(100_000))).collect(),
         vault: whole(400_000_000),

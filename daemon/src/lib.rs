@@ -6,7 +6,7 @@ pub mod cli;
 mod client;
 pub mod config;
 pub mod demo;
-mod devchain;
+pub mod devchain;
 pub mod ingest;
 pub mod keys;
 pub mod net;

@@ -8,15 +8,21 @@ use daemon::keys::{NodeKeys, Passphrase};
 
 use super::cli_support::start_chain;
 
-/// Runs the binary without the environment of whoever runs the tests.
-pub(crate) fn openledger(dir: &Path, args: &[&str]) -> Output {
+/// The binary without the environment of whoever runs the tests.
+pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("OPENLEDGER_") {
             command.env_remove(variable);
         }
     }
-    command.arg("--dir").arg(dir).args(args).output().unwrap()
+    command.arg("--dir").arg(dir).args(args);
+    command
+}
+
+/// Runs it.
+pub(crate) fn openledger(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
 }
 
 pub(crate) fn stderr(output: &Output) -> String {

@@ -20,6 +20,8 @@ mod net_data;
 mod net_foreign;
 mod net_support;
 mod offline;
+#[cfg(target_os = "linux")]
+mod watcher;
 
 /// Held by tests that fill the machine with processes or training: they take turns.
 static WHOLE_MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
