@@ -242,7 +242,15 @@ impl Model for Data {
         }
     }
 
-    fn draw(&self, draw: &mut Draw, _block: u64) -> Step<Call> {
+    fn draw(&self, draw: &mut Draw, block: u64) -> Step<Call> {
+        let deposits: Vec<_> = self.deposits.iter().collect();
+        if draw.one_in(16) && !deposits.is_empty() {
+            // The first block in which it may be taken back, or the one before.
+            let (number, (_, _, until)) = draw.of(&deposits);
+            if let Some(wait) = (until - draw.below(2) as u64).checked_sub(block) {
+                return Step { wait, from: draw.below(PEOPLE), call: Call::TakeBack(*number) };
+            }
+        }
         let call = self.think(draw);
         let owner_of = |datanet: u64| {
             let index = usize::try_from(datanet).unwrap().wrapping_sub(1);

@@ -282,6 +282,20 @@ impl Accusations {
         Ok(())
     }
 
+    /// Blocks until a dispute about the epoch before this one, or about this one, is opened in time for the
+    /// last time.
+    fn until_cutoff(&self, block: u64) -> u64 {
+        let into = block.saturating_sub(self.genesis) % EPOCH_BLOCKS;
+        (EPOCH_BLOCKS + SETTLE_BLOCKS - ANSWER_BLOCKS - 1 - into) % EPOCH_BLOCKS
+    }
+
+    /// Blocks until the last one in which one that is open may be answered, or one more.
+    fn until_over(&self, draw: &mut Draw, block: u64) -> u64 {
+        let open = self.disputes.values().filter(|dispute| dispute.is_open);
+        let left: Vec<_> = open.filter_map(|dispute| dispute.until.checked_sub(block)).collect();
+        if left.is_empty() { 0 } else { draw.of(&left) + draw.below(2) as u64 }
+    }
+
     fn commit(&self, draw: &mut Draw, block: u64) -> Commit {
         let now = self.epoch(block);
         let epoch = match draw.below(12) {
@@ -389,9 +403,12 @@ impl Model for Accusations {
             _ => draw.below(PEOPLE),
         };
         let wait = match draw.below(24) {
+            // So that it ends in the last block before the cutoff, or one later.
+            1 => self.until_cutoff(block) + draw.below(2) as u64,
             0 => EPOCH_BLOCKS - block.saturating_sub(self.genesis) % EPOCH_BLOCKS,
-            1 | 2 => ANSWER_BLOCKS,
+            2 => ANSWER_BLOCKS,
             3 | 4 => draw.below(3) as u64,
+            5..=7 => self.until_over(draw, block),
             _ => 0,
         };
         Step { wait, from, call }

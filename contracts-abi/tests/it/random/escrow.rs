@@ -163,9 +163,18 @@ impl Model for Deposits {
         Self { delay, genesis, deposits, held, fees, in_vault }
     }
 
-    fn draw(&self, draw: &mut Draw, _block: u64) -> Step<Call> {
+    fn draw(&self, draw: &mut Draw, block: u64) -> Step<Call> {
         let wait = if draw.one_in(16) { draw.below(20) as u64 } else { 0 };
         let (from, payee) = (draw.below(PAYERS), 1 + draw.below(PAYEES as usize) as u64);
+        // The first and the last block in which a deposit may be taken, and those beside them.
+        if draw.one_in(8)
+            && let Some(unlock) = self.deposit((from, payee)).unlock
+        {
+            let bounds = [unlock - 1, unlock, unlock + self.delay, unlock + self.delay + 1];
+            if let Some(wait) = draw.of(&bounds).checked_sub(block) {
+                return Step { wait, from, call: Call { payee, what: What::Withdraw } };
+            }
+        }
         Step { wait, from, call: Call { payee, what: what(draw, self, from, payee) } }
     }
 

@@ -230,9 +230,16 @@ impl Model for Records {
             }
             _ => draw.below(PEOPLE),
         };
-        let wait = match draw.below(16) {
-            0 => draw.below(EPOCH_BLOCKS as usize) as u64,
-            1 => draw.below(4) as u64,
+        let into = block.saturating_sub(self.genesis) % EPOCH_BLOCKS;
+        let until = |of: u64| (EPOCH_BLOCKS + of - into) % EPOCH_BLOCKS;
+        let wait = match (draw.below(20), &call) {
+            (0, _) => draw.below(EPOCH_BLOCKS as usize) as u64,
+            (1, _) => draw.below(4) as u64,
+            // The first block of an epoch, the last of the time to commit, and the cutoff, or one beside it.
+            (2..=7, Call::Capture { .. }) => {
+                until(draw.of(&[0, 1, COMMIT_BLOCKS, COMMIT_BLOCKS + 1]))
+            }
+            (2 | 3, Call::Include { .. }) => until(draw.of(&[0, SETTLE_BLOCKS - 1, SETTLE_BLOCKS])),
             _ => 0,
         };
         Step { wait, from, call }

@@ -236,6 +236,15 @@ impl Model for Stakes {
     }
 
     fn draw(&self, draw: &mut Draw, block: u64) -> Step<Call> {
+        // Whoever was dismissed in the block before, so that another key is named for this one already.
+        let dismissed = self.dismissed.last().filter(|(_, in_block)| in_block + 1 == block);
+        if let Some((account, _)) = dismissed
+            && draw.one_in(2)
+        {
+            let owner = self.accounts[*account as usize - 1].owner;
+            let from = (0..CALLERS).find(|caller| who(*caller) == owner).unwrap_or(0);
+            return Step { wait: 0, from, call: Call::Rotate(*account, who(draw.below(CALLERS))) };
+        }
         let account = draw.below(MOST + 2) as u64;
         let known = account.checked_sub(1).and_then(|index| self.accounts.get(index as usize));
         let amount = amount(draw, known, block);
@@ -270,7 +279,14 @@ impl Model for Stakes {
             (_, _, Some(owner)) => owner,
             (_, _, None) => draw.below(CALLERS),
         };
-        let wait = if draw.one_in(8) { draw.below(30) as u64 } else { 0 };
+        // The block in which stake may be withdrawn, or the one before, and others.
+        let unlock = known.filter(|a| a.leaving > 0).map_or(0, |a| a.unlock);
+        let early = draw.below(2) as u64;
+        let wait = match (&call, unlock.saturating_sub(early).checked_sub(block)) {
+            (Call::Withdraw(_), Some(wait)) if !draw.one_in(3) => wait,
+            _ if draw.one_in(8) => draw.below(30) as u64,
+            _ => 0,
+        };
         Step { wait, from, call }
     }
 

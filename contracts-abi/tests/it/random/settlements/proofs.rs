@@ -39,17 +39,24 @@ impl Proof {
             2 => Self::Leaf { place: any(draw), tree },
             3 => Self::Order { left: any(draw), right: any(draw), tree },
             _ => {
-                let before =
-                    last.filter(|_| !draw.one_in(8)).unwrap_or_else(|| model.any(draw, |_| true));
-                let first = any(draw);
-                let found = match draw.below(4) {
+                let before = last.filter(|_| !draw.one_in(8));
+                let before = before.unwrap_or_else(|| model.any(draw, |_| true));
+                let (of, first) = (draw.below(before.leaves.len().max(1)), any(draw));
+                let account = before.leaves.get(of).map(|leaf| leaf.0);
+                let place = tree.leaves.iter().position(|leaf| Some(leaf.0) == account);
+                let found = match (draw.below(6), place) {
                     _ if leaves == 0 => vec![],
-                    0 => vec![],
-                    1 => vec![first],
-                    2 => vec![first, (first + 1).min(leaves - 1)],
+                    (0, _) => vec![],
+                    (1, _) => vec![first],
+                    (2, _) => vec![first, (first + 1).min(leaves - 1)],
+                    // Where it stands between two, or first or last.
+                    (3 | 4, Some(place)) if place > 0 && place + 1 < leaves => {
+                        vec![place - 1, place + 1]
+                    }
+                    (3 | 4, Some(place)) => vec![if place == 0 { leaves - 1 } else { 0 }],
                     _ => vec![first, any(draw)],
                 };
-                Self::Loss { of: draw.below(before.leaves.len().max(1)), before, tree, found }
+                Self::Loss { of, before, tree, found }
             }
         }
     }
