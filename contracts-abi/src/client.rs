@@ -21,7 +21,8 @@ use serde_json::json;
 
 use crate::bindings::Open;
 use crate::convert::{Call, RevertReason, address, decode_log, encode};
-use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
+use crate::deployment::{Deployment, plan};
+use crate::genesis::{GenesisConfig, GenesisError};
 use crate::http::{ANSWER_LIMIT, HttpRpc, RpcError};
 use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
 use crate::sender::{FeeLimits, Sender, Sent, TxError, TxReceipt};

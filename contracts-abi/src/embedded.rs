@@ -12,10 +12,11 @@ use protocol::{AccountId, Amount, Balance, BlockNumber, Digest, Epoch, EvmAddres
 
 use crate::bindings::Open;
 use crate::convert::{Call, RevertReason, address, decode_log, encode};
-use crate::deployment::{Deployment, GenesisConfig, GenesisError, plan};
+use crate::deployment::{Deployment, plan};
 use crate::devchain::{
     Block, CallError, DevChain, DevConfig, Message, MineError, Outcome, RewindError, Status,
 };
+use crate::genesis::{GenesisConfig, GenesisError};
 use crate::reads::{self, ProposalState, Read, ReadError, VaultState};
 
 /// Who deploys the contracts in a simulation.

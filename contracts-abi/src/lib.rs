@@ -12,6 +12,7 @@ mod convert;
 mod deployment;
 pub mod devchain;
 pub mod embedded;
+mod genesis;
 mod http;
 mod locks;
 mod reads;
@@ -22,7 +23,8 @@ mod view;
 
 pub use client::{ChainClient, ClientError, DeployError, POLL_LIMIT, deploy};
 pub use convert::RevertReason;
-pub use deployment::{Deployment, GenesisConfig, GenesisError, SUPPLY};
+pub use deployment::Deployment;
+pub use genesis::{GenesisConfig, GenesisError, SUPPLY};
 pub use http::{RpcError, install_crypto_provider};
 pub use locks::{Bonds, DataDeposit};
 pub use reads::{ProposalState, ReadError, VaultState};
