@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::api::types::{Evaluation, InferReport, RewardLine, StatusReport};
 use crate::config::ByteSize;
+use crate::demo::steps::lie::Refused;
 use crate::words::amount_in_open;
 
 /// The JSON object on the last line; amounts are decimal strings of the smallest unit.
@@ -30,6 +31,8 @@ pub(super) struct Report {
     #[serde(flatten)]
     pub(super) books: Books,
     pub(super) verified_root: bool,
+    /// None where everybody is honest.
+    pub(super) false_settlement: Option<Refused>,
     pub(super) payouts: Vec<Payout>,
     pub(super) seconds: u64,
 }
@@ -257,6 +260,9 @@ impl Report {
                 "NO"
             }
         )?;
+        if let Some(refused) = &self.false_settlement {
+            refused.describe(&mut text)?;
+        }
         let bytes: u64 = self.nodes.iter().map(|node| node.quic_bytes).sum();
         writeln!(
             text,
@@ -269,6 +275,18 @@ impl Report {
             payout.describe(&mut text)?;
         }
         Ok(text)
+    }
+}
+
+impl Refused {
+    fn describe(&self, text: &mut String) -> std::fmt::Result {
+        let Self { epoch, proposed, fell, lost, right_proposed, right_final } = *self;
+        writeln!(
+            text,
+            "Refused      a false settlement of epoch {epoch}, proposed in block {proposed}, fell in block {fell} and \
+             cost {}; the right one, proposed in block {right_proposed}, was final by block {right_final}",
+            amount_in_open(lost)
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use super::crash::Phase;
 use super::options::DemoArgs;
 use super::progress::Progress;
 use super::report::{Report, checkpoints, node_lines};
-use super::steps::{data, model, money, nodes};
+use super::steps::{data, lie, model, money, nodes};
 use super::workspace::Workspace;
 use super::world::World;
 
@@ -29,6 +29,7 @@ pub(super) async fn run(
     let losses = model::offer(world, model).await?;
     let attribution = model::consume(world, &accounts, model).await?;
     nodes::crash(world, &args.kill, Phase::Settle).await?;
+    let false_settlement = if args.honest { None } else { Some(lie::refuse(world).await?) };
     let last = money::settle(world, attribution.outputs()).await?;
     money::claim(world, &accounts).await?;
     let books = money::balance(world, &accounts).await?;
@@ -51,6 +52,7 @@ pub(super) async fn run(
         epochs: last.0 + 1,
         books,
         verified_root,
+        false_settlement,
         payouts,
         seconds: world.progress.seconds(),
     })

@@ -71,5 +71,8 @@ fn nodes_that_are_killed_lose_nothing() {
     let report: serde_json::Value = serde_json::from_str(last).unwrap();
     assert_eq!(report["conserved"], true, "{report}");
     assert_eq!(report["verified_root"], true, "{report}");
+    let refused = &report["false_settlement"];
+    assert_eq!(refused["lost"], "1000000000000000000000", "{report}");
+    assert!(refused["fell"].as_u64() > refused["proposed"].as_u64(), "{report}");
     assert_eq!(said.matches("is killed and started again").count(), 3);
 }
