@@ -14,7 +14,7 @@ use crate::{
     kernel::{Time, real},
     nodes::Kind,
     report::{BooksRow, EpochRow, PayoutRow, Series, Status},
-    scenario::WARM_UP_EPOCHS,
+    scenario::{ChurnModel, WARM_UP_EPOCHS},
 };
 
 /// Reasons of payments that are kept for the report; further ones are only summed.
@@ -147,7 +147,9 @@ impl Measurements {
                 row.count_unpaid(zero.reason);
             }
             if matches!(zero.reason, Unpaid::WrongProof | Unpaid::NotShown) {
-                let is_theirs = kind.is_adverse() || is_failed_falsely(env, epoch, zero.account);
+                let is_theirs = kind.is_adverse()
+                    || is_failed_falsely(env, epoch, zero.account)
+                    || (zero.reason == Unpaid::NotShown && may_be_away(env, kind));
                 row.adverse_faults += u64::from(is_theirs);
             }
         }
@@ -212,6 +214,12 @@ fn epoch_row(env: &Env, store: &Store, epoch: Epoch) -> EpochRow {
     }
     row.packs_alive = alive.len() as u64;
     row
+}
+
+/// Whether a node may be gone when it is asked for what it holds: then it is at fault, however honest.
+fn may_be_away(env: &Env, kind: Kind) -> bool {
+    let scenario = &env.scenario;
+    kind == Kind::Offline || scenario.churn.model != ChurnModel::None || !scenario.events.is_empty()
 }
 
 /// Whether an auditor that fails what is right was drawn for a holder.
