@@ -65,7 +65,7 @@ pub(crate) async fn start_chain(config: ServerConfig) -> (DevChainHandle, Networ
         epoch_blocks: 24,
         commit_blocks: 8,
         settle_blocks: 8,
-        challenge_blocks: 2,
+        challenge_blocks: 4,
         start_after: 8,
         cell_bytes: 16 << 10,
         max_pack: 64 << 10,
