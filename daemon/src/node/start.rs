@@ -91,7 +91,7 @@ enum TooSlow {
         /// As many as there may be.
         most: u64,
     },
-    /// Everybody would.
+    /// Every node of this network would, with whatever configuration.
     #[error(
         "the windows of this network are too short for any node to answer a storage dispute or to object to \
          a false settlement: settle_blocks has to be {settle} and challenge_blocks {challenge} at least"
