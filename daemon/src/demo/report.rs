@@ -260,9 +260,7 @@ impl Report {
                 "NO"
             }
         )?;
-        if let Some(refused) = &self.false_settlement {
-            refused.describe(&mut text)?;
-        }
+        self.false_settlement.map_or(Ok(()), |refused| refused.describe(&mut text))?;
         let bytes: u64 = self.nodes.iter().map(|node| node.quic_bytes).sum();
         writeln!(
             text,
