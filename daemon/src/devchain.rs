@@ -39,6 +39,9 @@ pub(crate) fn dev_key(index: usize) -> EvmKey {
     EvmKey::from_bytes(&DEV_KEYS[index].0).expect("the constants are valid scalars")
 }
 
+/// What a proposer of a development network has to lose.
+pub(crate) const PROPOSAL_BOND: Amount = whole(1_000);
+
 /// What a development network starts with: its holders have 100,000 OPEN each, an epoch has 24 blocks and a
 /// challenge window four.
 pub fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisConfig {
@@ -61,7 +64,7 @@ pub fn genesis(holders: &[EvmAddress], treasury: EvmAddress) -> GenesisConfig {
         },
         bonds: Bonds {
             // What an epoch can move, so that a false settlement costs more than it can bring.
-            proposal: whole(1_000),
+            proposal: PROPOSAL_BOND,
             objection: whole(100),
             dispute: whole(1),
             fault: whole(10),

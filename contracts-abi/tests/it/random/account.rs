@@ -1,6 +1,8 @@
 //! An account of the Registry, as its text says: owner, hot key, stake, and what the hot key may lock or lose.
 
 use alloy::primitives::Address;
+use protocol::chain::ChainView;
+use protocol::{AccountId, BlockNumber, EvmAddress};
 
 use super::driver::{Done, PANIC, need};
 use crate::contracts::world::{EPOCH_BLOCKS, IN_ALL, PER_PERIOD, Registry, World, who};
@@ -153,6 +155,29 @@ impl Account {
         let operator = world.read(registry, &Registry::operatorOfCall { account });
         assert_eq!(operator, self.operator, "of {account}");
         assert!(self.locked + self.leaving <= self.stake);
+    }
+
+    /// Rust and Solidity say alike who may sign for it, now and in every so many blocks before; not in those
+    /// in which a key was dismissed, where the contract names it still, for disputes.
+    pub(super) fn compare_keys(
+        &self,
+        world: &mut World<'_>,
+        view: &ChainView,
+        account: u64,
+        (first, step): (u64, usize),
+        dismissed: &[(u64, u64)],
+    ) {
+        let head = world.chain.head();
+        let known = view.account(AccountId(account)).expect("it is registered");
+        let evm = |address: Address| EvmAddress(address.into());
+        assert_eq!(known.operator_at(BlockNumber(head)), Some(evm(self.operator)));
+        let blocks = (first..=head).rev().step_by(step);
+        for block in blocks.filter(|block| !dismissed.contains(&(account, *block))) {
+            let call = Registry::operatorAtCall { account, blockNumber: block };
+            let found = evm(world.read(world.registry, &call));
+            let said = known.operator_at(BlockNumber(block)).unwrap_or(EvmAddress([0; 20]));
+            assert_eq!(said, found, "of {account} in {block}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use alloy::primitives::{Address, B256, U256, keccak256};
 use protocol::chain::{ChainView, Purpose};
 use protocol::eip712::{Domain, EvmKey};
 use protocol::record::{Body, Record, SignedRecord, StorageProofBody, batch, storage_subject};
-use protocol::{AccountId, BlockNumber, Digest, Epoch, EvmAddress, Hash};
+use protocol::{AccountId, Digest, Epoch, Hash};
 
 use super::account::{self, Account};
 use super::driver::{Done, Draw, Encoded, Model, Step, need};
@@ -368,22 +368,9 @@ impl Records {
     /// Who may sign for an account: now as the contract judges records, and in blocks before as it judges
     /// disputes, but for the block in which a key was dismissed, where that names the key still.
     fn compare_authority(&self, world: &mut World<'_>, view: &ChainView) {
-        let head = world.chain.head();
-        let evm = |address: Address| EvmAddress(address.into());
+        let first = world.chain.head().saturating_sub(24).max(self.began);
         for (index, account) in self.accounts.iter().enumerate() {
-            let number = index as u64 + 1;
-            let known = view.account(AccountId(number)).expect("it is registered");
-            assert_eq!(known.operator_at(BlockNumber(head)), Some(evm(account.operator)));
-            let first = head.saturating_sub(24).max(self.began);
-            for block in (first..=head).rev().step_by(4) {
-                if self.dismissed.contains(&(number, block)) {
-                    continue;
-                }
-                let call = Registry::operatorAtCall { account: number, blockNumber: block };
-                let found = evm(world.read(world.registry, &call));
-                let said = known.operator_at(BlockNumber(block)).unwrap_or(EvmAddress([0; 20]));
-                assert_eq!(said, found, "of {number} in {block}");
-            }
+            account.compare_keys(world, view, index as u64 + 1, (first, 4), &self.dismissed);
         }
     }
 }

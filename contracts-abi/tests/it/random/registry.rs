@@ -3,7 +3,6 @@
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use protocol::AccountId;
 use protocol::chain::ChainView;
-use protocol::{BlockNumber, EvmAddress};
 
 use super::account::{self, Account};
 use super::driver::{Done, Draw, Encoded, Model, NO_ROLE, PANIC, Step, need};
@@ -388,22 +387,13 @@ impl Model for Stakes {
     fn compare_view(&self, world: &mut World<'_>, view: &ChainView) {
         let head = world.chain.head();
         assert_eq!(view.accounts().count(), self.accounts.len());
+        let first = head.saturating_sub(30).max(self.began);
         for (index, account) in self.accounts.iter().enumerate() {
             let number = index as u64 + 1;
+            account.compare_keys(world, view, number, (first, 5), &self.dismissed);
             let known = view.account(AccountId(number)).expect("it is registered");
-            let evm = |address: Address| EvmAddress(address.into());
-            assert_eq!(known.operator_at(BlockNumber(head)), Some(evm(account.operator)));
             assert_eq!(known.stake().0, account.stake);
             assert!(known.staying().0 <= account.stake - account.leaving);
-            for block in (head.saturating_sub(30).max(self.began)..=head).rev().step_by(5) {
-                if self.dismissed.contains(&(number, block)) {
-                    continue;
-                }
-                let call = Registry::operatorAtCall { account: number, blockNumber: block };
-                let found = evm(world.read(world.registry, &call));
-                let said = known.operator_at(BlockNumber(block)).unwrap_or(EvmAddress([0; 20]));
-                assert_eq!(said, found, "of {number} in {block}");
-            }
         }
     }
 }

@@ -1,17 +1,15 @@
 //! A settlement that does not follow from the chain: somebody proposes it, and what becomes of it.
 
 use anyhow::{Context, Result, bail};
+use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Settlement, Transaction};
 use protocol::identity::Binding;
 use protocol::{AccountId, Amount, BlockNumber, Epoch};
 use serde::Serialize;
 
 use crate::demo::world::World;
-use crate::devchain::whole;
+use crate::devchain::PROPOSAL_BOND;
 use crate::keys::random_bytes;
-
-/// What a proposer has to lose: the bond of a proposal.
-const BOND: Amount = whole(1_000);
 
 /// A false settlement and the right one of the same epoch, in blocks of the chain.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -41,7 +39,7 @@ pub(in crate::demo) async fn refuse(world: &mut World<'_>) -> Result<Refused> {
         fell = fell.or(found.map(|(_, block)| block));
         if let (Some(fell), true) = (fell, chain.next_to_settle() > epoch) {
             let (right_proposed, right_final) = (right_of(chain, epoch, liar)?, chain.now());
-            let lost = BOND.saturating_sub(world.sponsor.stake(liar).await?);
+            let lost = PROPOSAL_BOND.saturating_sub(world.sponsor.stake(liar).await?);
             // A bounty is no pay: it was the stranger's.
             let bounty = Amount(lost.0 / 2);
             world.held_before = world.held_before.saturating_add(bounty);
@@ -75,7 +73,7 @@ async fn stranger(world: &World<'_>) -> Result<AccountId> {
         _ => None,
     });
     let account = account.context("the chain registered nobody")?;
-    let stake = Transaction::StakeFor { account, amount: BOND };
+    let stake = Transaction::StakeFor { account, amount: PROPOSAL_BOND };
     world.sponsor.submit(&stake).await.context("the stranger has no stake")?;
     Ok(account)
 }
@@ -89,7 +87,9 @@ async fn propose(world: &mut World<'_>, proposer: AccountId) -> Result<(Epoch, B
             let propose = Transaction::Propose { proposer, settlement };
             match world.sponsor.submit(&propose).await {
                 Ok(receipt) => return Ok((settlement.epoch, receipt.block)),
-                Err(error) => tracing::info!(%error, "the false settlement came too late"),
+                // Another came first, and is final already.
+                Err(error @ TxError::Revert { .. }) => tracing::info!(%error, "it came too late"),
+                Err(error) => return Err(error.into()),
             }
         }
         world.pause(&mut wait, "an epoch to lie about").await?;
@@ -105,7 +105,7 @@ fn lie(chain: &ChainView) -> Option<Settlement> {
         epoch,
         parent: parent.id,
         records: chain.records_head(epoch),
-        total: parent.settlement.total.saturating_add(BOND),
+        total: parent.settlement.total.saturating_add(PROPOSAL_BOND),
         ..parent.settlement
     })
 }
