@@ -1,11 +1,13 @@
 //! An account of the Registry, as its text says: owner, hot key, stake, and what the hot key may lock or lose.
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 use protocol::chain::ChainView;
 use protocol::{AccountId, BlockNumber, EvmAddress};
 
 use super::driver::{Done, PANIC, need};
-use crate::contracts::world::{EPOCH_BLOCKS, IN_ALL, PER_PERIOD, Registry, World, who};
+use crate::contracts::world::{
+    ACCOUNTS, EPOCH_BLOCKS, IN_ALL, OPEN, PER_PERIOD, Registry, World, who,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Account {
@@ -24,6 +26,32 @@ pub(super) struct Account {
     locked_by_key: u128,
     /// Hot keys with the first block at whose end each was there.
     operators: Vec<(u64, Address)>,
+}
+
+/// The accounts of the world with their stakes, the third with a hot key.
+pub(super) fn with_hot_key(world: &mut World<'_>, hot: Address) -> Vec<Account> {
+    let rotate = Registry::rotateOperatorCall { account: 3, operator: hot };
+    world.send(3, world.registry, &rotate);
+    let staked = |owner| Account::staked(owner, 10_000 * OPEN);
+    let mut accounts: Vec<_> = (1..=ACCOUNTS as usize).map(staked).collect();
+    accounts[2].rotate(hot, world.chain.head()).unwrap();
+    accounts
+}
+
+/// What everybody holds, what the vault does, and that the Registry has all stakes; what is locked of them.
+pub(super) fn compare_money(
+    world: &mut World<'_>,
+    accounts: &[Account],
+    held: &[u128],
+    vault: u128,
+) -> u128 {
+    for (person, held) in held.iter().enumerate() {
+        assert_eq!(world.balance(who(person)), U256::from(*held), "{person}");
+    }
+    assert_eq!(world.balance(world.vault), U256::from(vault));
+    let staked: u128 = accounts.iter().map(|account| account.stake).sum();
+    assert_eq!(world.balance(world.registry), U256::from(staked));
+    accounts.iter().map(|account| account.locked).sum()
 }
 
 impl Account {

@@ -496,13 +496,7 @@ impl Model for Accusations {
     }
 
     fn compare_all(&self, world: &mut World<'_>) {
-        for (person, held) in self.held.iter().enumerate() {
-            assert_eq!(world.balance(who(person)), U256::from(*held), "{person}");
-        }
-        assert_eq!(world.balance(world.vault), U256::from(self.vault));
-        let staked: u128 = self.accounts.iter().map(|account| account.stake).sum();
-        assert_eq!(world.balance(world.registry), U256::from(staked));
-        let locked: u128 = self.accounts.iter().map(|account| account.locked).sum();
+        let locked = account::compare_money(world, &self.accounts, &self.held, self.vault);
         let open = self.disputes.values().filter(|dispute| dispute.is_open);
         assert_eq!(locked, open.map(|dispute| dispute.bond).sum::<u128>());
     }

@@ -14,7 +14,7 @@ use crate::contracts::world::abi::datanets::DatanetRegistry;
 use crate::contracts::world::abi::models::IModelRegistry::Permit;
 use crate::contracts::world::abi::models::ModelRegistry;
 use crate::contracts::world::abi::open::Open;
-use crate::contracts::world::{ACCOUNTS, EPOCH_BLOCKS, OPEN, Registry, RewardVault, World, who};
+use crate::contracts::world::{ACCOUNTS, EPOCH_BLOCKS, OPEN, RewardVault, World, who};
 
 /// Development accounts that send: each of the first accounts is of the one of its number, the next has the hot
 /// key of account 3, and the last has nothing.
@@ -130,15 +130,11 @@ impl Model for Runs {
                 DatanetRegistry::createDatanetCall { name, domain, licence, policy, owner };
             world.send(1, world.datanets, &create);
         }
-        let rotate = Registry::rotateOperatorCall { account: 3, operator: who(HOT) };
-        world.send(3, world.registry, &rotate);
         for person in 1..PEOPLE - 1 {
             let value = U256::from(1_000 * OPEN);
             world.send(0, world.open, &Open::transferCall { to: who(person), value });
         }
-        let staked = |owner| Account::staked(owner, 10_000 * OPEN);
-        let mut accounts: Vec<_> = (1..=ACCOUNTS as usize).map(staked).collect();
-        accounts[2].rotate(who(HOT), world.chain.head()).unwrap();
+        let accounts = account::with_hot_key(world, who(HOT));
         Self {
             genesis: world.genesis,
             accounts,

@@ -16,8 +16,8 @@ use super::account::{self, Account};
 use super::driver::{Done, Draw, Encoded, Model, NO_ROLE, Step, need};
 use crate::contracts::world::abi::datanets::DatanetRegistry;
 use crate::contracts::world::{
-    ACCOUNTS, BOND, BUDGET, CHALLENGE_BLOCKS, EPOCH_BLOCKS, OBJECTION_BOND, OPEN, Registry,
-    RewardVault, SETTLE_BLOCKS, Settlements, World, who,
+    BOND, BUDGET, CHALLENGE_BLOCKS, EPOCH_BLOCKS, OBJECTION_BOND, Registry, RewardVault,
+    SETTLE_BLOCKS, Settlements, World, who,
 };
 use proofs::Proof;
 use tree::{Crooked, Leaf, Tree};
@@ -294,11 +294,7 @@ impl Model for Rivals {
             owner: 1,
         };
         world.send(1, world.datanets, &create);
-        let rotate = Registry::rotateOperatorCall { account: 3, operator: who(HOT) };
-        world.send(3, world.registry, &rotate);
-        let staked = |owner| Account::staked(owner, 10_000 * OPEN);
-        let mut accounts: Vec<_> = (1..=ACCOUNTS as usize).map(staked).collect();
-        accounts[2].rotate(who(HOT), world.chain.head()).unwrap();
+        let accounts = account::with_hot_key(world, who(HOT));
         Self {
             genesis: world.genesis,
             accounts,
@@ -413,13 +409,7 @@ impl Model for Rivals {
     }
 
     fn compare_all(&self, world: &mut World<'_>) {
-        for (person, held) in self.held.iter().enumerate() {
-            assert_eq!(world.balance(who(person)), U256::from(*held), "{person}");
-        }
-        assert_eq!(world.balance(world.vault), U256::from(self.vault));
-        let staked: u128 = self.accounts.iter().map(|account| account.stake).sum();
-        assert_eq!(world.balance(world.registry), U256::from(staked));
-        let locked: u128 = self.accounts.iter().map(|account| account.locked).sum();
+        let locked = account::compare_money(world, &self.accounts, &self.held, self.vault);
         let set_aside = self.contested.iter().flatten().map(|(_, proposal)| proposal);
         let all = self.live.values().chain(set_aside);
         let bonds = |p: &Proposal| p.bond + if p.objector == 0 { 0 } else { p.objection };
