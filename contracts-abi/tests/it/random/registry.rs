@@ -147,11 +147,11 @@ fn amount(draw: &mut Draw, account: Option<&Account>, block: u64) -> u128 {
         1 => 1,
         2 => u128::MAX,
         3 => a.free(),
-        4 => a.free() + 1,
+        4 => a.free().saturating_add(1),
         5 => a.locked,
-        6 => a.locked + 1,
+        6 => a.locked.saturating_add(1),
         7 => a.room(block),
-        8 => a.room(block) + 1,
+        8 => a.room(block).saturating_add(1),
         _ => draw.below(400) as u128 * OPEN,
     }
 }
