@@ -67,8 +67,8 @@ pub struct Judged {
     pub is_adverse: bool,
     /// What it says.
     pub verdict: Verdict,
-    /// For how many seats it speaks.
-    pub seats: usize,
+    /// The seats for which it speaks, and that were drawn in all.
+    pub seats: (usize, usize),
 }
 
 /// In how many epochs, from its own on, an output may be redeemed.
@@ -320,7 +320,7 @@ impl Referee {
         }
         let shard = self.work.shards.get(&record).copied();
         let seats = |verdict, is_adverse| {
-            of(verdict).filter(|j| j.is_adverse == is_adverse).map(|j| j.seats).sum::<usize>()
+            of(verdict).filter(|j| j.is_adverse == is_adverse).map(|j| j.seats.0).sum::<usize>()
         };
         let is_outvoted = seats(Verdict::Fail, false) < seats(Verdict::Pass, true);
         let is_own = shard.is_some_and(|shard| shard.is_computed || self.lay_unpaid(&shard));
@@ -337,17 +337,15 @@ impl Referee {
         }
     }
 
-    /// Whether somebody made the same sketch before, and its auditors were silent or turned it down: its
+    /// Whether somebody made the same sketch before, and too few of its auditors passed it to be paid: its
     /// slot passed on, and who copies what is right there cannot be told from who makes it again.
     fn lay_unpaid(&self, copy: &Claimed) -> bool {
         let is_passed = |record: &Digest| {
             let judged = self.work.verdicts.get(record).into_iter().flatten();
-            let (passes, others) =
-                judged.fold((0, 0), |(passes, others), judged| match judged.verdict {
-                    Verdict::Pass => (passes + judged.seats, others),
-                    _ => (passes, others + judged.seats),
-                });
-            passes > others
+            let passes = judged.clone().filter(|judged| judged.verdict == Verdict::Pass);
+            let passes: usize = passes.map(|judged| judged.seats.0).sum();
+            let drawn = judged.map(|judged| judged.seats.1).max().unwrap_or_default();
+            passes * 2 > drawn
         };
         self.work.shards.iter().any(|(record, shard)| {
             shard.subject == copy.subject && shard.is_computed && !is_passed(record)

@@ -216,7 +216,7 @@ pub(super) fn record(
                 let seats = referee
                     .work()
                     .shard(&shard)
-                    .map_or(0, |claimed| seats(env, claimed, (audit.of, made.account)));
+                    .map_or((0, 0), |claimed| seats(env, claimed, (audit.of, made.account)));
                 let judged = Judged { auditor: made.account, is_adverse, verdict, seats };
                 referee.judged(shard, judged);
             }
@@ -271,8 +271,12 @@ fn opinion(referee: &mut Referee, env: &Env, record: &VerifiedRecord, audit: &Au
     }
 }
 
-/// The seats of an auditor over a worker's shard.
-fn seats(env: &Env, claimed: &Claimed, (worker, auditor): (AccountId, AccountId)) -> usize {
+/// The seats of an auditor over a worker's shard, and all that were drawn.
+fn seats(
+    env: &Env,
+    claimed: &Claimed,
+    (worker, auditor): (AccountId, AccountId),
+) -> (usize, usize) {
     let (view, part) = (env.view(), claimed.part);
     let drawn = || {
         let block = view.part_fixed(claimed.epoch, worker, part)?;
@@ -280,7 +284,7 @@ fn seats(env: &Env, claimed: &Claimed, (worker, auditor): (AccountId, AccountId)
         let count = view.params().training.auditors;
         Some(draw::shard_auditors(&view.hash_after(block)?, part, worker, &weights, count))
     };
-    drawn().map_or(0, |drawn| drawn.of(auditor))
+    drawn().map_or((0, 0), |drawn| (drawn.of(auditor), drawn.len()))
 }
 
 /// Whether the bytes were at hand when a node showed them. Whoever fetches them for a proof, or
