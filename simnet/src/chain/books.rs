@@ -49,6 +49,13 @@ impl Ledger {
             _ => None,
         }));
     }
+
+    /// Blocks are gone, so everything is to be read again, of all that were ever heard of.
+    pub(super) fn forget(&mut self) {
+        let Self { held, mut moved, .. } = std::mem::take(self);
+        moved.extend(held.into_keys());
+        self.moved = moved;
+    }
 }
 
 impl Books {

@@ -232,7 +232,7 @@ impl Chain {
         let times: Vec<_> = times.iter().map(|at| Timestamp(at.millis())).collect();
         let others = self.evm.replace(&times).expect("the EVM keeps as many blocks as the past");
         others.into_iter().for_each(|block| self.add(block));
-        self.ledger = Ledger::default();
+        self.ledger.forget();
         (stays, was_read)
     }
 
