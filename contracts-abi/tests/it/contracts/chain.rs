@@ -141,6 +141,8 @@ impl AnvilChain {
         let program = std::env::var_os("ANVIL").unwrap_or_else(|| "anvil".into());
         let mut process = Command::new(program)
             .args(["--port", "0", "--hardfork", "osaka", "--gas-limit", "60000000"])
+            // Past states would stay on the disk, since it is killed.
+            .args(["--max-persisted-states", "0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -56,6 +56,8 @@ impl Chain {
         let named = std::env::var_os("OPENLEDGER_ANVIL").or_else(|| std::env::var_os("ANVIL"));
         let mut child = Command::new(named.unwrap_or_else(|| "anvil".into()))
             .args(["--port", "0", "--host", "127.0.0.1", "--hardfork", "osaka", "--no-mining"])
+            // Past states are gigabytes, which an anvil that is killed leaves on the disk.
+            .args(["--max-persisted-states", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
