@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 const MAX_DIM: u32 = 1 << 18;
 /// The most layers that a model may have.
 const MAX_LAYERS: u32 = 256;
+/// The most that norms may add to the mean square, in parts per billion.
+const MAX_NORM_PPB: u32 = 1_000_000;
 /// The most parameters that a model may have: the f32 checkpoint stays under 4 GiB.
 pub(crate) const MAX_PARAMETERS: u64 = 1 << 30;
 
@@ -30,6 +32,31 @@ pub struct ModelConfig {
     pub ffn: u32,
     /// Base of the rotary frequencies.
     pub rope_base: u32,
+    /// What norms add to the mean square, in parts per billion.
+    #[serde(default = "usual_norm", skip_serializing_if = "is_usual_norm")]
+    pub norm_ppb: u32,
+    /// Whether the output projection is a tensor of its own instead of the embedding.
+    #[serde(default, skip_serializing_if = "is_tied")]
+    pub untied: bool,
+}
+
+/// What norms of Llama and of SmolLM2 add to the mean square: 1e-5.
+const USUAL_NORM_PPB: u32 = 10_000;
+
+// The two fields that most models have alike are left out where they are usual, so that what names a
+// model stays as short as it can be.
+const fn usual_norm() -> u32 {
+    USUAL_NORM_PPB
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_usual_norm(value: &u32) -> bool {
+    *value == USUAL_NORM_PPB
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_tied(untied: &bool) -> bool {
+    !*untied
 }
 
 /// Why a model shape is refused.
@@ -71,6 +98,20 @@ pub enum ConfigError {
     },
 }
 
+/// What presets have in common; not a model by itself.
+const USUAL: ModelConfig = ModelConfig {
+    vocab: 0,
+    context: 0,
+    width: 0,
+    layers: 0,
+    heads: 0,
+    kv_heads: 0,
+    ffn: 0,
+    rope_base: 10_000,
+    norm_ppb: USUAL_NORM_PPB,
+    untied: false,
+};
+
 impl ModelConfig {
     /// A model for unit tests: a few thousand parameters, trained in a second.
     pub const fn tiny() -> Self {
@@ -82,7 +123,7 @@ impl ModelConfig {
             heads: 2,
             kv_heads: 1,
             ffn: 64,
-            rope_base: 10_000,
+            ..USUAL
         }
     }
 
@@ -96,7 +137,7 @@ impl ModelConfig {
             heads: 4,
             kv_heads: 2,
             ffn: 256,
-            rope_base: 10_000,
+            ..USUAL
         }
     }
 
@@ -110,7 +151,7 @@ impl ModelConfig {
             heads: 8,
             kv_heads: 4,
             ffn: 640,
-            rope_base: 10_000,
+            ..USUAL
         }
     }
 
@@ -124,7 +165,7 @@ impl ModelConfig {
             heads: 8,
             kv_heads: 4,
             ffn: 1_344,
-            rope_base: 10_000,
+            ..USUAL
         }
     }
 
@@ -139,6 +180,7 @@ impl ModelConfig {
             kv_heads: 3,
             ffn: 1536,
             rope_base: 100_000,
+            ..USUAL
         }
     }
 
@@ -165,6 +207,7 @@ impl ModelConfig {
             ("kv_heads", self.kv_heads, MAX_DIM),
             ("ffn", self.ffn, MAX_DIM),
             ("rope_base", self.rope_base, u32::MAX),
+            ("norm_ppb", self.norm_ppb, MAX_NORM_PPB),
         ];
         for (field, value, max) in fields {
             if value == 0 || value > max {
@@ -194,11 +237,17 @@ impl ModelConfig {
         self.head_width() * self.kv_heads
     }
 
+    /// What norms add to the mean square.
+    pub fn norm_epsilon(&self) -> f32 {
+        (f64::from(self.norm_ppb) / 1.0e9) as f32
+    }
+
     /// Number of parameters; no overflow for dimensions within bounds.
     pub const fn parameters(&self) -> u64 {
         let (d, kv, f) = (self.width as u64, self.kv_width() as u64, self.ffn as u64);
         let layer = 2 * d + 2 * d * d + 2 * d * kv + 3 * d * f;
-        self.vocab as u64 * d + self.layers as u64 * layer + d
+        let ends = 1 + self.untied as u64;
+        ends * self.vocab as u64 * d + self.layers as u64 * layer + d
     }
 }
 
@@ -221,6 +270,18 @@ mod tests {
             assert!(range.contains(&config.parameters()), "{name} {}", config.parameters());
         }
         assert_eq!(ModelConfig::preset("giga"), None);
+    }
+
+    #[test]
+    fn what_is_usual_is_not_said() {
+        let usual = serde_json::to_string(&ModelConfig::tiny()).unwrap();
+        assert!(usual.ends_with("\"rope_base\":10000}"), "{usual}");
+        let other = ModelConfig { norm_ppb: 1_000, untied: true, ..ModelConfig::tiny() };
+        for config in [ModelConfig::tiny(), other] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<ModelConfig>(&text).unwrap(), config);
+        }
+        assert_eq!(ModelConfig::tiny().norm_epsilon(), 1.0e-5);
     }
 
     #[test]

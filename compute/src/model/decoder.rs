@@ -1,5 +1,5 @@
-//! The decoder's forward pass: RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied
-//! embedding.
+//! The decoder's forward pass: RMSNorm, rotary positions, grouped-query attention, SwiGLU, an output
+//! projection that mostly is the embedding.
 //!
 //! (RMSNorm: Zhang and Sennrich, arXiv 1910.07467; rotary positions: Su et al., arXiv 2104.09864;
 //! grouped queries: Ainslie et al., arXiv 2305.13245; SwiGLU: Shazeer, arXiv 2002.05202.)
@@ -15,8 +15,6 @@ use super::layout::{self, TENSORS_PER_LAYER};
 
 /// Added to scores of positions that a token must not see.
 const MASKED: f32 = -1.0e9;
-/// Keeps the root of a zero mean square away from zero.
-pub(super) const NORM_EPSILON: f32 = 1.0e-5;
 
 /// A decoder on a device.
 #[derive(Clone)]
@@ -202,6 +200,16 @@ impl Decoder {
         self.params[0].clone().select(0, tokens.reshape([batch * time]))
     }
 
+    /// The gain of the last norm, `[1, width]`.
+    pub(super) fn last_norm(&self) -> Tensor<2> {
+        self.params[1 + self.config.layers as usize * TENSORS_PER_LAYER].clone()
+    }
+
+    /// The output projection, `[vocab, width]`.
+    pub(super) fn head(&self) -> Tensor<2> {
+        self.params[if self.config.untied { self.params.len() - 1 } else { 0 }].clone()
+    }
+
     /// The nine tensors of a layer.
     pub(super) fn layer_weights(&self, layer: usize) -> &[Tensor<2>] {
         let at = 1 + layer * TENSORS_PER_LAYER;
@@ -218,7 +226,8 @@ impl Decoder {
         let (cos, sin, turn) =
             (slice(&self.rope.cos), slice(&self.rope.sin), self.rope.turn.clone());
         let mask = (time > 1).then(|| causal_mask(heads / kv_heads, time, start, &self.device));
-        Frame { batch, time, heads, kv_heads, head, cos, sin, turn, mask }
+        let epsilon = config.norm_epsilon();
+        Frame { batch, time, heads, kv_heads, head, epsilon, cos, sin, turn, mask }
     }
 
     /// As [`run`](Self::run), from layer `first` on, which `x`, `[batch * time, width]`, enters.
@@ -242,8 +251,8 @@ impl Decoder {
         if let Some(cache) = cache {
             cache.length += time;
         }
-        let last = self.params[self.params.len() - 1].clone();
-        let logits = rms_norm(x, last).matmul(self.params[0].clone().transpose());
+        let normed = rms_norm(x, self.last_norm(), frame.epsilon);
+        let logits = normed.matmul(self.head().transpose());
         logits.reshape([batch, time, self.config.vocab as usize])
     }
 }
@@ -262,6 +271,8 @@ pub(super) struct Frame {
     heads: usize,
     kv_heads: usize,
     head: usize,
+    /// What norms add to the mean square.
+    pub(super) epsilon: f32,
     cos: Tensor<4>,
     sin: Tensor<4>,
     turn: Tensor<2>,
@@ -277,10 +288,10 @@ impl Frame {
         cache: Option<(&mut Vec<(Tensor<4>, Tensor<4>)>, usize)>,
         watch: &mut dyn Watch,
     ) -> Tensor<2> {
-        let normed = rms_norm(x.clone(), weights[0].clone());
+        let normed = rms_norm(x.clone(), weights[0].clone(), self.epsilon);
         let attended = self.attention(&weights[1..5], normed, cache, watch);
         let x = x + attended;
-        let normed = rms_norm(x.clone(), weights[5].clone());
+        let normed = rms_norm(x.clone(), weights[5].clone(), self.epsilon);
         let gate = linear(normed.clone(), &weights[6], watch);
         let up = linear(normed, &weights[7], watch);
         x + linear(silu(gate) * up, &weights[8], watch)
@@ -361,8 +372,8 @@ fn linear(x: Tensor<2>, weight: &Tensor<2>, watch: &mut dyn Watch) -> Tensor<2> 
     watch.linear(x, output)
 }
 
-pub(super) fn rms_norm(x: Tensor<2>, gain: Tensor<2>) -> Tensor<2> {
-    let scale = x.clone().square().mean_dim(1).add_scalar(NORM_EPSILON).sqrt().recip();
+fn rms_norm(x: Tensor<2>, gain: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let scale = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
     x * scale * gain
 }
 

@@ -11,7 +11,7 @@ use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Int, Tensor};
 
 use super::Decoder;
-use super::decoder::{Frame, NORM_EPSILON, Watch};
+use super::decoder::{Frame, Watch};
 use super::layout::{LINEARS_PER_LAYER, TENSORS_PER_LAYER};
 
 /// One linear map in one backward pass over a sum of losses.
@@ -138,13 +138,13 @@ impl Decoder {
     ) -> Tensor<2> {
         let [batch, time, vocab] = logits.dims();
         let rows = batch * time;
-        let embedding = self.params()[0].clone();
+        let head = self.head();
         // The gradient by the logits is `softmax − onehot(target)`; the one-hot part of its product with
-        // the embedding is a row of it, so the vocabulary-wide difference is never formed.
-        let right = embedding.clone().select(0, targets.reshape([rows]));
-        let by_normed = softmax(logits.reshape([rows, vocab]), 1).matmul(embedding) - right;
-        let gain = self.params()[self.params().len() - 1].clone();
-        rms_norm_back(last, gain, by_normed * mask.reshape([rows, 1]))
+        // the projection is a row of it, so the vocabulary-wide difference is never formed.
+        let right = head.clone().select(0, targets.reshape([rows]));
+        let by_normed = softmax(logits.reshape([rows, vocab]), 1).matmul(head) - right;
+        let by_normed = by_normed * mask.reshape([rows, 1]);
+        rms_norm_back(last, self.last_norm(), by_normed, self.config().norm_epsilon())
     }
 }
 
@@ -182,14 +182,15 @@ impl LayerRecord<'_> {
         let by_normed = by_gate.clone().matmul(weight(6)) + by_up.clone().matmul(weight(7));
         // What entered that half was not recorded: it is the layer's input and the attention's output.
         let middle = self.x.clone() + output(3);
-        let by_middle = left.clone() + rms_norm_back(middle, weight(5), by_normed);
+        let by_middle = left.clone() + rms_norm_back(middle, weight(5), by_normed, frame.epsilon);
         let [by_q, by_k, by_v] = self.attention_back(frame, by_middle.clone().matmul(weight(4)));
         let by_entered = match is_going_on {
             true => {
                 let by_normed = by_q.clone().matmul(weight(1))
                     + by_k.clone().matmul(weight(2))
                     + by_v.clone().matmul(weight(3));
-                by_middle.clone() + rms_norm_back(self.x.clone(), weight(0), by_normed)
+                by_middle.clone()
+                    + rms_norm_back(self.x.clone(), weight(0), by_normed, frame.epsilon)
             }
             false => by_middle.clone(),
         };
@@ -218,8 +219,8 @@ impl LayerRecord<'_> {
 }
 
 /// The gradient by the input `x` of the norm with that gain, given that by its output.
-fn rms_norm_back(x: Tensor<2>, gain: Tensor<2>, by_output: Tensor<2>) -> Tensor<2> {
-    let scale = x.clone().square().mean_dim(1).add_scalar(NORM_EPSILON).sqrt().recip();
+fn rms_norm_back(x: Tensor<2>, gain: Tensor<2>, by_output: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let scale = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt().recip();
     let by_scaled = by_output * gain;
     // The scale depends on `x` too: what the gradient has along `x` is taken out.
     let along = (by_scaled.clone() * x.clone()).mean_dim(1) * scale.clone().square();
@@ -236,7 +237,11 @@ mod tests {
 
     /// Two heads share keys, and weights are large enough for every path to matter.
     fn decoder() -> Decoder {
-        let config = ModelConfig { heads: 4, kv_heads: 2, ..ModelConfig::tiny() };
+        shaped(false)
+    }
+
+    fn shaped(untied: bool) -> Decoder {
+        let config = ModelConfig { heads: 4, kv_heads: 2, untied, ..ModelConfig::tiny() };
         let start = Checkpoint::init(&config, protocol::Hash::ZERO, 3).unwrap();
         let values: Vec<f32> = start
             .values()
@@ -274,19 +279,22 @@ mod tests {
 
     #[test]
     fn products_of_rows_are_the_weight_gradients_of_the_graph() {
-        let model = decoder();
-        let [inputs, targets] = batch(&model);
-        let twin = model.tracked();
-        let losses = token_losses(twin.forward(inputs.clone()), targets.clone());
-        let gradients = (losses * mask().autodiff()).sum().backward();
-        let linears = layout::tensors(model.config());
-        let is_linear = |role| matches!(role, layout::Role::Linear | layout::Role::LinearOut);
-        let expected = twin.params().iter().zip(linears).filter(|(_, spec)| is_linear(spec.role));
-        let captured = model.capture(0, Entry::Tokens(inputs), |_| targets, mask());
-        assert_eq!(captured.len(), 2 * LINEARS_PER_LAYER);
-        for (Captured { input, gradient }, (weight, _)) in captured.into_iter().zip(expected) {
-            let product = gradient.swap_dims(1, 2).matmul(input).sum_dim(0);
-            close(&values(product), &values(weight.grad(&gradients).unwrap()));
+        for untied in [false, true] {
+            let model = shaped(untied);
+            let [inputs, targets] = batch(&model);
+            let twin = model.tracked();
+            let losses = token_losses(twin.forward(inputs.clone()), targets.clone());
+            let gradients = (losses * mask().autodiff()).sum().backward();
+            let linears = layout::tensors(model.config());
+            let is_linear = |role| matches!(role, layout::Role::Linear | layout::Role::LinearOut);
+            let expected =
+                twin.params().iter().zip(linears).filter(|(_, spec)| is_linear(spec.role));
+            let captured = model.capture(0, Entry::Tokens(inputs), |_| targets, mask());
+            assert_eq!(captured.len(), 2 * LINEARS_PER_LAYER);
+            for (Captured { input, gradient }, (weight, _)) in captured.into_iter().zip(expected) {
+                let product = gradient.swap_dims(1, 2).matmul(input).sum_dim(0);
+                close(&values(product), &values(weight.grad(&gradients).unwrap()));
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The one order of a model's parameters.
 //!
-//! Every checkpoint, update payload and gradient uses this order: the embedding (which is also the
-//! output projection), then each layer's nine tensors, then the last norm; each tensor row-major.
+//! Every checkpoint, update payload and gradient uses this order: the embedding (which mostly is the
+//! output projection, too), then each layer's nine tensors, then the last norm, and the output
+//! projection where it is a tensor of its own; each tensor row-major.
 //! Names are those of the Llama family in safetensors files, so that other tools can read them;
 //! a linear's weight is `[out, in]`.
 
@@ -15,7 +16,7 @@ pub const LINEARS_PER_LAYER: usize = 7;
 /// What a tensor is for, which decides its initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Token embedding and, transposed, output projection.
+    /// Token embedding, output projection (transposed), or both in one.
     Embedding,
     /// The gain of an RMS norm.
     Norm,
@@ -88,6 +89,9 @@ pub fn tensors(config: &ModelConfig) -> Vec<TensorSpec> {
         push("mlp.down_proj", d, f, Role::LinearOut);
     }
     out.push(TensorSpec::new("model.norm.weight".to_owned(), 1, d, Role::Norm));
+    if config.untied {
+        out.push(TensorSpec::new("lm_head.weight".to_owned(), config.vocab, d, Role::Embedding));
+    }
     out
 }
 
@@ -106,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_tensors_add_up_to_the_stated_parameters() {
-        for config in [ModelConfig::tiny(), ModelConfig::nano(), ModelConfig::smol_135m()] {
+        let untied = ModelConfig { untied: true, ..ModelConfig::tiny() };
+        for config in [ModelConfig::tiny(), untied, ModelConfig::nano(), ModelConfig::smol_135m()] {
             let sum: usize = tensors(&config).iter().map(TensorSpec::len).sum();
             assert_eq!(sum as u64, config.parameters());
             assert_eq!(linears(&config).len(), config.layers as usize * LINEARS_PER_LAYER);
