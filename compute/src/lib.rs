@@ -8,7 +8,7 @@
 //! | [`math`] | random streams and residues that are the same bits everywhere |
 //! | [`device`] | where tensors are computed: the CPU or a GPU |
 //! | [`model`] | the decoder: its shape, the order of its parameters, forward and backward |
-//! | [`formats`] | what is named by its hash: checkpoints, tokenizers |
+//! | [`formats`] | what is named by its hash: checkpoints, tokenizers, cards; models that others made |
 //! | [`lora`] | adapters: small additions to a base that stays as it is |
 //! | [`data`] | units of text, and which of them repeat earlier ones |
 //! | [`spans`] | what an output repeats word for word, with proofs |

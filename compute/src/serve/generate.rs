@@ -70,6 +70,18 @@ impl Generator {
         Ok(self.generate_traced(prompt, sampling, None)?.0)
     }
 
+    /// The same, token by token: each is given to `keep_going`, and the first of which it says no is the
+    /// last. With the same seed the tokens are those of [`generate`](Self::generate).
+    pub fn generate_while(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        keep_going: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Vec<u32>, InferError> {
+        self.check(prompt, sampling)?;
+        Ok(guarded(|| self.sample(prompt, sampling, None, keep_going))?.0)
+    }
+
     /// The same, with a trace of what entered the model's layer of that number; none without a layer,
     /// and when prompt and output are more than the model reads at once.
     pub fn generate_traced(
@@ -79,7 +91,7 @@ impl Generator {
         layer: Option<usize>,
     ) -> Result<(Vec<u32>, Option<Trace>), InferError> {
         self.check(prompt, sampling)?;
-        Ok(guarded(|| self.sample(prompt, sampling, layer))?)
+        Ok(guarded(|| self.sample(prompt, sampling, layer, &mut |_| true))?)
     }
 
     fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<(), InferError> {
@@ -101,6 +113,7 @@ impl Generator {
         prompt: &[u32],
         sampling: &Sampling,
         layer: Option<usize>,
+        keep_going: &mut dyn FnMut(u32) -> bool,
     ) -> (Vec<u32>, Option<Trace>) {
         let context = self.model.config().context as usize;
         let mut random = Stream::new("sampling", &sampling.seed.to_be_bytes());
@@ -121,8 +134,12 @@ impl Generator {
             let vocab = logits.dims()[2];
             let last = logits.slice([0..1, fresh - 1..fresh, 0..vocab]).into_data();
             let last = last.as_slice::<f32>().expect("logits are f32");
-            tokens.push(choose(last, sampling, &mut random));
+            let token = choose(last, sampling, &mut random);
+            tokens.push(token);
             fresh = 1;
+            if !keep_going(token) {
+                break;
+            }
         }
         let output = tokens.split_off(prompt.len());
         let read = prompt.len() + output.len().saturating_sub(1);

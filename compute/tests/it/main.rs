@@ -7,8 +7,10 @@ mod checks;
 mod clusters;
 mod device;
 mod fixture;
+mod gguf;
 #[cfg(feature = "gpu")]
 mod gpu;
+mod import;
 mod kernel;
 mod lora;
 mod model;

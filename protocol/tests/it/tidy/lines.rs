@@ -60,11 +60,13 @@ fn uses(code: &str, name: &str) -> bool {
 
 #[test]
 fn each_outer_library_has_one_home() {
-    let homes: [(&str, &[&str]); 8] = [
+    let homes: [(&str, &[&str]); 10] = [
         ("libp2p", &["daemon/"]),
         ("iroh", &["daemon/"]),
         ("iroh_blobs", &["storage/", "daemon/"]),
         ("burn", &["compute/"]),
+        ("candle_core", &["compute/"]),
+        ("minijinja", &["compute/"]),
         ("wgpu", &["compute/"]),
         ("alloy", &["contracts-abi/"]),
         ("revm", &["contracts-abi/"]),

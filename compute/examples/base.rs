@@ -1,0 +1,108 @@
+//! Imports a model of others and shows what it computes, for comparison with other programs.
+//!
+//! ```sh
+//! cargo run --release -p openledger-compute --example base -- MODEL OUT [PROMPTS.json]
+//! ```
+//!
+//! `MODEL` is a GGUF file or a Hugging Face folder. `OUT` receives the three files of the base and, of
+//! each prompt, its token ids (`ids.json`) and the logits behind each token (`logits.f32`, little-endian,
+//! one row of the vocabulary after the other). A prompt is a text or a list of messages.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use std::{env, fs, io, process};
+
+use compute::device::Engine;
+use compute::formats::import::{self, Folder, Imported, Options, Progress};
+use compute::formats::{Base, Message};
+use compute::model::Decoder;
+use serde::Deserialize;
+
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    Chat(Vec<(String, String)>),
+}
+
+struct OnDisk(PathBuf);
+
+impl Folder for OnDisk {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
+    let done = match arguments.as_slice() {
+        [model, out] => run(model, out, None),
+        [model, out, prompts] => run(model, out, Some(prompts)),
+        _ => Err("usage: base MODEL OUT [PROMPTS.json]".into()),
+    };
+    if let Err(error) = done {
+        eprintln!("{error}");
+        process::exit(1);
+    }
+}
+
+fn run(model: &Path, out: &Path, prompts: Option<&PathBuf>) -> Result<(), Failure> {
+    let start = Instant::now();
+    let imported = import(model)?;
+    fs::create_dir_all(out)?;
+    let card = imported.card.to_bytes();
+    fs::write(out.join("card.json"), &card)?;
+    fs::write(out.join("tokenizer.json"), &imported.tokenizer)?;
+    fs::write(out.join("checkpoint.safetensors"), &imported.checkpoint)?;
+    println!("{}: imported in {:.1} s", imported.card.name, start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let base = Base::from_bytes(&imported.checkpoint, &imported.tokenizer, &card)?;
+    println!("{}: read again in {:.1} s", imported.card.checkpoint, start.elapsed().as_secs_f64());
+    match prompts {
+        Some(prompts) => logits(&base, &serde_json::from_slice(&fs::read(prompts)?)?, out),
+        None => Ok(()),
+    }
+}
+
+fn import(model: &Path) -> Result<Imported, Failure> {
+    let name = model.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let options = Options { name, ..Options::default() };
+    let mut silent = |_: Progress| {};
+    Ok(match model.is_dir() {
+        true => import::folder(&OnDisk(model.to_owned()), &options, &mut silent)?,
+        false => import::gguf(&fs::read(model)?, &options, &mut silent)?,
+    })
+}
+
+fn logits(base: &Base, prompts: &Vec<Prompt>, out: &Path) -> Result<(), Failure> {
+    let checkpoint = base.checkpoint();
+    let model = Decoder::new(checkpoint.config(), checkpoint.values(), Engine::cpu().device());
+    let (mut ids, mut values) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    for prompt in prompts {
+        let tokens = match prompt {
+            Prompt::Text(text) => base.text(text)?,
+            Prompt::Chat(said) => {
+                let message = |(role, content): &(String, String)| Message {
+                    role: role.clone(),
+                    content: content.clone(),
+                };
+                base.chat(&said.iter().map(message).collect::<Vec<_>>())?
+            }
+        };
+        let data = model.forward(model.tokens(&[&tokens])).into_data();
+        let data = data.as_slice::<f32>().map_err(|_| "logits are f32")?;
+        values.extend(data.iter().flat_map(|value| value.to_le_bytes()));
+        ids.push(tokens);
+    }
+    let tokens: usize = ids.iter().map(Vec::len).sum();
+    println!("{tokens} tokens read in {:.1} s", start.elapsed().as_secs_f64());
+    fs::write(out.join("ids.json"), serde_json::to_vec(&ids)?)?;
+    fs::write(out.join("logits.f32"), values)?;
+    Ok(())
+}
