@@ -1,7 +1,7 @@
 //! Nodes that cheat together.
 
-use super::{Adversary, AdversaryKind, Copies, Stakes};
-use crate::{kernel::Time, scenario::AdversaryPlan};
+use super::{Adversary, AdversaryKind, AdversaryPlan, Copies, Stakes};
+use crate::kernel::Time;
 
 /// The nodes of one `[[adversary]]` of a scenario, which know each other.
 pub struct Coalition {

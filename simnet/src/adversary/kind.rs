@@ -1,4 +1,4 @@
-//! How scenario files name a way of cheating.
+//! How scenario files name a way of cheating, and what they say of those who cheat so.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{ALL, Adversary};
-use crate::scenario::AdversaryPlan;
+use crate::units::Span;
 
 /// A way of cheating: its name, what it takes, and how its nodes behave.
 #[derive(Debug)]
@@ -117,5 +117,54 @@ impl JsonSchema for AdversaryKind {
             "description": "The ways of cheating that scenarios can name.",
             "oneOf": ALL.map(one).as_slice(),
         })
+    }
+}
+
+/// A share of the nodes that cheat in one way from some time on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdversaryPlan {
+    /// What its nodes do otherwise than honest ones.
+    pub kind: AdversaryKind,
+    /// Share of all nodes.
+    pub share: f64,
+    /// Since when; honest before.
+    #[serde(default)]
+    pub from: Span,
+    /// What the same nodes do as well.
+    #[serde(default)]
+    pub also: Vec<AdversaryKind>,
+    /// How hard: share of a victim's peers for `eclipse`, records per block for `gossip-spam`, share
+    /// of shards for `forged-shard`, `copied-shard` and `invented-base`, uses per block for `self-dealing`
+    /// and `unpaid-withdrawal`, runs per epoch for `self-ordering`, share of attributions for
+    /// `withheld-attribution`, share of the packs for `data-copying`.
+    #[serde(default = "hard")]
+    pub strength: f64,
+    /// Share of the honest nodes that `eclipse` is aimed at.
+    #[serde(default = "tenth")]
+    pub victims: f64,
+    /// Share of the tokens that `data-copying` changes in its copies.
+    #[serde(default)]
+    pub changed: f64,
+}
+
+const fn hard() -> f64 {
+    0.9
+}
+
+const fn tenth() -> f64 {
+    0.1
+}
+
+impl AdversaryPlan {
+    /// A share of nodes that cheat from the start.
+    pub const fn new(kind: AdversaryKind, share: f64) -> Self {
+        let (strength, victims, changed) = (hard(), tenth(), 0.0);
+        Self { kind, share, from: Span::ZERO, also: Vec::new(), strength, victims, changed }
+    }
+
+    /// All that its nodes do.
+    pub fn kinds(&self) -> impl Iterator<Item = AdversaryKind> {
+        self.also.iter().copied().chain([self.kind])
     }
 }

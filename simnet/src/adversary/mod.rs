@@ -68,7 +68,7 @@ pub use forged_shard::FORGED_SHARD;
 pub use gossip_spam::GOSSIP_SPAM;
 pub use grinding::GRINDING;
 pub use invented_base::INVENTED_BASE;
-pub use kind::{AdversaryKind, Profile};
+pub use kind::{AdversaryKind, AdversaryPlan, Profile};
 pub use late_audit::LATE_AUDIT;
 pub use late_commitment::LATE_COMMITMENT;
 pub use late_reveal::LATE_REVEAL;

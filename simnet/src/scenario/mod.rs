@@ -3,7 +3,6 @@
 //! Plain sections, as a scenario file has them. `Scenario::default()` is a small network with every
 //! tenth node offline and every tenth one lazy; a file that names no faults has none.
 
-mod adversaries;
 mod check;
 mod economics;
 mod error;
@@ -11,7 +10,7 @@ mod events;
 mod preset;
 mod work;
 
-pub use adversaries::AdversaryPlan;
+pub use crate::adversary::AdversaryPlan;
 pub use economics::{Economics, PricePoint};
 pub use error::ScenarioError;
 pub use events::{FaultEvent, FaultKind};
