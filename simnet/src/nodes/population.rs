@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use protocol::{EvmAddress, NodeId, chain::Transaction, identity::Binding};
 
-use super::{Kind, Signer};
+use super::{Kind, Signer, signer::secret};
 use crate::{
     Scenario,
     chain::{CHAIN_ID, named_address},
-    kernel::{Draws, Purpose, Stream, Streams, Time},
+    kernel::{Draws, Purpose, Streams, Time},
 };
 
 /// How a node behaves, in which coalition, and when it leaves for good.
@@ -69,23 +69,6 @@ pub fn identity(streams: &Streams, signer: &Signer, number: u32, registry: EvmAd
     draws.fill(&mut transport);
     let (node, binding) = binding.sign(&transport);
     Identity { owner, payout, operator, node, binding }
-}
-
-/// The hot key of an identity.
-pub(super) fn operator_secret(streams: &Streams, number: u32) -> [u8; 32] {
-    secret(&mut streams.stream(number, Purpose::Identity))
-}
-
-/// A secp256k1 secret; all but some 2¹²⁸ of 2²⁵⁶ draws are one.
-fn secret(draws: &mut Stream) -> [u8; 32] {
-    loop {
-        let mut bytes = [0u8; 32];
-        draws.fill(&mut bytes);
-        // Below 2²⁵⁶ - 2²²⁴ and above zero is surely below the group's order.
-        if bytes[..4] != [0xff; 4] && bytes != [0; 32] {
-            return bytes;
-        }
-    }
 }
 
 /// The kind of each node, with the number of its coalition, and when it leaves. Kinds go to the

@@ -8,8 +8,7 @@ use protocol::{
 };
 use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey, ecdsa::RecoveryId};
 
-use super::population::operator_secret;
-use crate::kernel::Streams;
+use crate::kernel::{Purpose, Stream, Streams};
 
 /// Signs for every node. The bytes are those of the protocol's own keys
 /// (RFC 6979); the library is the EVM's, which is several times faster.
@@ -73,6 +72,23 @@ struct Just(EvmAddress);
 impl Recover for Just {
     fn recover(&self, _: &Signature, _: &Digest) -> Result<EvmAddress, BadSignature> {
         Ok(self.0)
+    }
+}
+
+/// The hot key of an identity.
+fn operator_secret(streams: &Streams, number: u32) -> [u8; 32] {
+    secret(&mut streams.stream(number, Purpose::Identity))
+}
+
+/// A secp256k1 secret; all but some 2¹²⁸ of 2²⁵⁶ draws are one.
+pub(super) fn secret(draws: &mut Stream) -> [u8; 32] {
+    loop {
+        let mut bytes = [0u8; 32];
+        draws.fill(&mut bytes);
+        // Below 2²⁵⁶ - 2²²⁴ and above zero is surely below the group's order.
+        if bytes[..4] != [0xff; 4] && bytes != [0; 32] {
+            return bytes;
+        }
     }
 }
 
