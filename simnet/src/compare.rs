@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::{
     kernel::{Purpose, Stream, Streams},
+    output::Row,
     plot::quantile,
-    sweep::Row,
 };
 
 /// Resamples of the bootstrap.

@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 use simnet::{
     compare::{Difference, compare},
+    output::Row,
     plot::short,
-    sweep::Row,
 };
 
 use super::{End, print, rows_of};

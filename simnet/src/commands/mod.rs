@@ -28,10 +28,10 @@ use anyhow::Context as _;
 use clap::Args;
 use simnet::{
     RunError, SetupError, budget,
-    output::{PARTIAL, Saved, write_file},
+    output::{PARTIAL, Row, Saved, write_file},
     runner::Failure,
     scenario_file::{ScenarioFile, setting},
-    sweep::{Journal, Row},
+    sweep::Journal,
     units::Size,
 };
 

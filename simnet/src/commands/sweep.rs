@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 use simnet::{
     output::{
-        WriteError, prepare, shown_figures, sweep_page, write_file, write_marked, write_table,
+        Row, WriteError, prepare, shown_figures, summary, sweep_page, write_file, write_marked,
+        write_table,
     },
     plot::short,
     scenario_file::ScenarioFile,
-    sweep::{Job, Journal, Row, make_all, plan, summary},
+    sweep::{Job, Journal, make_all, plan},
 };
 
 use super::{End, Memory, Source, keep_crash, print, progress, watch_interrupts};

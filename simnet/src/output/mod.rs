@@ -2,6 +2,7 @@
 
 mod page;
 mod plots;
+mod row;
 mod saved;
 mod screen;
 mod table;
@@ -9,6 +10,7 @@ mod tables;
 
 pub use page::{page, sweep_page};
 pub use plots::{run_plots, sweep_plots};
+pub use row::{Row, summary};
 pub use saved::{Distribution, Line, Named, Saved, SavedError};
 pub use screen::table;
 pub use table::{Column, Table, Values};

@@ -2,12 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{COMMIT, Saved, run_plots, screen::quantum_note, shown_figures, sweep_plots};
+use super::{COMMIT, Row, Saved, run_plots, screen::quantum_note, shown_figures, sweep_plots};
 use crate::{
     plot::{Plot, STYLE, escape, short},
     report::KPIS,
     scenario_file::ScenarioFile,
-    sweep::Row,
 };
 
 const PAGE_STYLE: &str = include_str!("page.css");

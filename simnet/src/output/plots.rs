@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Line, Saved};
-use crate::{
-    plot::{Bar, Marks, Plot, Series, fan, quantile},
-    sweep::Row,
-};
+use super::{Line, Row, Saved};
+use crate::plot::{Bar, Marks, Plot, Series, fan, quantile};
 
 /// The plots of one run, each with the name of its file.
 pub fn run_plots(run: &Saved) -> Vec<(String, Plot)> {

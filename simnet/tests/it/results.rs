@@ -3,10 +3,10 @@
 use std::{fs, sync::atomic::AtomicBool, time::Duration};
 
 use simnet::{
-    output::{Cost, Finished, Saved, page, run_plots, sweep_page, sweep_plots},
+    output::{Cost, Finished, Saved, page, run_plots, summary, sweep_page, sweep_plots},
     runner,
     scenario_file::ScenarioFile,
-    sweep::{JOURNAL, Job, Journal, make_all, plan, summary},
+    sweep::{JOURNAL, Job, Journal, make_all, plan},
 };
 
 const TINY: &str = "name = \"tiny\"\nepochs = 1\n[population]\nnodes = 12\n[workload]\npacks = 8\n\
@@ -113,7 +113,7 @@ fn a_sweep_goes_on_where_it_was_stopped_and_gives_the_same_rows() {
     let mut fresh = Journal::open(other.path()).unwrap();
     make_all(&jobs, 2, &never, |row| fresh.keep(row).is_ok());
     let traces =
-        |rows: &[simnet::sweep::Row]| rows.iter().map(|row| row.trace.clone()).collect::<Vec<_>>();
+        |rows: &[simnet::output::Row]| rows.iter().map(|row| row.trace.clone()).collect::<Vec<_>>();
     assert_eq!(traces(&fresh.of(&jobs)), traces(&rows), "the number of threads changes nothing");
 
     // What another version made is not gone on from, but can be looked at.
