@@ -194,6 +194,7 @@ impl ScenarioFile {
         let read = Self { file: file.to_owned(), scenario, checks, sweep, making, out, table };
         // A wrong value of an axis is said now and not after half of the runs.
         for axis in &read.sweep.axes {
+            known(&axis.key, || place(&axis.key))?;
             for value in &axis.values {
                 let mut table = read.table.clone();
                 table.remove("sweep");
@@ -275,7 +276,7 @@ fn look(
             unknown.push(UnknownKey { place: place(key.span().start), key: path, nearest });
             continue;
         };
-        // The axes of a sweep are paths, which it checks itself.
+        // The axes of a sweep are paths, which are looked up whole.
         if path == "sweep" {
             continue;
         }
@@ -310,13 +311,19 @@ pub fn setting(text: &str) -> Result<(String, Value), FileError> {
     Ok((key.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
+/// Whether the schema has a path.
+fn known(key: &str, place: impl Fn() -> Place) -> Result<(), FileError> {
+    if schema::at(json_schema(), key).is_some() {
+        return Ok(());
+    }
+    let (place, nearest) = (place(), nearest(key));
+    Err(FileError::Unknown(vec![UnknownKey { place, key: key.to_owned(), nearest }]))
+}
+
 /// Sets one value; the path must be in the schema, and what it goes through must be there or be a
 /// section.
 fn set(table: &mut Table, key: &str, value: Value) -> Result<(), FileError> {
-    if schema::at(json_schema(), key).is_none() {
-        let (place, nearest) = (Place::Set, nearest(key));
-        return Err(FileError::Unknown(vec![UnknownKey { place, key: key.to_owned(), nearest }]));
-    }
+    known(key, || Place::Set)?;
     let (parents, leaf) = key.rsplit_once('.').map_or((None, key), |(a, b)| (Some(a), b));
     let mut here = table;
     let mut parts = parents.into_iter().flat_map(|parents| parents.split('.')).peekable();

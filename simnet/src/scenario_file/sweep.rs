@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{FileError, Place, UnknownKey, assertion::figure, schema};
+use super::{FileError, Place, assertion::figure};
 use crate::Scenario;
 
 /// Runs that one sweep may have.
@@ -96,11 +96,6 @@ impl Sweep {
         let mut axes = Vec::new();
         flatten(table, "", &mut axes);
         for axis in &axes {
-            if schema::at(schema::json_schema(), &axis.key).is_none() {
-                let (place, nearest) = (place(&axis.key), schema::nearest(&axis.key));
-                let key = axis.key.clone();
-                return Err(FileError::Unknown(vec![UnknownKey { place, key, nearest }]));
-            }
             if axis.values.is_empty() {
                 let message = format!("{} has no values; write a list of them", axis.key);
                 return Err(wrong(&axis.key, message));
