@@ -5,7 +5,6 @@
 
 use protocol::{
     AccountId, Digest, Hash, ModelId, Round,
-    chain::ChainView,
     codec::Wire as _,
     hash::{blake3, keccak},
     node::Failure,
@@ -13,8 +12,7 @@ use protocol::{
     training::{Contributions, RunConfig, ShardTask},
 };
 
-use super::SetupError;
-use crate::{Scenario, nodes::SharedBlobs, scenario::Training};
+use crate::{nodes::SharedBlobs, scenario::Training};
 
 /// What a replay says of a shard that is what it claims.
 pub(super) const SAME: ReplayReport =
@@ -131,27 +129,8 @@ pub(super) trait Backend: Send {
     }
 }
 
-/// The backend that a scenario asks for, when its data is on chain.
-#[cfg_attr(
-    not(feature = "real-compute"),
-    expect(clippy::unnecessary_wraps, reason = "the real model can fail to be set up")
-)]
-pub(super) fn backend(
-    scenario: &Scenario,
-    view: &ChainView,
-    blobs: &mut SharedBlobs,
-) -> Result<Box<dyn Backend>, SetupError> {
-    #[cfg(feature = "real-compute")]
-    if scenario.training.real_compute {
-        return Ok(Box::new(super::real::Real::new(view, blobs)?));
-    }
-    #[cfg(not(feature = "real-compute"))]
-    let _ = (view, blobs);
-    Ok(Box::new(StandIns(scenario.training.clone())))
-}
-
 /// The cost model: blobs stand for their bytes, and transfers take as long as the scenario says.
-struct StandIns(Training);
+pub(super) struct StandIns(pub(super) Training);
 
 impl StandIns {
     fn made(&self, payload: Hash, task: ShardTask) -> Made {

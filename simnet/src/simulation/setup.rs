@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 
 use protocol::{
     AccountId, Amount, BlobRef, DatanetId, EvmAddress, NodeId,
-    chain::{ChainEvent, Contribution, Transaction},
+    chain::{ChainEvent, ChainView, Contribution, Transaction},
 };
 
 use super::{
     Economy, Env, Event, Executor, Gossip, Measurements, Observer, Settlements, SetupError,
-    Simulation, Store, Work, attribution::AdverseData, backend::backend, ledger::Ledger,
-    links::Links, population::Population, refereeing, schedule::Schedule, training::developer,
+    Simulation, Store, Work,
+    attribution::AdverseData,
+    backend::{Backend, StandIns},
+    ledger::Ledger,
+    links::Links,
+    population::Population,
+    refereeing,
+    schedule::Schedule,
+    training::developer,
 };
 use crate::{
     Scenario,
@@ -80,6 +87,25 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
         observer: Observer::default(),
         executor: Executor::default(),
     })
+}
+
+/// The backend that a scenario asks for, when its data is on chain.
+#[cfg_attr(
+    not(feature = "real-compute"),
+    expect(clippy::unnecessary_wraps, reason = "the real model can fail to be set up")
+)]
+fn backend(
+    scenario: &Scenario,
+    view: &ChainView,
+    blobs: &mut SharedBlobs,
+) -> Result<Box<dyn Backend>, SetupError> {
+    #[cfg(feature = "real-compute")]
+    if scenario.training.real_compute {
+        return Ok(Box::new(super::real::Real::new(view, blobs)?));
+    }
+    #[cfg(not(feature = "real-compute"))]
+    let _ = (view, blobs);
+    Ok(Box::new(StandIns(scenario.training.clone())))
 }
 
 /// Puts on the calendar what begins by itself; each node leaves when it is said to.
