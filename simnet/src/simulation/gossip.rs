@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use protocol::{
     Digest, Epoch,
+    chain::ChainView,
     node::{Audience, Done, audience},
     record::{Body, Finding, Record, ShardBody, Verdict, VerifiedRecord},
 };
@@ -61,6 +62,11 @@ impl Gossip {
 
     pub(super) const fn signer(&self) -> &Signer {
         &self.signer
+    }
+
+    /// What hosts read for the machines of their nodes.
+    pub(super) const fn hosts<'a>(&'a self, view: &'a ChainView, store: &'a Store) -> Hosts<'a> {
+        Hosts { view, records: &self.table, blobs: store.blobs(), signer: &self.signer }
     }
 
     /// Signs a record for a node.
@@ -254,7 +260,7 @@ impl Gossip {
         let Some(commit) = self.table.get(commit) else { return Answer::unavailable(taken) };
         // A pure function of what is the same for all auditors: judged once.
         let known = self.verdicts.get(&proof.id()).copied();
-        let hosts = Hosts::new(env.view(), self, store);
+        let hosts = self.hosts(env.view(), store);
         let Some(verdict) = known.or_else(|| hosts.judge(&commit.record, proof)) else {
             return Answer::unavailable(taken);
         };
@@ -275,7 +281,7 @@ impl Gossip {
         let Some(taken) = store.transfer(env, index, &shown.openings, length) else {
             return Answer::unavailable(0);
         };
-        let Some(cell) = Hosts::new(env.view(), self, store).unshown(commit, proof) else {
+        let Some(cell) = self.hosts(env.view(), store).unshown(commit, proof) else {
             return Answer::unavailable(taken);
         };
         Answer { gains: Some(shown.openings), ..Answer::after(taken, Done::Looked(cell)) }

@@ -11,7 +11,6 @@ use protocol::{
     slice::{self, CHUNK_BYTES},
 };
 
-use super::{gossip::Gossip, store::Store};
 use crate::nodes::{RecordTable, SharedBlobs, Signer};
 
 /// What hosts read and do not change, so that many can work at once.
@@ -35,12 +34,6 @@ pub(super) struct Committed {
 pub(super) struct Opened {
     pub(super) cells: u64,
     pub(super) bytes: Vec<u8>,
-}
-
-impl<'a> Hosts<'a> {
-    pub(super) const fn new(view: &'a ChainView, gossip: &'a Gossip, store: &'a Store) -> Self {
-        Self { view, records: gossip.table(), blobs: store.blobs(), signer: gossip.signer() }
-    }
 }
 
 impl Hosts<'_> {

@@ -88,7 +88,7 @@ impl<'a> Common<'a> {
         watched: Option<usize>,
     ) -> Self {
         let (view, head) = (ledger.view(), ledger.head_number());
-        Self { view, hosts: Hosts::new(view, gossip, store), head, tells_all, watched }
+        Self { view, hosts: gossip.hosts(view, store), head, tells_all, watched }
     }
 }
 

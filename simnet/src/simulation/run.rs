@@ -11,7 +11,6 @@ use protocol::{
 use super::{
     Answer, Event, Progress, RunError, Simulation,
     gossip::Missed,
-    hosts::Hosts,
     machine::{Act, Common, Item, Stage, Turn, What},
     refereeing,
     schedule::Finished,
@@ -294,17 +293,17 @@ impl Simulation {
             Job::Claim { epoch, account } => settlements.claim(env, (epoch, account)),
             Job::Fetch(blob) => store.fetch(env, index, blob),
             Job::Commit { account, packs, s1 } => {
-                let hosts = Hosts::new(env.view(), gossip, store);
+                let hosts = gossip.hosts(env.view(), store);
                 let committed = hosts.commit(super::number(index), account, &packs, &s1);
                 store::committed(env, index, committed)
             }
             Job::Open { account, packs, commit, s1, s2 } => {
-                let (me, hosts) = (super::number(index), Hosts::new(env.view(), gossip, store));
+                let (me, hosts) = (super::number(index), gossip.hosts(env.view(), store));
                 let opened = hosts.open(me, account, &packs, &commit, (s1, s2));
                 store.opened(env, index, opened)
             }
             Job::OpenCell { account, packs, commit, s1, cell } => {
-                let (me, hosts) = (super::number(index), Hosts::new(env.view(), gossip, store));
+                let (me, hosts) = (super::number(index), gossip.hosts(env.view(), store));
                 let opening = hosts.open_cell(me, account, &packs, &commit, (s1, cell));
                 store::cell_opened(env, index, commit.cells, opening)
             }
