@@ -7,7 +7,7 @@ use protocol::{
     hash::{keccak, leading_u64},
 };
 
-use super::{Simulation, env::Env, measurements::Measurements, times::Times};
+use super::{Simulation, bandwidth, env::Env, measurements::Measurements, times::Times};
 use crate::{
     nodes::Kind,
     report::{EpochRow, KindRow, Kpi, NodeRow, Status},
@@ -38,7 +38,7 @@ pub(super) fn all(
     kpis.extend(work.figures(env, store));
     let among = if env.scenario.chain.reorg > 0.0 { nodes.len() } else { 0 };
     kpis.extend(env.links.lookups().figures());
-    kpis.extend(env.links.traffic().figures(env));
+    kpis.extend(bandwidth::figures(env));
     kpis.push(ratio("reorg_stops", totals.reorg_stops, among as u64));
     let shift = (env.scenario.quantum.0 > 1).then_some(totals.quantum_shift / 1_000.0);
     kpis.push(Kpi::new("quantum_shift", shift));

@@ -7,8 +7,10 @@
 //! Each part owns its state; what it needs beside that its methods are given. [`Simulation`] only
 //! joins them: `run` for an event, `blocks` for a block, `world` for adversaries, `report` at the end.
 
+mod attendance;
 mod attribution;
 mod backend;
+mod bandwidth;
 mod blocks;
 mod earnings;
 mod economy;
