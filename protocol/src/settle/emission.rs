@@ -40,18 +40,22 @@ struct Provable {
     newcomers: u128,
 }
 
-fn provable(placement: &Placement, proven: &[(AccountId, Vec<BlobRef>, Digest)]) -> Provable {
+fn provable(
+    placement: &Placement,
+    proven: &[(AccountId, Vec<BlobRef>, Digest)],
+) -> Result<Provable, Invariant> {
+    let add = |sum: u128, bytes| sum.checked_add(bytes).ok_or(Invariant::Count("bytes to prove"));
     let seen: BTreeSet<_> = proven.iter().flat_map(|(_, packs, _)| packs).collect();
     let mut due = Provable { all: 0, newcomers: 0 };
     for (holder, packs) in placement.holders() {
         let lengths = packs.iter().filter(|pack| seen.contains(pack));
-        let bytes = lengths.map(|pack| u128::from(pack.length)).fold(0, u128::saturating_add);
-        due.all = due.all.saturating_add(bytes);
+        let bytes = lengths.map(|pack| u128::from(pack.length)).try_fold(0, add)?;
+        due.all = add(due.all, bytes)?;
         if placement.is_newcomer(holder) {
-            due.newcomers = due.newcomers.saturating_add(bytes);
+            due.newcomers = add(due.newcomers, bytes)?;
         }
     }
-    due
+    Ok(due)
 }
 
 impl Ledger<'_> {
@@ -66,16 +70,14 @@ impl Ledger<'_> {
     pub(super) fn pay_storage(&mut self) -> Result<(), Invariant> {
         let placement = self.chain.placement(self.epoch);
         let pot = self.pot(self.chain.params().economics.emission_storage_bps)?;
-        let (mut holders, mut proven, mut refused) = (0usize, Vec::new(), 0usize);
-        let paid_before = self.lines.len();
+        let mut proven = Vec::new();
+        let (paid_before, refused_before) = (self.lines.len(), self.zeros.len());
         for (holder, packs) in placement.holders() {
-            holders = holders.saturating_add(1);
             let auditors = self.chain.storage_auditors(self.epoch, holder);
             invariant::are_others(storage_subject(self.epoch, holder), holder, &auditors)?;
             match self.judge_holder(holder, packs, &auditors)? {
                 Shown::Proven(packs, record) => proven.push((holder, packs, record)),
                 Shown::Unpaid(reason, record) => {
-                    refused = refused.saturating_add(1);
                     if matches!(reason, Unpaid::WrongProof | Unpaid::NotShown) {
                         count_one(&mut self.storage_faults, "storage faults")?;
                     }
@@ -83,8 +85,10 @@ impl Ledger<'_> {
                 }
             }
         }
-        let judged = proven.len().saturating_add(refused);
-        let due = provable(&placement, &proven);
+        let refused = self.zeros.len().checked_sub(refused_before);
+        let judged = refused.and_then(|refused| refused.checked_add(proven.len()));
+        let judged = judged.ok_or(Invariant::Count("judged holders"))?;
+        let due = provable(&placement, &proven)?;
         let lane = self.newcomers_pot(pot, &due)?;
         for (holder, packs, record) in proven {
             let replicas = u32::try_from(packs.len()).ok();
@@ -105,6 +109,7 @@ impl Ledger<'_> {
                 self.write(Line { account, source, amount, is_held, record });
             }
         }
+        let holders = placement.holders().count();
         if judged != holders {
             return Err(Invariant::Holders { holders, judged });
         }
@@ -203,7 +208,8 @@ impl Ledger<'_> {
         let mut wrong = 0u64;
         for (by, verdict, _) in self.verdicts_by(proof, drawn) {
             if verdict == Verdict::Pass {
-                wrong = wrong.saturating_add(drawn.of(by) as u64);
+                let sum = wrong.checked_add(drawn.of(by) as u64);
+                wrong = sum.ok_or(Invariant::Count("seats of audits"))?;
             }
         }
         let credits = &self.good_audits;
@@ -255,8 +261,7 @@ impl Ledger<'_> {
     /// The seats of those drawn auditors who say that nothing came in time.
     fn count_missing(&self, work: &Digest, drawn: &Seats) -> usize {
         let is_missing = |auditor: &AccountId| self.missing.contains_key(&(*auditor, *work));
-        let missing = drawn.holders().into_iter().filter(is_missing);
-        missing.fold(0, |sum, auditor| drawn.of(auditor).saturating_add(sum))
+        drawn.holders().into_iter().filter(is_missing).map(|auditor| drawn.of(auditor)).sum()
     }
 
     fn credit_missing(&mut self, work: &Digest, drawn: &Seats) {
