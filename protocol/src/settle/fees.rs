@@ -13,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Invariant, Source, invariant, ledger::Ledger, range::Unpaid};
+use super::{Invariant, Source, invariant, ledger::Ledger, range::Remainder};
 use crate::{
     chain::Redemption,
     ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
@@ -82,7 +82,7 @@ impl Ledger<'_> {
         if covered != moved {
             return Err(Invariant::Moved { covered, moved });
         }
-        let (mut unpaid, mut given) = (Unpaid::new(from, to), 0u128);
+        let (mut remainder, mut given) = (Remainder::new(from, to), 0u128);
         let mut paid = Vec::new();
         let of_pair = outputs.get(&(redemption.payer, redemption.payee));
         for record in of_pair.into_iter().flat_map(BTreeMap::values) {
@@ -95,7 +95,7 @@ impl Ledger<'_> {
             if !is_touched || !is_its_own || body.receipt.verify(&self.chain.domain).is_err() {
                 continue;
             }
-            let fee = unpaid.take(start.0, end.0).ok_or(Invariant::Range)?;
+            let fee = remainder.take(start.0, end.0).ok_or(Invariant::Range)?;
             if fee > 0 {
                 given = given.checked_add(fee).ok_or(Invariant::Range)?;
                 paid.push((Arc::clone(record), fee));

@@ -3,9 +3,9 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// The parts of a range of promises that no output has had, each from its first point to where it ends.
-pub(super) struct Unpaid(BTreeMap<u128, u128>);
+pub(super) struct Remainder(BTreeMap<u128, u128>);
 
-impl Unpaid {
+impl Remainder {
     /// All of a range.
     pub(super) fn new(from: u128, to: u128) -> Self {
         Self(BTreeMap::from([(from, to)]))
@@ -50,15 +50,15 @@ mod tests {
             (from, length) in (0u128..40, 0u128..40),
             taken in proptest::collection::vec((0u128..90, 0u128..30), 0..12),
         ) {
-            let mut unpaid = Unpaid::new(from, from + length);
+            let mut remainder = Remainder::new(from, from + length);
             let mut points: Vec<u128> = (from..from + length).collect();
             for (start, length) in taken {
                 let before = points.len();
                 points.retain(|point| *point < start || *point >= start + length);
                 let count = (before - points.len()) as u128;
-                prop_assert_eq!(unpaid.take(start, start + length), Some(count));
+                prop_assert_eq!(remainder.take(start, start + length), Some(count));
             }
-            prop_assert_eq!(unpaid.take(0, u128::MAX), Some(points.len() as u128));
+            prop_assert_eq!(remainder.take(0, u128::MAX), Some(points.len() as u128));
         }
     }
 }
