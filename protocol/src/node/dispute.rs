@@ -309,7 +309,7 @@ impl Node {
             let sent = self.disputing.expired.entry(key_of(epoch, dispute));
             if sent.or_insert_with(Outgoing::new).send(now) {
                 let expire = Transaction::ExpireDispute { epoch, account, commit, cell };
-                self.outputs.push_back(super::Output::Submit(expire));
+                self.submit(expire);
             }
         }
     }

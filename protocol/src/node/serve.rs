@@ -17,7 +17,6 @@ use crate::{
 
 /// Attributions of others that are kept until they can be audited.
 const MAX_WAITING: usize = 4096;
-
 /// … by one server, so that none of them fills the place of all.
 const MAX_WAITING_PER_SERVER: usize = 512;
 /// Requests that are computed at a time.

@@ -119,7 +119,7 @@ pub fn closing_root(payloads: &[BlobRef]) -> Digest {
 
 impl Node {
     pub(super) fn advance_runs(&mut self, chain: &ChainView) {
-        self.advance_runs_known(chain);
+        self.learn_runs(chain);
         let ids: Vec<_> = self.runs.keys().copied().collect();
         for id in ids {
             // The run is taken out while it advances, so that it can ask the node for things.
@@ -160,7 +160,7 @@ impl Node {
                 self.audit_shards(chain, run, &open);
                 self.lead(chain, run, &open, now);
             }
-            Stage::Ready(_) => run.settle(chain, now),
+            Stage::Ready(_) => run.forget_trail(chain, now),
             Stage::Preparing => {}
         }
     }
@@ -228,7 +228,7 @@ impl Node {
             // What needs no replay to be refused is refused without: the same work twice, or a slot
             // that is not the worker's.
             if is_repeated || !run.is_own_work(chain, open, record.record().account, shard.slot) {
-                self.report_shard(&record, None);
+                self.refuse_shard(&record);
                 continue;
             }
             let job = Job::Replay {
@@ -379,14 +379,16 @@ impl Node {
         }
         match done {
             Done::Replayed(report) => {
-                if !report.accepts(&chain.params().training) {
-                    let account = seen.record().account;
-                    let (model, report) = (run.model, *report);
+                let report = *report;
+                if report.accepts(&chain.params().training) {
+                    self.report_shard(&seen, Verdict::Pass, report);
+                } else {
+                    let (account, model) = (seen.record().account, run.model);
                     self.tell(Event::ShardRejected { account, model, round, report });
+                    self.report_shard(&seen, Verdict::Fail, report);
                 }
-                self.report_shard_with(chain, &seen, *report);
             }
-            Done::Failed(Failure::Invalid) => self.report_shard(&seen, None),
+            Done::Failed(Failure::Invalid) => self.refuse_shard(&seen),
             // Bytes that are not there yet, or this node's own trouble, say nothing about the worker.
             _ => {
                 run.unmark_audited(round, record);
@@ -395,21 +397,14 @@ impl Node {
         }
     }
 
-    fn report_shard_with(
-        &mut self,
-        chain: &ChainView,
-        shard: &VerifiedRecord,
-        report: ReplayReport,
-    ) {
-        let is_good = report.accepts(&chain.params().training);
-        self.report_shard(shard, Some((report, is_good)));
+    /// Fails a shard without having replayed it.
+    fn refuse_shard(&mut self, shard: &VerifiedRecord) {
+        self.report_shard(shard, Verdict::Fail, ReplayReport::NOTHING);
     }
 
-    fn report_shard(&mut self, shard: &VerifiedRecord, report: Option<(ReplayReport, bool)>) {
+    fn report_shard(&mut self, shard: &VerifiedRecord, verdict: Verdict, report: ReplayReport) {
         let made = shard.record();
         assert!(made.account != self.account, "nobody audits its own shard");
-        let (report, is_good) = report.unwrap_or((ReplayReport::NOTHING, false));
-        let verdict = if is_good { Verdict::Pass } else { Verdict::Fail };
         let body = AuditBody {
             of: made.account,
             work: made.subject,
@@ -497,7 +492,7 @@ impl Node {
             _ => None,
         };
         // The record may be the first thing that this node hears of a run that the chain has.
-        self.advance_runs_known(chain);
+        self.learn_runs(chain);
         for run in self.runs.values_mut() {
             if model.is_none_or(|model| model == run.model) {
                 run.keep(record);
@@ -516,8 +511,8 @@ impl Node {
         }
     }
 
-    /// Makes room for records of runs that the chain already knows.
-    fn advance_runs_known(&mut self, chain: &ChainView) {
+    /// Begins the runs that the chain has and this node does not, so that there is room for their records.
+    fn learn_runs(&mut self, chain: &ChainView) {
         for (_, model) in chain.models() {
             if !self.runs.contains_key(&model.id)
                 && let Some(run) = Run::new(chain, model.id)

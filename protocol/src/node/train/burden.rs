@@ -49,7 +49,7 @@ impl Node {
         let reason = |run: &Run| {
             let is_new = matches!(run.stage, Stage::New);
             let memory = self.lacks_memory(run).filter(|_| is_new);
-            memory.or_else(|| run.put_off(now)).or_else(|| run.waiting(chain))
+            memory.or_else(|| run.put_off(now)).or_else(|| run.waiting())
         };
         reasons.extend(self.runs.values().filter_map(reason));
         reasons
@@ -57,7 +57,7 @@ impl Node {
 
     /// The process ended during a job of a run.
     pub(in crate::node) fn on_ended(&mut self, chain: &ChainView, model: ModelId, times: u32) {
-        self.advance_runs_known(chain);
+        self.learn_runs(chain);
         let Some(run) = self.runs.get_mut(&model) else { return };
         run.ended = times;
         // Once may have been anything: the operator, the power, another program.

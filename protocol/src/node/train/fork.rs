@@ -160,7 +160,7 @@ impl Run {
 
     /// Forgets the way of a run that has been ready for as long as a round may take: nothing that
     /// comes later changes it.
-    pub(super) fn settle(&mut self, chain: &ChainView, now: BlockNumber) {
+    pub(super) fn forget_trail(&mut self, chain: &ChainView, now: BlockNumber) {
         assert!(matches!(self.stage, Stage::Ready(_)), "only a finished run forgets its way");
         let last = self.left.back().map_or(BlockNumber(0), |left| left.block);
         if now.since(last) > chain.params().training.round_blocks {

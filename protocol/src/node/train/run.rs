@@ -45,7 +45,7 @@ impl Run {
         }
     }
 
-    pub(in crate::node) fn waiting(&self, _chain: &ChainView) -> Option<Waiting> {
+    pub(in crate::node) fn waiting(&self) -> Option<Waiting> {
         match &self.stage {
             Stage::New | Stage::Preparing => Some(Waiting::Preparing(self.model)),
             Stage::Open(open) if open.own == Own::Computing => {
