@@ -215,7 +215,7 @@ mod tests {
             Self { places, reputation, start: Instant::now(), keys: 0 }
         }
 
-        fn come(
+        fn arrive(
             &mut self,
             name: u32,
             address: [u8; 4],
@@ -237,15 +237,15 @@ mod tests {
     fn many_names_of_one_host_have_few_places_and_a_newcomer_finds_one() {
         let mut house = House::new();
         for name in 0..80 {
-            let entered = house.come(name, [10, 0, 0, 1], Standing::Stranger, 0);
+            let entered = house.arrive(name, [10, 0, 0, 1], Standing::Stranger, 0);
             assert_eq!(entered.is_ok(), name < 8, "{name}");
         }
         for name in 80..160 {
             let last = u8::try_from(name).unwrap();
-            let _ = house.come(name, [10, 0, 0, last], Standing::Stranger, 0);
+            let _ = house.arrive(name, [10, 0, 0, last], Standing::Stranger, 0);
         }
         assert_eq!(house.places.len(), 16, "a subnet has no more places");
-        assert_eq!(house.come(999, [10, 9, 9, 9], Standing::Stranger, 0), Ok(None));
+        assert_eq!(house.arrive(999, [10, 9, 9, 9], Standing::Stranger, 0), Ok(None));
     }
 
     #[test]
@@ -253,19 +253,19 @@ mod tests {
         let mut house = House::new();
         for name in 0..200_u32 {
             let [.., a, b] = name.to_be_bytes();
-            let _ = house.come(name, [11, a, b, 1], Standing::Stranger, 0);
+            let _ = house.arrive(name, [11, a, b, 1], Standing::Stranger, 0);
         }
         assert_eq!(house.places.len(), 32, "half is what strangers may have");
         for name in 200..300_u32 {
-            let _ = house.come(name, [11, 0, 0, 1], Standing::Member, 0);
+            let _ = house.arrive(name, [11, 0, 0, 1], Standing::Member, 0);
         }
         let members = (200..300).filter(|name| house.has(*name)).count();
         assert_eq!(members, 48, "members push strangers out of what all may have");
         for name in 300..316 {
-            assert_eq!(house.come(name, [11, 0, 0, 1], Standing::Judge, 0), Ok(None), "{name}");
+            assert_eq!(house.arrive(name, [11, 0, 0, 1], Standing::Judge, 0), Ok(None), "{name}");
         }
         assert_eq!(house.places.len(), 64);
-        assert!(house.come(316, [11, 0, 0, 1], Standing::Judge, 0).unwrap().is_some());
+        assert!(house.arrive(316, [11, 0, 0, 1], Standing::Judge, 0).unwrap().is_some());
         assert_eq!(house.places.len(), 64);
     }
 
@@ -274,14 +274,14 @@ mod tests {
         let mut house = House::new();
         for name in 0..32_u32 {
             let last = u8::try_from(name).unwrap();
-            house.come(name, [12, last, 0, 1], Standing::Stranger, 0).unwrap();
+            house.arrive(name, [12, last, 0, 1], Standing::Stranger, 0).unwrap();
         }
         for name in 0..31 {
             house.reputation.note(node(name), Deed::Useful, house.start);
         }
-        let early = house.come(100, [13, 0, 0, 1], Standing::Stranger, 30);
+        let early = house.arrive(100, [13, 0, 0, 1], Standing::Stranger, 30);
         assert_eq!(early, Err(NoPlace::All), "everybody has a minute");
-        let late = house.come(101, [13, 0, 0, 1], Standing::Stranger, 61);
+        let late = house.arrive(101, [13, 0, 0, 1], Standing::Stranger, 61);
         assert!(late.unwrap().is_some());
         assert!(house.has(101) && !house.has(31) && (0..31).all(|name| house.has(name)));
         // A crowd goes before somebody from elsewhere, whatever its merit.
@@ -289,23 +289,23 @@ mod tests {
         for name in 0..32_u32 {
             let last = u8::try_from(name / 16).unwrap();
             let host = u8::try_from(name).unwrap();
-            house.come(name, [12, 0, last, host], Standing::Stranger, 0).unwrap();
+            house.arrive(name, [12, 0, last, host], Standing::Stranger, 0).unwrap();
             house.reputation.note(node(name), Deed::Useful, house.start);
         }
-        assert!(house.come(100, [13, 0, 0, 1], Standing::Stranger, 1).unwrap().is_some());
+        assert!(house.arrive(100, [13, 0, 0, 1], Standing::Stranger, 1).unwrap().is_some());
     }
 
     #[test]
     fn who_did_harm_is_refused_after_a_reconnect_and_one_peer_has_three_places() {
         let mut house = House::new();
         for _ in 0..3 {
-            assert_eq!(house.come(1, [10, 0, 0, 1], Standing::Stranger, 0), Ok(None));
+            assert_eq!(house.arrive(1, [10, 0, 0, 1], Standing::Stranger, 0), Ok(None));
         }
-        assert_eq!(house.come(1, [10, 0, 0, 1], Standing::Stranger, 0), Err(NoPlace::Peer));
+        assert_eq!(house.arrive(1, [10, 0, 0, 1], Standing::Stranger, 0), Err(NoPlace::Peer));
         for _ in 0..16 {
             house.reputation.note(node(2), Deed::Violation, house.start);
         }
-        assert_eq!(house.come(2, [10, 0, 1, 1], Standing::Stranger, 0), Err(NoPlace::Refused));
-        assert_eq!(house.come(2, [10, 0, 1, 1], Standing::Judge, 0), Ok(None));
+        assert_eq!(house.arrive(2, [10, 0, 1, 1], Standing::Stranger, 0), Err(NoPlace::Refused));
+        assert_eq!(house.arrive(2, [10, 0, 1, 1], Standing::Judge, 0), Ok(None));
     }
 }

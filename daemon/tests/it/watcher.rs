@@ -106,7 +106,7 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     /// Has the thief say all of it in one block, once the epoch can be settled.
     async fn begin(network: &'a mut Network, epoch: Epoch, rank: &Rank) -> Self {
-        network.go_to(network.view.schedule.cutoff(epoch)).await;
+        network.advance_to(network.view.schedule.cutoff(epoch)).await;
         let right = settle(&network.view, epoch, &network.balances).unwrap();
         let lies = lies::all(&right, &network.balances);
         for list in lies.iter().filter_map(|lie| lie.published.as_ref()) {
@@ -120,7 +120,7 @@ impl<'a> Round<'a> {
             |lie: &Lie| Transaction::Propose { proposer: thief, settlement: lie.settlement };
         let proposals: Vec<_> = lies.iter().map(propose).collect();
         network.watcher.sleeps(true);
-        network.go(1).await;
+        network.advance(1).await;
         network.propose_at_once(&proposals).await;
         let proposed = network.view.now();
         let of_thief = |state: &&SettlementState| state.proposer == thief;
@@ -173,7 +173,7 @@ impl<'a> Round<'a> {
             assert!(now < end, "the window is over, and nobody did anything about {names:?}");
             // It reads a block when there is one after it.
             if now <= due {
-                self.network.go_to(due.next()).await;
+                self.network.advance_to(due.next()).await;
                 continue;
             }
             let due: Vec<_> = left.into_iter().filter(|lie| self.due(lie) < now).collect();
@@ -183,7 +183,7 @@ impl<'a> Round<'a> {
                 due.iter().all(is_answered).then_some(())
             })
             .await;
-            self.network.go(1).await;
+            self.network.advance(1).await;
         }
     }
 
@@ -228,7 +228,7 @@ impl<'a> Round<'a> {
             assert!(now <= bound, "epoch {epoch} is not settled in {now}");
             self.network.watcher.has_read(now.before(Blocks(1))).await;
             let has_sent = self.network.chain.waiting(operator).await > 0;
-            self.network.go(if has_sent { 1 } else { step }).await;
+            self.network.advance(if has_sent { 1 } else { step }).await;
         }
         let last = self.network.view.last_final().expect("it is settled");
         assert_eq!((last.id, last.proposer), (right, watcher));

@@ -58,7 +58,7 @@ pub(crate) enum Command {
 
 impl Control {
     /// Does what a command says. A caller that no longer waits for the reply is no concern.
-    pub(super) fn obey(&mut self, command: Command) {
+    pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Publish { topic, bytes, reply } => {
                 let _ = reply.send(self.publish(topic, bytes));

@@ -181,7 +181,7 @@ impl Network {
                 (self.chain.waiting(operator).await > 0).then_some(())
             })
             .await;
-            self.go(1).await;
+            self.advance(1).await;
         };
         self.watcher.account = account;
         let stake = Transaction::StakeFor { account, amount: open(WATCHER) };
@@ -217,16 +217,16 @@ impl Network {
     }
 
     /// Makes some blocks.
-    pub(super) async fn go(&mut self, blocks: u64) {
+    pub(super) async fn advance(&mut self, blocks: u64) {
         self.chain.mine(blocks).await;
         self.read().await;
     }
 
     /// Makes blocks up to one.
-    pub(super) async fn go_to(&mut self, block: BlockNumber) {
+    pub(super) async fn advance_to(&mut self, block: BlockNumber) {
         let blocks = block.since(self.view.now()).0;
         if blocks > 0 {
-            self.go(blocks).await;
+            self.advance(blocks).await;
         }
     }
 
@@ -254,10 +254,10 @@ impl Network {
     /// The same for a block that is to come. The watcher sleeps from two blocks before on, and reads it
     /// with the one after, as always.
     pub(super) async fn draw_at(&mut self, block: BlockNumber, is_it: impl Fn(&ChainView) -> bool) {
-        self.go_to(block.before(Blocks(2))).await;
+        self.advance_to(block.before(Blocks(2))).await;
         self.watcher.sleeps(true);
         // What it has sent is in this one.
-        self.go(1).await;
+        self.advance(1).await;
         self.draw(is_it).await;
         self.watcher.sleeps(false);
     }
@@ -303,12 +303,12 @@ impl Network {
 
     /// Settles an epoch as one of the people would.
     pub(super) async fn settle(&mut self, epoch: Epoch) {
-        self.go_to(self.view.schedule.cutoff(epoch)).await;
+        self.advance_to(self.view.schedule.cutoff(epoch)).await;
         let outcome = settle(&self.view, epoch, &self.balances).unwrap();
         let settlement = outcome.settlement;
         let proposer = self.people[ANYBODY].account;
         self.submit(ANYBODY, vec![Transaction::Propose { proposer, settlement }]).await;
-        self.go(self.view.schedule.challenge_blocks.0 + 1).await;
+        self.advance(self.view.schedule.challenge_blocks.0 + 1).await;
         let act = ProposalAct::Finalise { uses: outcome.uses };
         self.submit(ANYBODY, vec![Transaction::AboutProposal { settlement, act }]).await;
         self.balances = outcome.leaves;
@@ -316,7 +316,7 @@ impl Network {
 
     /// The people commit to what they hold.
     pub(super) async fn commit(&mut self, epoch: Epoch) {
-        self.go_to(self.view.schedule.start(epoch)).await;
+        self.advance_to(self.view.schedule.start(epoch)).await;
         let s1 = self.view.seed(epoch, Purpose::Commit).expect("the epoch has begun");
         let placement = self.view.placement(epoch);
         let commit = |person: &Person| {
@@ -332,7 +332,7 @@ impl Network {
 
     /// The people show what they committed to, and find each other's right.
     pub(super) async fn prove(&mut self, epoch: Epoch) {
-        self.go_to(self.view.schedule.commit_deadline(epoch)).await;
+        self.advance_to(self.view.schedule.commit_deadline(epoch)).await;
         let subject_of = |person: &Person| storage_subject(epoch, person.account);
         let of = |person: &Person, kind| {
             let key = (kind, person.account, subject_of(person));
