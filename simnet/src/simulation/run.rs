@@ -84,6 +84,7 @@ impl Simulation {
                     self.input(index, Input::Serve(request));
                 }
             }
+            // What it misses by that it gets when it syncs; its jobs ended with its machine.
             _ if !self.env.population.is_online(index) => {}
             Event::Durable(record) => {
                 self.gossip.send(&mut self.env, record);
@@ -217,6 +218,7 @@ impl Simulation {
             match what {
                 What::Plain(output) => self.carry_out_plain(index, *output, answered),
                 What::Signed(record, verdict) => {
+                    // Every auditor would find the same, so it is found once.
                     if let Some(verdict) = verdict {
                         self.gossip.note_verdict(record.id(), verdict);
                     }
@@ -236,16 +238,17 @@ impl Simulation {
 
     fn carry_out_plain(&mut self, index: usize, output: Output, answered: &mut Answered) {
         match output {
+            // An honest host's records come signed, unless its turn had to wait for what a job gained.
             Output::Sign(record) => {
-                for (after, record) in self.sign_as_adversary(index, record) {
+                for (after, record) in self.host_signs(index, record) {
                     self.sign(index, record, after);
                 }
             }
-            Output::Submit(transaction) => self.submit_as_adversary(index, transaction),
+            Output::Submit(transaction) => self.host_submits(index, transaction),
             Output::Job(op, job) => {
-                let mut answer = self.answer_as_adversary(index, job);
+                let mut answer = self.host_answers(index, job);
                 if let Some(transaction) = answer.submits.take() {
-                    self.submit_as_adversary(index, transaction);
+                    self.host_submits(index, transaction);
                 }
                 self.answer_later(index, op, answer, answered);
             }
@@ -261,6 +264,7 @@ impl Simulation {
 
     fn write(&mut self, index: usize, signed: VerifiedRecord, after: Span) {
         let facts = (&self.env, &self.store, &self.work.training);
+        // The referee knows what was signed, whoever else comes to hear of it.
         refereeing::record(&mut self.referee, facts, index, &signed);
         self.work.earnings.note_record(self.env.now(), &signed);
         self.gossip.write(&mut self.env, index, signed, after.0);
@@ -287,7 +291,7 @@ impl Simulation {
     }
 
     /// What an honest host answers to a job of its machine.
-    pub(super) fn answer(&mut self, index: usize, job: Job) -> Answer {
+    pub(super) fn honest_answer(&mut self, index: usize, job: Job) -> Answer {
         let Self { env, gossip, store, settlements, work, .. } = self;
         match job {
             Job::Claim { epoch, account } => settlements.claim(env, (epoch, account)),

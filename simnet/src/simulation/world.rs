@@ -61,7 +61,7 @@ impl World for Simulation {
     }
 
     fn honest(&mut self, node: usize, job: Job) -> Answer {
-        self.answer(node, job)
+        self.honest_answer(node, job)
     }
 
     fn has(&self, node: usize, blob: &Hash) -> bool {
@@ -176,8 +176,9 @@ impl World for Simulation {
 }
 
 impl Simulation {
-    /// What the host of a node answers, as far as adversaries leave it to it.
-    pub(super) fn answer_as_adversary(&mut self, index: usize, job: Job) -> Answer {
+    /// What the host of a node answers to a job: what its adversary makes of it, if it has one that does, and
+    /// else what an honest host would.
+    pub(super) fn host_answers(&mut self, index: usize, job: Job) -> Answer {
         if let Some((number, mut coalition)) = self.env.take_coalition(index) {
             let answer = coalition.behaviours.iter_mut().find_map(|behaviour| match &job {
                 Job::Fetch(blob) if !behaviour.stores(self, index, &blob.hash) => {
@@ -190,15 +191,12 @@ impl Simulation {
                 return answer;
             }
         }
-        self.answer(index, job)
+        self.honest_answer(index, job)
     }
 
-    /// What becomes of a record that a machine wants signed.
-    pub(super) fn sign_as_adversary(
-        &mut self,
-        index: usize,
-        record: Record,
-    ) -> Vec<(Span, Record)> {
+    /// What the host of a node signs where its machine wants a record signed, each after a time: an honest
+    /// one that record, at once.
+    pub(super) fn host_signs(&mut self, index: usize, record: Record) -> Vec<(Span, Record)> {
         let mut records = vec![(Span::ZERO, record)];
         if let Some((number, mut coalition)) = self.env.take_coalition(index) {
             for behaviour in &mut coalition.behaviours {
@@ -213,8 +211,8 @@ impl Simulation {
         records
     }
 
-    /// What becomes of a transaction that a machine wants sent.
-    pub(super) fn submit_as_adversary(&mut self, index: usize, transaction: Transaction) {
+    /// Sends what the host of a node makes of a transaction of its machine.
+    pub(super) fn host_submits(&mut self, index: usize, transaction: Transaction) {
         let mut sent = Some(transaction);
         if let Some((number, mut coalition)) = self.env.take_coalition(index) {
             for behaviour in &mut coalition.behaviours {
