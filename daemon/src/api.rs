@@ -33,7 +33,7 @@ use crate::network::NetworkFile;
 use crate::node::NodeHandle;
 
 /// The file with the address and the token.
-pub const API_FILE: &str = "api.json";
+pub(crate) const API_FILE: &str = "api.json";
 /// How long open requests may take to finish at shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use storage::durable::write_atomic;
 
 pub use self::size::{ByteSize, SizeError};
-pub use self::template::TEMPLATE;
+pub(crate) use self::template::TEMPLATE;
 
 /// The name of the file in a data directory.
-pub const CONFIG_FILE: &str = "config.toml";
+pub(crate) const CONFIG_FILE: &str = "config.toml";
 /// Bytes of a configuration file at most.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -258,7 +258,7 @@ impl Config {
 ///
 /// # Errors
 /// [`ConfigError::Write`] when the disk refuses.
-pub fn write_template(dir: &Path, bootstrap: &[String]) -> Result<(), ConfigError> {
+pub(crate) fn write_template(dir: &Path, bootstrap: &[String]) -> Result<(), ConfigError> {
     let path = dir.join(CONFIG_FILE);
     if path.exists() {
         return Ok(());

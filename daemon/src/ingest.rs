@@ -14,7 +14,7 @@ use protocol::manifest::{self, Manifest, cut_units};
 use protocol::params::Params;
 use storage::packs::{PackError, PackRule, pack_all};
 
-pub use self::read::{IngestError, MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, Skipped, clean, read};
+pub use self::read::{IngestError, Skipped, clean, read};
 
 /// Bytes of text of one contribution at most; `datanet add` makes several of a larger folder.
 pub const MAX_CONTRIBUTION_BYTES: usize = 8 << 20;

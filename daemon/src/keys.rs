@@ -17,7 +17,7 @@ pub use self::keystore::{Cost, KeystoreError, open, seal};
 pub use self::passphrase::{Passphrase, PassphraseError, PassphraseSources};
 
 /// The folder of the keys in a data directory.
-pub const KEYS_DIR: &str = "keys";
+pub(crate) const KEYS_DIR: &str = "keys";
 const NODE_FILE: &str = "node.json";
 const OPERATOR_FILE: &str = "operator.json";
 
@@ -126,7 +126,7 @@ impl NodeKeys {
     ///
     /// # Errors
     /// As of [`Self::open`] and [`Self::create`].
-    pub fn complete(dir: &Path, phrase: &Passphrase, cost: Cost) -> Result<Self, KeysError> {
+    pub(crate) fn complete(dir: &Path, phrase: &Passphrase, cost: Cost) -> Result<Self, KeysError> {
         let keys = dir.join(KEYS_DIR);
         create_dir(&keys)?;
         let fresh = Self::generate()?;
@@ -193,7 +193,7 @@ fn read_secret(path: &Path, phrase: &Passphrase) -> Result<[u8; 32], KeysError> 
 ///
 /// # Errors
 /// [`KeysError::Entropy`] where there is none.
-pub fn random_bytes() -> Result<[u8; 32], KeysError> {
+pub(crate) fn random_bytes() -> Result<[u8; 32], KeysError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(KeysError::Entropy)?;
     Ok(bytes)

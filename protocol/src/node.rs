@@ -32,7 +32,7 @@ use alloc::{
 pub use enrol::{Enrol, Enrolment};
 pub use io::{Done, Event, Failure, Input, Job, OpId, Output, Refusal, ServeRequest, Waiting};
 pub use rest::{Audience, audience};
-pub use train::{Progress, closing_root};
+pub use train::Progress;
 
 use crate::{
     blob::BlobRef,

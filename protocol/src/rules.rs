@@ -11,12 +11,15 @@ mod standing;
 mod storage;
 pub mod verdict;
 
-pub use authority::{has_authority, is_by_operator};
-pub use inclusion::{after_inclusion, included_in, of_use_until};
-pub use label::work_epoch;
-pub use output::{attribution_auditors, follows_transcript, price, shares_are_whole};
+pub(crate) use authority::has_authority;
+pub use authority::is_by_operator;
+pub use inclusion::included_in;
+pub(crate) use inclusion::{after_inclusion, of_use_until};
+pub(crate) use label::work_epoch;
+pub(crate) use output::shares_are_whole;
+pub use output::{attribution_auditors, follows_transcript, price};
 pub use standing::{Standing, standings};
-pub use storage::{
-    cell_to_show, commits_to_assigned, committed_in_time, judge_storage, passes_storage,
-    shown_in_time, unshown_cell,
+pub(crate) use storage::{
+    cell_to_show, commits_to_assigned, committed_in_time, passes_storage, shown_in_time,
 };
+pub use storage::{judge_storage, unshown_cell};

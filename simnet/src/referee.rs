@@ -245,7 +245,7 @@ pub type Key = (Epoch, Kind, AccountId, Digest);
 
 /// What happened in the epochs that are not settled yet.
 #[derive(Debug, Default)]
-pub struct Referee {
+pub(crate) struct Referee {
     included: BTreeMap<(Epoch, Digest), Taken>,
     keys: BTreeMap<Key, BlockNumber>,
     commits: BTreeMap<(Epoch, Digest), Committed>,
@@ -261,7 +261,7 @@ pub struct Referee {
 
 impl Referee {
     /// The chain took a record in.
-    pub fn included(&mut self, record: Digest, key: Key, block: BlockNumber) {
+    pub(crate) fn included(&mut self, record: Digest, key: Key, block: BlockNumber) {
         let Self { included, keys, .. } = self;
         included.entry((key.0, record)).or_insert_with(|| {
             let is_first = !keys.contains_key(&key);
@@ -277,12 +277,12 @@ impl Referee {
     }
 
     /// What the settlement of an epoch would be now is not what it was when its cutoff was over.
-    pub fn changed(&mut self, epoch: Epoch) {
+    pub(crate) fn changed(&mut self, epoch: Epoch) {
         self.find(Rule::Stable, || format!("epoch {epoch}"));
     }
 
     /// The blocks after one were replaced, and what they had taken in with them.
-    pub fn forget_inclusions_after(&mut self, stays: BlockNumber) {
+    pub(crate) fn forget_inclusions_after(&mut self, stays: BlockNumber) {
         self.included.retain(|_, taken| taken.block <= stays);
         self.keys.retain(|_, block| *block <= stays);
         self.stakes.forget_after(stays);
@@ -290,7 +290,7 @@ impl Referee {
     }
 
     /// A commitment of that id was signed.
-    pub fn committed(&mut self, epoch: Epoch, id: Digest, committed: Committed) {
+    pub(crate) fn committed(&mut self, epoch: Epoch, id: Digest, committed: Committed) {
         self.commits.insert((epoch, id), committed);
     }
 
@@ -316,22 +316,22 @@ impl Referee {
     }
 
     /// A proof was signed.
-    pub fn shown(&mut self, epoch: Epoch, account: AccountId, shown: Shown) {
+    pub(crate) fn shown(&mut self, epoch: Epoch, account: AccountId, shown: Shown) {
         self.proofs.entry((epoch, account)).or_default().push(shown);
     }
 
     /// An audit was signed.
-    pub fn audited(&mut self, epoch: Epoch, auditor: AccountId) {
+    pub(crate) fn audited(&mut self, epoch: Epoch, auditor: AccountId) {
         self.auditors.insert((epoch, auditor));
     }
 
     /// What happened to models.
-    pub const fn work(&self) -> &Work {
+    pub(crate) const fn work(&self) -> &Work {
         &self.work
     }
 
     /// What was broken first, by rule.
-    pub const fn broken(&self) -> &BTreeMap<Rule, String> {
+    pub(crate) const fn broken(&self) -> &BTreeMap<Rule, String> {
         &self.broken
     }
 
@@ -340,7 +340,7 @@ impl Referee {
     }
 
     /// Judges a settlement that became final in `block`, of an epoch in which that was assigned.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         laws: &Laws,
         outcome: &Outcome,

@@ -76,7 +76,7 @@ impl Span {
     }
 
     /// Of whole hours.
-    pub const fn hours(hours: u64) -> Self {
+    pub(crate) const fn hours(hours: u64) -> Self {
         Self::seconds(hours.saturating_mul(3_600))
     }
 
@@ -90,11 +90,6 @@ impl Size {
     /// Of whole KiB.
     pub const fn kib(kib: u64) -> Self {
         Self(kib.saturating_mul(1 << 10))
-    }
-
-    /// Of whole GiB.
-    pub const fn gib(gib: u64) -> Self {
-        Self(gib.saturating_mul(1 << 30))
     }
 
     /// The size in bytes.

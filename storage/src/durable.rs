@@ -83,7 +83,7 @@ pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
 }
 
 /// Makes the contents of an existing file durable.
-pub fn sync_file(path: &Path) -> Result<(), DiskError> {
+pub(crate) fn sync_file(path: &Path) -> Result<(), DiskError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|source| DiskError::new(path, source))
 }
 
@@ -98,7 +98,7 @@ pub fn create_dir(dir: &Path) -> Result<(), DiskError> {
 }
 
 /// Free bytes on the file system of a directory; `None` where the system does not say.
-pub fn free_bytes(dir: &Path) -> Result<Option<u64>, DiskError> {
+pub(crate) fn free_bytes(dir: &Path) -> Result<Option<u64>, DiskError> {
     #[cfg(unix)]
     {
         let stat = rustix::fs::statvfs(dir).map_err(|source| DiskError::new(dir, source.into()))?;

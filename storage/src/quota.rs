@@ -69,7 +69,7 @@ impl Ledger {
     }
 
     /// Length of a stored blob.
-    pub fn len_of(&self, hash: Hash) -> Option<u64> {
+    pub(crate) fn len_of(&self, hash: Hash) -> Option<u64> {
         self.stored.get(&hash).copied()
     }
 

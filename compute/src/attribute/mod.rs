@@ -47,7 +47,7 @@ pub use offline::{
 pub use online::{
     Aggregate, CheckError, CombineError, GramCheck, IndexMismatch, LeafAuditError, LeafReport,
     LeafRule, LikelihoodError, Query, QueryError, Rows, ScoreCheck, ScoreError, ScorePart,
-    ScorePartError, Unigram, check_index, detection, draw_leaves, leaves_for,
+    ScorePartError, Unigram, check_index, detection,
 };
 #[cfg(feature = "gpu")]
 pub use online::{GpuKernel, GpuRows, KernelError};

@@ -9,7 +9,7 @@ use crate::model::layout::{self, LINEARS_PER_LAYER, Role, TensorSpec};
 use crate::model::{ConfigError, ModelConfig};
 
 /// The largest rank of an adapter.
-pub const MAX_RANK: u32 = 64;
+pub(crate) const MAX_RANK: u32 = 64;
 /// The most parameters of an adapter: its file stays near 256 MiB.
 pub(crate) const MAX_PARAMETERS: u64 = 1 << 26;
 /// The largest accepted factor `s`, in parts per million.

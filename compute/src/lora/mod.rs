@@ -14,5 +14,5 @@ mod config;
 mod model;
 
 pub use adapter::{Adapter, AdapterError, BaseId};
-pub use config::{LoraConfig, LoraConfigError, MAX_RANK};
+pub use config::{LoraConfig, LoraConfigError};
 pub use model::{AdaptedModel, LoadError};

@@ -228,12 +228,12 @@ impl ModelConfig {
     }
 
     /// Width of one attention head.
-    pub const fn head_width(&self) -> u32 {
+    pub(crate) const fn head_width(&self) -> u32 {
         self.width / self.heads
     }
 
     /// Width of the keys (and of the values) of one token.
-    pub const fn kv_width(&self) -> u32 {
+    pub(crate) const fn kv_width(&self) -> u32 {
         self.head_width() * self.kv_heads
     }
 

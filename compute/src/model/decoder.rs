@@ -147,7 +147,7 @@ impl Decoder {
 
     /// A twin on the autodiff device whose parameters need no gradient: with probes only, a
     /// backward pass then costs half as much.
-    pub fn probing(&self) -> Self {
+    pub(crate) fn probing(&self) -> Self {
         let params = self.params.iter().map(|p| p.clone().autodiff()).collect();
         Self { params, ..self.shallow() }
     }

@@ -9,7 +9,7 @@
 use super::ModelConfig;
 
 /// Tensors in one decoder layer.
-pub const TENSORS_PER_LAYER: usize = 9;
+pub(crate) const TENSORS_PER_LAYER: usize = 9;
 /// Linear maps in one decoder layer: q, k, v, o, gate, up, down, in this order.
 pub const LINEARS_PER_LAYER: usize = 7;
 

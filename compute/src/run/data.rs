@@ -58,7 +58,7 @@ impl RunData {
     }
 
     /// Token ids of the units that are trained on, of those that a slot reads.
-    pub fn tokens_of(&self, read: &[u32]) -> Vec<Vec<u32>> {
+    pub(crate) fn tokens_of(&self, read: &[u32]) -> Vec<Vec<u32>> {
         let unit = |rank: u32| self.units.get(rank as usize);
         let length = |rank| unit(rank).map(|unit| unit.tokens.len());
         let is_repeated = |rank| !self.clusters.is_canonical(rank);

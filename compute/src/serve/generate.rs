@@ -10,7 +10,7 @@ use crate::math::Stream;
 use crate::model::{Cache, Decoder, Trace, Watch};
 
 /// The most tokens of one answer.
-pub const MAX_NEW_TOKENS: u32 = 65_536;
+pub(crate) const MAX_NEW_TOKENS: u32 = 65_536;
 
 /// How to choose tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use super::ints::Width;
 use super::layout::Layout;
 
 /// The version that this code writes and reads.
-pub const FORMAT_VERSION: u16 = 2;
+pub(crate) const FORMAT_VERSION: u16 = 2;
 
 /// Largest vocabulary: symbols fit into 24 bits and some.
 pub(crate) const MAX_VOCAB: u32 = 1 << 24;

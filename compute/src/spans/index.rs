@@ -74,11 +74,6 @@ impl<B: AsRef<[u8]>> SpanIndex<B> {
         self.header.snapshot
     }
 
-    /// The hash of the unit of that rank.
-    pub fn unit_hash(&self, unit: u32) -> Option<Hash> {
-        self.unit_entry(u64::from(unit)).and_then(|entry| Hash::from_slice(&entry[..32]))
-    }
-
     /// Hash and length of every unit.
     pub(crate) fn unit_list(&self) -> impl Iterator<Item = (Hash, u32)> {
         (0..self.header.shape.units).map_while(|unit| {

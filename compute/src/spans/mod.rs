@@ -26,7 +26,7 @@ mod set;
 
 pub use build::{BuildError, SpanUnit};
 pub use evidence::{Attributed, MaximalSpan, QueryError, Span, SpanParams};
-pub use format::{FORMAT_VERSION, FormatError};
+pub use format::FormatError;
 pub use index::SpanIndex;
 pub use ints::Width;
 pub use layout::Layout;

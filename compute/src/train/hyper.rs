@@ -6,7 +6,7 @@ use super::update::CHUNK;
 use crate::model::ModelConfig;
 
 /// The most steps of one shard.
-pub const MAX_STEPS: u32 = 10_000;
+pub(crate) const MAX_STEPS: u32 = 10_000;
 /// The most sequences of one batch.
 pub const MAX_BATCH: u32 = 4_096;
 

@@ -21,6 +21,7 @@ mod self_test;
 pub mod shard;
 pub mod update;
 
-pub use hyper::{HyperError, MAX_BATCH, MAX_STEPS, ShardHyper};
-pub use preset::{TrainingPreset, run_hyper, run_model};
+pub use hyper::{HyperError, MAX_BATCH, ShardHyper};
+pub use preset::TrainingPreset;
+pub(crate) use preset::{run_hyper, run_model};
 pub use self_test::{ProvenEngine, Refusal, RefusalReason, open_engine};

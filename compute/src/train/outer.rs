@@ -12,7 +12,7 @@ use crate::formats::{Checkpoint, CheckpointError};
 /// Fractional bits of the factor that clips a norm.
 const CLIP_BITS: u32 = 16;
 /// The most updates that one step takes; sums of that many fit 64 bits.
-pub const MAX_PAYLOADS: usize = 1 << 20;
+pub(crate) const MAX_PAYLOADS: usize = 1 << 20;
 
 /// Why an outer step is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

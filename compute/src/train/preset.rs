@@ -88,7 +88,7 @@ impl TrainingPreset {
 }
 
 /// The model that a run on the chain names; `None` for a number of no preset.
-pub const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
+pub(crate) const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
     match run.preset {
         0 => Some(ModelConfig::nano()),
         1 => Some(ModelConfig::micro()),
@@ -100,7 +100,7 @@ pub const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
 
 /// The hyper-parameters of a round of a run on the chain. Decays and clipping, which the chain does
 /// not carry, are those of the demo.
-pub fn run_hyper(run: &RunConfig, round: u32) -> ShardHyper {
+pub(crate) fn run_hyper(run: &RunConfig, round: u32) -> ShardHyper {
     ShardHyper {
         steps: run.steps,
         batch: run.batch,

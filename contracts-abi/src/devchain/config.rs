@@ -10,7 +10,7 @@ use super::keys;
 
 /// The hard fork of every block from genesis on: the newest one that anvil 1.7.1 runs too, so that
 /// one contract suite means the same on both.
-pub const HARD_FORK: SpecId = SpecId::OSAKA;
+pub(crate) const HARD_FORK: SpecId = SpecId::OSAKA;
 
 /// The chain id that wallets and tools expect of a local development chain.
 pub const DEFAULT_CHAIN_ID: u64 = 31_337;
@@ -19,13 +19,13 @@ pub const DEFAULT_CHAIN_ID: u64 = 31_337;
 pub const TX_GAS_CAP: u64 = 16_777_216;
 
 /// Transactions that wait in the pool at most.
-pub const POOL_LIMIT: usize = 8_192;
+pub(crate) const POOL_LIMIT: usize = 8_192;
 
 /// Transactions of one sender that wait in the pool at most.
 pub(crate) const POOL_SENDER_LIMIT: usize = 512;
 
 /// Bytes of one encoded transaction at most; the limit that public nodes use.
-pub const TX_BYTES_LIMIT: usize = 128 * 1024;
+pub(crate) const TX_BYTES_LIMIT: usize = 128 * 1024;
 
 const _: () = assert!(POOL_SENDER_LIMIT < POOL_LIMIT, "one sender must not fill the pool");
 

@@ -9,7 +9,7 @@ use alloy::primitives::{B256, b256};
 use alloy::signers::local::PrivateKeySigner;
 
 /// Number of development accounts.
-pub const DEV_ACCOUNTS: usize = 10;
+pub(crate) const DEV_ACCOUNTS: usize = 10;
 
 /// The secrets, in the order of derivation.
 pub const DEV_KEYS: [B256; DEV_ACCOUNTS] = [

@@ -32,16 +32,15 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use revm::context::result::InvalidTransaction;
 
 pub use block::{Block, Outcome, Status};
-pub use config::{
-    DEFAULT_CHAIN_ID, DevConfig, Fees, GenesisAccount, HARD_FORK, POOL_LIMIT, TX_BYTES_LIMIT,
-    TX_GAS_CAP,
-};
+pub use config::{DEFAULT_CHAIN_ID, DevConfig, Fees, GenesisAccount, TX_GAS_CAP};
 pub use executor::OverrideError;
 pub use journal::JournalError;
-pub use keys::{DEV_ACCOUNTS, DEV_KEYS, dev_accounts};
+pub use keys::{DEV_KEYS, dev_accounts};
 pub use pool::PoolError;
-pub use query::{LocatedLog, LogQueryError, block_logs};
-pub use tx::{DecodeError, Message, sign_for};
+pub(crate) use query::block_logs;
+pub use query::{LocatedLog, LogQueryError};
+pub(crate) use tx::sign_for;
+pub use tx::{DecodeError, Message};
 pub use undo::RewindError;
 pub use view::{Accesses, At, CallError, CallOptions, View};
 
@@ -257,13 +256,13 @@ impl DevChain {
     }
 
     /// The transactions that the next block could take, with their senders.
-    pub fn executable(&self) -> impl Iterator<Item = (&TxEnvelope, Address)> {
+    pub(crate) fn executable(&self) -> impl Iterator<Item = (&TxEnvelope, Address)> {
         let waiting = self.pool.executable(|sender| self.nonce(sender));
         waiting.map(|tx| (&tx.envelope, tx.from))
     }
 
     /// The header of the next block, before it holds anything.
-    pub fn next_header(&self) -> Header {
+    pub(crate) fn next_header(&self) -> Header {
         next_header(self.head(), &self.config, 0)
     }
 
@@ -303,7 +302,7 @@ impl DevChain {
     }
 
     /// Tip that this chain suggests, in wei.
-    pub const fn suggested_tip(&self) -> u128 {
+    pub(crate) const fn suggested_tip(&self) -> u128 {
         match self.config.fees {
             Fees::Eip1559 { .. } => 1_000_000_000,
             Fees::Free => 0,

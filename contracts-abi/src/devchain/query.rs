@@ -68,7 +68,7 @@ impl DevChain {
 }
 
 /// All logs of a block with their places.
-pub fn block_logs(block: &Block) -> impl Iterator<Item = LocatedLog<'_>> {
+pub(crate) fn block_logs(block: &Block) -> impl Iterator<Item = LocatedLog<'_>> {
     let logs = block.outcomes.iter().enumerate();
     let logs = logs
         .flat_map(|(transaction, outcome)| outcome.logs.iter().map(move |log| (transaction, log)));

@@ -129,7 +129,7 @@ impl Candidate {
 /// # Errors
 /// [`SubmitError::UnknownAccount`] for anybody else, [`DecodeError::UnsupportedType`] for transactions
 /// that are not part of this chain.
-pub fn sign_for(from: Address, tx: TypedTransaction) -> Result<TxEnvelope, SubmitError> {
+pub(crate) fn sign_for(from: Address, tx: TypedTransaction) -> Result<TxEnvelope, SubmitError> {
     let signer = dev_accounts().iter().find(|account| account.address() == from);
     let signer = signer.ok_or(SubmitError::UnknownAccount(from))?;
     match tx.tx_type() {

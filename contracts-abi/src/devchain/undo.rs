@@ -121,7 +121,7 @@ impl DevChain {
     ///
     /// # Errors
     /// [`RewindError`] for more than are kept; nothing is taken back then.
-    pub fn rewind(&mut self, blocks: usize) -> Result<(), RewindError> {
+    pub(crate) fn rewind(&mut self, blocks: usize) -> Result<(), RewindError> {
         let past = self.past.as_ref().filter(|_| self.journal.is_none());
         let kept = past.map_or(0, |past| past.blocks.len());
         let error = RewindError { asked: blocks, kept };

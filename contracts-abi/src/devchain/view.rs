@@ -197,7 +197,7 @@ impl View<'_> {
     }
 
     /// What a message reads in the block after this state (EIP-2930).
-    pub fn accesses(
+    pub(crate) fn accesses(
         &mut self,
         message: &Message,
         options: &CallOptions,

@@ -1,7 +1,7 @@
 //! The file that `init` writes.
 
 /// Every key with its default, commented out.
-pub const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line shows a default or an example; remove the `# ` to
+pub(crate) const TEMPLATE: &str = r#"# Configuration of an openledger node. Every line shows a default or an example; remove the `# ` to
 # change it. Flags of `openledger node run` and OPENLEDGER_* variables come before this file.
 
 # The chain's JSON-RPC, where it is not that of network.json.

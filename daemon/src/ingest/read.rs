@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::Document;
 
 /// Bytes of one file at most.
-pub const MAX_DOCUMENT_BYTES: usize = 64 << 20;
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 64 << 20;
 /// Bytes of one line at most: no text that people wrote has longer ones.
-pub const MAX_LINE_BYTES: usize = 1 << 20;
+pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;
 /// Files of one folder at most.
 const MAX_FILES: usize = 1 << 16;
 /// Folders within folders at most.

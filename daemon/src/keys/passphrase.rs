@@ -70,7 +70,7 @@ pub struct PassphraseSources {
 
 impl PassphraseSources {
     /// Reads the environment of this process.
-    pub fn from_env(file: Option<PathBuf>) -> Self {
+    pub(crate) fn from_env(file: Option<PathBuf>) -> Self {
         let path = |name| std::env::var_os(name).map(PathBuf::from);
         Self {
             file: file.or_else(|| path("OPENLEDGER_PASSPHRASE_FILE")),

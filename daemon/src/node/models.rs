@@ -353,7 +353,11 @@ impl NodeHandle {
     }
 
     /// Losses of a ready model on held-out text.
-    pub async fn evaluate(&self, model: ModelId, held_out: Vec<String>) -> Result<HeldOutLoss> {
+    pub(crate) async fn evaluate(
+        &self,
+        model: ModelId,
+        held_out: Vec<String>,
+    ) -> Result<HeldOutLoss> {
         let run = self.inner.worker.run_data(model);
         let run = run.with_context(|| {
             format!("this node has not fetched the data of model {model} yet; try again later")

@@ -21,7 +21,7 @@ pub struct Deposit {
 impl Deposit {
     /// The block until which it may be gone at any time, or soon: its withdrawal was requested, and the
     /// request has not expired at the head `now`.
-    pub fn leaves_until(&self, now: BlockNumber) -> Option<BlockNumber> {
+    pub(crate) fn leaves_until(&self, now: BlockNumber) -> Option<BlockNumber> {
         self.withdrawal.map(|(_, last)| last).filter(|last| now <= *last)
     }
 

@@ -58,7 +58,7 @@ impl ChainView {
     }
 
     /// Whether a shard is of a part of a run that was its worker's to do.
-    pub fn is_shard_due(&self, shard: &Record) -> bool {
+    pub(crate) fn is_shard_due(&self, shard: &Record) -> bool {
         self.due(shard).is_some()
     }
 
@@ -80,7 +80,7 @@ impl ChainView {
 
     /// The shards of an epoch that are paid, of each part the first that came in and passed, with the
     /// part; once the epoch's cutoff is over, and until its records are forgotten.
-    pub fn paid_shards(&self, epoch: Epoch) -> BTreeMap<Digest, Part> {
+    pub(crate) fn paid_shards(&self, epoch: Epoch) -> BTreeMap<Digest, Part> {
         let cutoff = self.schedule.cutoff(epoch);
         let (mut shards, mut passes) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         for (record, block) in self.records(epoch).filter(|(_, block)| *block < cutoff) {

@@ -279,7 +279,7 @@ impl ChainView {
 
     /// Whether an account was named to serve a model at some time from a block on and before another:
     /// the same now and later, however often the model is offered anew.
-    pub fn was_server(
+    pub(crate) fn was_server(
         &self,
         id: ModelId,
         server: AccountId,
@@ -351,7 +351,7 @@ impl ChainView {
     }
 
     /// The same of several epochs.
-    pub fn records_of(
+    pub(crate) fn records_of(
         &self,
         epochs: RangeInclusive<Epoch>,
     ) -> impl Iterator<Item = (&Arc<VerifiedRecord>, BlockNumber)> {
@@ -399,7 +399,7 @@ impl ChainView {
 
     /// What ends a proposal that an account has the bond of, or a part of one to win: one of an epoch that
     /// is settled.
-    pub fn to_close(&self, account: AccountId) -> Option<Transaction> {
+    pub(crate) fn to_close(&self, account: AccountId) -> Option<Transaction> {
         let gains = |state: &SettlementState| {
             let settled = self.settlements.get(&state.settlement.epoch)?;
             let of_rival = state.objector.unwrap_or(settled.proposer);

@@ -65,7 +65,7 @@ pub fn word(value: u128) -> [u8; 32] {
 }
 
 /// An address as a 32-byte ABI word.
-pub fn address_word(address: &EvmAddress) -> [u8; 32] {
+pub(crate) fn address_word(address: &EvmAddress) -> [u8; 32] {
     let mut out = [0u8; 32];
     if let Some(tail) = out.last_chunk_mut::<20>() {
         *tail = address.0;

@@ -112,7 +112,7 @@ pub(super) enum Pending {
 
 /// The root of the sketches of a run, from its payloads by slot; it stands where training rounds
 /// have a checkpoint.
-pub fn closing_root(payloads: &[BlobRef]) -> Digest {
+fn closing_root(payloads: &[BlobRef]) -> Digest {
     let leaves: Vec<_> = payloads.iter().map(|payload| payload.hash.0).collect();
     merkle::root(&leaves)
 }

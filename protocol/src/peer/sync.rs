@@ -17,7 +17,7 @@ use crate::{
 /// Parts of a part: one for each next digit.
 pub const PARTS: usize = 16;
 /// Digits at most: 16⁶ parts are more than an epoch has records.
-pub const MAX_DIGITS: u8 = 6;
+pub(crate) const MAX_DIGITS: u8 = 6;
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 4;
 /// A part with so few records is sent as a whole: dividing it would cost as much.

@@ -136,7 +136,7 @@ body! {
 
 impl ShardBody {
     /// The payload, as the blob to fetch.
-    pub fn payload_blob(&self) -> BlobRef {
+    pub(crate) fn payload_blob(&self) -> BlobRef {
         BlobRef::new(self.payload, self.length.into())
     }
 }
@@ -187,7 +187,7 @@ impl Body {
     ///
     /// # Errors
     /// [`DecodeError`] for anything that [`Self::to_bytes`] never writes.
-    pub fn from_kind(kind: Kind, bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn from_kind(kind: Kind, bytes: &[u8]) -> Result<Self, DecodeError> {
         Ok(match kind {
             Kind::StorageCommit => Self::StorageCommit(Wire::from_bytes(bytes)?),
             Kind::StorageProof => Self::StorageProof(Wire::from_bytes(bytes)?),

@@ -13,6 +13,6 @@ pub fn is_by_operator(chain: &ChainView, record: &VerifiedRecord, at: BlockNumbe
 
 /// Whether a record counts at all: its subject is the one that its body determines, and its account's
 /// operator as of a block signed it.
-pub fn has_authority(chain: &ChainView, record: &VerifiedRecord, at: BlockNumber) -> bool {
+pub(crate) fn has_authority(chain: &ChainView, record: &VerifiedRecord, at: BlockNumber) -> bool {
     record.is_well_formed() && is_by_operator(chain, record, at)
 }

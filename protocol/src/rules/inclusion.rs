@@ -14,13 +14,13 @@ pub fn included_in(chain: &ChainView, record: &VerifiedRecord) -> Option<BlockNu
 
 /// The hash of the block after the one that took a record in: whoever is drawn from it was not known
 /// when the record was fixed. `None` until that block exists.
-pub fn after_inclusion(chain: &ChainView, record: &VerifiedRecord) -> Option<Digest> {
+pub(crate) fn after_inclusion(chain: &ChainView, record: &VerifiedRecord) -> Option<Digest> {
     chain.hash_after(included_in(chain, record)?)
 }
 
 /// The last block in which taking a record in is of any use. The chain takes all of them until the
 /// cutoff of their epoch; of some it is known earlier that they would earn nothing.
-pub fn of_use_until(chain: &ChainView, record: &VerifiedRecord) -> BlockNumber {
+pub(crate) fn of_use_until(chain: &ChainView, record: &VerifiedRecord) -> BlockNumber {
     let epoch = record.record().epoch;
     match &record.record().body {
         // Later the sample is known.

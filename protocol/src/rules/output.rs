@@ -39,7 +39,7 @@ pub fn follows_transcript(
 }
 
 /// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
-pub fn shares_are_whole(body: &AttributionBody) -> bool {
+pub(crate) fn shares_are_whole(body: &AttributionBody) -> bool {
     let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
     let is_sorted = body.shares.is_sorted_by(|(a, _), (b, _)| a < b);
     is_sorted && sum == u64::from(PPM)

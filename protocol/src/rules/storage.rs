@@ -15,7 +15,7 @@ use crate::{
 /// Whether a commitment was included by the commit deadline of its epoch: later the sample is known, and
 /// a commitment made for it proves nothing. Nor does one on another seed than the epoch's, about which
 /// nobody can be asked.
-pub fn committed_in_time(chain: &ChainView, commit: &VerifiedRecord) -> bool {
+pub(crate) fn committed_in_time(chain: &ChainView, commit: &VerifiedRecord) -> bool {
     let made = commit.record();
     let Body::StorageCommit(body) = &made.body else { return false };
     let seed = chain.seed(made.epoch, Purpose::Commit).map(|s1| leading_u64(&s1));
@@ -25,7 +25,7 @@ pub fn committed_in_time(chain: &ChainView, commit: &VerifiedRecord) -> bool {
 
 /// Whether a commitment is over what was assigned, less what it declares absent. A dispute asks only for
 /// what was committed to, so whoever commits to something else must not be paid for what it owes.
-pub fn commits_to_assigned(chain: &ChainView, commit: &VerifiedRecord) -> bool {
+pub(crate) fn commits_to_assigned(chain: &ChainView, commit: &VerifiedRecord) -> bool {
     let made = commit.record();
     let Body::StorageCommit(body) = &made.body else { return false };
     let placement = chain.placement(made.epoch);
@@ -35,13 +35,17 @@ pub fn commits_to_assigned(chain: &ChainView, commit: &VerifiedRecord) -> bool {
 }
 
 /// Whether something that was shown or said of storage was included in time to count.
-pub fn shown_in_time(chain: &ChainView, record: &VerifiedRecord) -> bool {
+pub(crate) fn shown_in_time(chain: &ChainView, record: &VerifiedRecord) -> bool {
     let last = chain.schedule.storage_deadline(record.record().epoch);
     included_in(chain, record).is_some_and(|block| block <= last)
 }
 
 /// Whether those drawn for it, as far as the chain has heard them, let a storage proof pass.
-pub fn passes_storage(chain: &ChainView, commit: &VerifiedRecord, proof: &VerifiedRecord) -> bool {
+pub(crate) fn passes_storage(
+    chain: &ChainView,
+    commit: &VerifiedRecord,
+    proof: &VerifiedRecord,
+) -> bool {
     let (made, id) = (proof.record(), proof.id());
     let is_of_it = matches!(&made.body, Body::StorageProof(body) if body.commit == commit.id());
     if !is_of_it || !shown_in_time(chain, proof) {
@@ -67,7 +71,12 @@ pub fn passes_storage(chain: &ChainView, commit: &VerifiedRecord, proof: &Verifi
 
 /// The cell that whoever never saw the openings of a proof asks for: one of the sample, the same for all
 /// who look, and not known before the commitment was fixed. `None` where there is none.
-pub fn cell_to_show(chain: &ChainView, epoch: Epoch, holder: AccountId, cells: u32) -> Option<u32> {
+pub(crate) fn cell_to_show(
+    chain: &ChainView,
+    epoch: Epoch,
+    holder: AccountId,
+    cells: u32,
+) -> Option<u32> {
     let s2 = chain.seed(epoch, Purpose::Open)?;
     let sample = holding::sample(&s2, holder, cells, chain.params().holding.opened_cells);
     let draw = leading_u64(&keccak(&[b"openledger/dispute", &s2.0, &holder.0.to_be_bytes()]));

@@ -170,7 +170,7 @@ pub fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends the count of a list. Lists are bounded far below 2³², so the clamp is never reached; if it
 /// were, no reader would take the list.
-pub fn encode_count(count: usize, out: &mut Vec<u8>) {
+pub(crate) fn encode_count(count: usize, out: &mut Vec<u8>) {
     u32::try_from(count).unwrap_or(u32::MAX).encode(out);
 }
 

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 /// Parts per million: the integer scale of every reported ratio.
 pub const PPM: u32 = 1_000_000;
 /// Basis points of a whole.
-pub const BPS: u128 = 10_000;
+pub(crate) const BPS: u128 = 10_000;
 
 /// `floor(a · b / d)` with a 256-bit product; `None` when `d` is zero or the result exceeds `u128`.
 pub const fn mul_div(a: u128, b: u128, d: u128) -> Option<u128> {

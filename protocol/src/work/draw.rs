@@ -32,7 +32,7 @@ use crate::{
 const DRAWN_TURNS: u32 = 64;
 /// Seats of those who recompute a proposed settlement. All of them are of liars that have three tenths
 /// of the stake once in 2³⁴ proposals.
-pub const WATCHERS: u32 = 20;
+pub(crate) const WATCHERS: u32 = 20;
 
 /// What accounts weigh, laid side by side in order of their ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Seats {
     }
 
     /// Whether some accounts, each named once, have more than half of them.
-    pub fn have_majority(&self, accounts: impl IntoIterator<Item = AccountId>) -> bool {
+    pub(crate) fn have_majority(&self, accounts: impl IntoIterator<Item = AccountId>) -> bool {
         let seats = accounts.into_iter().map(|account| self.of(account));
         let seats = seats.fold(0, usize::saturating_add);
         is_majority(seats, self.len())
@@ -283,12 +283,12 @@ pub fn run_slots(beacon: &Digest, model: ModelId, weights: &Weights, paid: u32) 
 }
 
 /// Whether so many seats are more than half of those that were drawn.
-pub const fn is_majority(seats: usize, drawn: usize) -> bool {
+pub(crate) const fn is_majority(seats: usize, drawn: usize) -> bool {
     seats > drawn.saturating_sub(seats)
 }
 
 /// How many slots a run has that pays for all of them.
-pub fn slot_count(weights: &Weights) -> u32 {
+pub(crate) fn slot_count(weights: &Weights) -> u32 {
     let count = weights.effective_number().min(MAX_SHARDS_PER_ROUND);
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -299,7 +299,7 @@ pub fn round_leaders(round_seed: &Digest, slots: &Weights) -> Turns {
 }
 
 /// The proposers of a settlement, one after the other.
-pub fn proposers(seed: &Digest, weights: &Weights) -> Turns {
+pub(crate) fn proposers(seed: &Digest, weights: &Weights) -> Turns {
     Turns::draw(seed, b"proposer", weights)
 }
 

@@ -205,7 +205,7 @@ fn lowest<'a>(
 /// Placements of successive epochs: a pack keeps its holders unless one of them changed or a node
 /// that changed scores lower, so an epoch costs what is new in it.
 #[derive(Debug, Clone)]
-pub struct Placer {
+pub(crate) struct Placer {
     nodes: Vec<NodeSeed>,
     packs: Vec<PackSeed>,
     rule: Replication,
@@ -215,7 +215,7 @@ pub struct Placer {
 
 impl Placer {
     /// Before the first epoch.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             nodes: Vec::new(),
             packs: Vec::new(),
@@ -226,7 +226,7 @@ impl Placer {
     }
 
     /// [`Placement::compute`] over packs sorted by hash and nodes sorted by account.
-    pub fn place(
+    pub(crate) fn place(
         &mut self,
         packs: Vec<PackSeed>,
         nodes: Vec<NodeSeed>,

@@ -198,7 +198,7 @@ impl Wire for RunConfig {
 }
 
 /// The seed of a shard: all that is random in it.
-pub fn shard_seed(round_seed: &Digest, slot: u32) -> u64 {
+pub(crate) fn shard_seed(round_seed: &Digest, slot: u32) -> u64 {
     leading_u64(&keccak(&[&round_seed.0, b"shard", &slot.to_be_bytes()]))
 }
 
@@ -210,7 +210,12 @@ pub fn round_seed(after_opening: &Digest, round: Round) -> Digest {
 
 /// The units that a slot reads in a training round: a slice of the round's permutation of the
 /// snapshot, so that the members of a round read disjoint data.
-pub fn training_units(round_seed: &Digest, slot: u32, per_shard: u32, total: u32) -> Vec<u32> {
+pub(crate) fn training_units(
+    round_seed: &Digest,
+    slot: u32,
+    per_shard: u32,
+    total: u32,
+) -> Vec<u32> {
     let permutation = Permutation { seed: *round_seed, size: total };
     let first = u64::from(slot).saturating_mul(u64::from(per_shard));
     (0..u64::from(per_shard.min(total)))

@@ -75,7 +75,7 @@ impl Chain {
     /// What does not hold after a block, by a few questions to the contracts; `None` when all is
     /// well. A block without transactions changes nothing, and nothing is asked. [`Self::books`] adds
     /// up everybody's balance, once an epoch.
-    pub fn broken_law(&mut self) -> Result<Option<&'static str>, ChainError> {
+    pub(crate) fn broken_law(&mut self) -> Result<Option<&'static str>, ChainError> {
         if std::mem::replace(&mut self.ledger.is_checked, true) {
             return Ok(None);
         }
@@ -122,7 +122,7 @@ impl Chain {
     }
 
     /// Reads the books from the contracts, everybody's balance and stake anew.
-    pub fn all_books(&mut self) -> Result<Books, ChainError> {
+    pub(crate) fn all_books(&mut self) -> Result<Books, ChainError> {
         let at = self.evm.deployment();
         let contracts: [EvmAddress; 6] =
             [at.vault, at.registry, at.datanets, at.escrow, at.settlements, at.disputes];

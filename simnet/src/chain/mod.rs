@@ -184,7 +184,7 @@ impl Chain {
     }
 
     /// The same for so many bytes in packs that are not short.
-    pub fn fund_bytes(&mut self, to: EvmAddress, bytes: u64) {
+    pub(crate) fn fund_bytes(&mut self, to: EvmAddress, bytes: u64) {
         self.fund(to, DATA_DEPOSIT.of_bytes(bytes));
     }
 

@@ -35,7 +35,7 @@ impl Spell {
     }
 
     /// Whether it strikes a node of a region.
-    pub fn strikes(&self, node: u32, region: usize) -> bool {
+    pub(crate) fn strikes(&self, node: u32, region: usize) -> bool {
         let is_here = self.regions.is_empty() || self.regions.contains(&region);
         let draw = || self.draws.share(Purpose::Fault, node.into(), self.number);
         is_here && (self.share >= 1.0 || draw() < self.share)
@@ -96,7 +96,7 @@ impl Faults {
     }
 
     /// The faults, in the order of the scenario.
-    pub fn spells(&self) -> &[Spell] {
+    pub(crate) fn spells(&self) -> &[Spell] {
         &self.spells
     }
 
@@ -105,7 +105,7 @@ impl Faults {
     }
 
     /// Until when a message from one node does not reach another; `None` when it does.
-    pub fn separated(
+    pub(crate) fn separated(
         &self,
         at: Time,
         (from, from_region): (u32, usize),

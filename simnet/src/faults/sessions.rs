@@ -35,7 +35,7 @@ impl Sessions {
     }
 
     /// How a node comes and goes.
-    pub fn rhythm(&self, node: u32) -> Rhythm {
+    pub(crate) fn rhythm(&self, node: u32) -> Rhythm {
         let draw = |which| self.draws.share(Purpose::Session, node.into(), which);
         if draw(u64::MAX) >= self.churn.share {
             Rhythm::Steady

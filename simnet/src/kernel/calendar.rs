@@ -53,7 +53,7 @@ impl<E: Copy> CalendarQueue<E> {
     ///
     /// # Panics
     /// When a ring has fewer than 2⁶ buckets or time would not fit.
-    pub fn with_buckets(bucket_bits: u32, ring_bits: u32) -> Self {
+    pub(crate) fn with_buckets(bucket_bits: u32, ring_bits: u32) -> Self {
         assert!(ring_bits >= 6 && bucket_bits + ring_bits < 64, "buckets of whole words, in time");
         let buckets = 1usize << ring_bits;
         Self {

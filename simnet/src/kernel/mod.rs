@@ -12,7 +12,7 @@ mod streams;
 pub use calendar::CalendarQueue;
 pub use draws::{Draws, normal, ratio, scale};
 pub use queue::{EventQueue, HeapQueue, Scheduled};
-pub use slab::Slab;
+pub(crate) use slab::Slab;
 pub use streams::{Chance, Purpose, Stream, Streams};
 
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub struct Actor(pub u32);
 
 impl Actor {
     /// The chain with its blocks.
-    pub const CHAIN: Self = Self(0);
+    pub(crate) const CHAIN: Self = Self(0);
 
     /// The node of an index.
     pub const fn node(index: u32) -> Self {

@@ -2,7 +2,7 @@
 
 /// Values under numbers that are used again.
 #[derive(Debug)]
-pub struct Slab<T> {
+pub(crate) struct Slab<T> {
     slots: Vec<Option<T>>,
     free: Vec<u32>,
 }
@@ -18,7 +18,7 @@ impl<T> Slab<T> {
     ///
     /// # Panics
     /// When four billion values are kept at once.
-    pub fn put(&mut self, value: T) -> u32 {
+    pub(crate) fn put(&mut self, value: T) -> u32 {
         if let Some(number) = self.free.pop() {
             self.slots[number as usize] = Some(value);
             return number;
@@ -29,20 +29,10 @@ impl<T> Slab<T> {
     }
 
     /// Takes a value out; `None` when it is gone.
-    pub fn take(&mut self, number: u32) -> Option<T> {
+    pub(crate) fn take(&mut self, number: u32) -> Option<T> {
         let value = self.slots.get_mut(number as usize)?.take()?;
         self.free.push(number);
         Some(value)
-    }
-
-    /// Values that are kept.
-    pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -56,7 +46,6 @@ mod tests {
         let (a, b) = (slab.put("a"), slab.put("b"));
         assert_eq!((slab.take(a), slab.take(a)), (Some("a"), None));
         assert_eq!(slab.put("c"), a);
-        assert_eq!((slab.len(), slab.take(b), slab.take(a)), (2, Some("b"), Some("c")));
-        assert!(slab.is_empty() && slab.take(99).is_none());
+        assert_eq!((slab.take(b), slab.take(a), slab.take(99)), (Some("b"), Some("c"), None));
     }
 }

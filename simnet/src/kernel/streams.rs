@@ -68,7 +68,7 @@ impl Stream {
     }
 
     /// Whether an event of a probability happens.
-    pub fn happens(&mut self, probability: Chance) -> bool {
+    pub(crate) fn happens(&mut self, probability: Chance) -> bool {
         probability.takes(self.word() >> 32)
     }
 

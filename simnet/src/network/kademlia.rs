@@ -43,7 +43,7 @@ pub struct Lookup {
 impl Kademlia {
     /// Looks for a node while a share of the peers in tables is gone; `None` when it is not found.
     /// `trip` is the round trip to a peer that a word draws; `word` tells lookups apart.
-    pub fn look_up(
+    pub(crate) fn look_up(
         self,
         draws: Draws,
         word: u64,

@@ -48,9 +48,9 @@ pub const HOP_MICROS: u64 = 500;
 /// After this time without a message, a node asks for it.
 pub const GRACE_MICROS: u64 = 1_000_000;
 /// Time to make a record durable.
-pub const FSYNC_MICROS: u64 = 5_000;
+pub(crate) const FSYNC_MICROS: u64 = 5_000;
 /// Time to read one cell from a disk that seeks.
-pub const SEEK_MICROS: u64 = 10_000;
+pub(crate) const SEEK_MICROS: u64 = 10_000;
 /// Attempts after which a transfer is given up.
 const MAX_ATTEMPTS: u64 = 8;
 /// Questions after which a lost record stays lost: with nine of ten unanswered, one in 800 is.
@@ -114,7 +114,7 @@ impl Network {
     }
 
     /// Puts withholding peers around a node: a share of all that it asks.
-    pub fn eclipse(&mut self, victim: u32, share: f64) {
+    pub(crate) fn eclipse(&mut self, victim: u32, share: f64) {
         self.eclipsed.resize(self.nodes as usize, 0.0);
         if let Some(of) = self.eclipsed.get_mut(victim as usize) {
             #[expect(clippy::cast_possible_truncation, reason = "a share to seven digits")]
@@ -132,12 +132,12 @@ impl Network {
     }
 
     /// One way between a node and what is not a node; `which` tells the messages apart.
-    pub fn to_server(&self, node: u32, which: u64) -> u64 {
+    pub(crate) fn to_server(&self, node: u32, which: u64) -> u64 {
         self.varied(self.underlay.typical(), self.draws.word(Purpose::Chain, node.into(), which))
     }
 
     /// No record reaches another node in less, in microseconds.
-    pub fn least_delay(&self) -> u64 {
+    pub(crate) fn least_delay(&self) -> u64 {
         share_of(self.underlay.least(), 1.0 - self.jitter) + HOP_MICROS
     }
 
@@ -219,7 +219,7 @@ impl Network {
 
     /// How long a node takes to find the address of another while a share of all is offline; `None`
     /// where nothing is looked up, and an inner `None` where it is not found.
-    pub fn look_up(&self, node: u32, which: u64, offline: f64) -> Option<Option<Lookup>> {
+    pub(crate) fn look_up(&self, node: u32, which: u64, offline: f64) -> Option<Option<Lookup>> {
         let tables = self.tables?;
         // Neighbours that withhold answers are as good as gone.
         let gone = 1.0 - (1.0 - offline) * (1.0 - self.withheld(node));

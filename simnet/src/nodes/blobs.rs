@@ -35,7 +35,7 @@ impl SharedBlobs {
 
     /// A node has a blob no more: the storage layer checks every byte that it reads, so one that is
     /// damaged is as good as none.
-    pub fn lose(&mut self, node: u32, hash: &Hash) {
+    pub(crate) fn lose(&mut self, node: u32, hash: &Hash) {
         if let Some(holders) = self.holders.get_mut(hash) {
             holders.remove(&node);
         }
@@ -72,7 +72,7 @@ impl SharedBlobs {
     }
 
     /// Whether a contributor serves it for good.
-    pub fn is_published(&self, hash: &Hash) -> bool {
+    pub(crate) fn is_published(&self, hash: &Hash) -> bool {
         self.published.contains(hash)
     }
 

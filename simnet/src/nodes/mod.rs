@@ -9,8 +9,10 @@ mod text;
 
 pub use blobs::SharedBlobs;
 pub use data::{Contributor, contributors};
-pub use population::{Identity, Role, identities, identity, kinds};
-pub use records::{Entry, RecordTable};
+pub(crate) use population::identities;
+pub use population::{Identity, Role, identity, kinds};
+pub use records::Entry;
+pub(crate) use records::RecordTable;
 pub use signer::Signer;
 
 use std::fmt;
@@ -107,12 +109,12 @@ impl SimNode {
     }
 
     /// Whether it is there now.
-    pub const fn is_online(&self) -> bool {
+    pub(crate) const fn is_online(&self) -> bool {
         self.machine.is_some()
     }
 
     /// The number of the coalition that it belongs to.
-    pub const fn coalition(&self) -> Option<usize> {
+    pub(crate) const fn coalition(&self) -> Option<usize> {
         if self.coalition == HONEST { None } else { Some(self.coalition as usize) }
     }
 

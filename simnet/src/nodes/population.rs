@@ -41,7 +41,11 @@ impl Identity {
 ///
 /// # Panics
 /// When a thread panicked, which none does.
-pub fn identities(streams: &Streams, numbers: Range<u32>, registry: EvmAddress) -> Vec<Identity> {
+pub(crate) fn identities(
+    streams: &Streams,
+    numbers: Range<u32>,
+    registry: EvmAddress,
+) -> Vec<Identity> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let numbers: Vec<u32> = numbers.collect();
     let part = numbers.len().div_ceil(cores).max(1);

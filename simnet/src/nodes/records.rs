@@ -35,7 +35,7 @@ impl Entry {
 
 /// The records of the newest epochs, by number. Older ones are forgotten.
 #[derive(Debug, Default)]
-pub struct RecordTable {
+pub(crate) struct RecordTable {
     /// Number of the first slot.
     first: u32,
     slots: VecDeque<Option<Entry>>,
@@ -50,7 +50,7 @@ impl RecordTable {
     ///
     /// # Panics
     /// After four billion records.
-    pub fn add(&mut self, record: VerifiedRecord, author: u32) -> u32 {
+    pub(crate) fn add(&mut self, record: VerifiedRecord, author: u32) -> u32 {
         let number = self.total();
         let made = record.record();
         let by_account = self.by_epoch.entry(made.epoch).or_default();
@@ -65,12 +65,12 @@ impl RecordTable {
     }
 
     /// A record; `None` when it was forgotten.
-    pub fn get(&self, number: u32) -> Option<&Entry> {
+    pub(crate) fn get(&self, number: u32) -> Option<&Entry> {
         self.slots.get(self.place(number)?)?.as_ref()
     }
 
     /// Notes that a record went out; whether it had not before.
-    pub fn send(&mut self, number: u32, at: Time) -> bool {
+    pub(crate) fn send(&mut self, number: u32, at: Time) -> bool {
         let place = self.place(number);
         let entry = place.and_then(|place| self.slots.get_mut(place)).and_then(Option::as_mut);
         entry.is_some_and(|entry| {
@@ -81,7 +81,7 @@ impl RecordTable {
     }
 
     /// The number of a record.
-    pub fn find(&self, id: &Digest) -> Option<u32> {
+    pub(crate) fn find(&self, id: &Digest) -> Option<u32> {
         self.by_id.get(id).copied()
     }
 
@@ -89,30 +89,30 @@ impl RecordTable {
     ///
     /// # Panics
     /// After four billion records.
-    pub fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         let kept = u32::try_from(self.slots.len()).expect("fewer than four billion records");
         self.first.checked_add(kept).expect("fewer than four billion records")
     }
 
     /// The records of an epoch by one account.
-    pub fn by(&self, epoch: Epoch, account: AccountId) -> &[u32] {
+    pub(crate) fn by(&self, epoch: Epoch, account: AccountId) -> &[u32] {
         let found = self.by_epoch.get(&epoch).and_then(|accounts| accounts.get(&account));
         found.map_or(&[], Vec::as_slice)
     }
 
     /// The records of some epochs, in order of epochs and accounts.
-    pub fn of(&self, first: Epoch, last: Epoch) -> impl Iterator<Item = u32> {
+    pub(crate) fn of(&self, first: Epoch, last: Epoch) -> impl Iterator<Item = u32> {
         let epochs = self.by_epoch.range(first..=last);
         epochs.flat_map(|(_, accounts)| accounts.values().flatten().copied())
     }
 
     /// Keeps a record whatever its age.
-    pub fn pin(&mut self, number: u32) {
+    pub(crate) fn pin(&mut self, number: u32) {
         self.pinned.insert(number);
     }
 
     /// Forgets the records of epochs before one that are not pinned; gives them.
-    pub fn forget_before(&mut self, epoch: Epoch) -> Vec<Entry> {
+    pub(crate) fn forget_before(&mut self, epoch: Epoch) -> Vec<Entry> {
         let kept = self.by_epoch.split_off(&epoch);
         let old = std::mem::replace(&mut self.by_epoch, kept);
         let mut forgotten = Vec::new();

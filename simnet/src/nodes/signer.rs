@@ -27,7 +27,7 @@ impl Signer {
     }
 
     /// Keeps the addresses of the first identities, so that they are not made again.
-    pub fn know(&mut self, addresses: Vec<EvmAddress>) {
+    pub(crate) fn know(&mut self, addresses: Vec<EvmAddress>) {
         self.addresses = addresses;
     }
 

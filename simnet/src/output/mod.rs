@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The commit that this was built from, where the builder or the checkout says so.
-pub const COMMIT: Option<&str> = option_env!("SIMNET_COMMIT");
+pub(crate) const COMMIT: Option<&str> = option_env!("SIMNET_COMMIT");
 
 /// What a run cost the machine that ran it; not part of what is reproducible.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

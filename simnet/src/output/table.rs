@@ -104,7 +104,11 @@ impl Table {
 
     /// The table with a column of numbers more.
     #[must_use]
-    pub fn float<T: Into<Option<f64>>>(self, name: &str, values: impl Iterator<Item = T>) -> Self {
+    pub(crate) fn float<T: Into<Option<f64>>>(
+        self,
+        name: &str,
+        values: impl Iterator<Item = T>,
+    ) -> Self {
         self.with(name, Values::Float(values.map(Into::into).collect()))
     }
 
@@ -137,7 +141,7 @@ impl Table {
     }
 
     /// The table as CSV with a header.
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let names: Vec<_> = self.columns.iter().map(|column| quoted(&column.name)).collect();
         let mut text = names.join(",");
         text.push('\n');
@@ -152,7 +156,7 @@ impl Table {
     ///
     /// # Errors
     /// [`io::Error`] when a column is beyond what the format holds.
-    pub fn parquet(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn parquet(&self) -> io::Result<Vec<u8>> {
         self.try_parquet().map_err(io::Error::other)
     }
 

@@ -92,7 +92,7 @@ impl Plot {
     }
 
     /// The `<svg>` element, for a page that has [`STYLE`].
-    pub fn element(&self) -> String {
+    pub(crate) fn element(&self) -> String {
         draw::element(self, "")
     }
 
@@ -104,7 +104,7 @@ impl Plot {
 
 /// The empirical distribution of samples: at each value the share of samples up to it. At most
 /// `POINTS` points, of equal steps in the share.
-pub fn distribution(mut samples: Vec<f64>) -> Vec<(f64, f64)> {
+pub(crate) fn distribution(mut samples: Vec<f64>) -> Vec<(f64, f64)> {
     const POINTS: usize = 200;
     samples.retain(|sample| sample.is_finite());
     samples.sort_by(f64::total_cmp);
@@ -137,7 +137,7 @@ pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 
 /// Median, and the band from the 10th to the 90th percentile, of several runs of one line. Runs
 /// are compared at the x that all of them have.
-pub fn fan(name: &str, runs: &[Vec<(f64, f64)>]) -> Series {
+pub(crate) fn fan(name: &str, runs: &[Vec<(f64, f64)>]) -> Series {
     let mut series = Series { name: name.to_owned(), ..Series::default() };
     let Some(first) = runs.first() else { return series };
     for (x, _) in first {
@@ -157,7 +157,7 @@ const fn ratio(part: usize, whole: usize) -> f64 {
 }
 
 /// Text inside XML.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

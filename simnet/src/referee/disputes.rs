@@ -50,19 +50,19 @@ impl Disputes {
 
 impl Referee {
     /// Somebody wants to see a cell, and there is time to show it until a block.
-    pub fn disputed(&mut self, what: Disputed, since: BlockNumber, until: BlockNumber) {
+    pub(crate) fn disputed(&mut self, what: Disputed, since: BlockNumber, until: BlockNumber) {
         self.disputes.0.entry(what).or_insert(Asked { since, until, shown: None });
     }
 
     /// A disputed cell was shown.
-    pub fn answered(&mut self, what: Disputed, block: BlockNumber) {
+    pub(crate) fn answered(&mut self, what: Disputed, block: BlockNumber) {
         if let Some(asked) = self.disputes.0.get_mut(&what) {
             asked.shown = asked.shown.or(Some(block));
         }
     }
 
     /// Stake was taken for a cell that was not shown.
-    pub fn expired(&mut self, what: Disputed, block: BlockNumber) {
+    pub(crate) fn expired(&mut self, what: Disputed, block: BlockNumber) {
         let asked = self.disputes.0.get(&what);
         if asked.is_some_and(|asked| asked.shown.is_some() || block <= asked.until) {
             self.find(Rule::ShownIsSafe, || format!("block {block}: {what:?} was shown in time"));

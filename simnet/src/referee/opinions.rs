@@ -55,23 +55,23 @@ fn note(all: &mut Vec<Opinion>, opinion: Opinion) {
 
 impl Referee {
     /// An auditor says something of a holder's storage.
-    pub fn heard_of_storage(&mut self, epoch: Epoch, holder: AccountId, opinion: Opinion) {
+    pub(crate) fn heard_of_storage(&mut self, epoch: Epoch, holder: AccountId, opinion: Opinion) {
         note(self.opinions.storage.entry((epoch, holder)).or_default(), opinion);
     }
 
     /// An auditor says something of an output.
-    pub fn heard_of_output(&mut self, output: Digest, opinion: Opinion) {
+    pub(crate) fn heard_of_output(&mut self, output: Digest, opinion: Opinion) {
         self.opinions.of_outputs.insert(opinion.audit);
         note(self.opinions.outputs.entry(output).or_default(), opinion);
     }
 
     /// An attribution was signed, which gives everybody so many millionths.
-    pub fn shared(&mut self, output: Digest, shares: Vec<(AccountId, u32)>) {
+    pub(crate) fn shared(&mut self, output: Digest, shares: Vec<(AccountId, u32)>) {
         self.opinions.shares.entry(output).or_insert(shares);
     }
 
     /// A model was trained on so many bytes of everybody.
-    pub fn trained_on(&mut self, model: ModelId, bytes: Vec<(AccountId, u64)>) {
+    pub(crate) fn trained_on(&mut self, model: ModelId, bytes: Vec<(AccountId, u64)>) {
         self.opinions.data.insert(model, bytes);
     }
 

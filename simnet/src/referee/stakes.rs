@@ -44,7 +44,7 @@ impl Stakes {
 
 impl Referee {
     /// So much is at stake in an account from a block on, without what is leaving.
-    pub fn staked(&mut self, account: AccountId, amount: Amount, block: BlockNumber) {
+    pub(crate) fn staked(&mut self, account: AccountId, amount: Amount, block: BlockNumber) {
         let changes = self.stakes.0.entry(account).or_default();
         match changes.last_mut() {
             Some((last, before)) if *last == block => *before = amount,

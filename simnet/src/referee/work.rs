@@ -162,7 +162,7 @@ pub struct Work {
 
 impl Work {
     /// Whether a line pays a part of a fee; attributing an output is paid under the same record.
-    pub fn is_of_output(&self, line: &Line) -> bool {
+    pub(crate) fn is_of_output(&self, line: &Line) -> bool {
         self.is_output(&line.record)
     }
 
@@ -177,7 +177,7 @@ impl Work {
     }
 
     /// Whether a shard that was claimed was not computed; `None` for what is no shard.
-    pub fn is_forged(&self, record: &Digest) -> Option<bool> {
+    pub(crate) fn is_forged(&self, record: &Digest) -> Option<bool> {
         self.shards.get(record).map(|shard| !shard.is_computed)
     }
 
@@ -192,7 +192,7 @@ impl Work {
     }
 
     /// What of the fees outputs are paid, of the epoch that was settled last. The rest stays in the vault.
-    pub const fn accounted(&self) -> u128 {
+    pub(crate) const fn accounted(&self) -> u128 {
         self.accounted
     }
 
@@ -212,39 +212,39 @@ impl Work {
 
 impl Referee {
     /// A run was ordered, or its slots were drawn.
-    pub fn ordered(&mut self, model: ModelId, run: Ordered, slots: u64) {
+    pub(crate) fn ordered(&mut self, model: ModelId, run: Ordered, slots: u64) {
         self.work.runs.insert(model, (run, slots));
     }
 
     /// A member of a run closed a round, from whose checkpoint the next goes on.
-    pub fn named(&mut self, model: ModelId, next: Round, checkpoint: Hash) {
+    pub(crate) fn named(&mut self, model: ModelId, next: Round, checkpoint: Hash) {
         self.work.named.insert((model, next, checkpoint));
     }
 
     /// A shard was signed.
-    pub fn claimed(&mut self, record: Digest, shard: Claimed) {
+    pub(crate) fn claimed(&mut self, record: Digest, shard: Claimed) {
         self.work.shards.insert(record, shard);
     }
 
     /// A verdict on a shard was signed.
-    pub fn judged(&mut self, shard: Digest, judged: Judged) {
+    pub(crate) fn judged(&mut self, shard: Digest, judged: Judged) {
         self.work.verdicts.entry(shard).or_default().push(judged);
     }
 
     /// An honest node has another checkpoint after a round than the one asked before it.
-    pub fn disagrees(&mut self, model: ModelId, round: Round, account: AccountId) {
+    pub(crate) fn disagrees(&mut self, model: ModelId, round: Round, account: AccountId) {
         self.find(Rule::OneCheckpoint, || {
             format!("model {model}, round {round}, account {account}")
         });
     }
 
     /// An attribution was signed.
-    pub fn attributed(&mut self, record: Digest, output: Output) {
+    pub(crate) fn attributed(&mut self, record: Digest, output: Output) {
         self.work.outputs.entry(record).or_insert(output);
     }
 
     /// A receipt was redeemed for an amount, up to a sum.
-    pub fn redeemed(
+    pub(crate) fn redeemed(
         &mut self,
         laws: &Laws,
         (payer, payee): (EvmAddress, AccountId),

@@ -66,7 +66,7 @@ const HOURS_OF_YEAR: f64 = 8_766.0;
 
 impl Economics {
     /// The price at a time, in USD per OPEN.
-    pub fn price_at(&self, micros: u64) -> f64 {
+    pub(crate) fn price_at(&self, micros: u64) -> f64 {
         let past = self.price.iter().filter(|point| point.at.0 <= micros);
         past.max_by_key(|point| point.at).map_or(0.0, |point| point.usd)
     }

@@ -429,12 +429,12 @@ impl Scenario {
     }
 
     /// Share of nodes that some adversary runs.
-    pub fn adverse(&self) -> f64 {
+    pub(crate) fn adverse(&self) -> f64 {
         self.adversaries.iter().map(|plan| plan.share).sum()
     }
 
     /// Time of an epoch.
-    pub const fn epoch_span(&self) -> Span {
+    pub(crate) const fn epoch_span(&self) -> Span {
         Span(self.chain.block.0.saturating_mul(self.chain.epoch_blocks))
     }
 }

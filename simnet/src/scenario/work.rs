@@ -192,13 +192,13 @@ impl Inference {
     }
 
     /// The factor of the series at a time.
-    pub fn factor_at(&self, micros: u64) -> f64 {
+    pub(crate) fn factor_at(&self, micros: u64) -> f64 {
         let past = self.series.iter().filter(|point| point.at.0 <= micros);
         past.max_by_key(|point| point.at).map_or(1.0, |point| point.factor)
     }
 
     /// The largest factor that there ever is.
-    pub fn greatest_factor(&self) -> f64 {
+    pub(crate) fn greatest_factor(&self) -> f64 {
         self.series.iter().map(|point| point.factor).fold(1.0, f64::max)
     }
 }

@@ -9,7 +9,7 @@ use super::LogError;
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// Length of a frame beside its payload.
-pub const OVERHEAD: usize = 8;
+pub(crate) const OVERHEAD: usize = 8;
 
 /// How many bytes may be hashed in search of the next frame behind a damaged one.
 const SEARCH_BUDGET: usize = 256 << 20;

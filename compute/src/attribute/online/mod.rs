@@ -29,8 +29,5 @@ pub use gpu::{GpuKernel, GpuRows, KernelError};
 pub use kernel::Rows;
 pub use likelihood::{LikelihoodError, Unigram};
 pub use query::{Query, QueryError, ScoreError};
-pub use recompute::{
-    IndexMismatch, LeafAuditError, LeafReport, LeafRule, check_index, detection, draw_leaves,
-    leaves_for,
-};
+pub use recompute::{IndexMismatch, LeafAuditError, LeafReport, LeafRule, check_index, detection};
 pub use score_part::{CombineError, ScorePart, ScorePartError};

@@ -122,7 +122,7 @@ impl LeafRule {
 }
 
 /// The positions, each once, of the leaves that a seed draws from `count`.
-pub fn draw_leaves(seed: &Digest, count: u32, leaves: u32) -> Vec<u32> {
+fn draw_leaves(seed: &Digest, count: u32, leaves: u32) -> Vec<u32> {
     let seed = keccak(&[b"openledger/leaves/v1", &seed.0]);
     let draw = Permutation { seed, size: count };
     (0..leaves.min(count)).map(|i| draw.at(i)).collect()
@@ -132,16 +132,6 @@ pub fn draw_leaves(seed: &Digest, count: u32, leaves: u32) -> Vec<u32> {
 /// `1 − (1 − share)^leaves`, a lower bound for draws without repetition.
 pub fn detection(share: f64, leaves: u32) -> f64 {
     1.0 - (1.0 - share.clamp(0.0, 1.0)).powf(f64::from(leaves))
-}
-
-/// The fewest leaves with which a `share` of false leaves is found with that probability; none for a
-/// share or a probability outside 0 to 1, ends excluded.
-pub fn leaves_for(share: f64, probability: f64) -> Option<u32> {
-    let is_inside = |value: f64| value > 0.0 && value < 1.0;
-    if !is_inside(share) || !is_inside(probability) {
-        return None;
-    }
-    Some(((1.0 - probability).ln() / (1.0 - share).ln()).ceil() as u32)
 }
 
 /// Compares a claimed index with the one built here from the same units, byte for byte.
@@ -161,13 +151,11 @@ mod tests {
         // 299 leaves find 1 % of false leaves in 95 of 100 audits, 459 in 99; 59 find 5 % in 95.
         for (share, probability, leaves) in [(0.01, 0.95, 299), (0.01, 0.99, 459), (0.05, 0.95, 59)]
         {
-            assert_eq!(leaves_for(share, probability), Some(leaves));
             assert!(detection(share, leaves) >= probability);
             assert!(detection(share, leaves - 1) < probability);
         }
         assert!((detection(0.5, 8) - 255.0 / 256.0).abs() < 1e-12);
         assert_eq!(detection(0.0, 100), 0.0);
-        assert_eq!((leaves_for(0.0, 0.5), leaves_for(0.5, 1.0)), (None, None));
     }
 
     #[test]

@@ -44,7 +44,7 @@ use super::layout::Layout;
 pub const LEAF: u64 = 64;
 
 /// Most tokens of a run whose lookup is proved; more than one answer ever has.
-pub const MAX_PROVED_TOKENS: usize = 4096;
+pub(crate) const MAX_PROVED_TOKENS: usize = 4096;
 
 /// What stands for an index: whoever has it can check answers of whoever has the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

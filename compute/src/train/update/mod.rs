@@ -16,11 +16,11 @@ pub use compare::{CompareError, compare};
 pub use compress::{CompressError, compress};
 
 /// Parameters in one chunk; indices have twelve bits.
-pub const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 /// Fractional bits of the integers in which updates are summed.
-pub const FIXED_BITS: u32 = 32;
+pub(crate) const FIXED_BITS: u32 = 32;
 /// Magnitudes must be below this, so that sums of a million payloads fit 64 bits.
-pub const MAX_LEVEL: u32 = 64;
+pub(crate) const MAX_LEVEL: u32 = 64;
 
 /// A sparse update of a model, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
