@@ -105,6 +105,7 @@ impl Worker {
 
     /// Does one job.
     async fn do_job(&self, chain: Arc<ChainView>, job: Job) -> Done {
+        // Should the process end during the job, the next one knows of which run it was.
         let _under_way = self.marks.begin(&job);
         let outcome = match job {
             Job::Fetch(blob) => self.blobs.take(blob).await.map(|()| Done::Fetched),
@@ -207,6 +208,7 @@ impl Worker {
         }
         let claimed = self.blobs.obtain(shard.payload, limit, from).await?;
         let base = self.blobs.obtain(shard.base, MAX_CHECKPOINT_BYTES, from).await?;
+        // Drawn here and told nobody: a worker must not know which of its sketches are looked at.
         let mut secret = [0u8; 32];
         getrandom::fill(&mut secret).map_err(|_| Failure::Local)?;
         let report = self
@@ -244,6 +246,7 @@ impl Worker {
         for BlobRef { hash, length } in payloads {
             updates.push(self.blobs.obtain(*hash, *length, from).await?);
         }
+        // Integers, which need no device and so do not wait for one.
         let next = tokio::task::spawn_blocking(move || run.aggregate(&base, &updates));
         let next = next.await.map_err(|_| Failure::Local)?.map_err(failed)?;
         Ok(Done::Aggregated(self.blobs.put(next.to_bytes()).await?))
@@ -290,6 +293,7 @@ impl Worker {
                 Ok((transcript, answer))
             })
             .await?;
+        // Stored before the record names it: its auditors will ask for it.
         let bytes = transcript.to_bytes();
         let length = u32::try_from(bytes.len()).map_err(|_| Failure::Local)?;
         let body = AttributionBody {
@@ -320,6 +324,7 @@ impl Worker {
             return Err(Failure::Invalid);
         }
         let checkpoint = self.load(body.model).await?;
+        // An answer of another checkpoint than the one that the run closed on is not the model's.
         if checkpoint != body.checkpoint {
             return Ok(Done::Judged(Verdict::Fail));
         }

@@ -57,6 +57,7 @@ pub(super) fn simulation(scenario: Scenario, parts: Parts) -> Result<Simulation,
     let accounts = register(&mut chain, &scenario, &ids, &data, &stakes)?;
     fund_adversaries(&mut chain, &ids, &roles);
     contribute(&mut chain, &scenario, &accounts, &data)?;
+    // The setting is not part of what is simulated, so no block of it is replaced.
     chain.start(&scenario.chain);
     let backend = backend(&scenario, chain.view(), &mut blobs)?;
     let adverse_data = AdverseData::new(adverse_data(&data, &accounts)?);
@@ -119,6 +120,7 @@ fn start(env: &mut Env, leaves: impl Iterator<Item = Option<Time>>) {
 
 /// A node is there at the start, or not.
 fn begin(env: &mut Env, index: usize, leaves: Option<Time>) {
+    // One that was never there has an account all the same, and is drawn like the others.
     if leaves == Some(Time(0)) {
         return;
     }
