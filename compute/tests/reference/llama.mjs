@@ -3,7 +3,8 @@
 //     node llama.mjs FOLDER MODEL PROMPTS IDS OUT
 //
 // FOLDER has `node-llama-cpp` in its `node_modules`. Writes to OUT: `llama_ids.json`, the token ids of each
-// prompt; `llama.f32`, the log-probabilities behind each token of IDS; `llama_shape.json`, the vocabulary.
+// prompt; `llama.f32`, the log-probabilities behind the last token of each of IDS (the library takes seconds
+// for one position); `llama_shape.json`, the vocabulary.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -44,19 +45,19 @@ function ids(prompt) {
 const prompts = JSON.parse(readFileSync(promptsPath, "utf8"));
 writeFileSync(`${out}/llama_ids.json`, JSON.stringify(prompts.map(ids)));
 
-const context = await model.createContext({ contextSize: 2048, flashAttention: false });
+// One thread: several wait for each other without end where others compute as well.
+const context = await model.createContext({ contextSize: 2048, flashAttention: false, threads: 1 });
 const rows = [];
 let vocab = 0;
 for (const tokens of JSON.parse(readFileSync(idsPath, "utf8"))) {
     const sequence = context.getSequence();
-    const asked = tokens.map((token) => [token, { generateNext: { probabilities: true } }]);
-    for (const answer of await sequence.controlledEvaluate(asked)) {
-        const probabilities = answer.next.probabilities;
-        vocab = probabilities.size;
-        const row = new Float32Array(vocab);
-        for (const [token, probability] of probabilities) row[token] = Math.log(Math.max(probability, 1e-38));
-        rows.push(Buffer.from(row.buffer));
-    }
+    const last = [tokens.at(-1), { generateNext: { probabilities: true } }];
+    const answers = await sequence.controlledEvaluate([...tokens.slice(0, -1), last]);
+    const probabilities = answers.at(-1).next.probabilities;
+    vocab = probabilities.size;
+    const row = new Float32Array(vocab);
+    for (const [token, probability] of probabilities) row[token] = Math.log(Math.max(probability, 1e-38));
+    rows.push(Buffer.from(row.buffer));
     await sequence.clearHistory();
     sequence.dispose();
 }
