@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use compute::device::Engine;
 use compute::formats::import::{Folder, ImportError, Imported, Options, folder, gguf};
 use compute::formats::{
-    Base, BaseError, CardError, ChatError, Checkpoint, Message, TokenizerError,
+    Base, BaseError, CardError, ChatError, ChatTemplate, Checkpoint, Message, TokenizerError,
 };
 use compute::model::ModelConfig;
 use compute::serve::{Generator, Sampling};
@@ -230,6 +230,8 @@ fn what_the_decoder_has_not_is_refused_by_its_name() {
     let splitting = refused(&file().with("tokenizer.ggml.pre", Some(Value::Text("tekken".into()))));
     let expected = TokenizerError::Splitting("tekken".to_owned());
     assert_eq!(splitting, ImportError::Tokenizer(expected));
+    let missing = refused(&file().with("tokenizer.ggml.pre", None));
+    assert_eq!(missing, ImportError::Missing("tokenizer.ggml.pre".to_owned()));
     let missing = refused(&file().with("llama.block_count", None));
     assert_eq!(missing, ImportError::Missing("llama.block_count".to_owned()));
     let text = refused(&file().with("llama.block_count", Some(Value::Text("2".into()))));
@@ -361,6 +363,49 @@ proptest! {
         }
         if let Ok(imported) = gguf(&bytes, &Options::default(), &mut |_| {}) {
             base(&imported);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn changed_folders_never_panic(
+        name in prop::sample::select(vec![
+            "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors",
+        ]),
+        changes in prop::collection::vec((0usize..4096, any::<u8>()), 1..5),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        static WHOLE: std::sync::OnceLock<Imported> = std::sync::OnceLock::new();
+        let whole = WHOLE.get_or_init(|| import(&file()).unwrap());
+        let mut files = as_folder(whole);
+        let bytes = files.0.get_mut(name).unwrap();
+        for (at, value) in changes {
+            let at = at % bytes.len();
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(imported) = import_folder(&files) {
+            base(&imported);
+        }
+    }
+
+    #[test]
+    fn every_template_comes_to_an_end(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "{% for m in messages %}", "{% endfor %}", "{% for i in range(999) %}", "{{ m.content }}",
+            "{% set x = x ~ x %}", "{% set x = 'long text' %}", "{{ x * 99 }}", "{% if loop.first %}",
+            "{% endif %}", "{% macro f() %}", "{% endmacro %}", "{{ f() }}", "{{ m['role'] | upper }}",
+            "{{ messages | length }}", "{{ x.split('n')[1:] }}", "{{ m.content.strip() | replace('e', x) }}",
+            "{% break %}", "{{ bos_token }}", "<|im_end|>", "{{ x[::-1] }}", "{{ 1 / 0 }}", "{# #}", "\n",
+        ]), 0..24),
+        said in ".{0,40}",
+    ) {
+        if let Ok(template) = ChatTemplate::new(&parts.concat()) {
+            let said = [message("user", &said)];
+            let _ = template.tokens(fixture::tokenizer(), &said, true, [None, None]);
         }
     }
 }

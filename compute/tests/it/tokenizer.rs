@@ -34,6 +34,22 @@ proptest! {
 }
 
 #[test]
+fn added_tokens_are_made_by_no_text() {
+    let plain = fixture::tokenizer();
+    let good = String::from_utf8(plain.to_bytes().to_vec()).unwrap();
+    let added = r#""added_tokens":[{"id":300,"content":"<|end|>"},{"id":301,"content":"river"}]"#;
+    let file = good.replacen("\"added_tokens\":[]", added, 1);
+    let tokenizer = Tokenizer::from_bytes(file.as_bytes()).unwrap();
+    assert_eq!((tokenizer.vocab(), tokenizer.control()[&300].as_str()), (302, "<|end|>"));
+    for text in ["<|end|>", "the river", "a<|end|>b river<|end|>"] {
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(ids, plain.encode(text).unwrap());
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+    }
+    assert_eq!(tokenizer.decode(&[300, 40, 301, 41, 300]), plain.decode(&[40, 41]));
+}
+
+#[test]
 fn each_error_has_its_bytes() {
     let good = String::from_utf8(fixture::tokenizer().to_bytes().to_vec()).unwrap();
     let error = |bytes: &[u8]| Tokenizer::from_bytes(bytes).err().unwrap();
@@ -49,6 +65,27 @@ fn each_error_has_its_bytes() {
         assert!(good.contains(from), "{from}");
         let bad = good.replacen(from, to, 1);
         assert!(matches!(error(bad.as_bytes()), TokenizerError::Kind(_)), "{from}");
+    }
+    let file: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let id_of = |token: &str| file["model"]["vocab"][token].as_u64().unwrap();
+    let added = |tokens: &str, vocab: &str| {
+        let added =
+            good.replacen("\"added_tokens\":[]", &format!("\"added_tokens\":[{tokens}]"), 1);
+        added.replacen("\"vocab\":{", &format!("\"vocab\":{{{vocab}"), 1)
+    };
+    for (tokens, vocab) in [
+        (r#"{"id":300,"content":"<a>"},{"id":300,"content":"<b>"}"#, ""),
+        (r#"{"id":300,"content":"<a>"},{"id":301,"content":"<a>"}"#, ""),
+        (r#"{"id":300,"content":"<a>"}"#, r#""<a>":299,"#),
+        (r#"{"id":4294967295,"content":"<a>"}"#, ""),
+        (r#"{"id":300,"content":""}"#, ""),
+        (r#"{"id":300,"content":"<a>","lstrip":true}"#, ""),
+        // The token of a byte is no text any more: characters that hold it are read as U+FFFD, which
+        // has that very byte.
+        (&format!(r#"{{"id":{},"content":"½"}}"#, id_of("½")), ""),
+    ] {
+        let bad = added(tokens, vocab);
+        assert!(matches!(error(bad.as_bytes()), TokenizerError::Kind(_)), "{tokens}");
     }
     let none = std::iter::empty::<&str>;
     assert!(matches!(Tokenizer::train(none(), 10), Err(TokenizerError::VocabSize(10))));

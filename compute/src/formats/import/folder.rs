@@ -90,7 +90,7 @@ fn about(
     let generation = files.settings("generation_config.json")?.unwrap_or_default();
     let template = match files.optional("chat_template.jinja")? {
         Some(bytes) => Some(text("chat_template.jinja", bytes)?),
-        None => settings.text("chat_template").map(str::to_owned),
+        None => settings.template().map(str::to_owned),
     };
     let id = |text: Option<&str>| {
         let text = text?;

@@ -41,6 +41,15 @@ impl Settings {
         value.as_str().or_else(|| value.get("content")?.as_str())
     }
 
+    /// The chat template: the only one, or the one called `default` of several.
+    pub(super) fn template(&self) -> Option<&str> {
+        let named = |value: &Value| value.get("name").and_then(Value::as_str) == Some("default");
+        match self.get("chat_template")? {
+            Value::Array(all) => all.iter().find(|value| named(value))?.get("template")?.as_str(),
+            one => one.as_str(),
+        }
+    }
+
     /// Token ids: one, several or none.
     pub(super) fn ids(&self, key: &str) -> Result<Vec<u32>, ImportError> {
         let id = |value: &Value| {

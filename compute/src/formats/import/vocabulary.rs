@@ -36,8 +36,7 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Vocabulary, ImportError> {
         let found = format!("the file's is {model:?}, not byte-level BPE (\"gpt2\")");
         return Err(ImportError::Unsupported { what: "such tokenizer", found });
     }
-    let splitting = metadata.optional_text("tokenizer.ggml.pre")?.unwrap_or("gpt-2");
-    let splitting = Splitting::named(splitting)?;
+    let splitting = Splitting::named(metadata.text("tokenizer.ggml.pre")?)?;
     let tokens = metadata.array("tokenizer.ggml.tokens")?;
     if tokens.count() > u64::from(MAX_VOCAB) {
         let size = u32::try_from(tokens.count()).unwrap_or(u32::MAX);

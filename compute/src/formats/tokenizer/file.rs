@@ -69,7 +69,6 @@ struct Added {
 #[derive(Deserialize)]
 struct Model {
     dropout: Option<f32>,
-    unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
     #[serde(default)]
@@ -185,8 +184,9 @@ fn beginning(post_processor: &Value) -> Option<String> {
 
 fn check_plain(file: &File) -> Result<(), TokenizerError> {
     let model = &file.model;
-    if model.dropout.is_some() || model.byte_fallback || model.unk_token.is_some() {
-        return Err(TokenizerError::Kind("dropout, fallback or unknown tokens are set"));
+    // Which token stands for the unknown does not matter: no text is unknown.
+    if model.dropout.is_some() || model.byte_fallback {
+        return Err(TokenizerError::Kind("dropout or fallback is set"));
     }
     let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {

@@ -2,8 +2,8 @@
 //!
 //! Trained here, or taken from a model that others trained; stored as the `tokenizer.json` that the
 //! field uses. A tokenizer is part of a model: its hash is in every checkpoint. Accepted are byte-level
-//! BPE with one of a few ways of splitting (`splitting`), no normaliser and no post-processor, ids
-//! without gaps.
+//! BPE with one of a few ways of splitting (`splitting`), no normaliser, ids without gaps; what a
+//! post-processor would put around a text is left to the [`Card`](super::Card).
 //!
 //! Added tokens are **control tokens**: they lie outside of what text is encoded with, so no text
 //! becomes one, however it is written. Only a [`ChatTemplate`](super::ChatTemplate) makes them.
