@@ -70,8 +70,8 @@ fn run(model: &Path, out: &Path, prompts: Option<&PathBuf>) -> Result<(), Failur
 }
 
 fn import(model: &Path) -> Result<Imported, Failure> {
-    let name = model.file_stem().map(|name| name.to_string_lossy().into_owned());
-    let options = Options { name, ..Options::default() };
+    let unnamed = model.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let options = Options { unnamed, ..Options::default() };
     let mut silent = |_: Progress| {};
     Ok(match model.is_dir() {
         true => import::folder(&OnDisk(model.to_owned()), &options, &mut silent)?,

@@ -1,11 +1,12 @@
 //! The command line.
 //!
 //! Commands speak to the running node of a data directory through its API; `init`, `node run`,
-//! `deposit`, `verify`, `devchain` and `demo` stand alone. With `--json` the last line of the output is one JSON
+//! `deposit`, `verify`, `devchain`, `demo` and what is about base models stand alone. With `--json` the last line of the output is one JSON
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
 mod attribute;
+mod base;
 mod data;
 mod deposit;
 mod devchain;
@@ -54,7 +55,7 @@ enum Command {
     Datanet(data::DatanetCommand),
     /// Keep a local copy of a pack, unpaid
     Pin(data::PinArgs),
-    /// Order, offer and list models
+    /// Order, offer and list models; import base models
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Use a model, paying with a signed receipt
@@ -139,7 +140,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Status => status::status(&Client::of_dir(&dir)?).await,
         Command::Datanet(command) => data::datanet(&Client::of_dir(&dir)?, command).await,
         Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,
-        Command::Model(command) => model::model(&Client::of_dir(&dir)?, command).await,
+        Command::Model(command) => model::model(&dir, command, cli.json).await,
         Command::Infer(args) => model::infer(&dir, &args).await,
         Command::Deposit(command) => deposit::deposit(&dir, command).await,
         Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,

@@ -2,6 +2,7 @@
 //! [`protocol::node`], its API and its command line.
 
 pub mod api;
+mod bases;
 pub mod cli;
 mod client;
 pub mod config;

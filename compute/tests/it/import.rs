@@ -71,7 +71,7 @@ fn the_card_says_what_the_file_says() {
     let first = fixture::tokenizer().vocab();
     assert_eq!((card.begin, card.bos), (None, Some(first)));
     assert_eq!(card.ends, [first + 1, first + 2]);
-    let options = Options { name: Some("mine".to_owned()), context: 16 };
+    let options = Options { name: Some("mine".to_owned()), context: 16, ..Options::default() };
     let named = gguf(&file().write().0, &options, &mut |_| {}).unwrap();
     assert_eq!(
         (named.card.name.as_str(), base(&named).checkpoint().config().context),

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use protocol::{Amount, DatanetId, EvmAddress, ModelId};
 
+use super::base::{self, AskArgs, ImportArgs};
 use crate::api::Client;
 use crate::api::types::{Created, InferReport, ModelInfo, Offer, Publish, RunPrice, Train};
 use crate::client::{Consumer, Question};
@@ -60,26 +61,35 @@ pub(super) enum ModelCommand {
     },
     /// List all models
     Ls,
+    /// Import a base model, which stays on this machine
+    Import(ImportArgs),
+    /// List the base models on this machine
+    Bases,
+    /// Ask a base model on this machine: free, and nothing leaves it
+    Ask(AskArgs),
 }
 
-pub(super) async fn model(client: &Client, command: ModelCommand) -> Result<Output> {
+pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> Result<Output> {
     match command {
+        ModelCommand::Import(args) => base::import(dir, args).await,
+        ModelCommand::Bases => base::list(dir),
+        ModelCommand::Ask(args) => base::ask(dir, args, is_json).await,
         ModelCommand::Train { datanet, seed, rounds, steps, owner, budget, max_price, price } => {
             let datanet = DatanetId(datanet);
             let train = Train { datanet, owner, seed, rounds, steps, budget };
-            order(client, train, max_price, price).await
+            order(&Client::of_dir(dir)?, train, max_price, price).await
         }
         ModelCommand::Publish { model, price_in, price_out, price_use } => {
             let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
             let publish = Publish { price_in, price_out, price_use };
             let path = format!("/models/{model}/publish");
-            let offer: Offer = client.post(&path, &publish).await?;
+            let offer: Offer = Client::of_dir(dir)?.post(&path, &publish).await?;
             let text =
                 format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
             Ok(Output::new(text, &offer))
         }
         ModelCommand::Ls => {
-            let all: Vec<ModelInfo> = client.get("/models").await?;
+            let all: Vec<ModelInfo> = Client::of_dir(dir)?.get("/models").await?;
             let lines: Vec<_> = all.iter().map(line).collect();
             let none = "no model yet; order one with `openledger model train DATANET`";
             let text = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };

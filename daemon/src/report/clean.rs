@@ -18,7 +18,7 @@ pub(crate) fn line(text: &str) -> String {
 }
 
 /// Text for a terminal: line ends stay, nothing else commands it.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let safe = |c| match c {
         '\n' => '\n',
         '\t' => ' ',

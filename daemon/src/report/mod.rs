@@ -10,7 +10,7 @@ mod marks;
 mod terminal;
 mod words;
 
-pub(crate) use self::clean::line;
+pub(crate) use self::clean::{line, plain};
 pub(crate) use self::html::page;
 pub(crate) use self::terminal::{Paint, text};
 

@@ -7,11 +7,16 @@ mod chain_faults;
 mod cli;
 mod cli_attribute;
 mod cli_bad_input;
+mod cli_base;
 mod cli_demo;
 mod cli_deposit;
 mod cli_rule;
 mod cli_support;
 mod cli_verify;
+/// The writer of small model files of the tests of `compute`.
+#[path = "../../../compute/tests/it/gguf.rs"]
+#[allow(dead_code, reason = "what those tests change in a file is not changed here")]
+mod gguf;
 mod keys;
 mod lapse;
 mod loopback;

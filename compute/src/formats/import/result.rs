@@ -19,13 +19,15 @@ pub struct Options {
     /// The most tokens in one sequence; a model that reads fewer keeps its own bound. More need more
     /// memory wherever the model is used.
     pub context: u32,
-    /// What to call the model; otherwise what its file says.
+    /// What to call the model; otherwise what its file says, …
     pub name: Option<String>,
+    /// … or this, where it says nothing.
+    pub unnamed: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { context: CONTEXT, name: None }
+        Self { context: CONTEXT, name: None, unnamed: None }
     }
 }
 
@@ -68,7 +70,7 @@ impl Imported {
         let mut ends = about.ends;
         ends.sort_unstable();
         ends.dedup();
-        let name = options.name.clone().or(about.name);
+        let name = options.name.clone().or(about.name).or_else(|| options.unnamed.clone());
         let card = Card {
             name: name.ok_or_else(|| ImportError::Missing("the model's name".to_owned()))?,
             licence: about.licence,
