@@ -2,11 +2,13 @@
 //!
 //! ```sh
 //! cargo run --release -p openledger-compute --example base -- MODEL OUT [PROMPTS.json]
+//! cargo run --release -p openledger-compute --example base -- MODEL OUT --ask "What is rain?"
 //! ```
 //!
 //! `MODEL` is a GGUF file or a Hugging Face folder. `OUT` receives the three files of the base and, of
 //! each prompt, its token ids (`ids.json`) and the logits behind each token (`logits.f32`, little-endian,
-//! one row of the vocabulary after the other). A prompt is a text or a list of messages.
+//! one row of the vocabulary after the other). A prompt is a text or a list of messages. With `--ask` the
+//! model answers, by the likeliest token each time.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -16,6 +18,7 @@ use compute::device::Engine;
 use compute::formats::import::{self, Folder, Imported, Options, Progress};
 use compute::formats::{Base, Message};
 use compute::model::Decoder;
+use compute::serve::{Generator, Sampling};
 use serde::Deserialize;
 
 type Failure = Box<dyn std::error::Error>;
@@ -41,9 +44,12 @@ impl Folder for OnDisk {
 fn main() {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let done = match arguments.as_slice() {
-        [model, out] => run(model, out, None),
-        [model, out, prompts] => run(model, out, Some(prompts)),
-        _ => Err("usage: base MODEL OUT [PROMPTS.json]".into()),
+        [model, out] => run(model, out).map(|_| ()),
+        [model, out, prompts] => run(model, out).and_then(|base| logits(&base, prompts, out)),
+        [model, out, flag, question] if flag.as_os_str() == "--ask" => {
+            run(model, out).and_then(|base| ask(&base, &question.to_string_lossy()))
+        }
+        _ => Err("usage: base MODEL OUT [PROMPTS.json | --ask QUESTION]".into()),
     };
     if let Err(error) = done {
         eprintln!("{error}");
@@ -51,7 +57,7 @@ fn main() {
     }
 }
 
-fn run(model: &Path, out: &Path, prompts: Option<&PathBuf>) -> Result<(), Failure> {
+fn run(model: &Path, out: &Path) -> Result<Base, Failure> {
     let start = Instant::now();
     let imported = import(model)?;
     fs::create_dir_all(out)?;
@@ -63,10 +69,21 @@ fn run(model: &Path, out: &Path, prompts: Option<&PathBuf>) -> Result<(), Failur
     let start = Instant::now();
     let base = Base::from_bytes(&imported.checkpoint, &imported.tokenizer, &card)?;
     println!("{}: read again in {:.1} s", imported.card.checkpoint, start.elapsed().as_secs_f64());
-    match prompts {
-        Some(prompts) => logits(&base, &serde_json::from_slice(&fs::read(prompts)?)?, out),
-        None => Ok(()),
-    }
+    Ok(base)
+}
+
+fn ask(base: &Base, question: &str) -> Result<(), Failure> {
+    let generator = Generator::new(&Engine::cpu(), base.checkpoint())?;
+    let said = Message { role: "user".to_owned(), content: question.to_owned() };
+    let sampling = Sampling { tokens: 256, temperature_ppm: 0, top: 0, seed: 0 };
+    let prompt = base.chat(&[said])?;
+    let start = Instant::now();
+    let answer = generator
+        .generate_while(&prompt, &sampling, &mut |token| !base.card().ends.contains(&token))?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{}", base.tokenizer().decode(&answer)?);
+    println!("{} tokens, {:.1} a second", answer.len(), answer.len() as f64 / seconds);
+    Ok(())
 }
 
 fn import(model: &Path) -> Result<Imported, Failure> {
@@ -79,12 +96,13 @@ fn import(model: &Path) -> Result<Imported, Failure> {
     })
 }
 
-fn logits(base: &Base, prompts: &Vec<Prompt>, out: &Path) -> Result<(), Failure> {
+fn logits(base: &Base, prompts: &Path, out: &Path) -> Result<(), Failure> {
+    let prompts: Vec<Prompt> = serde_json::from_slice(&fs::read(prompts)?)?;
     let checkpoint = base.checkpoint();
     let model = Decoder::new(checkpoint.config(), checkpoint.values(), Engine::cpu().device());
     let (mut ids, mut values) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    for prompt in prompts {
+    for prompt in &prompts {
         let tokens = match prompt {
             Prompt::Text(text) => base.text(text)?,
             Prompt::Chat(said) => {
