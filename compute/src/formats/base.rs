@@ -89,7 +89,7 @@ impl Base {
         if tokenizer.vocab() != vocab {
             return Err(BaseError::Vocabulary { tokenizer: tokenizer.vocab(), model: vocab });
         }
-        let mut named = card.begin.iter().chain(&card.bos).chain(&card.ends);
+        let mut named = card.begin.iter().chain(&card.bos).chain(&card.eos).chain(&card.ends);
         if let Some(&id) = named.find(|id| **id >= vocab) {
             return Err(BaseError::Token { id, vocab });
         }
@@ -123,7 +123,7 @@ impl Base {
     pub fn chat(&self, messages: &[Message]) -> Result<Vec<u32>, BaseError> {
         let none = || BaseError::NoTemplate(self.card.name.clone());
         let template = self.template.as_ref().ok_or_else(none)?;
-        let named = [self.card.bos, self.card.ends.first().copied()];
+        let named = [self.card.bos, self.card.eos];
         Ok(template.tokens(&self.tokenizer, messages, true, named)?)
     }
 }

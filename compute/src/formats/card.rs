@@ -30,6 +30,8 @@ pub struct Card {
     pub begin: Option<u32>,
     /// The token that templates call `bos_token`.
     pub bos: Option<u32>,
+    /// The token that templates call `eos_token`.
+    pub eos: Option<u32>,
     /// Tokens that end an answer, ascending.
     pub ends: Vec<u32>,
     /// The file that it was made of: its format, the form of most of its weights, and BLAKE3 of its

@@ -69,7 +69,7 @@ fn the_card_says_what_the_file_says() {
     assert_eq!(card.licence.as_deref(), Some("apache-2.0"));
     assert_eq!(card.origin.as_deref(), Some("Somebody"));
     let first = fixture::tokenizer().vocab();
-    assert_eq!((card.begin, card.bos), (None, Some(first)));
+    assert_eq!((card.begin, card.bos, card.eos), (None, Some(first), Some(first + 1)));
     assert_eq!(card.ends, [first + 1, first + 2]);
     let options = Options { name: Some("mine".to_owned()), context: 16, ..Options::default() };
     let named = gguf(&file().write().0, &options, &mut |_| {}).unwrap();
@@ -130,7 +130,8 @@ fn a_folder_and_a_file_of_one_model_have_one_hash() {
     assert_eq!(from_folder.checkpoint, from_file.checkpoint);
     assert_eq!(from_folder.tokenizer, from_file.tokenizer);
     let (a, b) = (from_file.card, from_folder.card);
-    assert_eq!((a.template, a.bos, a.begin, a.ends), (b.template, b.bos, b.begin, b.ends));
+    assert_eq!((a.template, a.begin, a.ends), (b.template, b.begin, b.ends));
+    assert_eq!((a.bos, a.eos), (b.bos, b.eos));
     assert_eq!((b.name.as_str(), b.origin.as_deref()), ("tiny", Some("somebody/tiny")));
     assert_eq!(b.licence.as_deref(), Some("apache-2.0"));
 }
@@ -442,6 +443,24 @@ fn only_the_template_makes_control_tokens() {
         assert_eq!(controls, [first, first + 1, first], "{hostile:?}");
         let said = base.tokenizer().decode(&ids).unwrap();
         assert_eq!(said, format!("user\n{hostile}\nassistant\n"));
+    }
+}
+
+#[test]
+fn templates_name_where_a_text_begins_and_ends() {
+    let template =
+        "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}";
+    let first = fixture::tokenizer().vocab();
+    // The token that ends a text need not be the first of those that end an answer.
+    let ids = |end: u32| {
+        let file = file()
+            .with("tokenizer.chat_template", Some(Value::Text(template.to_owned())))
+            .with("tokenizer.ggml.eos_token_id", Some(Value::U32(end)));
+        base(&import(&file).unwrap()).chat(&[message("user", "river")]).unwrap()
+    };
+    let river = fixture::tokenizer().encode("river").unwrap();
+    for end in [first + 1, first + 2] {
+        assert_eq!(ids(end), [&[first], &river[..], &[end]].concat());
     }
 }
 

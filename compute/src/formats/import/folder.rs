@@ -96,13 +96,13 @@ fn about(
         let text = text?;
         tokenizer.control().iter().find(|(_, control)| *control == text).map(|(id, _)| *id)
     };
-    let bos = id(settings.token("bos_token"));
+    let (bos, eos) = (id(settings.token("bos_token")), id(settings.token("eos_token")));
     // What the tokenizer's own file puts before a text counts, as it does elsewhere.
     let is_begun = settings.flag("add_bos_token").unwrap_or(false);
     let begin = id(beginning.as_deref()).or(bos.filter(|_| is_begun));
     let mut ends = model.ids("eos_token_id")?;
     ends.extend(generation.ids("eos_token_id")?);
-    ends.extend(id(settings.token("eos_token")));
+    ends.extend(eos);
     let named = tokenizer.control().iter().filter(|(_, text)| ENDS.contains(&text.as_str()));
     ends.extend(named.map(|(id, _)| *id));
     let readme = files.optional("README.md")?.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -115,6 +115,7 @@ fn about(
         template,
         begin,
         bos,
+        eos,
         ends,
         format: "hugging-face",
         hash: Hash::ZERO,

@@ -64,6 +64,7 @@ pub fn gguf(
         template: owned(text("tokenizer.chat_template")?),
         begin: vocabulary.begin,
         bos: vocabulary.bos,
+        eos: vocabulary.eos,
         ends: vocabulary.ends,
         format: "gguf",
         hash: Hash(*blake3::hash(bytes).as_bytes()),

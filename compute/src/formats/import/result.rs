@@ -50,6 +50,7 @@ pub(super) struct About {
     pub(super) template: Option<String>,
     pub(super) begin: Option<u32>,
     pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
     /// In any order, perhaps repeated.
     pub(super) ends: Vec<u32>,
     pub(super) format: &'static str,
@@ -80,6 +81,7 @@ impl Imported {
             template: about.template,
             begin: about.begin,
             bos: about.bos,
+            eos: about.eos,
             ends,
             source: CardSource {
                 format: about.format.to_owned(),

@@ -17,6 +17,7 @@ pub(super) struct Vocabulary {
     pub(super) tokenizer: Tokenizer,
     pub(super) begin: Option<u32>,
     pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
     pub(super) ends: Vec<u32>,
 }
 
@@ -46,9 +47,8 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Vocabulary, ImportError> {
         let id = metadata.optional_number(&format!("tokenizer.ggml.{name}_token_id"))?;
         Ok(id.map(|id| u32::try_from(id).unwrap_or(u32::MAX)))
     };
-    let bos = named("bos")?;
-    let mut ends: Vec<u32> =
-        [named("eos")?, named("eot")?, named("eom")?].into_iter().flatten().collect();
+    let (bos, eos) = (named("bos")?, named("eos")?);
+    let mut ends: Vec<u32> = [eos, named("eot")?, named("eom")?].into_iter().flatten().collect();
     let mut control: BTreeSet<u32> = ends.iter().copied().chain(bos).collect();
     control.extend(controls(metadata, tokens.count())?);
     let (text, control) = sorted(tokens, &control)?;
@@ -62,7 +62,7 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Vocabulary, ImportError> {
     // As in llama.cpp: what a file leaves open follows from its way of splitting.
     let is_begun = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(is_llama);
     let begin = if is_begun { bos } else { None };
-    Ok(Vocabulary { tokenizer: Tokenizer::from_parts(parts)?, begin, bos, ends })
+    Ok(Vocabulary { tokenizer: Tokenizer::from_parts(parts)?, begin, bos, eos, ends })
 }
 
 /// The ids that the file calls control tokens.
