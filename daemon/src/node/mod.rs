@@ -25,6 +25,7 @@ mod run_data;
 mod settlement;
 mod start;
 mod status;
+mod steps;
 mod stopped;
 mod sync;
 mod worker;

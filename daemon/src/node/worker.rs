@@ -25,6 +25,7 @@ use super::pool::Pool;
 use super::requests::Requests;
 use super::run_data::{self, RunData};
 use super::settlement::Settler;
+use super::steps::{Step, Steps};
 
 /// Temperature of answers.
 const TEMPERATURE_PPM: u32 = 800_000;
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     pub(crate) sender: Sender,
     pub(crate) requests: Requests,
     pub(crate) marks: Marks,
+    steps: Steps,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -69,8 +71,9 @@ impl Worker {
     ) -> Self {
         let settler = Settler::new(blobs.clone());
         let marks = Marks::new(blobs.shared_store());
+        let steps = Steps::new(blobs.shared_store());
         let (requests, shared) = (Requests::default(), Arc::default());
-        Self { blobs, pool, prover, settler, thread, sender, requests, marks, shared }
+        Self { blobs, pool, prover, settler, thread, sender, requests, marks, steps, shared }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -125,8 +128,8 @@ impl Worker {
             Job::Replay { shard, units, seed, task, from } => {
                 self.replay(shard, units, seed, task, &from).await
             }
-            Job::Aggregate { model, base, payloads, from, expected } => {
-                self.aggregate(model, base, &payloads, &from, expected).await
+            Job::Aggregate { model, base, payloads, from, expected: _ } => {
+                self.aggregate(model, base, &payloads, &from).await
             }
             Job::Infer { request, model } => self.infer(request, model).await,
             Job::AuditAttribution { record } => self.audit_attribution(&chain, &record).await,
@@ -235,12 +238,12 @@ impl Worker {
         base: Hash,
         payloads: &[BlobRef],
         from: &[NodeId],
-        expected: Option<Hash>,
     ) -> Result<Done, Failure> {
-        if let Some(known) = expected.filter(|hash| self.blobs.has(*hash)) {
+        let run = self.run(model)?;
+        let step = Step::new(&run.config, base, payloads);
+        if let Some(known) = self.steps.result(&step) {
             return Ok(Done::Aggregated(known));
         }
-        let run = self.run(model)?;
         let base = self.blobs.obtain(base, MAX_CHECKPOINT_BYTES, from).await?;
         let mut updates = Vec::with_capacity(payloads.len());
         for BlobRef { hash, length } in payloads {
@@ -249,7 +252,9 @@ impl Worker {
         // Integers, which need no device and so do not wait for one.
         let next = tokio::task::spawn_blocking(move || run.aggregate(&base, &updates));
         let next = next.await.map_err(|_| Failure::Local)?.map_err(failed)?;
-        Ok(Done::Aggregated(self.blobs.put(next.to_bytes()).await?))
+        let next = self.blobs.put(next.to_bytes()).await?;
+        self.steps.note(&step, next);
+        Ok(Done::Aggregated(next))
     }
 
     /// Has the model with its evidence loaded on the computing thread.

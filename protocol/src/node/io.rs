@@ -170,7 +170,8 @@ pub enum Job {
         payloads: Vec<BlobRef>,
         /// Who has them.
         from: Vec<NodeId>,
-        /// The result where it is already known: a stored checkpoint of this hash is the answer.
+        /// The checkpoint that a close names. Whoever took this very step before has the answer; whoever
+        /// only has a blob of that name has been given it by anybody, and takes the step.
         expected: Option<Hash>,
     },
     /// Generate, attribute, and store the transcript.
