@@ -50,6 +50,42 @@ fn added_tokens_are_made_by_no_text() {
 }
 
 #[test]
+fn every_way_of_splitting_keeps_the_text_however_long_it_is() {
+    let file: serde_json::Value = serde_json::from_slice(fixture::tokenizer().to_bytes()).unwrap();
+    let bytes = |use_regex: bool| serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": use_regex});
+    let pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let split = serde_json::json!({
+        "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false,
+    });
+    let digits = serde_json::json!({"type": "Digits", "individual_digits": true});
+    let sequence = |first: &serde_json::Value, use_regex| serde_json::json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
+    for splitting in [bytes(true), sequence(&digits, true), sequence(&split, false)] {
+        let mut file = file.clone();
+        file["pre_tokenizer"] = splitting;
+        let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+        for text in [
+            "It's 1234567 rivers,\r\n  and\tmore…\n\n".to_owned(),
+            "a".repeat(300_000),
+            " ".repeat(300_000) + "x",
+            "\n".repeat(300_000),
+            "1 ".repeat(100_000),
+        ] {
+            let ids = tokenizer.encode(&text).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        }
+    }
+    let mut other = file;
+    other["pre_tokenizer"] = sequence(
+        &serde_json::json!({
+            "type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": false,
+        }),
+        false,
+    );
+    let refused = Tokenizer::from_bytes(other.to_string().as_bytes()).unwrap_err();
+    assert!(matches!(refused, TokenizerError::Kind(_)));
+}
+
+#[test]
 fn each_error_has_its_bytes() {
     let good = String::from_utf8(fixture::tokenizer().to_bytes().to_vec()).unwrap();
     let error = |bytes: &[u8]| Tokenizer::from_bytes(bytes).err().unwrap();
