@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The largest card.
 pub const MAX_CARD_BYTES: usize = 1 << 18;
 /// The longest of a card's names.
-const MAX_NAME_BYTES: usize = 256;
+pub(super) const MAX_NAME_BYTES: usize = 256;
 /// The most tokens that may end an answer.
 const MAX_ENDS: usize = 16;
 
@@ -63,8 +63,10 @@ pub enum CardError {
         /// What the parser said.
         reason: String,
     },
-    /// A name is empty or too long.
-    #[error("the card's {0} is empty or longer than {MAX_NAME_BYTES} bytes")]
+    /// A name is empty, too long or not to be shown.
+    #[error(
+        "the card's {0} is empty, longer than {MAX_NAME_BYTES} bytes, or has control characters"
+    )]
     Name(&'static str),
     /// The tokens that end an answer are too many or out of order.
     #[error("the card names too many tokens that end an answer, or not in ascending order")]
@@ -94,7 +96,7 @@ impl Card {
         serde_json::to_vec(self).expect("plain structs serialise")
     }
 
-    /// Refuses texts that are too long and lists that are not in order.
+    /// Refuses names that cannot be shown and lists that are not in order.
     pub fn check(&self) -> Result<(), CardError> {
         let names = [
             ("name", Some(&self.name)),
@@ -104,7 +106,10 @@ impl Card {
             ("form of weights", Some(&self.source.weights)),
         ];
         for (what, text) in names {
-            if text.is_some_and(|text| text.is_empty() || text.len() > MAX_NAME_BYTES) {
+            let is_bad = |text: &String| {
+                text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control)
+            };
+            if text.is_some_and(is_bad) {
                 return Err(CardError::Name(what));
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use compute::device::Engine;
 use compute::formats::import::{Folder, ImportError, Imported, Options, folder, gguf};
 use compute::formats::{
-    Base, BaseError, CardError, ChatError, ChatTemplate, Checkpoint, Message, TokenizerError,
+    Base, BaseError, Card, CardError, ChatError, ChatTemplate, Checkpoint, Message, TokenizerError,
 };
 use compute::model::ModelConfig;
 use compute::serve::{Generator, Sampling};
@@ -77,6 +77,23 @@ fn the_card_says_what_the_file_says() {
         (named.card.name.as_str(), base(&named).checkpoint().config().context),
         ("mine", 16)
     );
+}
+
+#[test]
+fn names_of_strangers_can_be_shown() {
+    let long = "é".repeat(400);
+    let file = file()
+        .with("general.name", Some(Value::Text("\u{1b}[31mTi\nny".to_owned())))
+        .with("general.license", Some(Value::Text(" ".to_owned())))
+        .with("general.organization", Some(Value::Text(long.clone())));
+    let imported = import(&file).unwrap();
+    assert_eq!((imported.card.name.as_str(), &imported.card.licence), ("[31mTiny", &None));
+    assert_eq!(imported.card.origin.as_deref(), Some(&long[..256]));
+    let nameless = file.with("general.name", None);
+    assert_eq!(refused(&nameless), ImportError::Missing("the model's name".to_owned()));
+    let mut card = imported.card;
+    card.name = "\u{1b}[31m".to_owned();
+    assert_eq!(Card::from_bytes(&card.to_bytes()), Err(CardError::Name("name")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use protocol::Hash;
 
 use super::super::base::Base;
-use super::super::card::{Card, CardSource};
+use super::super::card::{Card, CardSource, MAX_NAME_BYTES};
 use super::super::chat::ChatTemplate;
 use super::super::checkpoint::Checkpoint;
 use super::super::tokenizer::Tokenizer;
@@ -71,11 +71,13 @@ impl Imported {
         let mut ends = about.ends;
         ends.sort_unstable();
         ends.dedup();
-        let name = options.name.clone().or(about.name).or_else(|| options.unnamed.clone());
+        let shown = |text: Option<String>| text.map(|text| shown(&text)).filter(|t| !t.is_empty());
+        let [given, found, unnamed] = [options.name.clone(), about.name, options.unnamed.clone()];
+        let name = shown(given).or(shown(found)).or(shown(unnamed));
         let card = Card {
             name: name.ok_or_else(|| ImportError::Missing("the model's name".to_owned()))?,
-            licence: about.licence,
-            origin: about.origin,
+            licence: shown(about.licence),
+            origin: shown(about.origin),
             checkpoint: Hash(*blake3::hash(&bytes).as_bytes()),
             tokenizer: hash,
             template: about.template,
@@ -96,4 +98,10 @@ impl Imported {
         let base = Base::new(checkpoint, tokenizer, card)?;
         Ok(Self { card: base.card().clone(), checkpoint: bytes, tokenizer: file })
     }
+}
+
+/// What a file says of itself, as it can be shown: without control characters, cut to what a card holds.
+fn shown(text: &str) -> String {
+    let text: String = text.trim().chars().filter(|letter| !letter.is_control()).collect();
+    text[..text.floor_char_boundary(MAX_NAME_BYTES)].to_owned()
 }
