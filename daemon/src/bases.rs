@@ -80,33 +80,35 @@ impl Bases {
         Ok(all)
     }
 
-    /// The one of that name, or whose hash begins like that.
+    /// The one of that name, or else the one whose name or hash begins like that.
     ///
     /// # Errors
     /// What there is, where that names none or several.
     pub(crate) fn find(&self, named: &str) -> Result<Found> {
         let all = self.all()?;
-        let start = named.strip_prefix("0x").unwrap_or(named).to_ascii_lowercase();
-        let is_named = |found: &&Found| {
+        let start = named.to_lowercase();
+        let is_called = |found: &&Found| found.card.name.to_lowercase() == start;
+        let begins = |found: &&Found| {
             let hash = found.card.checkpoint.to_string();
-            let is_hash =
-                start.len() >= LEAST_PREFIX && hash.trim_start_matches("0x").starts_with(&start);
-            found.card.name.eq_ignore_ascii_case(named) || is_hash
+            let is_hash = start.len() >= LEAST_PREFIX && hash.starts_with(&start);
+            is_hash || found.card.name.to_lowercase().starts_with(&start)
         };
-        let found: Vec<_> = all.iter().filter(is_named).collect();
-        let list = |all: &[&Found]| {
-            all.iter().map(|found| title(&found.card)).collect::<Vec<_>>().join(", ")
-        };
+        let mut found: Vec<_> = all.iter().filter(is_called).collect();
+        if found.is_empty() {
+            found = all.iter().filter(begins).collect();
+        }
         match found.as_slice() {
             [found] => Ok((*found).clone()),
             [] if all.is_empty() => bail!(
                 "no base model is on this machine; import one with `openledger model import PATH`"
             ),
-            [] => bail!(
-                "no base model is called {named:?}; there are {}",
-                list(&all.iter().collect::<Vec<_>>())
-            ),
-            several => bail!("{named:?} may be any of {}: name it by its hash", list(several)),
+            [] => bail!("no base model is called {named:?}; there are {}", titles(&all)),
+            several => {
+                bail!(
+                    "{named:?} may be any of {}: name it by its hash",
+                    titles(several.iter().copied())
+                )
+            }
         }
     }
 
@@ -128,8 +130,16 @@ impl Bases {
 
 /// A base for people: its name and the start of its hash.
 pub(crate) fn title(card: &Card) -> String {
-    let hash: String = card.checkpoint.to_string().chars().take(12).collect();
-    format!("{} ({hash})", report::line(&card.name))
+    format!("{} ({})", report::line(&card.name), short(card))
+}
+
+/// The start of a base's hash, by which it can be named.
+pub(crate) fn short(card: &Card) -> String {
+    card.checkpoint.to_string().chars().take(12).collect()
+}
+
+fn titles<'a>(all: impl IntoIterator<Item = &'a Found>) -> String {
+    all.into_iter().map(|found| title(&found.card)).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a GGUF file or a Hugging Face folder.

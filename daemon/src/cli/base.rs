@@ -13,7 +13,7 @@ use compute::serve::{Generator, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::bases::{self, Bases, Found, title};
+use crate::bases::{self, Bases, Found, short, title};
 use crate::config::ByteSize;
 use crate::output::Output;
 use crate::report;
@@ -33,7 +33,7 @@ pub(super) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
-    /// Name of the base, or the start of its hash, as `openledger model bases` lists it
+    /// The start of the base's name or of its hash, as `openledger model bases` lists it
     base: String,
     /// What to ask
     text: String,
@@ -76,9 +76,8 @@ pub(super) async fn import(dir: &Path, args: ImportArgs) -> Result<Output> {
     };
     let (found, is_new) = tokio::task::spawn_blocking(work).await??;
     let what = if is_new { "imported" } else { "here already" };
-    let name = report::line(&found.card.name);
-    let text =
-        format!("{}; ask it with `openledger model ask {name:?} TEXT`", described(&found, what));
+    let next = format!("ask it with `openledger model ask {} TEXT`", short(&found.card));
+    let text = format!("{}\nNext: {next}", described(&found, what));
     let mut all = as_json(&found);
     all["is_new"] = Value::Bool(is_new);
     Ok(Output::new(text, &all))

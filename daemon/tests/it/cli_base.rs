@@ -56,7 +56,16 @@ fn a_model_of_others_is_imported_once_and_asked_without_a_node() {
     let ask =
         |base: &str| done(dir, &["model", "ask", base, "Who?", "--max-tokens", "20", "--json"]);
     let answer = ask("tiny");
-    assert_eq!(answer, ask(&hash[..10]), "the same seed says the same, however it is called");
+    for called in ["TI", &hash[..10]] {
+        assert_eq!(answer, ask(called), "the same seed says the same, however it is called");
+    }
+    // Another of that name: only the start of a hash is one's alone.
+    let other =
+        ["model", "import", path.to_str().unwrap(), "--context", "16", "--name", "tiny two"];
+    done(dir, &[&other[..], &["--json"]].concat());
+    assert_eq!(answer, ask("tiny"), "a whole name is one's alone");
+    let several = refused(dir, &["model", "ask", "ti", "Who?", "--json"]);
+    assert!(several.contains("Tiny (") && several.contains("tiny two ("), "{several}");
     assert!(answer["tokens_in"].as_u64().unwrap() > 4, "the template adds to what is asked");
     // As it comes, without JSON: the same text.
     let shown = openledger(dir, &["model", "ask", "tiny", "Who?", "--max-tokens", "20"]);
