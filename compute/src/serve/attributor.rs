@@ -7,7 +7,7 @@ use protocol::attribution::{RepeatedUse, UnitEvidence, WeighError};
 use protocol::node::Failure;
 
 use super::evidence::Evidence;
-use super::generate::{Generator, InferError, Sampling};
+use super::generate::{Generation, Generator, InferError, Sampling};
 use super::transcript::{Transcript, pairs};
 use crate::attribute::{
     AssembleError, CaptureError, Capturer, FitError, PartError, Preconditioner, Query, QueryError,
@@ -133,8 +133,30 @@ impl Attributor {
         prompt: &[u32],
         sampling: &Sampling,
     ) -> Result<(Transcript, Evidence), ServeError> {
-        let layer = self.capturer.traced_layer();
-        let (output, trace) = self.generator.generate_traced(prompt, sampling, layer)?;
+        let mut generation = self.begin(prompt, sampling)?;
+        self.advance(&mut generation, sampling.tokens, &mut |_| true)?;
+        self.finish(generation)
+    }
+
+    /// Begins an answer, to be gone on with step by step.
+    pub fn begin(&self, prompt: &[u32], sampling: &Sampling) -> Result<Generation, ServeError> {
+        Ok(self.generator.begin(prompt, sampling, self.capturer.traced_layer())?)
+    }
+
+    /// Goes on with an answer ([`Generator::advance`]).
+    pub fn advance(
+        &self,
+        generation: &mut Generation,
+        most: u32,
+        keep_going: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<(), ServeError> {
+        Ok(self.generator.advance(generation, most, keep_going)?)
+    }
+
+    /// Attributes what was generated.
+    pub fn finish(&self, generation: Generation) -> Result<(Transcript, Evidence), ServeError> {
+        let prompt = generation.prompt().to_vec();
+        let (prompt, (output, trace)) = (prompt.as_slice(), generation.finish());
         let query = self.query(prompt, &output, trace.as_ref())?;
         let evidence = self.evidence(prompt, &output, &query)?;
         let transcript = Transcript {

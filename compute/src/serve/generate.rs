@@ -78,8 +78,41 @@ impl Generator {
         sampling: &Sampling,
         keep_going: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>, InferError> {
+        let mut generation = self.begin(prompt, sampling, None)?;
+        self.advance(&mut generation, sampling.tokens, keep_going)?;
+        Ok(generation.finish().0)
+    }
+
+    /// Begins an answer of which nothing is generated yet; with a trace as
+    /// [`generate_traced`](Self::generate_traced) has one.
+    pub fn begin(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        layer: Option<usize>,
+    ) -> Result<Generation, InferError> {
         self.check(prompt, sampling)?;
-        Ok(guarded(|| self.sample(prompt, sampling, None, keep_going))?.0)
+        Ok(Generation {
+            prompt: prompt.len(),
+            tokens: prompt.to_vec(),
+            fresh: prompt.len().min(self.model.config().context as usize),
+            random: Stream::new("sampling", &sampling.seed.to_be_bytes()),
+            sampling: sampling.clone(),
+            cache: Cache::default(),
+            keeper: Keeper { layer, rows: Vec::new() },
+        })
+    }
+
+    /// Goes on with an answer until it has `most` tokens, or as many as its sampling says. Each new one is given
+    /// to `keep_going`, and the first of which it says no is the last of this call.
+    pub fn advance(
+        &self,
+        generation: &mut Generation,
+        most: u32,
+        keep_going: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<(), InferError> {
+        let most = most.min(generation.sampling.tokens) as usize;
+        Ok(guarded(|| self.sample(generation, most, keep_going))?)
     }
 
     /// The same, with a trace of what entered the model's layer of that number; none without a layer,
@@ -90,8 +123,9 @@ impl Generator {
         sampling: &Sampling,
         layer: Option<usize>,
     ) -> Result<(Vec<u32>, Option<Trace>), InferError> {
-        self.check(prompt, sampling)?;
-        Ok(guarded(|| self.sample(prompt, sampling, layer, &mut |_| true))?)
+        let mut generation = self.begin(prompt, sampling, layer)?;
+        self.advance(&mut generation, sampling.tokens, &mut |_| true)?;
+        Ok(generation.finish())
     }
 
     fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<(), InferError> {
@@ -110,41 +144,66 @@ impl Generator {
 
     fn sample(
         &self,
-        prompt: &[u32],
-        sampling: &Sampling,
-        layer: Option<usize>,
+        generation: &mut Generation,
+        most: usize,
         keep_going: &mut dyn FnMut(u32) -> bool,
-    ) -> (Vec<u32>, Option<Trace>) {
+    ) {
         let context = self.model.config().context as usize;
-        let mut random = Stream::new("sampling", &sampling.seed.to_be_bytes());
-        let mut tokens = prompt.to_vec();
-        let mut cache = Cache::default();
-        let mut keeper = Keeper { layer, rows: Vec::new() };
-        let mut fresh = context.min(tokens.len());
-        for _ in 0..sampling.tokens {
-            if cache.len() + fresh > context {
+        let Generation { prompt, tokens, sampling, random, cache, keeper, fresh } = generation;
+        while tokens.len() - *prompt < most {
+            if cache.len() + *fresh > context {
                 // Full: start again from the later half of what was said.
-                cache = Cache::default();
-                fresh = (context / 2).max(1);
+                *cache = Cache::default();
+                *fresh = (context / 2).max(1);
             }
             // After the first pass one token a pass: the cache holds the others.
-            let input = &tokens[tokens.len() - fresh..];
+            let input = &tokens[tokens.len() - *fresh..];
             let input = self.model.tokens(&[input]);
-            let logits = self.model.run(input, Some(&mut cache), &mut keeper);
+            let logits = self.model.run(input, Some(cache), keeper);
             let vocab = logits.dims()[2];
-            let last = logits.slice([0..1, fresh - 1..fresh, 0..vocab]).into_data();
+            let last = logits.slice([0..1, *fresh - 1..*fresh, 0..vocab]).into_data();
             let last = last.as_slice::<f32>().expect("logits are f32");
-            let token = choose(last, sampling, &mut random);
+            let token = choose(last, sampling, random);
             tokens.push(token);
-            fresh = 1;
+            *fresh = 1;
             if !keep_going(token) {
                 break;
             }
         }
-        let output = tokens.split_off(prompt.len());
+    }
+}
+
+/// An answer on its way: what was said so far, and what the model remembers of it.
+pub struct Generation {
+    /// Tokens of the prompt, which the others begin with.
+    prompt: usize,
+    tokens: Vec<u32>,
+    /// Tokens at the end that the model has not read yet.
+    fresh: usize,
+    sampling: Sampling,
+    random: Stream,
+    cache: Cache,
+    keeper: Keeper,
+}
+
+impl Generation {
+    /// The tokens of the prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.prompt]
+    }
+
+    /// The tokens of the answer so far.
+    pub fn output(&self) -> &[u32] {
+        &self.tokens[self.prompt..]
+    }
+
+    /// The whole answer, and its trace if there is one.
+    pub(super) fn finish(mut self) -> (Vec<u32>, Option<Trace>) {
+        let output = self.tokens.split_off(self.prompt);
+        let (prompt, keeper) = (self.tokens, self.keeper);
         let read = prompt.len() + output.len().saturating_sub(1);
         // After a new start, and of an empty output, not everything was read in one go.
-        let layer = keeper.layer.filter(|_| cache.len() == read && !keeper.rows.is_empty());
+        let layer = keeper.layer.filter(|_| self.cache.len() == read && !keeper.rows.is_empty());
         let trace = layer.map(|layer| Trace {
             tokens: prompt.iter().chain(&output).copied().take(read).collect(),
             hidden: Tensor::cat(keeper.rows, 0),
