@@ -7,27 +7,32 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::Duration;
 
 use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::{Connection, QuicTransportConfig, VarInt, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
-use iroh::{Endpoint, EndpointId, RelayMode, RelayUrl, TransportAddr};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl};
 use iroh_blobs::BlobsProtocol;
 use iroh_blobs::api::Store;
 use iroh_blobs::protocol::ERR_LIMIT;
 use iroh_blobs::provider::events::{ConnectMode, EventMask, EventSender, ThrottleMode};
 use iroh_blobs::ticket::BlobTicket;
 use protocol::{Hash, NodeId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::address::DataAddress;
-use super::error::{NetError, Plane};
+use super::entrance::Entrance;
+use super::error::{NetError, Plane, ProviderError};
 use super::identity::endpoint_id;
 use super::meter::{self, Meter};
-use super::places::{Guest, PlaceLimits, Places};
+use super::places::PlaceLimits;
 use super::standing::Standings;
+use super::streams::{self, FrameReader, FrameWriter, Incoming, Kept, ServeStreams};
 
+/// How long connecting to a node may take.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Streams that one connection may have open at a time; each costs a receive window.
 const STREAMS_PER_CONNECTION: u32 = 32;
 /// Connections that one peer may have open at a time.
@@ -48,6 +53,8 @@ pub(crate) struct DataConfig {
     pub(crate) places: PlaceLimits,
     pub(crate) standings: Standings,
     pub(crate) max_upload: Option<u64>,
+    /// Who answers streams of others, and the longest message on them in bytes.
+    pub(crate) streams: (mpsc::Sender<Incoming>, usize),
 }
 
 /// The data plane of a node.
@@ -57,6 +64,7 @@ pub(crate) struct DataPlane {
     pub(super) store: Store,
     pub(super) meter: Arc<Meter>,
     pub(super) standings: Standings,
+    kept: Kept,
     turns: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
     router: Router,
     book: AddressBook,
@@ -75,16 +83,17 @@ impl DataPlane {
         };
         let (events, questions) = EventSender::channel(QUESTIONS, mask);
         tokio::spawn(meter::run(questions, Arc::clone(&meter), config.max_upload));
-        let serve = ServeBlobs {
-            blobs: BlobsProtocol::new(&store, Some(events)),
-            places: Arc::new(Mutex::new(Places::new(config.places))),
-            standings: config.standings.clone(),
-            meter: Arc::clone(&meter),
-        };
-        let router = Router::builder(endpoint.clone()).accept(iroh_blobs::ALPN, serve).spawn();
-        let (book, standings, turns) =
-            (AddressBook::new(lookup), config.standings, Mutex::default());
-        Ok(Self { endpoint, store, meter, standings, turns, router, book })
+        let entrance = Entrance::new(config.places, config.standings.clone(), Arc::clone(&meter));
+        let (streams, limit) = config.streams;
+        let uses = ServeStreams { entrance: entrance.clone(), limit, streams };
+        let blobs = ServeBlobs { blobs: BlobsProtocol::new(&store, Some(events)), entrance };
+        let router = Router::builder(endpoint.clone())
+            .accept(iroh_blobs::ALPN, blobs)
+            .accept(streams::ALPN, uses)
+            .spawn();
+        let (book, standings, turns, kept) =
+            (AddressBook::new(lookup), config.standings, Mutex::default(), Kept::default());
+        Ok(Self { endpoint, store, meter, standings, kept, turns, router, book })
     }
 
     /// Where this data plane can be reached.
@@ -109,6 +118,49 @@ impl DataPlane {
     /// Whether the peer's address is known.
     pub(crate) fn knows(&self, node: NodeId) -> bool {
         endpoint_id(node).is_some_and(|id| self.book.lookup.get_endpoint_info(id).is_some())
+    }
+
+    /// Opens a stream to a node whose address is known; messages of it are at most `limit` bytes long.
+    pub(super) async fn open_stream(
+        &self,
+        node: NodeId,
+        limit: usize,
+    ) -> Result<(FrameReader, FrameWriter), ProviderError> {
+        let connection = match self.kept.get(node) {
+            Some(connection) => connection,
+            None => {
+                let connection = self.connect(node, streams::ALPN).await?;
+                self.kept.put(node, connection.clone(), self.meter.track(&connection));
+                connection
+            }
+        };
+        // As many as there may be can be open.
+        match timeout(CONNECT, connection.open_bi()).await {
+            Ok(Ok((sender, receiver))) => Ok(streams::halves(sender, receiver, limit)),
+            Ok(Err(error)) => {
+                self.kept.forget(node);
+                Err(ProviderError::Connect(Some(error.into())))
+            }
+            Err(_) => Err(ProviderError::Stalled),
+        }
+    }
+
+    /// Connects to a node whose address is known.
+    pub(super) async fn connect(
+        &self,
+        node: NodeId,
+        alpn: &[u8],
+    ) -> Result<Connection, ProviderError> {
+        let id = endpoint_id(node).ok_or(ProviderError::NoAddress)?;
+        if !self.knows(node) {
+            return Err(ProviderError::NoAddress);
+        }
+        let connecting = self.endpoint.connect(EndpointAddr::new(id), alpn);
+        match timeout(CONNECT, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(ProviderError::Connect(Some(error.into()))),
+            Err(_) => Err(ProviderError::Connect(None)),
+        }
     }
 
     /// Waits until one more connection to a peer may be opened.
@@ -181,61 +233,24 @@ impl AddressBook {
     }
 }
 
-/// The blob protocol with [`Places`] for connections, which idle ones lose, and without the library's
+/// The blob protocol with places for connections, which idle ones lose, and without the library's
 /// habit of shutting the store down with the router.
 #[derive(Debug)]
 struct ServeBlobs {
     blobs: BlobsProtocol,
-    places: Arc<Mutex<Places<usize>>>,
-    standings: Standings,
-    meter: Arc<Meter>,
-}
-
-/// Frees a place when the connection ends.
-struct Place<'a> {
-    places: &'a Mutex<Places<usize>>,
-    key: usize,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.places.lock().expect("no holder panics").leave(&self.key);
-    }
+    entrance: Entrance,
 }
 
 impl ProtocolHandler for ServeBlobs {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        let peer = NodeId(*connection.remote_id().as_bytes());
-        let (key, standing) = (connection.stable_id(), self.standings.of(&peer));
-        let (address, since) = (address_of(&connection), Instant::now());
-        let guest = Guest { peer, address, standing, since };
-        let reputation = self.standings.reputation();
-        let entered = self.places.lock().expect("no holder panics").enter(key, guest, reputation);
-        match entered {
-            Ok(Some(worse)) => self.meter.close(worse),
-            Ok(None) => {}
-            Err(reason) => {
-                connection.close(ERR_LIMIT, reason.to_string().as_bytes());
-                return Ok(());
-            }
-        }
-        let _place = Place { places: &self.places, key };
-        let _tracked = self.meter.track(&connection);
+        let Some(_entered) = self.entrance.enter(&connection) else { return Ok(()) };
         let mut served = pin!(self.blobs.accept(connection.clone()));
         tokio::select! {
             served = &mut served => return served,
-            () = self.meter.idle(key) => connection.close(ERR_LIMIT, b"idle"),
+            () = self.entrance.idle(&connection) => connection.close(ERR_LIMIT, b"idle"),
         }
         served.await
     }
-}
-
-/// Where the other end of a connection is; `None` behind a relay.
-fn address_of(connection: &Connection) -> Option<IpAddr> {
-    connection.paths().iter().find_map(|path| match path.remote_addr() {
-        TransportAddr::Ip(socket) => Some(socket.ip()),
-        _ => None,
-    })
 }
 
 /// The address of this plane as a socket.

@@ -152,6 +152,22 @@ pub enum ProviderError {
     Stalled,
 }
 
+/// Why a stream of messages ended early.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The other side, or the connection, is gone.
+    #[error("the connection broke, or the other side ended it")]
+    Broken,
+    /// A message is longer than may be.
+    #[error("a message of {length} bytes; at most {limit} are read")]
+    TooLong {
+        /// What it claims to be, in bytes.
+        length: usize,
+        /// The longest that is read, in bytes.
+        limit: usize,
+    },
+}
+
 /// Why a blob could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
-use iroh::EndpointAddr;
 use iroh::endpoint::Connection;
 use iroh_blobs::HashAndFormat;
 use iroh_blobs::api::remote::GetProgressItem;
@@ -21,11 +20,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::data::DataPlane;
 use super::error::{FetchError, ProviderError};
-use super::identity::endpoint_id;
 use super::reputation::Deed;
 
-/// How long connecting to a provider may take.
-const CONNECT: Duration = Duration::from_secs(10);
 /// To learn the length, and between two signs of progress.
 const STALL: Duration = Duration::from_secs(20);
 /// The slowest transfer that is waited for, in bytes per second.
@@ -105,7 +101,7 @@ impl DataPlane {
         bytes: &mut u64,
     ) -> Result<(), Left> {
         let _turn = self.turn(provider).await;
-        let connection = self.connect(provider).await.map_err(Left::Next)?;
+        let connection = self.connect(provider, iroh_blobs::ALPN).await.map_err(Left::Next)?;
         let _tracked = self.meter.track(&connection);
         let size = timeout(STALL, get_verified_size(&connection, &blob)).await;
         let (len, _) = size
@@ -119,19 +115,6 @@ impl DataPlane {
         let result = self.transfer(connection, blob, len, before, bytes).await;
         self.meter.count_fetched(*bytes - before);
         result
-    }
-
-    async fn connect(&self, provider: NodeId) -> Result<Connection, ProviderError> {
-        let id = endpoint_id(provider).ok_or(ProviderError::NoAddress)?;
-        if !self.knows(provider) {
-            return Err(ProviderError::NoAddress);
-        }
-        let connecting = self.endpoint.connect(EndpointAddr::new(id), iroh_blobs::ALPN);
-        match timeout(CONNECT, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(ProviderError::Connect(Some(error.into()))),
-            Err(_) => Err(ProviderError::Connect(None)),
-        }
     }
 
     async fn transfer(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use iroh::RelayUrl;
 use libp2p::Multiaddr;
 use protocol::rules::Standing;
+use protocol::usage::MAX_USAGE_MESSAGE;
 use protocol::{Hash, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -16,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::codec::MAX_REQUEST;
 use super::data::{CONNECTIONS_PER_PEER, DataConfig, DataPlane, socket};
-use super::error::{FetchError, NetError, Plane};
+use super::error::{FetchError, NetError, Plane, ProviderError};
 use super::events::{GossipId, NetEvent, Verdict};
 use super::fetch::{Admit, FetchStats};
 use super::identity::{keypair, node_of_secret, peer_id};
 use super::standing::Standings;
 use super::status::NetStatus;
+use super::streams::{self, FrameReader, FrameWriter, Incoming};
 use super::swarm::{Command, Control};
 use super::ticket::JoinTicket;
 use super::{MAX_GOSSIP, NetConfig, behaviour};
@@ -32,12 +34,18 @@ const COMMANDS: usize = 256;
 /// Events that may wait for the consumer; what comes beyond is dropped and counted.
 const EVENTS: usize = 1024;
 
+/// Streams of others that may wait for who answers them; one more is refused.
+const STREAMS: usize = 64;
+
 /// How long a provider's data address is looked for.
 const FIND: Duration = Duration::from_secs(10);
 
 /// Starts both planes; see [`Network::start`].
 #[derive(Debug)]
 pub struct Network;
+
+/// A network that was started: who talks to it, what it tells, and the streams that others open.
+pub type Started = (NetworkHandle, mpsc::Receiver<NetEvent>, mpsc::Receiver<Incoming>);
 
 /// Talks to a running network. Clones are cheap; the network stops when the last one is dropped,
 /// or, in order, on [`NetworkHandle::shutdown`].
@@ -51,6 +59,8 @@ struct Inner {
     node: NodeId,
     commands: mpsc::Sender<Command>,
     data: Arc<DataPlane>,
+    /// Where streams of this node to itself come out.
+    streams: mpsc::Sender<Incoming>,
     standings: Standings,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -67,7 +77,7 @@ impl Network {
     pub async fn start(
         config: NetConfig,
         store: iroh_blobs::api::Store,
-    ) -> Result<(NetworkHandle, mpsc::Receiver<NetEvent>), NetError> {
+    ) -> Result<Started, NetError> {
         // The swarm makes this a large future; callers need not carry it.
         Box::pin(Self::start_both(config, store)).await
     }
@@ -75,12 +85,13 @@ impl Network {
     async fn start_both(
         config: NetConfig,
         store: iroh_blobs::api::Store,
-    ) -> Result<(NetworkHandle, mpsc::Receiver<NetEvent>), NetError> {
+    ) -> Result<Started, NetError> {
         let bootstrap = parse_all(&config.options.bootstrap.0)?;
         let (relay_urls, relay_addresses) = split_relays(&config.options.relays.0)?;
         check_ports(&config.options)?;
         let standings = Standings::default();
         let swarm = behaviour::build(&keypair(config.secret), &config, &standings)?;
+        let (opened, streams) = mpsc::channel(STREAMS);
         let data = DataPlane::start(
             DataConfig {
                 secret: config.secret,
@@ -89,6 +100,7 @@ impl Network {
                 places: config.places(CONNECTIONS_PER_PEER),
                 standings: standings.clone(),
                 max_upload: config.options.max_upload.map(|size| size.0),
+                streams: (opened.clone(), MAX_USAGE_MESSAGE),
             },
             store,
         )
@@ -106,11 +118,12 @@ impl Network {
             node: node_of_secret(&config.secret),
             commands,
             data,
+            streams: opened,
             standings,
             stop,
             task: Mutex::new(Some(task)),
         };
-        Ok((NetworkHandle { inner: Arc::new(inner) }, events))
+        Ok((NetworkHandle { inner: Arc::new(inner) }, events, streams))
     }
 }
 
@@ -181,6 +194,22 @@ impl NetworkHandle {
         // A provider that stays unknown is reported as such by the fetch.
         futures::future::join_all(unknown.map(|node| self.find(*node))).await;
         Box::pin(data.fetch(hash, len_limit, &providers, admit)).await
+    }
+
+    /// Opens a stream of messages to a node ([`protocol::usage`]).
+    pub async fn open_stream(
+        &self,
+        node: NodeId,
+    ) -> Result<(FrameReader, FrameWriter), ProviderError> {
+        if node == self.inner.node {
+            let (incoming, opened) = streams::within(node);
+            let handed = self.inner.streams.send(incoming).await;
+            return handed.map(|()| opened).map_err(|_| ProviderError::Stalled);
+        }
+        if !self.inner.data.knows(node) {
+            self.find(node).await;
+        }
+        self.inner.data.open_stream(node, MAX_USAGE_MESSAGE).await
     }
 
     /// A ticket by which any iroh-blobs client can fetch the blob from this node.

@@ -2,7 +2,8 @@
 //!
 //! - **Control plane**: finds peers, gossips, asks and answers. One task owns the swarm; everybody
 //!   else talks to it through [`NetworkHandle`].
-//! - **Data plane**: streams content-addressed blobs, verified every 16 KiB, resumable.
+//! - **Data plane**: streams content-addressed blobs, verified every 16 KiB, resumable; and messages
+//!   between two nodes.
 //!
 //! Bytes go in and bytes come out: what they mean is the caller's business. Invariants:
 //!
@@ -16,6 +17,7 @@ mod behaviour;
 mod codec;
 mod data;
 mod doors;
+mod entrance;
 mod error;
 mod events;
 mod fetch;
@@ -27,16 +29,20 @@ mod places;
 mod reputation;
 mod standing;
 mod status;
+mod streams;
 mod swarm;
 mod ticket;
 
 pub use self::codec::MAX_REQUEST;
-pub use self::error::{DialFailed, FetchError, NetError, Plane, ProviderError, TransportFailed};
+pub use self::error::{
+    DialFailed, FetchError, NetError, Plane, ProviderError, StreamError, TransportFailed,
+};
 pub use self::events::{GossipId, NetEvent, Reply, Verdict};
 pub use self::fetch::{Admit, FetchStats};
-pub use self::handle::{Network, NetworkHandle};
+pub use self::handle::{Network, NetworkHandle, Started};
 pub use self::identity::{node_id, node_of_secret, peer_id};
 pub use self::status::{Dropped, NetStatus, PeerStatus, PlaneBytes, Reachability};
+pub use self::streams::{FrameReader, FrameWriter, Incoming};
 pub use self::ticket::{JoinTicket, TicketError};
 
 use self::places::PlaceLimits;

@@ -23,6 +23,7 @@ mod loopback;
 mod net;
 mod net_data;
 mod net_foreign;
+mod net_streams;
 mod net_support;
 mod offline;
 #[cfg(target_os = "linux")]

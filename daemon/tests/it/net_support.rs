@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use daemon::config::NetOptions;
-use daemon::net::{NetConfig, NetEvent, Network, NetworkHandle, Reply};
+use daemon::net::{Incoming, NetConfig, NetEvent, Network, NetworkHandle, Reply};
 use iroh_blobs::store::mem::MemStore;
 use protocol::{Hash, NodeId};
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct Node {
     pub(crate) net: NetworkHandle,
     pub(crate) events: mpsc::Receiver<NetEvent>,
+    pub(crate) streams: mpsc::Receiver<Incoming>,
     pub(crate) store: MemStore,
 }
 
@@ -36,8 +37,8 @@ impl Node {
     /// Starts a node as configured.
     pub(crate) async fn with(config: NetConfig) -> Self {
         let store = MemStore::new();
-        let (net, events) = Network::start(config, (*store).clone()).await.unwrap();
-        Self { net, events, store }
+        let (net, events, streams) = Network::start(config, (*store).clone()).await.unwrap();
+        Self { net, events, streams, store }
     }
 
     /// Starts a node that knows nobody.
