@@ -2,6 +2,8 @@
 
 mod chain;
 mod consumer;
+mod counters;
 
 pub(crate) use self::chain::{ChainReader, Judged};
 pub(crate) use self::consumer::{Consumer, Question};
+pub(crate) use self::counters::{Claim, CountError, Counters};

@@ -32,8 +32,8 @@ mod types;
 mod work;
 
 pub use crypto::{eip712, hash, identity, merkle, slice};
-pub use peer::{awaited, message, sync};
-pub use record::receipt;
+pub use peer::{awaited, message, sync, usage};
+pub use record::{ranges, receipt};
 pub use types::{balance, blob, codec, ids, limits, manifest, math, params};
 pub use work::{adapter, attribution, draw, escrow, holding, order, placement, training};
 

@@ -165,6 +165,7 @@ impl Node {
                 }
             }
             Input::Serve(request) => self.on_serve(chain, request),
+            Input::Raise { request, receipt } => self.on_raise(chain, request, &receipt),
             Input::Ended { model, times } => self.on_ended(chain, model, times),
         }
     }

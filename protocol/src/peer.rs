@@ -3,3 +3,4 @@
 pub mod awaited;
 pub mod message;
 pub mod sync;
+pub mod usage;

@@ -6,6 +6,7 @@
 
 pub mod batch;
 mod body;
+pub mod ranges;
 pub mod receipt;
 mod subject;
 

@@ -170,6 +170,7 @@ fn work(scenario: &mut Scenario, draws: &mut Stream) {
         inference.consumers = 1 + number(draws.below(3));
         inference.servers = 0.3 + share(draws, 70);
         inference.token = Span(1 + draws.below(2_000));
+        inference.steps = draws.below(2) == 0;
     }
     if !is_calm {
         if draws.below(2) == 0 {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::node::Refusal;
 use serde::{Deserialize, Serialize};
 
-use crate::node::AttributeError;
+use crate::node::{AttributeError, PromptLength};
 use crate::words::explain;
 
 /// What an error is marked with.
@@ -93,6 +93,9 @@ impl Problem {
         if error.downcast_ref::<Refusal>().is_some() {
             let title = "the node refuses to serve this";
             return Self::new(StatusCode::PAYMENT_REQUIRED, "refused", title, detail);
+        }
+        if error.downcast_ref::<PromptLength>().is_some() {
+            return Self::invalid(detail);
         }
         if error.downcast_ref::<contracts_abi::TxError>().is_some() {
             let title = "the chain did not take the transaction";

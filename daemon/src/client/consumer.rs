@@ -1,7 +1,6 @@
 //! A consumer: a deposit on chain, and one signed receipt per use.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,10 +10,9 @@ use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::hash::keccak;
 use protocol::receipt::{Receipt, SignedReceipt};
-use protocol::{AccountId, Amount, EvmAddress, ModelId};
-use serde::{Deserialize, Serialize};
-use storage::durable::write_atomic;
+use protocol::{Amount, ModelId};
 
+use super::counters::{Claim, Counters};
 use crate::api::Client;
 use crate::api::types::{AskQuote, Infer, InferReport, PricedQuote};
 use crate::network::NetworkFile;
@@ -25,8 +23,6 @@ const USES_PER_DEPOSIT: u128 = 10;
 /// How long a node may take to see a deposit, and how often it is asked.
 const DEPOSIT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEPOSIT_POLL: Duration = Duration::from_millis(200);
-/// The file that counts the receipts of a payer.
-const COUNTERS_FILE: &str = "receipts.json";
 
 /// One question to a model.
 #[derive(Debug, Clone)]
@@ -94,7 +90,8 @@ impl Consumer {
     /// Deposits when what is left would not cover everything promised, this use included.
     async fn cover(&self, quote: &PricedQuote) -> Result<()> {
         let deposit = self.chain.deposit(self.chain.address(), quote.payee).await?;
-        self.counters.check(quote, deposit.redeemed)?;
+        let claim = Claim { payee: quote.payee, promised: quote.promised };
+        self.counters.check(claim, deposit.redeemed)?;
         if deposit.available(quote.promised) >= quote.price {
             return Ok(());
         }
@@ -128,93 +125,5 @@ impl Consumer {
         };
         let domain = self.chain.deployment().domain();
         receipt.sign(&domain, &self.key).context("the receipt cannot be signed")
-    }
-}
-
-/// What was signed for one payee.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Counter {
-    nonce: u64,
-    cumulative: Amount,
-}
-
-/// Counts what was signed for each payee, durably: no payee is believed about it. Each escrow has its own
-/// count, since what was promised in one is nothing to another.
-#[derive(Debug)]
-struct Counters {
-    path: PathBuf,
-    escrow: EvmAddress,
-    all: BTreeMap<EvmAddress, BTreeMap<u64, Counter>>,
-}
-
-impl Counters {
-    fn open(dir: &Path, escrow: EvmAddress) -> Result<Self> {
-        let path = dir.join(COUNTERS_FILE);
-        let all = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} is damaged; remove it", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).context("the receipts cannot be counted"),
-        };
-        Ok(Self { path, escrow, all })
-    }
-
-    /// Refuses a payee that claims to have been promised more than was ever signed here, or paid on
-    /// chain: what the chain has paid was signed, wherever the count of it is.
-    fn check(&self, quote: &PricedQuote, redeemed: Amount) -> Result<()> {
-        let last = self.all.get(&self.escrow).and_then(|last| last.get(&quote.payee.0));
-        let counted = last.copied().unwrap_or_default().cumulative;
-        let signed = counted.max(redeemed);
-        if quote.promised > signed {
-            bail!(
-                "account {} says that {} was promised to it, but only {} was signed here or paid on \
-                 chain; if you paid it from another machine, go on paying from there, or ask again when \
-                 it has redeemed that",
-                quote.payee,
-                amount_in_open(quote.promised),
-                amount_in_open(signed)
-            );
-        }
-        Ok(())
-    }
-
-    fn advance(&mut self, payee: AccountId, cumulative: Amount) -> Result<u64> {
-        let last = self.all.entry(self.escrow).or_default().entry(payee.0).or_default();
-        let nonce = last.nonce + 1;
-        *last = Counter { nonce, cumulative: cumulative.max(last.cumulative) };
-        write_atomic(&self.path, &serde_json::to_vec(&self.all)?)?;
-        Ok(nonce)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn quote(promised: u128) -> PricedQuote {
-        let (price, available) = (Amount(5), Amount(100));
-        let (payee, promised) = (AccountId(1), Amount(promised));
-        PricedQuote { price, payee, promised, tokens_in: 3, redeemed: promised, available }
-    }
-
-    #[test]
-    fn what_was_signed_here_or_paid_on_chain_is_gone_on_from_and_nothing_above_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let escrow = EvmAddress([1; 20]);
-        let mut counters = Counters::open(dir.path(), escrow).unwrap();
-        counters.advance(AccountId(1), Amount(30)).unwrap();
-        assert!(counters.check(&quote(30), Amount(20)).is_ok());
-        assert!(counters.check(&quote(10), Amount(10)).is_ok(), "a use that failed is not paid");
-        assert!(counters.check(&quote(31), Amount(20)).is_err());
-        // The file is lost, and the chain has paid more than it said.
-        let lost = Counters { path: dir.path().join("lost"), escrow, all: BTreeMap::new() };
-        assert!(lost.check(&quote(20), Amount(20)).is_ok());
-        assert!(lost.check(&quote(30), Amount(20)).is_err());
-        // What was promised in an escrow before it is nobody's due in another.
-        let mut other = Counters::open(dir.path(), EvmAddress([2; 20])).unwrap();
-        assert!(other.check(&quote(30), Amount(0)).is_err());
-        assert_eq!(other.advance(AccountId(1), Amount(5)).unwrap(), 1);
-        let counters = Counters::open(dir.path(), escrow).unwrap();
-        assert!(counters.check(&quote(30), Amount(20)).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use contracts_abi::TxError;
 use protocol::chain::{ChainEvent, ChainView, Transaction};
 use protocol::node::Failure;
-use protocol::{AccountId, BlockNumber, Digest, EvmAddress, Hash, ModelId};
+use protocol::{AccountId, BlockNumber, Digest, EvmAddress, Hash, ModelId, NodeId};
 use storage::Store;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use super::health::{Health, Offline};
 use super::run::Command;
 use super::status::{DeviceStatus, NodeStatus, Snapshot, StoreStatus};
 use super::worker::Worker;
-use crate::net::NetworkHandle;
+use crate::net::{FrameReader, FrameWriter, NetworkHandle, ProviderError};
 
 /// Talks to a running node. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -168,6 +168,14 @@ impl NodeHandle {
         let length = self.blob(hash, limit).await?.len() as u64;
         self.inner.store.index().pin(hash, storage::index::PinReason::Own)?;
         Ok(length)
+    }
+
+    /// Opens a stream of messages to a node ([`protocol::usage`]).
+    pub(crate) async fn open_stream(
+        &self,
+        node: NodeId,
+    ) -> Result<(FrameReader, FrameWriter), ProviderError> {
+        self.inner.net.open_stream(node).await
     }
 
     /// A ticket by which any iroh-blobs client can fetch a blob from this node.

@@ -10,6 +10,7 @@ mod attribution;
 mod blobs;
 mod chain;
 mod compute_thread;
+mod generating;
 mod handle;
 mod health;
 mod holders;
@@ -28,6 +29,7 @@ mod status;
 mod steps;
 mod stopped;
 mod sync;
+mod uses;
 mod worker;
 
 pub use self::answer::{Answer, AnswerSpan, AnswerUnit};
@@ -46,5 +48,6 @@ pub use self::status::{
 pub(crate) use self::attribution::RankedUnit;
 pub(crate) use self::holding::rows;
 pub(crate) use self::jobs::Jobs;
+pub(crate) use self::models::PromptLength;
 pub(crate) use self::start::AssignJobs;
 pub(crate) use self::worker::Worker;

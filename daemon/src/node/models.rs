@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use compute::formats::Checkpoint;
 use compute::formats::Tokenizer;
+use compute::serve::Sampling;
 use compute::train::TrainingPreset;
 use compute::train::eval;
 use contracts_abi::DataDeposit;
@@ -19,9 +20,10 @@ use tokio::sync::oneshot;
 
 use super::compute_thread::failed;
 use super::handle::{NodeHandle, why};
-use super::requests::{Question, Served};
+use super::requests::{Asked, Opened, Served};
 use super::run::Command;
 use super::run_data::{Readable, read_datanet};
+use super::worker::sampling;
 use crate::words::amount_in_open;
 
 /// A contribution, packed by [`crate::ingest`].
@@ -130,6 +132,16 @@ pub struct InferRequest {
     pub max_tokens: u32,
     /// Seed of the draws.
     pub seed: u64,
+}
+
+/// Why a prompt is not read; nothing is paid for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the prompt has {tokens} tokens; the model reads from 1 to {context}")]
+pub(crate) struct PromptLength {
+    /// Tokens of the prompt.
+    pub(crate) tokens: usize,
+    /// The most that the model reads at once.
+    pub(crate) context: u32,
 }
 
 /// What a use costs.
@@ -323,9 +335,7 @@ impl NodeHandle {
         let offer = offer.with_context(|| format!("model {model} is not offered yet"))?;
         let tokens_in = u32::try_from(self.encode(model, prompt)?.len())?;
         let price = price(offer, tokens_in, max_tokens).context("the price overflows")?;
-        let (reply, answer) = oneshot::channel();
-        self.command(Command::Promised(payer, reply)).await?;
-        Ok(Quote { price, payee: offer.server, promised: answer.await?, tokens_in })
+        Ok(Quote { price, payee: offer.server, promised: self.promised(payer).await?, tokens_in })
     }
 
     fn encode(&self, model: ModelId, text: &str) -> Result<Vec<u32>> {
@@ -333,23 +343,56 @@ impl NodeHandle {
         let run = run.with_context(|| {
             format!("this node has not fetched the data of model {model} yet; try again later")
         })?;
-        Ok(run.tokenizer.encode(text)?)
+        let tokens = run.tokenizer.encode(text)?;
+        let (count, context) = (tokens.len(), run.shape.context);
+        // What is paid is what is read.
+        if tokens.is_empty() || count > context as usize {
+            bail!(PromptLength { tokens: count, context });
+        }
+        Ok(tokens)
     }
 
-    /// Serves a paid request.
+    /// Serves a request that is paid at once: as much of an answer as its receipt pays for.
     pub async fn infer(&self, request: InferRequest) -> Result<Served> {
         let InferRequest { receipt, prompt, max_tokens, seed } = request;
-        let chain = self.chain();
-        receipt.verify(&chain.domain).context("the receipt is not signed by its payer")?;
-        let model = receipt.receipt.model;
-        let offer = chain.publication(model).ok_or(Refusal::NotServed)?;
-        let prompt = self.encode(model, &prompt)?;
-        let tokens_in = u32::try_from(prompt.len())?;
-        let fee = price(offer, tokens_in, max_tokens).ok_or(Refusal::TooLong)?;
-        let question = Question { receipt, prompt, max_tokens, seed, fee };
-        let (reply, served) = oneshot::channel();
-        self.command(Command::Serve(Box::new(question), reply)).await?;
-        Ok(served.await.context("the node is stopping")??)
+        let opened = self.open(receipt, &prompt, sampling(max_tokens, seed), false).await?;
+        Ok(opened.outcome.await.context("the node is stopping")??)
+    }
+
+    /// Opens a paid request, read as it comes and paid for step by step where it `is_streamed`.
+    pub(super) async fn open(
+        &self,
+        receipt: SignedReceipt,
+        prompt: &str,
+        sampling: Sampling,
+        is_streamed: bool,
+    ) -> Result<Opened> {
+        receipt.verify(&self.chain().domain).context("the receipt is not signed by its payer")?;
+        let prompt = self.encode(receipt.receipt.model, prompt)?;
+        let asked = Asked { receipt, prompt, sampling, is_streamed };
+        let requests = &self.inner.worker.requests;
+        let (request, opened) = requests.open(asked)?;
+        if let Err(error) = self.command(Command::Serve(Box::new(request))).await {
+            requests.finish(opened.id, Err(Refusal::Failed));
+            return Err(error);
+        }
+        Ok(opened)
+    }
+
+    /// A step of payment for a request that is open: how many tokens of its answer are paid for now.
+    pub(super) async fn pay(&self, request: u64, receipt: SignedReceipt) -> Result<u32, Refusal> {
+        receipt.verify(&self.chain().domain).map_err(|_| Refusal::WrongUse)?;
+        let answer = self.inner.worker.requests.step(request)?;
+        let pay = Command::Pay(request, Box::new(receipt));
+        self.command(pay).await.map_err(|_| Refusal::Failed)?;
+        answer.await.unwrap_or(Err(Refusal::WrongUse))
+    }
+
+    /// What a consumer has promised this node so far.
+    pub(super) async fn promised(&self, payer: EvmAddress) -> Result<Amount> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Promised(payer, reply)).await?;
+        answer.await.context("the node is stopping")
     }
 
     /// Losses of a ready model on held-out text.

@@ -13,8 +13,9 @@ use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::message::{Answer, Gossip, Request, Topic};
 use protocol::node::{
-    Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal,
+    Done, Enrol, Enrolment, Event, Input, Node, NodeConfig, OpId, Output, Refusal, ServeRequest,
 };
+use protocol::receipt::SignedReceipt;
 use protocol::record::{SignedRecord, VerifiedRecord};
 use protocol::rules::standings;
 use protocol::{BlobRef, BlockNumber, EvmAddress, Hash, NodeId};
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use super::chain::Batch;
 use super::health::{Health, Offline};
 use super::jobs::{Jobs, attempt};
-use super::requests::{Question, ReplyTo};
 use super::status::{ClosedRound, Seen, Snapshot};
 use super::sync;
 use super::worker::Worker;
@@ -35,8 +35,10 @@ const MAX_UNSENT: usize = 1024;
 
 /// What the API asks of the loop.
 pub(crate) enum Command {
-    /// Serve a paid request.
-    Serve(Box<Question>, ReplyTo),
+    /// Serve a paid request, which has its entry among the open ones.
+    Serve(Box<ServeRequest>),
+    /// A step of payment for such a request.
+    Pay(u64, Box<SignedReceipt>),
     /// What a consumer has promised so far.
     Promised(EvmAddress, oneshot::Sender<protocol::Amount>),
     /// The node has blobs that others may want.
@@ -296,7 +298,15 @@ impl Loop {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Serve(question, reply) => self.serve(*question, reply),
+            // A node without an account serves nothing, and nobody else would end the request.
+            Command::Serve(request) => match self.machine.is_some() {
+                true => self.input(Input::Serve(*request)),
+                false => self.worker.requests.finish(request.id, Err(Refusal::NotServed)),
+            },
+            Command::Pay(request, receipt) => match self.machine.is_some() {
+                true => self.input(Input::Raise { request, receipt: *receipt }),
+                false => self.worker.requests.paid(request, Err(Refusal::NotServed)),
+            },
             Command::Promised(payer, reply) => {
                 let promised = self.machine.as_ref().map(|m| m.promised_by(&self.chain, payer));
                 // Whoever asked may be gone.
@@ -305,16 +315,6 @@ impl Loop {
             Command::Announce(blobs) => {
                 self.publish(Topic::Announce, Gossip::Have(blobs).to_bytes()).await;
             }
-        }
-    }
-
-    fn serve(&mut self, question: Question, reply: ReplyTo) {
-        let Some(request) = self.worker.requests.receive(question, reply) else { return };
-        if self.machine.is_some() {
-            self.input(Input::Serve(request));
-        } else {
-            // A node without an account serves nothing, and nobody else would end the request.
-            self.worker.requests.finish(request.id, Err(Refusal::NotServed));
         }
     }
 
@@ -370,7 +370,11 @@ impl Loop {
                 self.worker.set_ready(model, checkpoint, sketches);
                 self.seen.ready.insert(model, (checkpoint, sketch_root));
             }
-            Event::Served { request, record } => self.worker.requests.finish(request, Ok(record)),
+            Event::Paid { request, tokens } => self.worker.requests.paid(request, Ok(tokens)),
+            Event::Unpaid { request, reason } => self.worker.requests.paid(request, Err(reason)),
+            Event::Served { request, record, price } => {
+                self.worker.requests.finish(request, Ok((record, price)));
+            }
             Event::Refused { request, reason } => self.worker.requests.finish(request, Err(reason)),
             Event::CheckpointMismatch { .. } | Event::WrongSettlement { .. } => {
                 self.seen.objections += 1;

@@ -29,6 +29,7 @@ use super::jobs::Jobs;
 use super::pool::Pool;
 use super::run::{Feeds, Loop};
 use super::status::{Seen, Snapshot};
+use super::uses;
 use super::worker::Worker;
 use crate::config::{ChainOptions, NetOptions, WorkOptions};
 use crate::keys::NodeKeys;
@@ -123,7 +124,8 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     let choice = options.work.device.0.clone();
     let engine = tokio::task::spawn_blocking(move || open_engine(&choice)).await??;
     let thread = ComputeThread::start(engine)?;
-    let (net, events) = Network::start(net_config(&options), store.blobs().store().clone()).await?;
+    let (net, events, streams) =
+        Network::start(net_config(&options), store.blobs().store().clone()).await?;
     let health = Health::default();
     health.watch(&store, stop.clone());
     let blobs = Blobs::new(Arc::clone(&store), net.clone(), health.clone());
@@ -171,7 +173,10 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     health.guard(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
     let operator = options.keys.operator_address();
     let inner = Inner { store, net, worker, commands, status, operator, health, stop };
-    Ok(NodeHandle { inner: Arc::new(inner) })
+    let node = NodeHandle { inner: Arc::new(inner) };
+    let stopped = node.inner.stop.clone();
+    node.inner.health.guard(uses::answer_all(node.clone(), streams, stopped));
+    Ok(node)
 }
 
 /// Bytes of memory for training runs: what the operator allows, else half of what the machine has.

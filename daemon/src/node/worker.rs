@@ -9,6 +9,7 @@ use protocol::chain::ChainView;
 use protocol::codec::Wire;
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::node::{Done, Failure, Job};
+use protocol::ranges::Ranges;
 use protocol::record::{AttributionBody, Body, ShardBody, Verdict, VerifiedRecord};
 use protocol::rules::follows_transcript;
 use protocol::training::ShardTask;
@@ -18,6 +19,7 @@ use super::answer::describe;
 use super::blobs::Blobs;
 use super::chain::Sender;
 use super::compute_thread::{ComputeThread, failed, not_served};
+use super::generating::Generating;
 use super::holding::Prover;
 use super::jobs::Jobs;
 use super::marks::Marks;
@@ -285,15 +287,14 @@ impl Worker {
     async fn infer(&self, request: u64, model: ModelId) -> Result<Done, Failure> {
         let question = self.requests.begin(request).ok_or(Failure::Unavailable)?;
         let checkpoint = self.load(model).await?;
-        let sampling = sampling(question.max_tokens, question.seed);
-        let prompt = question.prompt;
+        let generating = Generating { thread: &self.thread, key: (model, checkpoint) };
+        let (receipt, generation) = generating.run(question).await?;
         let (transcript, answer) = self
             .thread
             .run(move |state| {
                 let served = state.attributors.get(&(model, checkpoint));
                 let served = served.ok_or(Failure::Unavailable)?;
-                let answered = served.answer(&prompt, &sampling);
-                let (transcript, evidence) = answered.map_err(not_served)?;
+                let (transcript, evidence) = served.finish(generation).map_err(not_served)?;
                 let answer = describe(served.run(), &transcript, &evidence)?;
                 Ok((transcript, answer))
             })
@@ -304,7 +305,9 @@ impl Worker {
         let body = AttributionBody {
             model,
             checkpoint,
-            receipt: question.receipt,
+            // The machine puts the newest in its place.
+            receipt,
+            ranges: Ranges::default(),
             transcript: self.blobs.put(bytes).await?,
             length,
             tokens_in: u32::try_from(transcript.prompt.len()).map_err(|_| Failure::Local)?,

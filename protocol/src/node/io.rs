@@ -33,6 +33,13 @@ pub enum Input {
     Done(OpId, Done),
     /// A consumer asks to use a model.
     Serve(ServeRequest),
+    /// A consumer pays for more of an answer that is being computed.
+    Raise {
+        /// The driver's number for the request.
+        request: u64,
+        /// Its receipt for all of the use so far, its signature checked by the driver.
+        receipt: SignedReceipt,
+    },
     /// The process ended during a job of a training run, so many times in a row; told at the start.
     Ended {
         /// The run whose job was under way.
@@ -51,7 +58,7 @@ pub struct ServeRequest {
     pub receipt: SignedReceipt,
     /// Length of the prompt in tokens.
     pub tokens_in: u32,
-    /// Tokens to generate.
+    /// Most tokens to generate. The receipt need not pay for all of them at once.
     pub tokens_out: u32,
 }
 
@@ -316,12 +323,29 @@ pub enum Event {
         /// Merkle root over the addresses of the sketches.
         sketch_root: Digest,
     },
+    /// A request is paid for up to so many tokens of its answer, of which the last step was due now. Without
+    /// another step the answer ends there.
+    Paid {
+        /// The driver's number for the request.
+        request: u64,
+        /// Tokens of the answer that are paid for.
+        tokens: u32,
+    },
+    /// A step of payment was refused; what was paid before stands.
+    Unpaid {
+        /// The driver's number for the request.
+        request: u64,
+        /// What the consumer is told.
+        reason: Refusal,
+    },
     /// A request was served and its attribution recorded.
     Served {
         /// The driver's number for the request.
         request: u64,
         /// Id of the attribution record.
         record: Digest,
+        /// What all of the use cost.
+        price: Amount,
     },
     /// A request was refused.
     Refused {
@@ -378,6 +402,11 @@ pub enum Refusal {
         /// What was promised before.
         promised: Amount,
     },
+    /// A step of payment is not for the request, as it was asked and paid so far.
+    #[error(
+        "the receipt does not pay for more of this use: it names another, or other promises for it"
+    )]
+    WrongUse,
     /// The deposit does not cover the use beside what was promised and is not redeemed yet.
     #[error(
         "of {price} that are promised, in the smallest unit, the deposit covers {available}; \

@@ -9,10 +9,11 @@ use super::{
 use crate::{
     chain::{ChainView, Transaction},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress},
-    limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES},
+    limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, PAID_AHEAD_TOKENS},
+    ranges::Ranges,
     receipt::{Receipt, SignedReceipt},
-    record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
-    rules::{attribution_auditors, price, work_epoch},
+    record::{AttributionBody, AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
+    rules::{attribution_auditors, price, tokens_paid, work_epoch},
 };
 
 /// Attributions of others that are kept until they can be audited.
@@ -25,11 +26,11 @@ const MAX_REQUESTS: usize = 256;
 /// How far an accepted request is.
 #[derive(Debug)]
 enum Step {
-    /// Its answer is computed. Before its receipt the consumer had promised `before`, which counts again
+    /// Its answer is computed. Before its last receipt the consumer had promised `before`, which counts again
     /// should there be no answer.
-    Computing { request: Box<ServeRequest>, before: Amount },
+    Computing { request: Box<ServeRequest>, ranges: Ranges, before: Amount },
     /// The attribution of this subject is signed and stored.
-    Signing { subject: Digest },
+    Signing { subject: Digest, price: Amount },
 }
 
 /// What was promised to this node, and what it may have to audit.
@@ -94,12 +95,14 @@ impl Serving {
         self.requests.values().filter(|step| matches!(step, Step::Computing { .. })).count()
     }
 
-    /// Takes out the request whose attribution has this subject.
-    fn signed(&mut self, subject: Digest) -> Option<u64> {
-        let is_it = |step: &Step| matches!(step, Step::Signing { subject: of } if *of == subject);
-        let id = self.requests.iter().find_map(|(id, step)| is_it(step).then_some(*id))?;
-        self.requests.remove(&id);
-        Some(id)
+    /// Takes out the request whose attribution has this subject, with what it cost.
+    fn signed(&mut self, subject: Digest) -> Option<(u64, Amount)> {
+        let found = self.requests.iter().find_map(|(id, step)| match step {
+            Step::Signing { subject: of, price } if *of == subject => Some((*id, *price)),
+            _ => None,
+        })?;
+        self.requests.remove(&found.0);
+        Some(found)
     }
 
     fn has_room_for(&self, account: AccountId) -> bool {
@@ -111,23 +114,26 @@ impl Serving {
 impl Node {
     pub(super) fn on_serve(&mut self, chain: &ChainView, request: ServeRequest) {
         match self.accept(chain, &request) {
-            Ok(()) => {
+            Ok(tokens) => {
                 let receipt = &request.receipt.receipt;
                 let before = self.promised_by(chain, receipt.payer);
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
-                let request = Box::new(request);
-                let known = self.serving.requests.insert(id, Step::Computing { request, before });
+                let (request, ranges) = (Box::new(request), Ranges::default());
+                let step = Step::Computing { request, ranges, before };
+                let known = self.serving.requests.insert(id, step);
                 assert!(known.is_none(), "a request is taken once");
                 let is_bounded = self.serving.computing() <= MAX_REQUESTS;
                 assert!(is_bounded, "requests that are computed at a time are bounded");
+                self.tell(Event::Paid { request: id, tokens });
                 self.start(Pending::Infer(id), Job::Infer { request: id, model });
             }
             Err(reason) => self.tell(Event::Refused { request: request.id, reason }),
         }
     }
 
-    fn accept(&self, chain: &ChainView, request: &ServeRequest) -> Result<(), Refusal> {
+    /// Up to how many tokens of its answer a request is paid for.
+    fn accept(&self, chain: &ChainView, request: &ServeRequest) -> Result<u32, Refusal> {
         let receipt = &request.receipt.receipt;
         let offer = chain.publication(receipt.model).filter(|offer| offer.server == self.account);
         let offer = offer.ok_or(Refusal::NotServed)?;
@@ -149,11 +155,59 @@ impl Node {
         if !is_short {
             return Err(Refusal::TooLong);
         }
-        let price = price(offer, request.tokens_in, request.tokens_out).ok_or(Refusal::TooLong)?;
-        self.accept_receipt(chain, receipt, price)
+        let (tokens_in, most) = (request.tokens_in, request.tokens_out);
+        let due = price(offer, tokens_in, most.min(PAID_AHEAD_TOKENS)).ok_or(Refusal::TooLong)?;
+        self.accept_receipt(chain, receipt, due)?;
+        Ok(tokens_paid(offer, tokens_in, most, receipt.price).unwrap_or_default())
     }
 
-    /// Whether a receipt promises enough, and the deposit stands behind all that is promised.
+    /// Another step of payment for an answer that is being computed.
+    pub(super) fn on_raise(&mut self, chain: &ChainView, request: u64, receipt: &SignedReceipt) {
+        let event = match self.raise(chain, request, receipt) {
+            Ok(tokens) => Event::Paid { request, tokens },
+            Err(reason) => Event::Unpaid { request, reason },
+        };
+        self.tell(event);
+    }
+
+    fn raise(
+        &mut self,
+        chain: &ChainView,
+        id: u64,
+        signed: &SignedReceipt,
+    ) -> Result<u32, Refusal> {
+        let Some(Step::Computing { request, ranges, .. }) = self.serving.requests.get(&id) else {
+            return Err(Refusal::WrongUse);
+        };
+        let (last, receipt) = (&request.receipt.receipt, &signed.receipt);
+        if receipt.payer != last.payer {
+            return Err(Refusal::WrongUse);
+        }
+        let promised = self.promised_by(chain, last.payer);
+        let offered = receipt.cumulative.checked_sub(promised).filter(|more| *more > Amount::ZERO);
+        let offered = offered.ok_or(Refusal::WrongRange { promised })?;
+        let raised = ranges.raised(last, (promised, receipt.cumulative));
+        let (due, raised) = raised.ok_or(Refusal::WrongUse)?;
+        if *receipt != due {
+            // Told apart, since who promised something else meanwhile has to sign again.
+            let is_range = receipt.price != due.price || receipt.request != due.request;
+            let wrong = Refusal::WrongRange { promised };
+            return Err(if is_range { wrong } else { Refusal::WrongUse });
+        }
+        let offer = chain.publication(last.model).ok_or(Refusal::NotServed)?;
+        let (tokens_in, most) = (request.tokens_in, request.tokens_out);
+        let tokens = tokens_paid(offer, tokens_in, most, receipt.price).unwrap_or_default();
+        self.stands_behind(chain, receipt.payer, promised, offered)?;
+        self.serving.promised.insert(receipt.payer, receipt.cumulative);
+        if let Some(Step::Computing { request, ranges, before }) =
+            self.serving.requests.get_mut(&id)
+        {
+            (request.receipt, *ranges, *before) = (signed.clone(), raised, promised);
+        }
+        Ok(tokens)
+    }
+
+    /// Whether a receipt promises what is due, and the deposit stands behind all that is promised.
     fn accept_receipt(
         &self,
         chain: &ChainView,
@@ -171,10 +225,21 @@ impl Node {
         if receipt.range() != (promised, receipt.cumulative) {
             return Err(Refusal::WrongRange { promised });
         }
+        self.stands_behind(chain, receipt.payer, promised, offered)
+    }
+
+    /// Whether a deposit stands behind what is offered beside all that was promised.
+    fn stands_behind(
+        &self,
+        chain: &ChainView,
+        payer: EvmAddress,
+        promised: Amount,
+        offered: Amount,
+    ) -> Result<(), Refusal> {
         if offered == Amount::ZERO {
             return Ok(());
         }
-        let deposit = chain.deposit(receipt.payer, self.account);
+        let deposit = chain.deposit(payer, self.account);
         if let Some(until) = deposit.leaves_until(chain.now()) {
             return Err(Refusal::Withdrawing { until });
         }
@@ -195,20 +260,21 @@ impl Node {
     }
 
     pub(super) fn on_inferred(&mut self, chain: &ChainView, id: u64, done: Done) {
-        let Some(Step::Computing { request, before }) = self.serving.requests.remove(&id) else {
+        let Some(Step::Computing { request, ranges, before }) = self.serving.requests.remove(&id)
+        else {
             return;
         };
         let receipt = &request.receipt.receipt;
         let outcome = match done {
-            Done::Inferred(body) if body.receipt == request.receipt => {
-                self.is_covered(chain, receipt).map(|()| body)
-            }
+            Done::Inferred(body) => self.is_covered(chain, receipt).map(|()| body),
             _ => Err(Refusal::Failed),
         };
         match outcome {
             Ok(body) => {
-                let subject = receipt.digest(&chain.domain);
-                self.serving.requests.insert(id, Step::Signing { subject });
+                // It pays by what stands here: its price may have risen since the job began.
+                let body = AttributionBody { receipt: request.receipt.clone(), ranges, ..body };
+                let (subject, price) = (receipt.digest(&chain.domain), receipt.price);
+                self.serving.requests.insert(id, Step::Signing { subject, price });
                 self.sign(work_epoch(chain), subject, Body::Attribution(Box::new(body)));
             }
             Err(reason) => {
@@ -250,8 +316,8 @@ impl Node {
             if self.epoch.is_some() {
                 self.redeem(chain);
             }
-            if let Some(request) = self.serving.signed(record.record().subject) {
-                self.tell(Event::Served { request, record: id });
+            if let Some((request, price)) = self.serving.signed(record.record().subject) {
+                self.tell(Event::Served { request, record: id, price });
             }
         } else if self.serving.has_room_for(record.record().account)
             && !self.serving.audited.contains_key(&id)

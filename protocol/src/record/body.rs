@@ -12,6 +12,7 @@ use crate::{
     codec::{DecodeError, Reader, Wire, encode_list},
     ids::{AccountId, Digest, Hash, ModelId, Round},
     limits::{MAX_ABSENT_PACKS, MAX_SHARDS_PER_ROUND, MAX_SHARES},
+    ranges::Ranges,
     receipt::SignedReceipt,
 };
 
@@ -117,8 +118,10 @@ body! {
         model: ModelId,
         /// The checkpoint that served.
         checkpoint: Hash,
-        /// The consumer's receipt.
+        /// The consumer's receipt: for all of the use, though it may have been paid for step by step.
         receipt: SignedReceipt,
+        /// The promises that pay for it.
+        ranges: Ranges,
         /// BLAKE3 hash of the transcript blob: prompt, output, quantised query, evidence.
         transcript: Hash,
         /// Length of the transcript in bytes.

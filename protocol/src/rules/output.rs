@@ -16,6 +16,22 @@ pub fn price(offer: &ModelPublication, tokens_in: u32, tokens_out: u32) -> Optio
     Amount(prompt).checked_add(Amount(output))?.checked_add(offer.price_use)
 }
 
+/// How many tokens of an answer a price pays for, of at most so many; `None` where not even the prompt is paid.
+pub fn tokens_paid(
+    offer: &ModelPublication,
+    tokens_in: u32,
+    most: u32,
+    paid: Amount,
+) -> Option<u32> {
+    let rest = paid.checked_sub(price(offer, tokens_in, 0)?)?;
+    // `Tout·Rout/1000` is rounded down, so all that stays below the next unit is paid.
+    let next = rest.0.checked_add(1);
+    let below = next.and_then(|next| mul_div(next, 1000, offer.price_out.0));
+    let tokens = below.and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(most).min(most);
+    let is_paid = price(offer, tokens_in, tokens).is_some_and(|due| due <= paid);
+    Some(if is_paid { tokens } else { tokens.saturating_sub(1) })
+}
+
 /// Who audits an attribution, of those that count in the epoch in which it was fixed; `None` until the
 /// block after that exists. An output is named by its receipt, which no record about it can change.
 pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Seats> {

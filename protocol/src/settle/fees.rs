@@ -16,7 +16,7 @@ use alloc::{
 use super::{Invariant, Source, invariant, ledger::Ledger, range::Remainder};
 use crate::{
     chain::Redemption,
-    ids::{AccountId, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
+    ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
     limits::FEE_EPOCHS,
     math::{BPS, SplitError, mul_div, split},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
@@ -87,15 +87,22 @@ impl Ledger<'_> {
         let of_pair = outputs.get(&(redemption.payer, redemption.payee));
         for record in of_pair.into_iter().flat_map(BTreeMap::values) {
             let body = attribution_of(record)?;
-            let (start, end) = body.receipt.receipt.range();
-            let is_touched = near.contains(&record.record().epoch) && start.0 < to && end.0 > from;
+            let receipt = &body.receipt.receipt;
+            // What says other promises than its receipt names is paid by none.
+            let Some(ranges) = body.ranges.of(receipt) else { continue };
+            let is_in = |(start, end): &(Amount, Amount)| start.0 < to && end.0 > from;
+            let is_touched = near.contains(&record.record().epoch) && ranges.iter().any(is_in);
             // What another escrow pays is counted there. And the contract has checked one receipt of the
             // range, and not this one.
-            let is_its_own = body.receipt.receipt.escrow == redemption.escrow;
+            let is_its_own = receipt.escrow == redemption.escrow;
             if !is_touched || !is_its_own || body.receipt.verify(&self.chain.domain).is_err() {
                 continue;
             }
-            let fee = remainder.take(start.0, end.0).ok_or(Invariant::Range)?;
+            let mut fee = 0u128;
+            for (start, end) in ranges {
+                let taken = remainder.take(start.0, end.0).ok_or(Invariant::Range)?;
+                fee = fee.checked_add(taken).ok_or(Invariant::Range)?;
+            }
             if fee > 0 {
                 given = given.checked_add(fee).ok_or(Invariant::Range)?;
                 paid.push((Arc::clone(record), fee));

@@ -226,6 +226,7 @@ mod tests {
         eip712::{Domain, EvmKey, Signature},
         ids::{Blocks, EvmAddress, Hash, ModelId, NodeId, Timestamp},
         params::{Params, Schedule},
+        ranges::Ranges,
         receipt::Receipt,
         record::{AttributionBody, Record, SignedRecord},
         settle::{SettleError, settle},
@@ -290,36 +291,48 @@ mod tests {
     /// The server's attributions of outputs that cost so much, one after the other.
     fn outputs(prices: &[u128]) -> ChainEvent {
         let mut cumulative = 0;
-        let mut record = |price: &u128| {
+        let record = |price: &u128| {
             cumulative += price;
-            let receipt = Receipt {
-                escrow: ESCROW,
-                payer: payer().address(),
-                payee: SERVER,
-                model: ModelId(1),
-                cumulative: Amount(cumulative),
-                price: Amount(*price),
-                nonce: 1,
-                request: Digest::ZERO,
-            };
-            let subject = receipt.digest(&domain());
-            let receipt = receipt.sign(&domain(), &payer()).expect("RFC 6979 finds a nonce");
-            let body = Body::Attribution(alloc::boxed::Box::new(AttributionBody {
-                model: ModelId(1),
-                checkpoint: Hash::ZERO,
-                receipt,
-                transcript: Hash::ZERO,
-                length: 1,
-                tokens_in: 1,
-                tokens_out: 1,
-                lambda: 0,
-                shares: alloc::vec![(SERVER, 1_000_000)],
-            }));
-            let record = Record { epoch: Epoch(0), account: SERVER, subject, body };
-            SignedRecord { record, signature: Signature([1; 65]) }
+            output(1, &[(cumulative - price, cumulative)])
         };
-        let records = prices.iter().map(&mut record).collect();
+        let records = prices.iter().map(record).collect();
         ChainEvent::Included { epoch: Epoch(0), head: Digest::ZERO, records }
+    }
+
+    /// The server's attribution of an output that these ranges of promises pay for, ascending.
+    fn output(nonce: u64, paid: &[(u128, u128)]) -> SignedRecord {
+        let (start, end) = paid[0];
+        let mut receipt = Receipt {
+            escrow: ESCROW,
+            payer: payer().address(),
+            payee: SERVER,
+            model: ModelId(1),
+            cumulative: Amount(end),
+            price: Amount(end - start),
+            nonce,
+            request: Digest::ZERO,
+        };
+        let mut ranges = Ranges::default();
+        for (from, to) in &paid[1..] {
+            let raised = ranges.raised(&receipt, (Amount(*from), Amount(*to)));
+            (receipt, ranges) = raised.expect("they ascend");
+        }
+        let subject = receipt.digest(&domain());
+        let receipt = receipt.sign(&domain(), &payer()).expect("RFC 6979 finds a nonce");
+        let body = Body::Attribution(alloc::boxed::Box::new(AttributionBody {
+            model: ModelId(1),
+            checkpoint: Hash::ZERO,
+            receipt,
+            ranges,
+            transcript: Hash::ZERO,
+            length: 1,
+            tokens_in: 1,
+            tokens_out: 1,
+            lambda: 0,
+            shares: alloc::vec![(SERVER, 1_000_000)],
+        }));
+        let record = Record { epoch: Epoch(0), account: SERVER, subject, body };
+        SignedRecord { record, signature: Signature([1; 65]) }
     }
 
     fn settled(chain: &ChainView) -> Result<Outcome, Invariant> {
@@ -451,6 +464,49 @@ mod tests {
             prop_assert_eq!(outcome.settlement.total, Amount(sum));
             prop_assert_eq!(outcome.lines.iter().map(|line| line.amount.0).sum::<u128>(), sum);
             prop_assert!(outcome.lines.iter().all(|line| line.amount > Amount::ZERO));
+        }
+
+        /// Whatever consumer and server sign together, also for what others paid: against the points of what was
+        /// redeemed, each of which the first output has that names it.
+        #[test]
+        fn no_promise_pays_for_two_outputs(
+            uses in proptest::collection::vec(
+                proptest::collection::vec((0u128..12, 1u128..9), 1..5), 1..5,
+            ),
+            redeemed_to in 0u128..60,
+        ) {
+            let ascending = |steps: &Vec<(u128, u128)>| {
+                let mut end = 0;
+                let range = |(gap, length): &(u128, u128)| {
+                    let from = end + gap;
+                    end = from + length;
+                    (from, end)
+                };
+                steps.iter().map(range).collect::<Vec<_>>()
+            };
+            let uses: Vec<_> = uses.iter().map(ascending).collect();
+            let records: Vec<_> = uses.iter().zip(1..).map(|(ranges, nonce)| output(nonce, ranges)).collect();
+            let mut first: Vec<_> =
+                records.iter().map(|made| made.record.id(&domain())).zip(&uses).collect();
+            first.sort_unstable_by_key(|(id, _)| *id);
+            let included = ChainEvent::Included { epoch: Epoch(0), head: Digest::ZERO, records };
+            let mut events = register(SERVER.0, 5).to_vec();
+            events.push(included);
+            if redeemed_to > 0 {
+                events.push(redeemed(redeemed_to, redeemed_to));
+            }
+            let outcome = settled(&chain(Params::minimal(), Amount(1000), &events)).unwrap();
+            let mut points: Vec<u128> = (0..redeemed_to).collect();
+            let mut paid = 0;
+            for (id, ranges) in first {
+                let before = points.len();
+                points.retain(|point| !ranges.iter().any(|(from, to)| (from..to).contains(&point)));
+                let due = (before - points.len()) as u128;
+                let of_it = outcome.lines.iter().filter(|line| line.record == id);
+                prop_assert_eq!(of_it.map(|line| line.amount.0).sum::<u128>(), due);
+                paid += due;
+            }
+            prop_assert_eq!(outcome.settlement.total, Amount(paid));
         }
     }
 }

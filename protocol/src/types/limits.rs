@@ -54,6 +54,12 @@ pub const MAX_DEPOSITS: usize = 1 << 18;
 pub const MAX_CONFIG_BYTES: usize = 4096;
 /// Ranges of contributions that the order of a training run may name.
 pub const MAX_RUN_RANGES: usize = 200;
+/// The longest text of a message about a use, in bytes: a part of an answer, or a reason.
+pub const MAX_USAGE_TEXT: usize = 4096;
+/// Ranges of promises that pay for one use.
+pub const MAX_RANGES: usize = 128;
+/// Tokens of an answer that are paid for ahead at a time.
+pub const PAID_AHEAD_TOKENS: u32 = 32;
 /// Longest prompt of an inference, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
 /// Most tokens that one inference may generate.

@@ -4,8 +4,10 @@ use protocol::{
     AccountId, Amount, BlobRef, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
     codec::Wire,
     eip712::{EvmKey, Signature},
+    hash::keccak,
     manifest::{Document, Manifest, Unit},
     message::{Answer, Gossip, Request},
+    ranges::Ranges,
     receipt::{Receipt, SignedReceipt},
     record::{
         AttributionBody, AuditBody, Body, Finding, Record, ReplayReport, RoundCloseBody, ShardBody,
@@ -13,6 +15,7 @@ use protocol::{
     },
     sync::{Part, Sum},
     training::{Contributions, RunConfig},
+    usage::{Ask, Cause, FromConsumer, FromServer},
 };
 
 use crate::chain::domain;
@@ -93,6 +96,7 @@ fn attribution() -> AttributionBody {
         model: ModelId(9),
         checkpoint: Hash([0x22; 32]),
         receipt: receipt(),
+        ranges: Ranges::default(),
         transcript: Hash([0x33; 32]),
         length: 2,
         tokens_in: 3,
@@ -245,12 +249,78 @@ fn attributions_and_receipts() {
             "0000000000000009", // model
             fill("22", 32),     // checkpoint
             receipt_hex(),
-            fill("33", 32),                     // transcript
+            "00000000",     // promises that pay for it, beyond its receipt's own
+            fill("33", 32), // transcript
             "00000002000000030000000400000005", // length, tokens in, tokens out, lambda
-            "00000001",                         // shares
+            "00000001",     // shares
             "0000000000000004000f4240",
         ],
     );
+}
+
+#[test]
+fn uses_that_were_paid_step_by_step() {
+    let paid = receipt().receipt;
+    let (paid, ranges) = Ranges::default()
+        .raised(&paid, (Amount(paid.cumulative.0 + 5), Amount(paid.cumulative.0 + 8)))
+        .unwrap();
+    assert_eq!((paid.price, paid.nonce), (Amount(10), 1));
+    let bytes = [
+        "00000002", // ranges
+        "00000000000000000de0b6b3a763fff9",
+        "00000000000000000de0b6b3a7640000",
+        "00000000000000000de0b6b3a7640005",
+        "00000000000000000de0b6b3a7640008",
+    ];
+    golden(&ranges, &[bytes.concat(), fill("66", 32)]);
+    let named =
+        [b"openledger/ranges".to_vec(), vec![0x66; 32], hex::decode(bytes.concat()).unwrap()];
+    assert_eq!(paid.request, keccak(&[&named.concat()]));
+}
+
+#[test]
+fn a_use_of_a_model() {
+    let ask = Ask {
+        payer: EvmAddress([0xaa; 20]),
+        model: ModelId(9),
+        prompt: "ab".into(),
+        max_tokens: 3,
+        temperature_ppm: 4,
+        top_p_ppm: 5,
+        top_k: 6,
+        seed: 7,
+    };
+    golden(
+        &FromConsumer::Ask(ask),
+        hex![
+            "01",
+            fill("aa", 20),                     // payer
+            "0000000000000009",                 // model
+            "000000026162",                     // prompt
+            "00000003000000040000000500000006", // tokens, temperature, top p, top k
+            "0000000000000007",                 // seed
+        ],
+    );
+    golden(&FromConsumer::Pay(receipt()), hex!["02", receipt_hex()]);
+    let quoted = FromServer::Quoted {
+        payee: AccountId(4),
+        promised: Amount(7),
+        tokens_in: 2,
+        tokens_out: 3,
+    };
+    let seven = "00000000000000000000000000000007";
+    golden(&quoted, hex!["01", "0000000000000004", seven, "0000000200000003"]);
+    golden(&FromServer::Paid { tokens: 3 }, hex!["02", "00000003"]);
+    let unpaid = FromServer::Unpaid { promised: Amount(7), reason: "no".into() };
+    golden(&unpaid, hex!["03", seven, "000000026e6f"]);
+    golden(
+        &FromServer::Text { text: "no".into(), tokens: 1 },
+        hex!["04", "000000026e6f", "00000001"],
+    );
+    let done = FromServer::Done { tokens: 3, price: Amount(7), record: Digest([0x11; 32]) };
+    golden(&done, hex!["05", "00000003", seven, fill("11", 32)]);
+    let refused = FromServer::Refused { cause: Cause::Busy, reason: "no".into() };
+    golden(&refused, hex!["06", "05", "000000026e6f"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use protocol::{
     hash::blake3,
     holding::{Inventory, Openings, RowKey, sample},
     node::{Done, Failure, Job},
+    ranges::Ranges,
     record::{
         AttributionBody, Body, ReplayReport, ShardBody, StorageCommitBody, Verdict, VerifiedRecord,
     },
@@ -229,6 +230,7 @@ impl Net {
             model,
             checkpoint: Hash::ZERO,
             receipt,
+            ranges: Ranges::default(),
             transcript,
             length: 10,
             tokens_in: 1,

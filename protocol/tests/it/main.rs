@@ -16,5 +16,6 @@ mod scenarios;
 mod serving;
 mod settlement;
 mod standing;
+mod steps;
 mod tidy;
 mod weight;

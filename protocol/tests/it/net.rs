@@ -10,7 +10,7 @@ use protocol::{
     chain::{Contribution, Model, Transaction},
     codec::Wire,
     hash::{blake3, keccak},
-    node::{Done, Event, Input, Job, Node, NodeConfig, OpId, Output},
+    node::{Done, Event, Failure, Input, Job, Node, NodeConfig, OpId, Output},
     receipt::SignedReceipt,
     record::{Kind, SignedRecord, VerifiedRecord},
     settle::Outcome,
@@ -335,6 +335,13 @@ impl Net {
         for (op, done) in std::mem::take(&mut self.peers[index].unfinished) {
             self.input(index, Input::Done(op, done));
         }
+    }
+
+    /// One of the things that take a slow node long fails.
+    pub(crate) fn fail(&mut self, account: u64, which: usize) {
+        let index = self.peers.iter().position(|peer| peer.account.0 == account).unwrap();
+        let (op, _) = self.peers[index].unfinished.remove(which);
+        self.input(index, Input::Done(op, Done::Failed(Failure::Local)));
     }
 
     /// A new machine over the stored records of the old one.

@@ -21,7 +21,8 @@ use crate::{
     scenarios::{assert_conserved, earned},
 };
 
-const CONSUMER: u64 = 77;
+/// Whose key pays.
+pub(crate) const CONSUMER: u64 = 77;
 /// Who serves the model.
 pub(crate) const SERVER: AccountId = AccountId(1);
 /// What the consumer has locked for it.
@@ -48,7 +49,8 @@ pub(crate) fn served(seed: u64) -> Net {
     served_for(seed, [10, 20, 51])
 }
 
-fn served_for(seed: u64, prices: [u128; 3]) -> Net {
+/// A server of the model at these prices, for a thousand tokens in and out and for a use.
+pub(crate) fn served_for(seed: u64, prices: [u128; 3]) -> Net {
     served_by(Net::new(5, 3, seed), prices)
 }
 
@@ -104,8 +106,9 @@ fn a_receipt_takes_no_promise_back_even_where_a_use_is_free() {
 #[test]
 fn receipts_must_pay_the_price_to_the_right_account() {
     let mut net = served(12);
-    let (price, offered) = (Amount(101), Amount(100));
-    let underpaid = ask(&mut net, request(1, 1, (0, 100)));
+    // For the prompt, the use and the first 32 tokens.
+    let (price, offered) = (Amount(61), Amount(60));
+    let underpaid = ask(&mut net, request(1, 1, (0, 60)));
     assert_eq!(underpaid, Some(Refusal::TooLittle { price, offered }));
     assert_eq!(ask(&mut net, request(2, 2, (0, 500))), Some(Refusal::WrongPayee));
     assert_eq!(ask(&mut net, request(3, 1, (0, 101))), None);
@@ -432,7 +435,7 @@ fn a_restart_forgets_no_promise() {
     net.chain.waiting.retain(|sent| !matches!(sent, Transaction::Redeem(_)));
     net.restart(1);
     assert_eq!(net.peers[0].node.promised_by(&net.chain.view, payer()), Amount(101));
-    let (price, offered) = (Amount(101), Amount::ZERO);
+    let (price, offered) = (Amount(61), Amount::ZERO);
     let again = ask(&mut net, request(2, 1, (0, 101)));
     assert_eq!(again, Some(Refusal::TooLittle { price, offered }));
     net.step();
@@ -468,7 +471,7 @@ fn a_deposit_that_was_forgotten_is_as_good_as_none_until_there_is_more_of_it() {
     let escrow = ESCROW;
     net.chain.extra.push(ChainEvent::Deposited { escrow, payer, payee, balance, redeemed });
     net.step();
-    let offered = Amount::ZERO;
+    let (price, offered) = (Amount(61), Amount::ZERO);
     let again = ask(&mut net, request(3, 1, (0, 101)));
     assert_eq!(again, Some(Refusal::TooLittle { price, offered }), "it was paid before");
     assert_eq!(ask(&mut net, request(4, 1, (101, 202))), None);

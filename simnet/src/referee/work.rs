@@ -78,12 +78,12 @@ pub(super) const FEE_EPOCHS: u64 = 4;
 type Pair = (EvmAddress, AccountId);
 
 /// An output that was attributed, and the promises that its receipt is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Output {
     /// Who promised, and to whom.
     pub between: Pair,
-    /// Its promises: all above the first sum, up to the second.
-    pub range: (Amount, Amount),
+    /// Its promises: of each range all above the first sum, up to the second.
+    pub ranges: Vec<(Amount, Amount)>,
     /// Under which epoch it was attributed.
     pub epoch: Epoch,
     /// The model that was used.
@@ -99,10 +99,10 @@ struct Redemption {
 
 impl Redemption {
     /// What of the own promises of an output between the same two was redeemed.
-    fn of(&self, output: &Output) -> Option<(u128, u128)> {
+    fn of(&self, output: &Output) -> Vec<(u128, u128)> {
         let (from, to) = self.range;
-        let range = (output.range.0.0.max(from), output.range.1.0.min(to));
-        (range.0 < range.1).then_some(range)
+        let both = |(start, end): &(Amount, Amount)| (start.0.max(from), end.0.min(to));
+        output.ranges.iter().map(both).filter(|(start, end)| start < end).collect()
     }
 }
 
@@ -353,13 +353,13 @@ impl Referee {
     }
 
     /// Outputs whose attributions came in before their epoch was over, by consumer and server.
-    fn timely(&self, laws: &Laws, settled: Epoch) -> BTreeMap<Pair, Vec<(Digest, Output)>> {
-        let mut timely = BTreeMap::<Pair, Vec<(Digest, Output)>>::new();
+    fn timely(&self, laws: &Laws, settled: Epoch) -> BTreeMap<Pair, Vec<(Digest, &Output)>> {
+        let mut timely = BTreeMap::<Pair, Vec<(Digest, &Output)>>::new();
         for (id, output) in &self.work.outputs {
             let block = self.taken(output.epoch, id);
             let last = laws.start(output.epoch.next()).min(laws.cutoff(settled));
             if block.is_some_and(|block| block.0 < last) {
-                timely.entry(output.between).or_default().push((*id, *output));
+                timely.entry(output.between).or_default().push((*id, output));
             }
         }
         timely
@@ -377,18 +377,20 @@ impl Referee {
                     // What is done at the end of an epoch counts for the next one.
                     let is_near =
                         output.epoch <= epoch.next() && output.epoch.0 + FEE_EPOCHS > epoch.0;
-                    let Some((from, to)) = redemption.of(output).filter(|_| is_near) else {
-                        continue;
-                    };
+                    let ranges = if is_near { redemption.of(output) } else { Vec::new() };
                     if output.epoch.max(epoch) != settled {
-                        another_time.push((from, to));
+                        another_time.extend(ranges);
                         continue;
                     }
-                    now.push((from, to));
-                    *due.own.entry(*id).or_default() += to - from;
+                    let own: u128 = ranges.iter().map(|(from, to)| to - from).sum();
+                    if own == 0 {
+                        continue;
+                    }
+                    now.extend(ranges);
+                    *due.own.entry(*id).or_default() += own;
                     let verdict = self.verdict_on(id, output.epoch, laws.cutoff(settled));
                     let is_false = verdict == Some(Verdict::Fail);
-                    due.falsely += if is_false { to - from } else { 0 };
+                    due.falsely += if is_false { own } else { 0 };
                 }
                 due.most += covered(now.clone());
                 // What two outputs share is the first one's, whenever that is settled.

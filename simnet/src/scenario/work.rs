@@ -69,6 +69,8 @@ pub struct Inference {
     pub models: Vec<u32>,
     /// What a use costs, in OPEN.
     pub fee: f64,
+    /// Whether consumers pay for the tokens of an answer as they come, and not at once.
+    pub steps: bool,
     /// Consumers among whom the requests are divided.
     pub consumers: u32,
     /// What a consumer deposits for a server at a time, in OPEN.
@@ -131,6 +133,7 @@ impl Default for Inference {
             series: Vec::new(),
             models: Vec::new(),
             fee: 0.01,
+            steps: false,
             consumers: 4,
             deposit: 10.0,
             servers: 0.2,
@@ -184,6 +187,11 @@ impl Inference {
     /// The price of a use.
     pub fn price(&self) -> Amount {
         amount(self.fee)
+    }
+
+    /// The price of a thousand tokens where an answer costs as much in all as a use does.
+    pub(crate) fn price_of_tokens(&self) -> Amount {
+        Amount(self.price().0 * 1000 / u128::from(self.tokens_out.max(1)))
     }
 
     /// What a consumer deposits at a time.

@@ -27,6 +27,8 @@ pub(super) enum Event {
     Demand,
     /// A consumer's request reaches a node.
     Ask(u32),
+    /// A consumer's payment for more of an answer reaches a node.
+    Pay(u32),
 }
 
 impl Event {
@@ -47,6 +49,7 @@ impl Event {
             Self::Fault(number) => (8, number),
             Self::Demand => (9, 0),
             Self::Ask(number) => (10, number),
+            Self::Pay(number) => (12, number),
         };
         assert!(number <= Self::MAX, "a run has fewer than 2^28 records and pending payloads");
         kind << 28 | number
@@ -66,6 +69,7 @@ impl Event {
             8 => Self::Fault(number),
             9 => Self::Demand,
             10 => Self::Ask(number),
+            12 => Self::Pay(number),
             _ => Self::Durable(number),
         }
     }
@@ -91,6 +95,7 @@ mod tests {
             Event::Fault(3),
             Event::Demand,
             Event::Ask(number),
+            Event::Pay(2),
         ];
         assert!(events.into_iter().all(|event| Event::from_bits(event.bits()) == event));
     }

@@ -12,10 +12,12 @@ use protocol::{
     chain::{ChainEvent, ModelPublication, Transaction},
     eip712::EvmKey,
     hash::keccak,
-    node::{Done, Event as NodeEvent, ServeRequest},
-    receipt::{Receipt, SignedReceipt},
+    limits::PAID_AHEAD_TOKENS,
+    node::{Done, Event as NodeEvent, Input, ServeRequest},
+    ranges::Ranges,
+    receipt::Receipt,
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
-    rules::price,
+    rules::{price, tokens_paid},
 };
 
 use super::{
@@ -24,6 +26,7 @@ use super::{
     env::Env,
     number,
     training::{Site, Training, dealt_run, developer, slowness},
+    uses::{Request, Use, Uses},
 };
 use crate::kernel::{Actor, Purpose, Slab, Time, ratio, real, whole};
 
@@ -45,7 +48,9 @@ pub(super) struct Market {
     /// Requests that were sent, of consumers and of self-dealers.
     sent: u64,
     flying: Slab<Request>,
-    serving: BTreeMap<u64, (Request, SignedReceipt)>,
+    uses: Uses,
+    /// Payments that are on their way to a server.
+    paying: Slab<u64>,
     /// The block in which a consumer last sent a deposit for a server.
     deposited: BTreeMap<(EvmAddress, AccountId), u64>,
     /// All that a consumer promised a server for what it was given.
@@ -76,18 +81,6 @@ struct Offer {
     server: Option<u32>,
     /// The block in which it was last published.
     sent: Option<u64>,
-}
-
-/// A request on its way.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    id: u64,
-    model: ModelId,
-    consumer: u32,
-    since: Time,
-    is_dealt: bool,
-    /// For how many blocks it waited for the consumer's deposit.
-    waited: u32,
 }
 
 /// The key of a consumer; those of self-dealing adversaries come after the others.
@@ -175,15 +168,21 @@ impl Market {
         let ready = offer.ready.iter().filter(|node| is_there(**node)).filter(willing);
         let best = ready.min_by(|one, other| slowness(one).total_cmp(&slowness(other)));
         let Some(node) = best.copied() else { return };
+        let demand = &env.scenario.inference;
+        let (price_out, price_use) = match dealer {
+            // Who pays itself asks for as little as there is.
+            Some(_) => (Amount::ZERO, Amount(1)),
+            None if demand.steps => (demand.price_of_tokens(), Amount::ZERO),
+            None => (Amount::ZERO, demand.price()),
+        };
         let publication = ModelPublication {
             model,
             checkpoint: offer.checkpoint,
             sketch_root: offer.sketch_root,
             server: env.population.node(node as usize).account,
             price_in: Amount::ZERO,
-            price_out: Amount::ZERO,
-            // Who pays itself asks for as little as there is.
-            price_use: if dealer.is_some() { Amount(1) } else { env.scenario.inference.price() },
+            price_out,
+            price_use,
         };
         let run = training.runs().iter().position(|known| *known == model).map_or(0, number);
         let publish = Transaction::PublishModel(publication);
@@ -194,7 +193,7 @@ impl Market {
     }
 
     /// What the machine of a node tells of models and requests.
-    pub(super) fn note(&mut self, env: &Env, index: usize, event: &NodeEvent) {
+    pub(super) fn note(&mut self, env: &mut Env, index: usize, event: &NodeEvent) {
         match event {
             NodeEvent::ModelReady { model, checkpoint, sketch_root, .. } => {
                 self.note_ready(index, *model, (*checkpoint, *sketch_root));
@@ -204,8 +203,16 @@ impl Market {
                     offer.ready.remove(&number(index));
                 }
             }
-            NodeEvent::Served { request, record } => {
-                let Some((asked, receipt)) = self.serving.remove(request) else { return };
+            NodeEvent::Paid { request, tokens } => {
+                self.uses.taken(*request);
+                if *tokens < env.scenario.inference.tokens_out {
+                    self.plan_payment(env, index, *request);
+                }
+            }
+            NodeEvent::Served { request, record, .. } => {
+                let Some(Use { request: asked, receipt, .. }) = self.uses.end(*request) else {
+                    return;
+                };
                 self.note_answer(&receipt.receipt);
                 if asked.is_dealt {
                     self.dealt.insert(*record);
@@ -216,12 +223,42 @@ impl Market {
                 self.latencies.push(env.now().after(back).0 - asked.since.0);
             }
             NodeEvent::Refused { request, .. } => {
-                let asked = self.serving.remove(request);
-                let is_consumers = asked.is_some_and(|(asked, _)| !asked.is_dealt);
+                let asked = self.uses.end(*request);
+                let is_consumers = asked.is_some_and(|one| !one.request.is_dealt);
                 self.counts.refused += u64::from(is_consumers);
             }
             _ => {}
         }
+    }
+
+    /// A consumer hears how far it has paid, and pays for the next tokens.
+    fn plan_payment(&mut self, env: &mut Env, index: usize, request: u64) {
+        let server = number(index);
+        let ways = env.links.network().to_server(server, 5 << 41 | request);
+        let (place, at) = (self.paying.put(request), env.now().after(2 * ways));
+        env.schedule.push(at, Actor::node(server), Actor::CHAIN, Event::Pay(place));
+    }
+
+    /// A payment for the next tokens of an answer reaches its server: what the machine is given.
+    pub(super) fn pay(&mut self, env: &mut Env, index: usize, place: u32) -> Option<Input> {
+        let id = self.paying.take(place)?;
+        let (consumer, receipt) = {
+            let one = self.uses.get(id)?;
+            (one.request.consumer, one.receipt.receipt.clone())
+        };
+        let (view, machine) = (env.view(), env.population.node(index).machine.as_ref()?);
+        let demand = &env.scenario.inference;
+        let offer = view.publication(receipt.model)?;
+        let paid = tokens_paid(offer, demand.tokens_in, demand.tokens_out, receipt.price)?;
+        let next = paid.saturating_add(PAID_AHEAD_TOKENS).min(demand.tokens_out);
+        let price = price(offer, demand.tokens_in, next)?;
+        let promised = machine.promised_by(view, receipt.payer);
+        let key = consumer_key(env.scenario.seed, consumer);
+        let available = view.deposit(receipt.payer, receipt.payee).available(promised);
+        let due = price.saturating_sub(receipt.price);
+        let input = self.uses.pay(view, id, &key, (price, promised));
+        self.top_up(env, (receipt.payer, receipt.payee), (available, due));
+        input
     }
 
     /// A consumer has what it signed a receipt for.
@@ -360,8 +397,9 @@ impl Market {
         let request = self.flying.take(place)?;
         let demand = &env.scenario.inference;
         let (tokens_in, tokens_out) = (demand.tokens_in, demand.tokens_out);
+        let first = if demand.steps { tokens_out.min(PAID_AHEAD_TOKENS) } else { tokens_out };
         let (view, node) = (env.view(), env.population.node(index));
-        let due = view.publication(request.model).and_then(|o| price(o, tokens_in, tokens_out));
+        let due = view.publication(request.model).and_then(|o| price(o, tokens_in, first));
         let (Some(due), Some(machine)) = (due, node.machine.as_ref()) else {
             self.counts.unserved += u64::from(!request.is_dealt);
             return None;
@@ -386,7 +424,7 @@ impl Market {
             self.wait(env, index, request);
             return None;
         }
-        self.serving.insert(request.id, (request, receipt.clone()));
+        self.uses.begin(request, receipt.clone());
         Some(ServeRequest { id: request.id, receipt, tokens_in, tokens_out })
     }
 
@@ -429,7 +467,7 @@ impl Market {
         request: u64,
         model: ModelId,
     ) -> Option<Answer> {
-        let (_, receipt) = self.serving.get(&request)?.clone();
+        let receipt = self.uses.get(request)?.receipt.clone();
         let checkpoint = self.offers.get(&model)?.checkpoint;
         let (shares, lambda) = self.data.shares(site.env, model, &receipt.receipt.request)?;
         let demand = &site.env.scenario.inference;
@@ -443,6 +481,7 @@ impl Market {
             model,
             checkpoint,
             receipt,
+            ranges: Ranges::default(),
             transcript,
             length,
             tokens_in,

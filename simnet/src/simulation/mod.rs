@@ -40,6 +40,7 @@ mod store;
 mod times;
 mod traffic;
 mod training;
+mod uses;
 mod work;
 mod world;
 

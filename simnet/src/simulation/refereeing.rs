@@ -230,8 +230,9 @@ pub(super) fn record(
         }
         Body::Attribution(body) => {
             let receipt = &body.receipt.receipt;
-            let (between, range) = ((receipt.payer, receipt.payee), receipt.range());
-            let output = Output { between, range, epoch: made.epoch, model: body.model };
+            let between = (receipt.payer, receipt.payee);
+            let ranges = body.ranges.of(receipt).unwrap_or_default();
+            let output = Output { between, ranges, epoch: made.epoch, model: body.model };
             referee.attributed(record.id(), output);
             referee.shared(record.id(), body.shares.clone());
         }

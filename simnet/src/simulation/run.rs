@@ -84,6 +84,11 @@ impl Simulation {
                     self.input(index, Input::Serve(request));
                 }
             }
+            Event::Pay(payment) => {
+                if let Some(input) = self.work.market.pay(&mut self.env, index, payment) {
+                    self.input(index, input);
+                }
+            }
             // What it misses by that it gets when it syncs; its jobs ended with its machine.
             _ if !self.env.population.is_online(index) => {}
             Event::Durable(record) => {
@@ -286,7 +291,7 @@ impl Simulation {
 
     fn note(&mut self, index: usize, event: &NodeEvent) {
         if !self.measurements.note(&self.env, index, event) {
-            self.work.note(&self.env, index, event);
+            self.work.note(&mut self.env, index, event);
         }
     }
 

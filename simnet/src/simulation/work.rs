@@ -44,7 +44,7 @@ impl Work {
     }
 
     /// What the machine of a node tells of models and requests.
-    pub(super) fn note(&mut self, env: &Env, index: usize, event: &NodeEvent) {
+    pub(super) fn note(&mut self, env: &mut Env, index: usize, event: &NodeEvent) {
         self.earnings.note(env, index, event);
         self.market.note(env, index, event);
     }
