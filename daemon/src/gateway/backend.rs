@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use protocol::{Amount, Digest};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// A future that a [`Backend`] gives.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -109,6 +110,11 @@ pub(crate) enum Said {
 #[derive(Debug)]
 pub(crate) struct Answering {
     pub(crate) tokens_in: u32,
+    /// The most that it can come to cost; nothing where it is free.
+    pub(crate) most: Amount,
+    /// Cancelled by whoever has read enough and waits for the bill alone: no more is drawn, and
+    /// [`Said::End`] follows with what was until then.
+    pub(crate) enough: CancellationToken,
     /// Bounded: a server waits for whoever reads slowly. It ends without [`Said::End`] only where the
     /// server vanished.
     pub(crate) said: mpsc::Receiver<Result<Said, Refused>>,
@@ -133,6 +139,7 @@ pub(crate) enum Refused {
     #[error("the answer may cost {price}, more than the {most} that are left of the budget")]
     OverBudget { price: String, most: String },
     /// Who pays has nothing left.
+    #[allow(dead_code, reason = "of answers that are bought; those of this machine are free")]
     #[error("{0}")]
     NoFunds(String),
     /// Everybody who serves it has too much to do; when to ask again, in seconds.
@@ -143,7 +150,7 @@ pub(crate) enum Refused {
     Failed(String),
 }
 
-/// Who answers.
+/// Who answers questions, and what they may be about.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// What can be asked now.
     fn models(&self) -> Later<'_, Vec<Offered>>;
