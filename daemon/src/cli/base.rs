@@ -120,6 +120,7 @@ fn answer(base: &Base, args: &AskArgs, is_json: bool) -> Result<Output> {
         tokens,
         temperature_ppm: ppm(args.temperature)?,
         top: args.top_k,
+        top_p_ppm: Sampling::ALL,
         seed: args.seed,
     };
     let generator = Generator::new(&Engine::cpu(), base.checkpoint())?;
