@@ -10,6 +10,7 @@ pub mod demo;
 pub mod devchain;
 pub mod ingest;
 pub mod keys;
+mod memory;
 pub mod net;
 pub mod network;
 pub mod node;
