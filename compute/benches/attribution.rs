@@ -197,7 +197,7 @@ impl Nano {
 }
 
 fn sampling(seed: u64) -> Sampling {
-    Sampling { tokens: GENERATED, temperature_ppm: 800_000, top: 0, seed }
+    Sampling { tokens: GENERATED, temperature_ppm: 800_000, top: 0, top_p_ppm: Sampling::ALL, seed }
 }
 
 fn units(texts: &[Vec<u32>]) -> Vec<CaptureUnit<'_>> {

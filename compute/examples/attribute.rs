@@ -202,6 +202,7 @@ fn run(settings: &Settings, corpus: &Corpus, seed: u64, all: &mut Tally) -> Resu
                 tokens: settings.answer,
                 temperature_ppm: settings.temperature,
                 top: 0,
+                top_p_ppm: Sampling::ALL,
                 seed: seed * 100 + number as u64,
             };
             let output = generator.generate(prompt, &sampling)?;

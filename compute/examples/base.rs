@@ -75,7 +75,8 @@ fn run(model: &Path, out: &Path) -> Result<Base, Failure> {
 fn ask(base: &Base, question: &str) -> Result<(), Failure> {
     let generator = Generator::new(&Engine::cpu(), base.checkpoint())?;
     let said = Message { role: "user".to_owned(), content: question.to_owned() };
-    let sampling = Sampling { tokens: 256, temperature_ppm: 0, top: 0, seed: 0 };
+    let sampling =
+        Sampling { tokens: 256, temperature_ppm: 0, top: 0, top_p_ppm: Sampling::ALL, seed: 0 };
     let prompt = base.chat(&[said])?;
     let start = Instant::now();
     let answer = generator

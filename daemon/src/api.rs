@@ -8,8 +8,8 @@
 mod attribution;
 mod client;
 mod convert;
-mod guard;
-mod listener;
+pub(crate) mod guard;
+pub(crate) mod listener;
 mod problem;
 mod routes;
 pub mod types;
@@ -36,6 +36,15 @@ use crate::node::NodeHandle;
 pub(crate) const API_FILE: &str = "api.json";
 /// How long open requests may take to finish at shutdown.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What connections to the API may take.
+const LIMITS: listener::Limits = listener::Limits {
+    connections: 128,
+    head: Duration::from_secs(10),
+    // Longer than the client waits for an answer.
+    idle: Duration::from_secs(330),
+    stall: Duration::from_secs(330),
+};
 
 /// What `api.json` holds.
 #[derive(Clone, Serialize, Deserialize)]
@@ -125,7 +134,7 @@ impl ApiServer {
         let context = Arc::new(Context { node, network, operator, token });
         let stop = CancellationToken::new();
         let router = routes::router(context);
-        let listener = listener::BoundedListener::new(listener);
+        let listener = listener::BoundedListener::new(listener, LIMITS);
         let served =
             axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let task = tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Commands speak to the running node of a data directory through its API; `init`, `node run`,
-//! `deposit`, `verify`, `devchain`, `demo` and what is about base models stand alone. With `--json` the last line of the output is one JSON
+//! `deposit`, `verify`, `devchain`, `demo`, `serve` and what is about base models stand alone. With `--json` the last line of the output is one JSON
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
@@ -14,6 +14,7 @@ mod init;
 mod model;
 mod rule;
 mod run;
+mod serve;
 mod status;
 mod verify;
 
@@ -58,6 +59,8 @@ enum Command {
     /// Order, offer and list models; import base models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Serve the base models of this machine to OpenAI's clients, and manage the keys with which they ask
+    Serve(Box<serve::ServeArgs>),
     /// Use a model, paying with a signed receipt
     Infer(model::InferArgs),
     /// Put OPEN down for who serves models, and get back what is left of it
@@ -141,6 +144,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Datanet(command) => data::datanet(&Client::of_dir(&dir)?, command).await,
         Command::Pin(args) => data::pin(&Client::of_dir(&dir)?, &args).await,
         Command::Model(command) => model::model(&dir, command, cli.json).await,
+        Command::Serve(args) => serve::serve(&dir, *args, cli.json).await,
         Command::Infer(args) => model::infer(&dir, &args).await,
         Command::Deposit(command) => deposit::deposit(&dir, command).await,
         Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,

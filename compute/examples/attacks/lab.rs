@@ -179,6 +179,7 @@ impl Lab {
                     tokens: ANSWER,
                     temperature_ppm: 800_000,
                     top: 0,
+                    top_p_ppm: Sampling::ALL,
                     seed: seed * 1000 + (about * self.settings.outputs + number) as u64,
                 };
                 let mut output = generator.generate(&prompt, &sampling)?;

@@ -22,7 +22,5 @@ pub use chat::{
     ChatError, ChatTemplate, MAX_CHAT_BYTES, MAX_MESSAGES, MAX_TEMPLATE_BYTES, Message,
 };
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use tokenizer::{
-    MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, Tokenizer, TokenizerError, WholeText,
-};
+pub use tokenizer::{MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, Tokenizer, TokenizerError};
 pub use weights::WeightsError;

@@ -21,8 +21,34 @@ pub struct Sampling {
     pub temperature_ppm: u32,
     /// Choose among this many likeliest tokens only; zero: among all.
     pub top: u32,
+    /// Of those, choose among the likeliest that together have this much of the probability, in parts
+    /// per million, after the temperature; [`Sampling::ALL`]: among all.
+    pub top_p_ppm: u32,
     /// Seed of the draws.
     pub seed: u64,
+}
+
+impl Sampling {
+    /// The whole probability, in parts per million.
+    pub const ALL: u32 = 1_000_000;
+}
+
+/// A token that was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Its id in the vocabulary.
+    pub token: u32,
+    /// How likely it was, where that was asked for.
+    pub scores: Option<Scores>,
+}
+
+/// How likely tokens were in one place: natural logarithms of their probabilities, before temperature and cuts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Of the token that was chosen.
+    pub logprob: f32,
+    /// The likeliest tokens and theirs, the likeliest first; as many as were asked for.
+    pub likeliest: Vec<(u32, f32)>,
 }
 
 /// Why there is no answer.
@@ -78,8 +104,24 @@ impl Generator {
         sampling: &Sampling,
         keep_going: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Vec<u32>, InferError> {
+        self.generate_scored(prompt, sampling, None, &mut |chosen| keep_going(chosen.token))
+    }
+
+    /// The same, with how likely each token was, and beside it the likeliest ones; as many as `scores` says.
+    pub fn generate_scored(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        scores: Option<u32>,
+        keep_going: &mut dyn FnMut(Chosen) -> bool,
+    ) -> Result<Vec<u32>, InferError> {
         let mut generation = self.begin(prompt, sampling, None)?;
-        self.advance(&mut generation, sampling.tokens, keep_going)?;
+        let most = sampling.tokens as usize;
+        let mut keep_going = |token, logits: &[f32]| {
+            let scores = scores.map(|count| Scores::of(logits, token, count as usize));
+            keep_going(Chosen { token, scores })
+        };
+        guarded(|| self.sample(&mut generation, most, &mut keep_going))?;
         Ok(generation.finish().0)
     }
 
@@ -112,7 +154,7 @@ impl Generator {
         keep_going: &mut dyn FnMut(u32) -> bool,
     ) -> Result<(), InferError> {
         let most = most.min(generation.sampling.tokens) as usize;
-        Ok(guarded(|| self.sample(generation, most, keep_going))?)
+        Ok(guarded(|| self.sample(generation, most, &mut |token, _| keep_going(token)))?)
     }
 
     /// The same, with a trace of what entered the model's layer of that number; none without a layer,
@@ -146,7 +188,7 @@ impl Generator {
         &self,
         generation: &mut Generation,
         most: usize,
-        keep_going: &mut dyn FnMut(u32) -> bool,
+        keep_going: &mut dyn FnMut(u32, &[f32]) -> bool,
     ) {
         let context = self.model.config().context as usize;
         let Generation { prompt, tokens, sampling, random, cache, keeper, fresh } = generation;
@@ -166,7 +208,7 @@ impl Generator {
             let token = choose(last, sampling, random);
             tokens.push(token);
             *fresh = 1;
-            if !keep_going(token) {
+            if !keep_going(token, last) {
                 break;
             }
         }
@@ -231,14 +273,34 @@ impl Watch for Keeper {
     }
 }
 
-/// Draws a token; ties go to the lower id, values that are no numbers are never chosen.
-fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
+impl Scores {
+    fn of(logits: &[f32], token: u32, count: usize) -> Self {
+        let order = by_likelihood(logits);
+        let best = f64::from(order[0].0);
+        let sum: f64 = order.iter().map(|(logit, _)| (f64::from(*logit) - best).exp()).sum();
+        let logprob = |logit: f32| (f64::from(logit) - best - sum.ln()) as f32;
+        let chosen = order.iter().find(|(_, id)| *id == token);
+        Self {
+            logprob: chosen.map_or(f32::MIN, |(logit, _)| logprob(*logit)),
+            likeliest: order.iter().take(count).map(|(logit, id)| (*id, logprob(*logit))).collect(),
+        }
+    }
+}
+
+/// All tokens, the likeliest first; ties go to the lower id, values that are no numbers come last.
+fn by_likelihood(logits: &[f32]) -> Vec<(f32, u32)> {
     let mut order: Vec<(f32, u32)> = logits
         .iter()
         .zip(0..)
         .map(|(logit, id)| (if logit.is_finite() { *logit } else { f32::MIN }, id))
         .collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    order
+}
+
+/// Draws a token; ties go to the lower id, values that are no numbers are never chosen.
+fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
+    let mut order = by_likelihood(logits);
     if sampling.temperature_ppm == 0 {
         return order[0].1;
     }
@@ -248,8 +310,12 @@ fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
     let temperature = f64::from(sampling.temperature_ppm) / 1.0e6;
     // Relative to the best, so that the largest exponent is zero and none overflows.
     let best = f64::from(order[0].0);
-    let weights: Vec<f64> =
+    let mut weights: Vec<f64> =
         order.iter().map(|(logit, _)| ((f64::from(*logit) - best) / temperature).exp()).collect();
+    if sampling.top_p_ppm < Sampling::ALL {
+        let part = f64::from(sampling.top_p_ppm) / f64::from(Sampling::ALL);
+        weights.truncate(nucleus(&weights, part));
+    }
     let mut draw = random.unit() * weights.iter().sum::<f64>();
     for (weight, (_, id)) in weights.iter().zip(&order) {
         draw -= weight;
@@ -259,4 +325,58 @@ fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
     }
     // Rounding may leave a last crumb of the draw.
     order[0].1
+}
+
+/// How many of these weights, the largest first, have that part of their sum together; one at least.
+fn nucleus(weights: &[f64], part: f64) -> usize {
+    let enough = part * weights.iter().sum::<f64>();
+    let mut sum = 0.0;
+    let reaches = |weight: &f64| {
+        sum += weight;
+        sum >= enough
+    };
+    weights.iter().position(reaches).map_or(weights.len(), |last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Probabilities 0.6, 0.3 and 0.1 of tokens 2, 0 and 1.
+    fn logits() -> Vec<f32> {
+        [0.3_f32, 0.1, 0.6].map(f32::ln).to_vec()
+    }
+
+    /// The tokens that a thousand draws give.
+    fn drawn(top_p_ppm: u32, top: u32) -> Vec<u32> {
+        let mut random = Stream::new("sampling", &[7]);
+        let sampling = Sampling { tokens: 1, temperature_ppm: 1_000_000, top, top_p_ppm, seed: 0 };
+        let mut drawn: Vec<_> =
+            (0..1_000).map(|_| choose(&logits(), &sampling, &mut random)).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        drawn
+    }
+
+    #[test]
+    fn the_likeliest_tokens_are_kept_until_they_have_their_part() {
+        assert_eq!(drawn(Sampling::ALL, 0), [0, 1, 2]);
+        assert_eq!(drawn(850_000, 0), [0, 2]);
+        assert_eq!(drawn(550_000, 0), [2]);
+        assert_eq!(drawn(0, 0), [2], "the likeliest is always one of them");
+        // Of the two that `top` leaves, the first has two thirds.
+        assert_eq!(drawn(700_000, 2), [0, 2]);
+        assert_eq!(drawn(660_000, 2), [2]);
+    }
+
+    #[test]
+    fn scores_are_of_the_whole_vocabulary_and_in_order() {
+        let scores = Scores::of(&logits(), 1, 2);
+        assert!((scores.logprob - 0.1_f32.ln()).abs() < 1e-6);
+        assert_eq!(scores.likeliest.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 0]);
+        assert!((scores.likeliest[1].1 - 0.3_f32.ln()).abs() < 1e-6);
+        // What is no number is never likely, and no number comes of it.
+        let broken = Scores::of(&[f32::NAN, 0.0], 0, 2);
+        assert!(broken.logprob.is_finite() && broken.likeliest[0] == (1, 0.0));
+    }
 }

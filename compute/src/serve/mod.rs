@@ -16,5 +16,5 @@ mod transcript;
 
 pub use attributor::{Attributor, ServeError};
 pub use evidence::Evidence;
-pub use generate::{Generation, Generator, InferError, Sampling};
+pub use generate::{Chosen, Generation, Generator, InferError, Sampling, Scores};
 pub use transcript::{MAX_TRANSCRIPT_BYTES, Transcript, pairs};

@@ -164,7 +164,13 @@ fn what_a_generator_has_read_is_not_read_again() {
     let generator = Generator::new(&Engine::cpu(), &checkpoint).unwrap();
     let unit = &fixture::units(1, 2)[1];
     let generate = |tokens| {
-        let sampling = Sampling { tokens, temperature_ppm: 800_000, top: 0, seed: 3 };
+        let sampling = Sampling {
+            tokens,
+            temperature_ppm: 800_000,
+            top: 0,
+            top_p_ppm: Sampling::ALL,
+            seed: 3,
+        };
         let plain = generator.generate(&unit[..9], &sampling).unwrap();
         let layer = capturer.traced_layer();
         let (output, trace) = generator.generate_traced(&unit[..9], &sampling, layer).unwrap();

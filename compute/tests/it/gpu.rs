@@ -92,7 +92,8 @@ fn a_gpu_gives_the_cpu_s_work_within_tolerance() {
     let cheat = shard::run(&engine, &input).unwrap();
     assert!(!compare(&cheat.payload, &here.payload).unwrap().accepts(&limits));
 
-    let greedy = Sampling { tokens: 4, temperature_ppm: 0, top: 0, seed: 0 };
+    let greedy =
+        Sampling { tokens: 4, temperature_ppm: 0, top: 0, top_p_ppm: Sampling::ALL, seed: 0 };
     let answer = |engine: &Engine| {
         Generator::new(engine, &fixture::checkpoint()).unwrap().generate(&[1, 2, 3], &greedy)
     };

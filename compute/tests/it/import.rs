@@ -535,7 +535,8 @@ fn an_imported_model_answers_until_it_is_told_to_stop() {
     let base = base(&import(&file()).unwrap());
     let generator = Generator::new(&Engine::cpu(), base.checkpoint()).unwrap();
     let prompt = base.chat(&[message("user", "hello")]).unwrap();
-    let sampling = Sampling { tokens: 12, temperature_ppm: 0, top: 0, seed: 1 };
+    let sampling =
+        Sampling { tokens: 12, temperature_ppm: 0, top: 0, top_p_ppm: Sampling::ALL, seed: 1 };
     let whole = generator.generate(&prompt, &sampling).unwrap();
     assert_eq!(whole.len(), 12);
     let mut heard = Vec::new();

@@ -160,7 +160,13 @@ fn wrong_shards_have_typed_errors() {
 fn answers_repeat_and_may_outgrow_the_context() {
     let generator = Generator::new(&Engine::cpu(), &fixture::checkpoint()).unwrap();
     let prompt = fixture::tokenizer().encode("The farmer").unwrap();
-    let sampling = Sampling { tokens: 80, temperature_ppm: 800_000, top: 40, seed: 5 };
+    let sampling = Sampling {
+        tokens: 80,
+        temperature_ppm: 800_000,
+        top: 40,
+        top_p_ppm: Sampling::ALL,
+        seed: 5,
+    };
     let first = generator.generate(&prompt, &sampling).unwrap();
     assert_eq!(first.len(), 80);
     assert_eq!(generator.generate(&prompt, &sampling).unwrap(), first);

@@ -28,13 +28,20 @@ pub(super) async fn guard(
 
 fn check(headers: &HeaderMap, token: &str) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = text(header::HOST);
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    if !matches!(name, "127.0.0.1" | "localhost") {
+    if !names_this_machine(headers) {
         return Err(Problem::wrong_host());
     }
     let given = text(header::AUTHORIZATION).strip_prefix("Bearer ").unwrap_or_default();
     if is_equal(given.as_bytes(), token.as_bytes()) { Ok(()) } else { Err(Problem::unauthorised()) }
+}
+
+/// Whether a request names this machine: one that a page of another name has sent here does not (DNS
+/// rebinding).
+pub(crate) fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let has_port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(has_port).map_or(host, |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
 }
 
 /// Compares in a time that does not tell how much was right.
@@ -62,5 +69,7 @@ mod tests {
         assert_eq!(code(headers("127.0.0.1", "Bearer guess!")), "unauthorised");
         assert_eq!(code(headers("127.0.0.1", "secret")), "unauthorised");
         assert_eq!(code(HeaderMap::new()), "wrong_host");
+        assert_eq!(check(&headers("[::1]:7412", "Bearer secret"), "secret"), Ok(()));
+        assert_eq!(code(headers("[::1", "Bearer secret")), "wrong_host");
     }
 }

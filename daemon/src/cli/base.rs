@@ -13,7 +13,7 @@ use compute::serve::{Generator, Sampling};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::bases::{self, Bases, Found, short, title};
+use crate::bases::{self, Bases, Detokenizer, Found, TokenBytes, short, title};
 use crate::config::ByteSize;
 use crate::output::Output;
 use crate::report;
@@ -120,21 +120,29 @@ fn answer(base: &Base, args: &AskArgs, is_json: bool) -> Result<Output> {
         tokens,
         temperature_ppm: ppm(args.temperature)?,
         top: args.top_k,
+        top_p_ppm: Sampling::ALL,
         seed: args.seed,
     };
     let generator = Generator::new(&Engine::cpu(), base.checkpoint())?;
-    let mut said = Said { base, tokens: Vec::new(), shown: String::new(), is_silent: is_json };
+    let mut said = Said {
+        bytes: TokenBytes::of(base.tokenizer())?,
+        characters: Detokenizer::default(),
+        text: String::new(),
+        is_silent: is_json,
+    };
     if args.go_on {
         said.show(&args.text);
     }
-    let output = generator.generate_while(&prompt, &sampling, &mut |token| said.token(token))?;
     let ends = base.card().ends.as_slice();
-    let (is_ended, said_tokens) = match output.split_last() {
-        Some((last, before)) if ends.contains(last) => (true, before),
-        _ => (false, output.as_slice()),
-    };
-    let text = base.tokenizer().decode(said_tokens)?;
-    said.rest(&text);
+    let mut is_ended = false;
+    let output = generator.generate_while(&prompt, &sampling, &mut |token| {
+        is_ended = ends.contains(&token);
+        if !is_ended {
+            said.token(token);
+        }
+        !is_ended
+    })?;
+    let text = said.end();
     let all = json!({
         "base": base.card().name,
         "checkpoint": base.card().checkpoint,
@@ -168,40 +176,30 @@ fn ppm(temperature: f64) -> Result<u32> {
 }
 
 /// An answer on its way to the terminal.
-struct Said<'a> {
-    base: &'a Base,
-    tokens: Vec<u32>,
-    /// What of its text was shown.
-    shown: String,
+struct Said {
+    bytes: TokenBytes,
+    characters: Detokenizer,
+    text: String,
     is_silent: bool,
 }
 
-impl Said<'_> {
-    /// One token more; whether the answer goes on.
-    fn token(&mut self, token: u32) -> bool {
-        if self.base.card().ends.contains(&token) {
-            return false;
-        }
-        self.tokens.push(token);
-        if let Ok(text) = self.base.tokenizer().decode(&self.tokens) {
-            // Half of a character is read as a replacement until its other half has come.
-            let whole = text.trim_end_matches('\u{fffd}');
-            self.show_from(whole);
-        }
-        true
+impl Said {
+    fn token(&mut self, token: u32) {
+        let more = self.characters.push(self.bytes.of_token(token));
+        self.more(&more);
     }
 
-    /// What is left of the whole text, with the line's end.
-    fn rest(&mut self, text: &str) {
-        self.show_from(text);
+    /// The whole text, shown with the line's end.
+    fn end(mut self) -> String {
+        let rest = self.characters.rest();
+        self.more(&rest);
         self.show("\n");
+        self.text
     }
 
-    fn show_from(&mut self, text: &str) {
-        if let Some(more) = text.strip_prefix(self.shown.as_str()) {
-            self.show(more);
-            text.clone_into(&mut self.shown);
-        }
+    fn more(&mut self, text: &str) {
+        self.show(text);
+        self.text.push_str(text);
     }
 
     fn show(&self, text: &str) {

@@ -72,7 +72,7 @@ pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<O
     }
 }
 
-fn start_log(json: bool) {
+pub(super) fn start_log(json: bool) {
     let filter = EnvFilter::try_from_env("OPENLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

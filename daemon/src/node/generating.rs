@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use compute::formats::WholeText;
 use compute::serve::Generation;
 use protocol::node::Failure;
 use protocol::receipt::SignedReceipt;
 use protocol::{Hash, ModelId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::compute_thread::{ComputeState, ComputeThread, not_served};
 use super::requests::{Piece, Question};
+use crate::bases::{Detokenizer, TokenBytes};
 
 /// Tokens that are generated before others have their turn.
 const TURN: u32 = 8;
@@ -30,7 +30,9 @@ pub(super) struct Generating<'a> {
 /// An answer between two turns.
 struct Going {
     generation: Generation,
-    text: WholeText,
+    /// What tokens stand for, and the half of a character that they may have ended with.
+    bytes: TokenBytes,
+    characters: Detokenizer,
     said: Option<mpsc::Sender<Piece>>,
 }
 
@@ -45,7 +47,9 @@ impl Generating<'_> {
         let begin = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
             let generation = served.begin(&asked.prompt, &asked.sampling).map_err(not_served)?;
-            Ok((asked.receipt, Going { generation, text: WholeText::default(), said }))
+            let bytes = TokenBytes::of(&served.run().tokenizer).map_err(|_| Failure::Invalid)?;
+            let going = Going { generation, bytes, characters: Detokenizer::default(), said };
+            Ok((asked.receipt, going))
         };
         let (receipt, mut going) = self.thread.run(begin).await?;
         loop {
@@ -59,16 +63,14 @@ impl Generating<'_> {
                 going = self.turn(going, until).await?;
                 continue;
             }
-            // Who pays once for all has no more to say.
-            let is_stepwise = going.said.is_some();
-            if !is_stepwise || !matches!(timeout(PATIENCE, paid.changed()).await, Ok(Ok(()))) {
+            if !going.is_paid_further(&mut paid).await {
                 break;
             }
         }
         if going.made() == 0 {
             return Err(Failure::Unavailable);
         }
-        let going = self.thread.run(move |state| going.say_rest(state, key)).await?;
+        going.say_rest();
         Ok((receipt, going.generation))
     }
 
@@ -77,22 +79,16 @@ impl Generating<'_> {
         let key = self.key;
         let turn = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
-            let tokenizer = &served.run().tokenizer;
-            let (mut tokens, mut broken) = (going.made(), None);
-            let Going { generation, text, said } = &mut going;
+            let mut tokens = going.made();
+            let Going { generation, bytes, characters, said } = &mut going;
             let mut say = |token: u32| {
                 tokens = tokens.saturating_add(1);
-                match text.push(tokenizer, token) {
-                    Ok(text) => tell(said.as_ref(), Piece { text, tokens }),
-                    Err(error) => broken = Some(error),
-                }
-                broken.is_none()
+                let text = characters.push(bytes.of_token(token));
+                tell(said.as_ref(), Piece { text, tokens });
+                true
             };
             served.advance(generation, until, &mut say).map_err(not_served)?;
-            match broken {
-                Some(_) => Err(Failure::Invalid),
-                None => Ok(going),
-            }
+            Ok(going)
         };
         self.thread.run(turn).await
     }
@@ -110,15 +106,22 @@ impl Going {
         matches!(room, Ok(Ok(_)))
     }
 
-    /// The end of a character that never came.
-    fn say_rest(mut self, state: &mut ComputeState, key: (ModelId, Hash)) -> Result<Self, Failure> {
-        let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
-        let text = self.text.rest(&served.run().tokenizer).map_err(|_| Failure::Invalid)?;
-        let tokens = self.made();
+    /// Waits for the next step of payment; whether it came in time. Who pays once for all says no more.
+    async fn is_paid_further(&self, paid: &mut watch::Receiver<u32>) -> bool {
+        let Some(said) = &self.said else { return false };
+        tokio::select! {
+            changed = timeout(PATIENCE, paid.changed()) => matches!(changed, Ok(Ok(()))),
+            // Whoever asked has read enough.
+            () = said.closed() => false,
+        }
+    }
+
+    /// The half of a character whose other half never came.
+    fn say_rest(&mut self) {
+        let (text, tokens) = (self.characters.rest(), self.made());
         if !text.is_empty() {
             tell(self.said.as_ref(), Piece { text, tokens });
         }
-        Ok(self)
     }
 }
 

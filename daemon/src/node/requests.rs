@@ -237,7 +237,8 @@ mod tests {
             request: Digest::ZERO,
         };
         let receipt = receipt.sign(&Domain::new(1, EvmAddress([1; 20])), &key).unwrap();
-        let sampling = Sampling { tokens: 5, temperature_ppm: 0, top: 0, seed: 9 };
+        let sampling =
+            Sampling { tokens: 5, temperature_ppm: 0, top: 0, top_p_ppm: Sampling::ALL, seed: 9 };
         Asked { receipt, prompt: vec![1, 2, 3], sampling, is_streamed: true }
     }
 

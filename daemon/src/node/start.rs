@@ -42,9 +42,6 @@ const COMMANDS: usize = 64;
 /// Between two tries to reach the chain.
 const CONNECT_RETRY: Duration = Duration::from_secs(2);
 
-/// Bytes of memory for training runs where the system does not say how much there is.
-const UNKNOWN_MEMORY: u64 = 4 << 30;
-
 /// How a node runs.
 #[derive(Debug)]
 pub struct RunOptions {
@@ -181,11 +178,7 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
 
 /// Bytes of memory for training runs: what the operator allows, else half of what the machine has.
 fn max_memory(work: &WorkOptions) -> u64 {
-    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let half = kib.map_or(UNKNOWN_MEMORY, |kib| kib.saturating_mul(1024) / 2);
-    work.max_memory.map_or(half, |size| size.0)
+    work.max_memory.map_or_else(crate::memory::half, |size| size.0)
 }
 
 async fn open_store(options: &RunOptions) -> Result<Arc<Store>> {

@@ -123,6 +123,7 @@ async fn answer(node: &NodeHandle, incoming: Incoming) -> Result<(), Ended> {
         tokens: tokens_out,
         temperature_ppm: ask.temperature_ppm,
         top: ask.top_k,
+        top_p_ppm: ask.top_p_ppm.min(Sampling::ALL),
         seed: ask.seed,
     };
     match open(node, &mut consumer, &ask, &sampling).await? {
@@ -253,12 +254,14 @@ async fn relay(
             }
             message = consumer.messages.recv() => {
                 let message = message.ok_or(Ended::HungUp)?;
-                let Ok(FromConsumer::Pay(receipt)) = FromConsumer::from_bytes(&message) else {
-                    return Err(Ended::Confused);
-                };
-                match node.pay(id, receipt).await {
-                    Ok(tokens) => consumer.send(&FromServer::Paid { tokens }).await?,
-                    Err(refusal) => unpaid(node, consumer, payer, refusal.to_string()).await?,
+                match FromConsumer::from_bytes(&message) {
+                    Ok(FromConsumer::Pay(receipt)) => match node.pay(id, receipt).await {
+                        Ok(tokens) => consumer.send(&FromServer::Paid { tokens }).await?,
+                        Err(refusal) => unpaid(node, consumer, payer, refusal.to_string()).await?,
+                    },
+                    // No more is generated; what was is attributed and recorded.
+                    Ok(FromConsumer::Enough) => said.close(),
+                    _ => return Err(Ended::Confused),
                 }
             }
         }

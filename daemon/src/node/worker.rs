@@ -356,5 +356,5 @@ impl Worker {
 
 /// How answers are drawn, paid ones and those for the node's owner alike.
 pub(crate) fn sampling(tokens: u32, seed: u64) -> Sampling {
-    Sampling { tokens, temperature_ppm: TEMPERATURE_PPM, top: 0, seed }
+    Sampling { tokens, temperature_ppm: TEMPERATURE_PPM, top: 0, top_p_ppm: Sampling::ALL, seed }
 }

@@ -12,10 +12,15 @@ use super::gguf::{CONTROL, Gguf};
 
 /// A tiny model with untrained weights, whose answers are letters.
 fn file(dir: &Path) -> PathBuf {
+    file_of(dir, ModelConfig::tiny().context)
+}
+
+/// The same, reading so many tokens at once.
+pub(crate) fn file_of(dir: &Path, context: u32) -> PathBuf {
     let text: String = (0..400).map(|n| format!("Sentence {n} has its own number. ")).collect();
     let tokenizer = Tokenizer::train([text.as_str()].into_iter(), 300).unwrap();
     let vocab = tokenizer.vocab() + CONTROL.len() as u32;
-    let config = ModelConfig { vocab, heads: 4, kv_heads: 2, ..ModelConfig::tiny() };
+    let config = ModelConfig { vocab, heads: 4, kv_heads: 2, context, ..ModelConfig::tiny() };
     let checkpoint = Checkpoint::init(&config, Hash::ZERO, 5).unwrap();
     let path = dir.join("tiny.gguf");
     std::fs::write(&path, Gguf::of(&checkpoint, &tokenizer).write().0).unwrap();

@@ -13,6 +13,7 @@ mod cli_deposit;
 mod cli_rule;
 mod cli_support;
 mod cli_verify;
+mod gateway;
 /// The writer of small model files of the tests of `compute`.
 #[path = "../../../compute/tests/it/gguf.rs"]
 #[allow(dead_code, reason = "what those tests change in a file is not changed here")]

@@ -52,6 +52,8 @@ pub enum FromConsumer {
     Ask(Ask),
     /// A step of payment.
     Pay(SignedReceipt),
+    /// It has read enough: the answer ends here, and the bill comes.
+    Enough,
 }
 
 /// What a server sends.
@@ -196,12 +198,14 @@ impl Wire for FromConsumer {
                 out.push(2);
                 receipt.encode(out);
             }
+            Self::Enough => out.push(3),
         }
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match u8::decode(input)? {
             1 => Self::Ask(Wire::decode(input)?),
             2 => Self::Pay(Wire::decode(input)?),
+            3 => Self::Enough,
             tag => return Err(DecodeError::Tag(tag)),
         })
     }

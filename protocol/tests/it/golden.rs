@@ -302,6 +302,7 @@ fn a_use_of_a_model() {
         ],
     );
     golden(&FromConsumer::Pay(receipt()), hex!["02", receipt_hex()]);
+    golden(&FromConsumer::Enough, hex!["03"]);
     let quoted = FromServer::Quoted {
         payee: AccountId(4),
         promised: Amount(7),

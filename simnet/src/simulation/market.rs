@@ -415,7 +415,7 @@ impl Market {
             cumulative: promised.saturating_add(due),
             price: due,
             nonce: request.id,
-            request: keccak(&[b"request", &request.id.to_be_bytes()]),
+            request: question(request.id),
         };
         let available = view.deposit(payer, payee).available(promised);
         let receipt = receipt.sign(&view.domain, &key).expect("RFC 6979 finds a nonce");
@@ -469,12 +469,12 @@ impl Market {
     ) -> Option<Answer> {
         let receipt = self.uses.get(request)?.receipt.clone();
         let checkpoint = self.offers.get(&model)?.checkpoint;
-        let (shares, lambda) = self.data.shares(site.env, model, &receipt.receipt.request)?;
+        let (shares, lambda) = self.data.shares(site.env, model, &question(request))?;
         let demand = &site.env.scenario.inference;
         let (tokens_in, tokens_out) = (demand.tokens_in, demand.tokens_out);
         let cost = decoding(site.env) * (1.0 + demand.attribution);
         let length = u32::try_from(demand.transcript.0).ok()?;
-        let transcript = keccak(&[b"transcript", &receipt.receipt.request.0]).0.to_vec();
+        let transcript = keccak(&[b"transcript", &question(request).0]).0.to_vec();
         let transcript = site.store.put(site.index, transcript).ok()?;
         let taken = training.occupy(site.env, site.index, 0, cost);
         let body = AttributionBody {
@@ -506,8 +506,9 @@ impl Market {
         }
         let is_current = offer.checkpoint == body.checkpoint;
         let fetched = site.fetch(&body.transcript, body.length.into())?;
-        let request = &body.receipt.receipt.request;
-        let (shares, lambda) = self.data.shares(site.env, body.model, request)?;
+        // What its receipt names is something else where it was paid in steps.
+        let asked = question(body.receipt.receipt.nonce);
+        let (shares, lambda) = self.data.shares(site.env, body.model, &asked)?;
         let is_right = is_current && shares == body.shares && lambda == body.lambda;
         let cost = decoding(site.env) * site.env.scenario.inference.attribution;
         let taken = training.occupy(site.env, site.index, fetched, cost);
@@ -515,6 +516,11 @@ impl Market {
         let answer = Answer::after(taken, Done::Judged(verdict));
         Some(Answer { gains: Some(body.transcript), ..answer })
     }
+}
+
+/// What is asked in a request of that number.
+fn question(request: u64) -> Digest {
+    keccak(&[b"request", &request.to_be_bytes()])
 }
 
 /// The coalition that uses a model for itself.

@@ -12,10 +12,8 @@ mod bpe;
 mod error;
 mod file;
 mod splitting;
-mod whole;
 
 pub use bpe::Tokenizer;
 pub use error::{MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, TokenizerError};
 pub(super) use file::{Beginning, Parts, pairs};
 pub(super) use splitting::Splitting;
-pub use whole::WholeText;

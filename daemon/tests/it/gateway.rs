@@ -1,0 +1,9 @@
+//! `openledger serve` as people and their clients meet it: the binary, over HTTP, with a tiny model.
+
+mod answers;
+mod bounds;
+mod clients;
+mod keys;
+mod refusals;
+mod serving;
+mod tls;
