@@ -6,7 +6,7 @@
 mod size;
 mod template;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -137,6 +137,14 @@ options! {
         max_tip_gwei: u64 = 10, "OPENLEDGER_MAX_TIP_GWEI";
         /// Most gas of one transaction
         max_gas: u64 = 16_777_216, "OPENLEDGER_MAX_GAS";
+    }
+    /// Where the node answers OpenAI's clients, and what it may pay for that.
+    gateway: GatewayOptions {
+        /// Answer OpenAI's clients at this address of the machine, like 127.0.0.1:11435: with the base models
+        /// here, and models of the network, for which the operator's key pays
+        gateway: SocketAddr, "OPENLEDGER_GATEWAY";
+        /// Most OPEN that may lie in deposits for such answers at a time
+        gateway_deposits: u64 = 100, "OPENLEDGER_GATEWAY_DEPOSITS";
     }
     /// How the process finds its chain and its keys, and where its API listens.
     process: ProcessOptions {

@@ -11,17 +11,21 @@
 mod answer;
 pub(crate) mod backend;
 mod booking;
+mod buying;
 mod choice;
 mod error;
 mod guard;
 mod journal;
 pub(crate) mod keys;
 pub(crate) mod local;
+mod market;
+mod of_node;
 mod request;
 mod routes;
 mod shape;
 mod stops;
 mod turns;
+mod wallet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +35,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::of_node::FIRST_KEY;
+pub use self::of_node::NodeGateway;
 
 use self::backend::Backend;
 use self::keys::KeyRing;

@@ -8,7 +8,7 @@ mod client;
 pub mod config;
 pub mod demo;
 pub mod devchain;
-mod gateway;
+pub mod gateway;
 pub mod ingest;
 pub mod keys;
 mod memory;

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api::ApiServer;
 use crate::config::{Config, Layer};
+use crate::gateway::NodeGateway;
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
 use crate::node::{AssignJobs, NodeHandle, RunOptions};
@@ -35,7 +36,7 @@ pub(super) struct RunArgs {
 pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<Output> {
     let parent = if args.stop_with_stdin { stop_with_stdin() } else { CancellationToken::new() };
     start_log(args.log_json);
-    let Config { net, chain, work, process } = Config::load(dir, args.options)?;
+    let Config { net, chain, work, gateway, process } = Config::load(dir, args.options)?;
     let mut network = NetworkFile::of_dir(dir)?;
     if let Some(url) = &process.rpc_url {
         network.rpc_url.clone_from(url);
@@ -44,6 +45,11 @@ pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<O
     let keys = NodeKeys::open(dir, &phrase)?;
     let operator = keys.operator_address();
     let listener = ApiServer::bind(process.api_port).await?;
+    let door = match gateway.gateway {
+        Some(address) => Some(NodeGateway::bind(address).await?),
+        None => None,
+    };
+    let payer = keys.operator.clone();
     let (data_dir, of_network) = (dir.to_owned(), network.clone());
     let options = RunOptions { data_dir, network: of_network, keys, net, chain, work };
     let stopped = async {
@@ -59,11 +65,25 @@ pub(super) async fn run(dir: &Path, args: RunArgs, jobs: AssignJobs) -> Result<O
     };
     let api = ApiServer::start(listener, dir, node.clone(), network, operator)?;
     tracing::info!(api = api.url(), dir = %dir.display(), "ready; `openledger status` shows the node's state");
+    let gateway = match door {
+        Some(listener) => Some(NodeGateway::start(listener, node.clone(), payer, dir, &gateway)?),
+        None => None,
+    };
+    if let Some(gateway) = &gateway {
+        let key = gateway.key().map_or_else(
+            || "a key that you have (`openledger serve key add NAME` makes another)".to_owned(),
+            |key| format!("the key {key}, which is shown only now"),
+        );
+        tracing::info!("OpenAI's clients are answered at {} with {key}", gateway.url());
+    }
     let failed = tokio::select! {
         () = &mut stopped => None,
         reason = node.failed() => Some(reason),
     };
     tracing::info!("stopping");
+    if let Some(gateway) = gateway {
+        gateway.shutdown().await;
+    }
     api.shutdown().await;
     node.shutdown().await;
     match failed {

@@ -18,14 +18,11 @@ use crate::config::ByteSize;
 use crate::gateway::backend::Offered;
 use crate::gateway::keys::KeyRing;
 use crate::gateway::local::Local;
-use crate::gateway::{GatewayServer, Settings};
+use crate::gateway::{FIRST_KEY, GatewayServer, Settings};
 use crate::memory;
 use crate::output::Output;
 use crate::report;
 use crate::signals::interrupted;
-
-/// The key that is made where there is none.
-const FIRST_KEY: &str = "default";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]

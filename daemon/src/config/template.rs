@@ -20,6 +20,13 @@ pub(crate) const TEMPLATE: &str = r#"# Configuration of an openledger node. Ever
 # max_tip_gwei = 10
 # max_gas = 16777216
 
+# --- gateway
+
+# Answer OpenAI's clients at this address of the machine: with the base models here, and with models of the
+# network, for which the operator's key pays. Off by default. Most OPEN that may lie in deposits for that.
+# gateway = "127.0.0.1:11435"
+# gateway_deposits = 100
+
 # --- network
 
 # The address that both planes listen on.

@@ -139,7 +139,6 @@ pub(crate) enum Refused {
     #[error("the answer may cost {price}, more than the {most} that are left of the budget")]
     OverBudget { price: String, most: String },
     /// Who pays has nothing left.
-    #[allow(dead_code, reason = "of answers that are bought; those of this machine are free")]
     #[error("{0}")]
     NoFunds(String),
     /// Everybody who serves it has too much to do; when to ask again, in seconds.

@@ -23,6 +23,7 @@ use protocol::settle::Source;
 use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 
+use super::bought::buy;
 use super::cli_attribute::{Used, attribute_freely};
 use super::cli_support::{instant, loopback};
 
@@ -84,7 +85,8 @@ async fn start_chain() -> (DevChainHandle, ChainClient, NetworkFile) {
     (chain, client, network)
 }
 
-async fn start_node(
+/// A node on loopback, which may cheat.
+pub(super) async fn start_node(
     dir: &Path,
     network: &NetworkFile,
     keys: NodeKeys,
@@ -293,6 +295,7 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
     let quote = quote.split_inclusive(". ").find(|sentence| sentence.len() > 60).unwrap();
     let used = Used { model, prompt, seed: 5, answer: &answer, quote: quote.trim_end(), author };
     attribute_freely(&world.nodes[0], &world.network, operator, used).await;
+    buy(&world.network, &world.client, &world.nodes[0], model).await;
     fee
 }
 

@@ -1,6 +1,7 @@
 //! Integration tests of the daemon: one binary, one module per area.
 
 mod api;
+mod bought;
 #[cfg(target_os = "linux")]
 mod budgets;
 mod chain_faults;

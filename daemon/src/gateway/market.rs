@@ -1,0 +1,194 @@
+//! Models of the network, bought answer by answer from whoever serves them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::chain::ModelPublication;
+use protocol::codec::Wire;
+use protocol::hash::keccak;
+use protocol::limits::MAX_PROMPT_BYTES;
+use protocol::usage::{Ask, FromConsumer, FromServer};
+use protocol::{AccountId, Amount, ModelId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::{Answering, Backend, Later, Offered, Prompt, Question, Refused};
+use super::buying::{Buying, Server, refused};
+use super::wallet::{Bill, Wallet};
+use crate::node::NodeHandle;
+use crate::words::amount_in_open;
+
+/// How names of models begin; their number follows.
+const PREFIX: &str = "model-";
+/// How long a server may take to say what it would answer.
+const QUOTING: Duration = Duration::from_secs(20);
+/// How long a server that did not keep to what it said is asked nothing more.
+const SHUNNED: Duration = Duration::from_secs(600);
+/// Most tokens of an answer where nothing is said.
+const DEFAULT_TOKENS: u32 = 256;
+/// Parts of an answer that wait for whoever reads it.
+const UNREAD: usize = 64;
+
+/// Buys answers with a wallet, over a node's network.
+#[derive(Debug, Clone)]
+pub(crate) struct Market {
+    node: NodeHandle,
+    wallet: Arc<Wallet>,
+    shunned: Arc<Mutex<BTreeMap<AccountId, Instant>>>,
+}
+
+impl Backend for Market {
+    fn models(&self) -> Later<'_, Vec<Offered>> {
+        Box::pin(async {
+            let chain = self.node.chain();
+            let offered = |model: ModelId| {
+                let offer = chain.publication(model)?;
+                let owner = format!("account {}", offer.server);
+                Some(Offered { id: format!("{PREFIX}{model}"), owner, chats: false })
+            };
+            chain.models().filter_map(|(_, model)| offered(model.id)).collect()
+        })
+    }
+
+    fn ask(&self, question: Question) -> Later<'_, Result<Answering, Refused>> {
+        Box::pin(self.buy(question))
+    }
+}
+
+impl Market {
+    /// Buys over the network of a node.
+    pub(crate) fn new(node: NodeHandle, wallet: Wallet) -> Self {
+        Self { node, wallet: Arc::new(wallet), shunned: Arc::default() }
+    }
+
+    /// Whether somebody serves a model of that name.
+    pub(crate) fn offers(&self, name: &str) -> bool {
+        number(name).is_some_and(|model| self.node.chain().publication(model).is_some())
+    }
+
+    async fn buy(&self, question: Question) -> Result<Answering, Refused> {
+        let offer = self.offer(&question.model)?;
+        let ask = self.asked(&question, &offer)?;
+        let mut server = self.connect(&offer).await?;
+        server.send(&FromConsumer::Ask(ask.clone())).await?;
+        let quoted = server.next(QUOTING).await?;
+        let (promised, bill) = match bill(&ask, offer, quoted) {
+            Ok(billed) => billed,
+            Err(error) => {
+                if let Refused::Failed(_) = error {
+                    self.shun(offer.server);
+                }
+                return Err(error);
+            }
+        };
+        let price = bill.price(bill.tokens_out)?;
+        if let Some(most) = question.most.filter(|most| price > *most) {
+            let [price, most] = [price, most].map(amount_in_open);
+            return Err(Refused::OverBudget { price, most });
+        }
+        self.wallet.cover(&bill, promised).await?;
+        let (tokens_in, enough) = (bill.tokens_in, CancellationToken::new());
+        let (say, said) = mpsc::channel(UNREAD);
+        let mut buying = Buying::new(Arc::clone(&self.wallet), server, bill, (say, enough.clone()));
+        // Nothing is said before the server has taken the first payment.
+        buying.begin(promised).await?;
+        let market = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = buying.run().await {
+                if let Refused::Failed(_) = error {
+                    market.shun(offer.server);
+                }
+                buying.tell(Err(error)).await;
+            }
+        });
+        Ok(Answering { tokens_in, most: price, enough, said })
+    }
+
+    /// Who serves a model at which price, as the chain says.
+    fn offer(&self, name: &str) -> Result<ModelPublication, Refused> {
+        let unknown = || Refused::UnknownModel(name.to_owned());
+        let chain = self.node.chain();
+        let offer = chain.publication(number(name).ok_or_else(unknown)?).copied();
+        let offer = offer.ok_or_else(unknown)?;
+        let shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_shunned = shunned.get(&offer.server).is_some_and(|at| at.elapsed() < SHUNNED);
+        if is_shunned {
+            let text = format!(
+                "account {}, which alone serves {name}, did not keep to what it said a moment ago; it is \
+                 asked again in some minutes",
+                offer.server
+            );
+            return Err(Refused::Failed(text));
+        }
+        Ok(offer)
+    }
+
+    fn shun(&self, server: AccountId) {
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|_, at| at.elapsed() < SHUNNED);
+        shunned.insert(server, Instant::now());
+    }
+
+    fn asked(&self, question: &Question, offer: &ModelPublication) -> Result<Ask, Refused> {
+        let prompt = match &question.prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Chat(_) => return Err(Refused::NoChat(question.model.clone())),
+        };
+        if prompt.len() > MAX_PROMPT_BYTES {
+            let text =
+                format!("the prompt has {} bytes; {MAX_PROMPT_BYTES} are the most", prompt.len());
+            return Err(Refused::Invalid(text));
+        }
+        if question.logprobs.is_some() {
+            let text =
+                "models of the network give no probabilities of tokens yet; ask without logprobs";
+            return Err(Refused::Invalid(text.to_owned()));
+        }
+        Ok(Ask {
+            payer: self.wallet.payer(),
+            model: offer.model,
+            prompt,
+            max_tokens: question.max_tokens.unwrap_or(DEFAULT_TOKENS),
+            temperature_ppm: question.temperature_ppm,
+            top_p_ppm: question.top_p_ppm,
+            top_k: question.top_k,
+            seed: question.seed,
+        })
+    }
+
+    async fn connect(&self, offer: &ModelPublication) -> Result<Server, Refused> {
+        let chain = self.node.chain();
+        let gone = || {
+            let text = format!("account {}, which serves it, cannot be reached now", offer.server);
+            Refused::Failed(text)
+        };
+        let node = chain.account(offer.server).ok_or_else(gone)?.node;
+        let (reader, writer) = self.node.open_stream(node).await.map_err(|_| gone())?;
+        Ok(Server::new(reader, writer))
+    }
+}
+
+fn number(name: &str) -> Option<ModelId> {
+    name.strip_prefix(PREFIX)?.parse().ok().map(ModelId)
+}
+
+/// What the server says that it would answer, held against what was asked and what the chain says.
+fn bill(ask: &Ask, offer: ModelPublication, quoted: FromServer) -> Result<(Amount, Bill), Refused> {
+    let (payee, promised, tokens_in, tokens_out) = match quoted {
+        FromServer::Quoted { payee, promised, tokens_in, tokens_out } => {
+            (payee, promised, tokens_in, tokens_out)
+        }
+        FromServer::Refused { cause, reason } => return Err(refused(cause, reason)),
+        _ => return Err(Refused::Failed("the server sent what is no quote".to_owned())),
+    };
+    // No token is shorter than a byte.
+    let is_length = usize::try_from(tokens_in).is_ok_and(|tokens| tokens <= ask.prompt.len());
+    let is_fair = payee == offer.server && (1..=ask.max_tokens).contains(&tokens_out);
+    if !(is_length && is_fair) {
+        let text = "the server quotes what nobody asked for: another payee, or other lengths";
+        return Err(Refused::Failed(text.to_owned()));
+    }
+    let question = keccak(&[b"openledger/ask", &ask.to_bytes()]);
+    Ok((promised, Bill { offer, tokens_in, tokens_out, question, paid: None }))
+}
