@@ -2,6 +2,10 @@
 //!
 //! The sums of a query are taken in an order that depends on its position alone, not on what else is in the
 //! batch or in how many pieces the prompt was read.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "what takes closures is not inlined where instructions differ"
+)]
 
 use super::kernel::lanes::{LANES, Lanes, Numbers, Task};
 use super::pages::{Cache, POSITIONS};
@@ -52,8 +56,9 @@ impl Attend<'_> {
         self.scores.resize((Q * pages).max(self.scores.len()), [0.0; LANES]);
         self.score::<V, Q>(first, pages);
         let mut inverse = [0.0; Q];
-        for (row, inverse) in self.scores.chunks_exact_mut(pages).zip(&mut inverse) {
-            *inverse = 1.0 / softmax::<V>(row, self.length);
+        for query in 0..Q {
+            let row = &mut self.scores[query * pages..][..pages];
+            inverse[query] = 1.0 / softmax::<V>(row, self.length);
         }
         self.mix::<V, Q>(first, pages, inverse);
         Q
@@ -63,22 +68,24 @@ impl Attend<'_> {
     #[inline(always)]
     fn score<V: Lanes, const Q: usize>(&mut self, first: usize, pages: usize) {
         let width = self.width;
-        let queries: [&[[f32; 2]]; Q] = std::array::from_fn(|query| {
-            self.queries[(first + query) * width..][..width].as_chunks::<2>().0
-        });
+        let mut queries: [&[[f32; 2]]; Q] = [&[]; Q];
+        for query in 0..Q {
+            queries[query] = self.queries[(first + query) * width..][..width].as_chunks::<2>().0;
+        }
         for page in 0..pages {
             let keys = self.cache.keys(page, self.layer, self.head).as_chunks::<2>().0;
             // Two sums, since each step waits for the one before.
-            let mut sums = [[V::splat(0.0); 2]; Q];
-            for (at, [even, odd]) in keys.iter().enumerate() {
-                let (even, odd) = (V::from_halves(even), V::from_halves(odd));
-                for (query, sums) in queries.iter().zip(&mut sums) {
-                    let [a, b] = query[at];
-                    *sums = [V::splat(a).fma(even, sums[0]), V::splat(b).fma(odd, sums[1])];
+            let (mut even, mut odd) = ([V::splat(0.0); Q], [V::splat(0.0); Q]);
+            for at in 0..keys.len() {
+                let (a, b) = (V::from_halves(&keys[at][0]), V::from_halves(&keys[at][1]));
+                for query in 0..Q {
+                    let factors = queries[query][at];
+                    even[query] = V::splat(factors[0]).fma(a, even[query]);
+                    odd[query] = V::splat(factors[1]).fma(b, odd[query]);
                 }
             }
-            for (query, [a, b]) in sums.into_iter().enumerate() {
-                a.add(b).store(&mut self.scores[query * pages + page]);
+            for query in 0..Q {
+                even[query].add(odd[query]).store(&mut self.scores[query * pages + page]);
             }
         }
     }
@@ -87,27 +94,38 @@ impl Attend<'_> {
     #[inline(always)]
     fn mix<V: Lanes, const Q: usize>(&mut self, first: usize, pages: usize, inverse: [f32; Q]) {
         for vector in 0..self.width.div_ceil(LANES) {
-            let mut sums = [[V::splat(0.0); 2]; Q];
+            let (mut even, mut odd) = ([V::splat(0.0); Q], [V::splat(0.0); Q]);
             for page in 0..pages {
                 let values = self.cache.values(page, self.layer, self.head, vector);
                 let seen = POSITIONS.min(self.length - page * POSITIONS);
-                let weights: [&[f32]; Q] =
-                    std::array::from_fn(|query| &self.scores[query * pages + page][..seen]);
-                for (at, value) in values[..seen].iter().enumerate() {
-                    let value = V::from_halves(value);
-                    for (weights, sums) in weights.iter().zip(&mut sums) {
-                        let sum = &mut sums[at % 2];
-                        *sum = V::splat(weights[at]).fma(value, *sum);
+                let mut weights = [&[0.0; LANES]; Q];
+                for query in 0..Q {
+                    weights[query] = &self.scores[query * pages + page];
+                }
+                for pair in 0..seen / 2 {
+                    let a = V::from_halves(&values[2 * pair]);
+                    let b = V::from_halves(&values[2 * pair + 1]);
+                    for query in 0..Q {
+                        let weights = weights[query];
+                        even[query] = V::splat(weights[2 * pair]).fma(a, even[query]);
+                        odd[query] = V::splat(weights[2 * pair + 1]).fma(b, odd[query]);
+                    }
+                }
+                if seen % 2 == 1 {
+                    let last = V::from_halves(&values[seen - 1]);
+                    for query in 0..Q {
+                        even[query] = V::splat(weights[query][seen - 1]).fma(last, even[query]);
                     }
                 }
             }
-            for (query, [a, b]) in sums.into_iter().enumerate() {
+            for query in 0..Q {
                 let mut mixed = [0.0; LANES];
-                a.add(b).mul(V::splat(inverse[query])).store(&mut mixed);
+                let sum = even[query].add(odd[query]);
+                sum.mul(V::splat(inverse[query])).store(&mut mixed);
                 let out = &mut self.out[(first + query) * self.width..][..self.width];
-                for (out, mixed) in out[vector * LANES..].iter_mut().zip(mixed) {
-                    *out = mixed;
-                }
+                let out = &mut out[vector * LANES..];
+                let count = out.len().min(LANES);
+                out[..count].copy_from_slice(&mixed[..count]);
             }
         }
     }

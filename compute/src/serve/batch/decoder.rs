@@ -379,6 +379,9 @@ impl Pass<'_> {
             }
         }
         work.speaking = speaking;
+        if speaking == 0 {
+            return;
+        }
         work.stream.truncate(speaking * width);
         self.norm(work, &self.model.last_norm);
         let head = self.model.head.as_ref().unwrap_or(&self.model.embedding);

@@ -1,4 +1,8 @@
 //! What is done with one row of activations: normed, gated, and rounded to eight bits.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "what takes closures is not inlined where instructions differ"
+)]
 
 use super::kernel::lanes::{BLOCK, Block, LANES, Lanes, Numbers, Task};
 
@@ -25,8 +29,8 @@ impl Task for Norm<'_> {
         let scale = V::splat(1.0 / (mean + self.epsilon).sqrt());
         let gain = self.gain.as_chunks::<LANES>().0;
         let out = self.out.as_chunks_mut::<LANES>().0;
-        for ((values, gain), out) in row.iter().zip(gain).zip(out) {
-            V::load(values).mul(scale).mul(V::load(gain)).store(out);
+        for at in 0..row.len() {
+            V::load(&row[at]).mul(scale).mul(V::load(&gain[at])).store(&mut out[at]);
         }
     }
 }
@@ -42,8 +46,10 @@ impl Task for Quantise<'_> {
 
     #[inline(always)]
     fn run<V: Lanes>(self) {
-        for (values, out) in self.row.as_chunks::<BLOCK>().0.iter().zip(self.out) {
-            let [a, b] = values.as_chunks::<LANES>().0 else {
+        let row = self.row.as_chunks::<BLOCK>().0;
+        for at in 0..row.len() {
+            let out = &mut self.out[at];
+            let [a, b] = row[at].as_chunks::<LANES>().0 else {
                 unreachable!("a block is two times sixteen")
             };
             let (a, b) = (V::load(a), V::load(b));
@@ -75,13 +81,12 @@ impl Task for Gate<'_> {
 
     #[inline(always)]
     fn run<V: Lanes>(self) {
-        let gate = self.gate[self.row..].iter().step_by(self.rows);
-        let up = self.up[self.row..].iter().step_by(self.rows);
-        for ((gate, up), out) in gate.zip(up).zip(self.out.as_chunks_mut::<LANES>().0) {
-            let gate = V::load(gate);
-            let one = V::splat(1.0);
-            let denominator = one.add(V::splat(0.0).sub(gate).exp());
-            gate.div(denominator).mul(V::load(up)).store(out);
+        let out = self.out.as_chunks_mut::<LANES>().0;
+        for at in 0..out.len() {
+            let gate = V::load(&self.gate[at * self.rows + self.row]);
+            let up = V::load(&self.up[at * self.rows + self.row]);
+            let denominator = V::splat(1.0).add(V::splat(0.0).sub(gate).exp());
+            gate.div(denominator).mul(up).store(&mut out[at]);
         }
     }
 }

@@ -105,7 +105,11 @@ pub(in crate::serve::batch) trait Lanes: Copy {
     fn greatest(self) -> f32 {
         let mut values = [0.0; LANES];
         self.store(&mut values);
-        values.iter().fold(f32::NEG_INFINITY, |most, value| most.max(*value))
+        let mut most = f32::NEG_INFINITY;
+        for value in values {
+            most = if value > most { value } else { most };
+        }
+        most
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Released binaries are built for any x86-64, so what newer ones can do is compiled beside it and chosen
 //! at run time. Whatever is chosen gives the same bits ([`lanes`]).
+#![expect(
+    clippy::needless_range_loop,
+    reason = "what takes closures is not inlined where instructions differ"
+)]
 
 pub(super) mod lanes;
 mod portable;
@@ -93,10 +97,13 @@ fn group<V: Lanes, const R: usize>(
     out: &mut [Numbers],
 ) -> usize {
     let width = panel.tiles.len();
-    let rows = std::array::from_fn(|row| &blocks[row * width..][..width]);
+    let mut rows = [&blocks[..0]; R];
+    for (row, blocks) in blocks.chunks_exact(width).take(R).enumerate() {
+        rows[row] = blocks;
+    }
     let sums = V::products::<R>(panel, rows);
-    for (sum, out) in sums.into_iter().zip(out) {
-        sum.store(out);
+    for row in 0..R {
+        sums[row].store(&mut out[row]);
     }
     R
 }

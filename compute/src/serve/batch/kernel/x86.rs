@@ -1,7 +1,9 @@
 //! Sixteen numbers in the registers of x86-64.
 //!
 //! Every intrinsic here needs instructions that a processor may lack. They are reached by
-//! [`with_avx512`] and [`with_avx2`] alone, which ask it first; everything between is inlined into them.
+//! [`with_avx512`] and [`with_avx2`] alone, which ask it first; everything between is inlined into them. A
+//! closure would be a function of its own without these instructions, so there is none.
+#![expect(clippy::needless_range_loop, reason = "iterators over several would take closures")]
 #![expect(unsafe_code, reason = "intrinsics need instructions that were asked for at run time")]
 
 use std::arch::is_x86_feature_detected;
@@ -156,41 +158,42 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn products<const R: usize>(panel: Panel<'_>, rows: [&[Block]; R]) -> [Self; R] {
-        unsafe {
-            let mut sums = [_mm512_setzero_ps(); R];
-            for (at, (tile, scales)) in panel.tiles.iter().zip(panel.scales).enumerate() {
-                let weights: [__m512i; BLOCK / 4] =
-                    std::array::from_fn(|four| _mm512_loadu_si512(tile[four].as_ptr().cast()));
-                let scales = Self::from_halves(scales).0;
-                for (row, sum) in rows.iter().zip(&mut sums) {
-                    let block = &row[at];
-                    let fours = block.quants.as_chunks::<4>().0;
-                    let four = |at: usize| _mm512_set1_epi32(i32::from_le_bytes(fours[at]));
+        let width = checked(panel, &rows);
+        let mut sums = [Self::splat(0.0); R];
+        for at in 0..width {
+            // SAFETY: every row has as many blocks as the panel, which was checked above.
+            unsafe {
+                let tile = panel.tiles.get_unchecked(at);
+                let scales = Self::from_halves(panel.scales.get_unchecked(at)).0;
+                let mut weights = [_mm512_setzero_si512(); BLOCK / 4];
+                for four in 0..BLOCK / 4 {
+                    weights[four] = _mm512_loadu_si512(tile[four].as_ptr().cast());
+                }
+                for row in 0..R {
+                    let block = rows[row].get_unchecked(at);
+                    let quants = block.quants.as_ptr().cast::<i32>();
                     // Two sums, since each step waits for the one before.
-                    let mut dots = [_mm512_set1_epi32(block.offset), _mm512_setzero_si512()];
-                    for at in 0..BLOCK / 4 {
-                        dots[at % 2] = _mm512_dpbusd_epi32(dots[at % 2], weights[at], four(at));
+                    let mut even = _mm512_set1_epi32(block.offset);
+                    let mut odd = _mm512_setzero_si512();
+                    for pair in 0..BLOCK / 8 {
+                        let four = _mm512_set1_epi32(quants.add(2 * pair).read_unaligned());
+                        even = _mm512_dpbusd_epi32(even, weights[2 * pair], four);
+                        let four = _mm512_set1_epi32(quants.add(2 * pair + 1).read_unaligned());
+                        odd = _mm512_dpbusd_epi32(odd, weights[2 * pair + 1], four);
                     }
-                    let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(dots[0], dots[1]));
+                    let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
                     let scale = _mm512_mul_ps(scales, _mm512_set1_ps(block.scale));
-                    *sum = _mm512_fmadd_ps(dot, scale, *sum);
+                    sums[row].0 = _mm512_fmadd_ps(dot, scale, sums[row].0);
                 }
             }
-            sums.map(Self)
         }
+        sums
     }
 }
 
 /// Two registers of AVX2.
 #[derive(Clone, Copy)]
 struct Avx2(__m256, __m256);
-
-impl Avx2 {
-    #[inline(always)]
-    fn both(self, other: Self, op: impl Fn(__m256, __m256) -> __m256) -> Self {
-        Self(op(self.0, other.0), op(self.1, other.1))
-    }
-}
 
 // SAFETY of all below: as above, of what runs inside `with_avx2`.
 impl Lanes for Avx2 {
@@ -222,9 +225,12 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn from_halves(from: &Halves) -> Self {
         let [a, b] = halved(from);
-        let eight =
-            |from: &[u16; 8]| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) };
-        Self(eight(a), eight(b))
+        unsafe {
+            Self(
+                _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().cast())),
+            )
+        }
     }
 
     #[inline(always)]
@@ -240,22 +246,22 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_add_ps(a, b) })
+        unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_sub_ps(a, b) })
+        unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_mul_ps(a, b) })
+        unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     fn div(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_div_ps(a, b) })
+        unsafe { Self(_mm256_div_ps(self.0, other.0), _mm256_div_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
@@ -267,75 +273,100 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_max_ps(a, b) })
+        unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        self.both(other, |a, b| unsafe { _mm256_min_ps(a, b) })
+        unsafe { Self(_mm256_min_ps(self.0, other.0), _mm256_min_ps(self.1, other.1)) }
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        self.both(Self::splat(-0.0), |a, sign| unsafe { _mm256_andnot_ps(sign, a) })
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            Self(_mm256_andnot_ps(sign, self.0), _mm256_andnot_ps(sign, self.1))
+        }
     }
 
     #[inline(always)]
     fn power_of_two(self) -> Self {
-        let power = |n: __m256| unsafe {
-            let n = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
-        };
-        Self(power(self.0), power(self.1))
+        let mut powers = [self.0, self.1];
+        for power in &mut powers {
+            unsafe {
+                let n = _mm256_add_epi32(_mm256_cvtps_epi32(*power), _mm256_set1_epi32(127));
+                *power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n));
+            }
+        }
+        Self(powers[0], powers[1])
     }
 
     #[inline(always)]
     fn to_bytes(self) -> ([u8; LANES], i32) {
-        let whole = |values: __m256| unsafe {
-            let least = _mm256_max_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(-127));
-            let mut to = [0i32; LANES / 2];
-            let most = _mm256_min_epi32(least, _mm256_set1_epi32(127));
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), most);
-            to
-        };
-        let (a, b) = (whole(self.0), whole(self.1));
-        let all: [i32; LANES] =
-            std::array::from_fn(|lane| if lane < 8 { a[lane] } else { b[lane - 8] });
-        (all.map(|quant| quant as i8 as u8), all.iter().sum())
+        let mut whole = [[0i32; LANES / 2]; 2];
+        for (values, whole) in [self.0, self.1].into_iter().zip(&mut whole) {
+            unsafe {
+                let least = _mm256_max_epi32(_mm256_cvtps_epi32(values), _mm256_set1_epi32(-127));
+                let most = _mm256_min_epi32(least, _mm256_set1_epi32(127));
+                _mm256_storeu_si256(whole.as_mut_ptr().cast(), most);
+            }
+        }
+        let (mut bytes, mut sum) = ([0; LANES], 0);
+        for (lane, whole) in whole.as_flattened().iter().enumerate() {
+            bytes[lane] = *whole as i8 as u8;
+            sum += whole;
+        }
+        (bytes, sum)
     }
 
     #[inline(always)]
     fn products<const R: usize>(panel: Panel<'_>, rows: [&[Block]; R]) -> [Self; R] {
-        unsafe {
-            let mut sums = [Self::splat(0.0); R];
-            let (bias, ones) = (_mm256_set1_epi8(BIAS as i8), _mm256_set1_epi16(1));
-            for (at, (tile, scales)) in panel.tiles.iter().zip(panel.scales).enumerate() {
+        let width = checked(panel, &rows);
+        let mut sums = [Self::splat(0.0); R];
+        for at in 0..width {
+            // SAFETY: every row has as many blocks as the panel, which was checked above.
+            unsafe {
+                let (bias, ones) = (_mm256_set1_epi8(BIAS as i8), _mm256_set1_epi16(1));
+                let tile = panel.tiles.get_unchecked(at);
                 let mut dots = [[_mm256_setzero_si256(); 2]; R];
-                for (four, tile) in tile.iter().enumerate() {
-                    for (half, eight) in tile.as_chunks::<32>().0.iter().enumerate() {
-                        let weights =
-                            _mm256_xor_si256(_mm256_loadu_si256(eight.as_ptr().cast()), bias);
+                for four in 0..BLOCK / 4 {
+                    for half in 0..2 {
+                        let weights = tile[four].as_ptr().cast::<__m256i>().add(half);
+                        let weights = _mm256_xor_si256(_mm256_loadu_si256(weights), bias);
                         let sizes = _mm256_abs_epi8(weights);
-                        for (row, dots) in rows.iter().zip(&mut dots) {
-                            let fours = row[at].quants.as_chunks::<4>().0;
-                            let quants = _mm256_set1_epi32(i32::from_le_bytes(fours[four]));
+                        for row in 0..R {
+                            let quants = rows[row].get_unchecked(at).quants.as_ptr().cast::<i32>();
+                            let quants = _mm256_set1_epi32(quants.add(four).read_unaligned());
                             // One factor must be unsigned; two products of 127 · 127 fit 16 bits.
                             let signed = _mm256_sign_epi8(quants, weights);
                             let pairs = _mm256_maddubs_epi16(sizes, signed);
-                            dots[half] =
-                                _mm256_add_epi32(dots[half], _mm256_madd_epi16(pairs, ones));
+                            let dot = _mm256_madd_epi16(pairs, ones);
+                            dots[row][half] = _mm256_add_epi32(dots[row][half], dot);
                         }
                     }
                 }
-                let scales = Self::from_halves(scales);
-                for ((row, sum), [a, b]) in rows.iter().zip(&mut sums).zip(dots) {
+                let scales = Self::from_halves(panel.scales.get_unchecked(at));
+                for row in 0..R {
+                    let [a, b] = dots[row];
                     let dot = Self(_mm256_cvtepi32_ps(a), _mm256_cvtepi32_ps(b));
-                    *sum = dot.fma(scales.mul(Self::splat(row[at].scale)), *sum);
+                    let scale = Self::splat(rows[row].get_unchecked(at).scale);
+                    sums[row] = dot.fma(scales.mul(scale), sums[row]);
                 }
             }
-            sums
         }
+        sums
     }
+}
+
+/// Blocks of a panel, of which every row must have as many.
+#[inline(always)]
+fn checked<const R: usize>(panel: Panel<'_>, rows: &[&[Block]; R]) -> usize {
+    let width = panel.tiles.len();
+    assert!(panel.scales.len() == width, "each tile has scales");
+    for row in rows {
+        assert!(row.len() == width, "a row has as many blocks as the panel");
+    }
+    width
 }
 
 #[inline(always)]
