@@ -105,7 +105,7 @@ fn eight_bits_say_nearly_what_f32_says() {
         worst = off.fold(worst, f64::max);
     }
     assert!(surest > 0.5, "a model that knows nothing shows nothing: {surest}");
-    assert!(divergence < 1.0e-3 && worst < 0.2, "{divergence} {worst}");
+    assert!(divergence < 1.0e-3 && worst < 0.4, "{divergence} {worst}");
 }
 
 #[test]
