@@ -7,8 +7,8 @@
 //! stay `f32`: they are a thousandth of the weights and act on all of them.
 //!
 //! The form follows from the checkpoint alone, bit for bit, so whoever has the checkpoint has it too; its
-//! hash names the very weights that answered. It is made anew when a model is loaded, which takes less
-//! time than reading it from a disk.
+//! hash names the very weights that answered. It is made anew when a model is loaded, 135 million parameters
+//! in less than a second.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

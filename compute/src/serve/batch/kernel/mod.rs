@@ -2,10 +2,6 @@
 //!
 //! Released binaries are built for any x86-64, so what newer ones can do is compiled beside it and chosen
 //! at run time. Whatever is chosen gives the same bits ([`lanes`]).
-#![expect(
-    clippy::needless_range_loop,
-    reason = "what takes closures is not inlined where instructions differ"
-)]
 
 pub(super) mod lanes;
 mod portable;
