@@ -116,7 +116,7 @@ fn divergence(folder: &Path) -> Result<(), Failure> {
     fs::write(folder.join("q8_0.f32"), ends)?;
     println!(
         "{count} positions, mean KL {:.1e} nats, at most {worst:.1e}, the likeliest token the same in {same}",
-        sum / count as f64
+        sum / f64::from(count)
     );
     Ok(())
 }
