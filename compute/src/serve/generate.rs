@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use protocol::Hash;
 use serde::{Deserialize, Serialize};
 
+use super::likeliest::likeliest;
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
 use crate::math::Stream;
@@ -275,7 +276,7 @@ impl Watch for Keeper {
 
 impl Scores {
     fn of(logits: &[f32], token: u32, count: usize) -> Self {
-        let order = by_likelihood(logits);
+        let order = likeliest(logits, 0);
         let best = f64::from(order[0].0);
         let sum: f64 = order.iter().map(|(logit, _)| (f64::from(*logit) - best).exp()).sum();
         let logprob = |logit: f32| (f64::from(logit) - best - sum.ln()) as f32;
@@ -287,26 +288,12 @@ impl Scores {
     }
 }
 
-/// All tokens, the likeliest first; ties go to the lower id, values that are no numbers come last.
-fn by_likelihood(logits: &[f32]) -> Vec<(f32, u32)> {
-    let mut order: Vec<(f32, u32)> = logits
-        .iter()
-        .zip(0..)
-        .map(|(logit, id)| (if logit.is_finite() { *logit } else { f32::MIN }, id))
-        .collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    order
-}
-
 /// Draws a token; ties go to the lower id, values that are no numbers are never chosen.
-fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
-    let mut order = by_likelihood(logits);
+pub(super) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
     if sampling.temperature_ppm == 0 {
-        return order[0].1;
+        return likeliest(logits, 1)[0].1;
     }
-    if sampling.top > 0 {
-        order.truncate(sampling.top as usize);
-    }
+    let order = likeliest(logits, sampling.top as usize);
     let temperature = f64::from(sampling.temperature_ppm) / 1.0e6;
     // Relative to the best, so that the largest exponent is zero and none overflows.
     let best = f64::from(order[0].0);

@@ -6,12 +6,14 @@
 //! published query on everything is integers, so that all nodes find the same shares.
 //!
 //! Not here: sessions, prices and queues (the daemon's), the rule itself (`protocol::attribution`), and
-//! the forward pass ([`model`](crate::model)). Serving many adapters at once, quantised weights, and
-//! units that are retrieved for a prompt belong here.
+//! the forward pass ([`model`](crate::model)). [`batch`] serves many at once, with eight-bit weights; units
+//! that are retrieved for a prompt belong here.
 
 mod attributor;
+pub mod batch;
 mod evidence;
 mod generate;
+mod likeliest;
 mod transcript;
 
 pub use attributor::{Attributor, ServeError};

@@ -45,7 +45,6 @@ pub struct Ask {
 }
 
 /// What a consumer sends.
-#[expect(clippy::large_enum_variant, reason = "short-lived: made, handed over, taken apart")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromConsumer {
     /// The first message, once.

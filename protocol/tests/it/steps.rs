@@ -127,7 +127,7 @@ fn a_step_that_is_not_right_leaves_what_was_paid() {
         (Receipt { model: ModelId(2), ..right.clone() }, Refusal::WrongUse),
         (Receipt { nonce: 9, ..right.clone() }, Refusal::WrongUse),
         (Receipt { price: Amount(96), ..right.clone() }, Refusal::WrongRange { promised }),
-        (Receipt { request: Digest::ZERO, ..right.clone() }, Refusal::WrongRange { promised }),
+        (Receipt { request: Digest::ZERO, ..right }, Refusal::WrongRange { promised }),
         (two.receipt.clone(), Refusal::WrongRange { promised }),
     ] {
         assert_eq!(pay(&mut net, 1, wrong), Err(reason));
