@@ -5,8 +5,8 @@
 //! rebinding); nothing is said to pages of other origins. Bodies, connections and open requests are
 //! bounded; whoever hangs up is answered no further.
 //!
-//! Who answers is a [`Backend`](backend::Backend). What an answer may cost is on the books of the key before
-//! anybody is asked ([`booking`]).
+//! Who answers is a `backend::Backend`. What an answer may cost is on the books of the key before
+//! anybody is asked (`booking`).
 
 mod answer;
 pub(crate) mod backend;

@@ -275,7 +275,8 @@ impl Watch for Keeper {
 }
 
 impl Scores {
-    fn of(logits: &[f32], token: u32, count: usize) -> Self {
+    /// Of `token` among these logits, with so many of the likeliest.
+    pub fn of(logits: &[f32], token: u32, count: usize) -> Self {
         let order = likeliest(logits, 0);
         let best = f64::from(order[0].0);
         let sum: f64 = order.iter().map(|(logit, _)| (f64::from(*logit) - best).exp()).sum();

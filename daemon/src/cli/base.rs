@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use compute::device::Engine;
 use compute::formats::import::{Options, Progress};
 use compute::formats::{Base, Message};
-use compute::serve::{Generator, Sampling};
+use compute::serve::Sampling;
+use compute::serve::batch::QuantisedDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -123,7 +124,7 @@ fn answer(base: &Base, args: &AskArgs, is_json: bool) -> Result<Output> {
         top_p_ppm: Sampling::ALL,
         seed: args.seed,
     };
-    let generator = Generator::new(&Engine::cpu(), base.checkpoint())?;
+    let decoder = Arc::new(QuantisedDecoder::load(base.checkpoint(), None)?);
     let mut said = Said {
         bytes: TokenBytes::of(base.tokenizer())?,
         characters: Detokenizer::default(),
@@ -135,7 +136,7 @@ fn answer(base: &Base, args: &AskArgs, is_json: bool) -> Result<Output> {
     }
     let ends = base.card().ends.as_slice();
     let mut is_ended = false;
-    let output = generator.generate_while(&prompt, &sampling, &mut |token| {
+    let output = decoder.generate_while(&prompt, &sampling, &mut |token| {
         is_ended = ends.contains(&token);
         if !is_ended {
             said.token(token);

@@ -1,6 +1,8 @@
 //! The base models of this machine as a backend: free of charge, nothing leaves the machine.
 
+mod jobs;
 mod shelf;
+mod speaking;
 mod worker;
 
 use std::path::Path;
@@ -13,8 +15,9 @@ use protocol::Amount;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::jobs::Job;
 use self::shelf::Shelf;
-use self::worker::{Job, Model};
+use self::worker::Model;
 use super::backend::{Answering, Backend, Later, Offered, Prompt, Question, Refused};
 use crate::bases::{Bases, Found, short, title};
 

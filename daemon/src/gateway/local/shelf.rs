@@ -15,7 +15,8 @@ use crate::gateway::backend::Refused;
 
 /// What memory is counted in, in bytes.
 const UNIT: u64 = 1 << 20;
-/// A model has its weights twice in memory: as they were read, and as they compute.
+/// A model has its weights in memory as they were read and, a quarter as large, as they compute; beside them lie the
+/// keys and values of answers, half as large at most.
 const COPIES: u64 = 2;
 /// How long a model that is put away may take to give back its memory.
 const PUT_AWAY: Duration = Duration::from_secs(1);
