@@ -1,7 +1,5 @@
 //! Base models that were imported on this machine: a folder of each, by the hash of its weights.
 
-mod detokenizer;
-
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -11,8 +9,6 @@ use compute::formats::import::{self, Folder, Imported, Options, Progress};
 use compute::formats::{Base, Card, MAX_CARD_BYTES, MAX_TOKENIZER_BYTES};
 use protocol::Hash;
 use storage::durable::{create_dir, write_atomic};
-
-pub(crate) use self::detokenizer::{Detokenizer, TokenBytes};
 
 use crate::config::ByteSize;
 use crate::report;

@@ -14,8 +14,9 @@ use compute::serve::batch::QuantisedDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::bases::{self, Bases, Detokenizer, Found, TokenBytes, short, title};
+use crate::bases::{self, Bases, Found, short, title};
 use crate::config::ByteSize;
+use crate::detokenizer::{Detokenizer, TokenBytes};
 use crate::output::Output;
 use crate::report;
 

@@ -10,7 +10,7 @@ use super::backend::{Answering, Finish, Paid, Refused, Said, Token};
 use super::booking::Booking;
 use super::error::HttpError;
 use super::stops::Stops;
-use crate::bases::Detokenizer;
+use crate::detokenizer::Detokenizer;
 
 /// How long the end of an answer may take of which enough was read.
 const END: Duration = Duration::from_secs(20);

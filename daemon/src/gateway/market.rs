@@ -75,12 +75,7 @@ impl Market {
         let quoted = server.next(QUOTING).await?;
         let (promised, bill) = match bill(&ask, offer, quoted) {
             Ok(billed) => billed,
-            Err(error) => {
-                if let Refused::Failed(_) = error {
-                    self.shun(offer.server);
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(self.blamed(offer.server, error)),
         };
         let price = bill.price(bill.tokens_out)?;
         if let Some(most) = question.most.filter(|most| price > *most) {
@@ -92,14 +87,11 @@ impl Market {
         let (say, said) = mpsc::channel(UNREAD);
         let mut buying = Buying::new(Arc::clone(&self.wallet), server, bill, (say, enough.clone()));
         // Nothing is said before the server has taken the first payment.
-        buying.begin(promised).await?;
+        buying.begin(promised).await.map_err(|error| self.blamed(offer.server, error))?;
         let market = self.clone();
         tokio::spawn(async move {
             if let Err(error) = buying.run().await {
-                if let Refused::Failed(_) = error {
-                    market.shun(offer.server);
-                }
-                buying.tell(Err(error)).await;
+                buying.tell(Err(market.blamed(offer.server, error))).await;
             }
         });
         Ok(Answering { tokens_in, most: price, enough, said })
@@ -122,6 +114,14 @@ impl Market {
             return Err(Refused::Failed(text));
         }
         Ok(offer)
+    }
+
+    /// Asks a server nothing more for a while where an error is its fault.
+    fn blamed(&self, server: AccountId, error: Refused) -> Refused {
+        if let Refused::Failed(_) = error {
+            self.shun(server);
+        }
+        error
     }
 
     fn shun(&self, server: AccountId) {

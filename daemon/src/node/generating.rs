@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::compute_thread::{ComputeState, ComputeThread, not_served};
 use super::requests::{Piece, Question};
-use crate::bases::{Detokenizer, TokenBytes};
+use crate::detokenizer::{Detokenizer, TokenBytes};
 
 /// Tokens that are generated before others have their turn.
 const TURN: u32 = 8;

@@ -1,6 +1,7 @@
 //! Answers of this node to consumers elsewhere: [`protocol::usage`], a stream each.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use compute::serve::Sampling;
@@ -9,8 +10,8 @@ use protocol::limits::{MAX_GENERATED_TOKENS, MAX_USAGE_TEXT};
 use protocol::node::Refusal;
 use protocol::receipt::SignedReceipt;
 use protocol::usage::{Ask, Cause, FromConsumer, FromServer};
-use protocol::{EvmAddress, ModelId};
-use tokio::sync::{Semaphore, mpsc};
+use protocol::{EvmAddress, ModelId, NodeId};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +20,8 @@ use super::models::PromptLength;
 use super::requests::{Opened, Piece, Served};
 use crate::net::{FrameWriter, Incoming, StreamError};
 
-/// Streams that are answered at a time; one more waits, and beyond those that may wait, is refused.
-const MAX_STREAMS: usize = 256;
+/// Streams that one peer may have without having paid on them.
+const MAX_ASKING: usize = 32;
 /// How long the question may take to come.
 const ASKING: Duration = Duration::from_secs(10);
 /// How long a consumer may think about a quote: it may have to wait for its deposit.
@@ -36,17 +37,53 @@ pub(super) async fn answer_all(
     mut streams: mpsc::Receiver<Incoming>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_STREAMS));
+    let asking = Asking::default();
     while let Some(Some(incoming)) = stop.run_until_cancelled(streams.recv()).await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let node = node.clone();
+        let (node, place) = (node.clone(), asking.enter(incoming.peer));
         tokio::spawn(async move {
             let peer = incoming.peer;
-            if let Err(ended) = answer(&node, incoming).await {
+            if let Err(ended) = answer(&node, incoming, place).await {
                 tracing::debug!(%peer, %ended, "a use ended early");
             }
-            drop(place);
         });
+    }
+}
+
+/// Streams of each peer that are not paid for yet: silence is free, so nobody may have too many. Those that are
+/// paid for are bounded by the machine.
+#[derive(Debug, Clone, Default)]
+struct Asking(Arc<Mutex<BTreeMap<NodeId, usize>>>);
+
+/// The place of a stream that is not paid for yet.
+struct Place {
+    asking: Asking,
+    peer: NodeId,
+}
+
+impl Asking {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<NodeId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, peer: NodeId) -> Option<Place> {
+        let mut all = self.all();
+        let count = all.entry(peer).or_default();
+        let is_room = *count < MAX_ASKING;
+        is_room.then(|| {
+            *count += 1;
+            Place { asking: self.clone(), peer }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.asking.all();
+        let left = all.get(&self.peer).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => all.remove(&self.peer),
+            left => all.insert(self.peer, left),
+        };
     }
 }
 
@@ -109,9 +146,10 @@ impl Consumer {
     }
 }
 
-async fn answer(node: &NodeHandle, incoming: Incoming) -> Result<(), Ended> {
+async fn answer(node: &NodeHandle, incoming: Incoming, place: Option<Place>) -> Result<(), Ended> {
     let Incoming { reader, writer, .. } = incoming;
     let mut consumer = Consumer { writer, messages: reader.messages() };
+    let Some(place) = place else { return consumer.refuse(Refusal::Busy.into()).await };
     let FromConsumer::Ask(ask) = consumer.next(ASKING).await? else { return Err(Ended::Confused) };
     let quoted = match quote(node, &ask).await {
         Ok(quoted) => quoted,
@@ -126,7 +164,9 @@ async fn answer(node: &NodeHandle, incoming: Incoming) -> Result<(), Ended> {
         top_p_ppm: ask.top_p_ppm.min(Sampling::ALL),
         seed: ask.seed,
     };
-    match open(node, &mut consumer, &ask, &sampling).await? {
+    let opened = open(node, &mut consumer, &ask, &sampling).await?;
+    drop(place);
+    match opened {
         Ok(opened) => relay(node, &mut consumer, ask.payer, opened).await,
         Err(told) => consumer.refuse(told).await,
     }
@@ -291,6 +331,17 @@ fn shortened(reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_and_pays_nothing_keeps_nobody_else_waiting() {
+        let (asking, silent, other) = (Asking::default(), NodeId([1; 32]), NodeId([2; 32]));
+        let places: Vec<_> = (0..MAX_ASKING).map(|_| asking.enter(silent).unwrap()).collect();
+        assert!(asking.enter(silent).is_none());
+        assert!(asking.enter(other).is_some());
+        drop(places);
+        assert!(asking.enter(silent).is_some());
+        assert!(asking.all().is_empty(), "nothing is kept of who is gone");
+    }
 
     #[test]
     fn texts_are_cut_between_characters() {

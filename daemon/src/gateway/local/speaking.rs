@@ -10,7 +10,7 @@ use compute::serve::batch::{Batcher, EnterError, Produced, SequenceId};
 use tokio::sync::mpsc;
 
 use super::jobs::{Job, Load};
-use crate::bases::{Detokenizer, TokenBytes};
+use crate::detokenizer::{Detokenizer, TokenBytes};
 use crate::gateway::backend::{Finish, Refused, Said, Token};
 use crate::gateway::choice::Scored;
 

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::jobs::{Job, Load, MAX_WAITING};
 use super::speaking::Speaker;
-use crate::bases::TokenBytes;
+use crate::detokenizer::TokenBytes;
 use crate::gateway::backend::Refused;
 
 /// The least memory for keys and values of answers, in bytes; half a model's weights as they were read where that
