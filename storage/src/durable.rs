@@ -111,46 +111,62 @@ pub(crate) fn free_bytes(dir: &Path) -> Result<Option<u64>, DiskError> {
     }
 }
 
-/// The right to change a data directory; at most one process holds it, and it ends with the
-/// process however that dies.
+/// A lock on a file that is there for nothing else; it ends with the process however that dies.
 #[derive(Debug)]
-pub struct DirLock {
+pub struct FileLock {
     file: File,
     path: PathBuf,
 }
 
 /// Lets go at once. Closing the file would not: a process that is just being started holds a copy
 /// of it until it runs its own program.
-impl Drop for DirLock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         // Should this fail, closing the file does it a little later.
         let _ = self.file.unlock();
     }
 }
 
+impl FileLock {
+    /// Waits until nobody else has it. The file is made where it is missing.
+    pub fn wait(path: &Path) -> Result<Self, DiskError> {
+        let lock = Self::open(path)?;
+        lock.file.lock().map_err(|source| DiskError::new(path, source))?;
+        Ok(lock)
+    }
+
+    fn open(path: &Path) -> Result<Self, DiskError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let opened = private(&mut options).open(path);
+        let file = opened.map_err(|source| DiskError::new(path, source))?;
+        // Who can open it can lock it.
+        make_private(path)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+}
+
+/// The right to change a data directory; at most one process holds it.
+#[derive(Debug)]
+pub struct DirLock(FileLock);
+
 impl DirLock {
     const NAME: &str = "LOCK";
 
     /// Takes the lock of a directory that exists; never waits.
     pub fn acquire(dir: &Path) -> Result<Self, DiskError> {
-        let path = dir.join(Self::NAME);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        let opened = private(&mut options).open(&path);
-        let file = opened.map_err(|source| DiskError::new(&path, source))?;
-        // Who can open it can lock it.
-        make_private(&path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { file, path }),
-            Err(TryLockError::WouldBlock) => Err(DiskError::Locked { path }),
-            Err(TryLockError::Error(source)) => Err(DiskError::new(&path, source)),
+        let lock = FileLock::open(&dir.join(Self::NAME))?;
+        match lock.file.try_lock() {
+            Ok(()) => Ok(Self(lock)),
+            Err(TryLockError::WouldBlock) => Err(DiskError::Locked { path: lock.path.clone() }),
+            Err(TryLockError::Error(source)) => Err(DiskError::new(&lock.path, source)),
         }
     }
 
     /// Fails when the directory is no longer the one that was locked: its disk was unmounted, or
     /// it was moved or replaced.
     pub fn check(&self) -> Result<(), DiskError> {
-        check_same(&self.file, &self.path).map_err(|error| match error {
+        check_same(&self.0.file, &self.0.path).map_err(|error| match error {
             DiskError::Missing { path } => DiskError::Missing { path: parent_of(&path).to_owned() },
             error => error,
         })

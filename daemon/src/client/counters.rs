@@ -1,13 +1,13 @@
 //! What was signed for each payee, counted durably.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use protocol::{AccountId, Amount, EvmAddress};
 use serde::{Deserialize, Serialize};
-use storage::durable::write_atomic;
+use storage::durable::{FileLock, write_atomic};
 
 use crate::words::amount_in_open;
 
@@ -111,9 +111,7 @@ impl Counters {
         payee: AccountId,
         change: impl FnOnce(&mut Counter),
     ) -> Result<u64, CountError> {
-        let lock = File::create(self.dir.join(LOCK))?;
-        // Held until the file is closed, whatever ends this process.
-        lock.lock()?;
+        let _lock = FileLock::wait(&self.dir.join(LOCK))?;
         let mut all = self.read()?;
         let counter = all.entry(self.escrow).or_default().entry(payee.0).or_default();
         change(counter);

@@ -9,13 +9,12 @@
 
 mod file;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use protocol::{Amount, Hash};
 use serde::{Deserialize, Serialize};
-use storage::durable::{create_dir, write_atomic};
+use storage::durable::{FileLock, create_dir, write_atomic};
 
 use self::file::{Stamp, read};
 use crate::keys::{KeysError, random_bytes};
@@ -233,16 +232,10 @@ impl KeyRing {
         change: impl FnOnce(&mut Vec<Key>) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
         create_dir(&self.folder)?;
-        let path = self.folder.join(LOCK);
-        let failed = |source| KeyError::Read { path: path.clone(), source };
-        let lock = File::options().write(true).create(true).truncate(false).open(&path);
-        let lock = lock.map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let _lock = FileLock::wait(&self.folder.join(LOCK))?;
         let mut keys = self.all()?;
         let changed = change(&mut keys)?;
         write_atomic(&self.folder.join(KEYS), &file::write(&keys))?;
-        // Closing the file would, too, but not while a process that is being started holds a copy.
-        lock.unlock().map_err(failed)?;
         Ok(changed)
     }
 }
