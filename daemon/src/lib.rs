@@ -7,7 +7,6 @@ pub mod cli;
 mod client;
 pub mod config;
 pub mod demo;
-mod detokenizer;
 pub mod devchain;
 pub mod gateway;
 pub mod ingest;

@@ -25,5 +25,7 @@ pub use chat::{
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use quantised::QUANT_BYTES;
 pub use quantised::{QuantiseError, Quantised};
-pub use tokenizer::{MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, Tokenizer, TokenizerError};
+pub use tokenizer::{
+    Detokenizer, MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, Tokenizer, TokenizerError,
+};
 pub use weights::WeightsError;

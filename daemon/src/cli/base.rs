@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use clap::Args;
 use compute::formats::import::{Options, Progress};
-use compute::formats::{Base, Message};
+use compute::formats::{Base, Detokenizer, Message, Tokenizer};
 use compute::serve::Sampling;
 use compute::serve::batch::QuantisedDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::bases::{self, Bases, Found, short, title};
 use crate::config::ByteSize;
-use crate::detokenizer::{Detokenizer, TokenBytes};
 use crate::output::Output;
 use crate::report;
 
@@ -127,7 +126,7 @@ fn answer(base: &Base, args: &AskArgs, is_json: bool) -> Result<Output> {
     };
     let decoder = Arc::new(QuantisedDecoder::load(base.checkpoint(), None)?);
     let mut said = Said {
-        bytes: TokenBytes::of(base.tokenizer())?,
+        tokenizer: base.tokenizer(),
         characters: Detokenizer::default(),
         text: String::new(),
         is_silent: is_json,
@@ -178,16 +177,16 @@ fn ppm(temperature: f64) -> Result<u32> {
 }
 
 /// An answer on its way to the terminal.
-struct Said {
-    bytes: TokenBytes,
+struct Said<'a> {
+    tokenizer: &'a Tokenizer,
     characters: Detokenizer,
     text: String,
     is_silent: bool,
 }
 
-impl Said {
+impl Said<'_> {
     fn token(&mut self, token: u32) {
-        let more = self.characters.push(self.bytes.of_token(token));
+        let more = self.characters.push(&self.tokenizer.token_bytes(token));
         self.more(&more);
     }
 

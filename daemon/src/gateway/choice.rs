@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use compute::formats::Detokenizer;
 use protocol::Amount;
 use tokio::time::timeout;
 
@@ -10,7 +11,6 @@ use super::backend::{Answering, Finish, Paid, Refused, Said, Token};
 use super::booking::Booking;
 use super::error::HttpError;
 use super::stops::Stops;
-use crate::detokenizer::Detokenizer;
 
 /// How long the end of an answer may take of which enough was read.
 const END: Duration = Duration::from_secs(20);

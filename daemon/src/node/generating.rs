@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use compute::formats::Detokenizer;
 use compute::serve::Generation;
 use protocol::node::Failure;
 use protocol::receipt::SignedReceipt;
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 
 use super::compute_thread::{ComputeState, ComputeThread, not_served};
 use super::requests::{Piece, Question};
-use crate::detokenizer::{Detokenizer, TokenBytes};
 
 /// Tokens that are generated before others have their turn.
 const TURN: u32 = 8;
@@ -30,8 +30,7 @@ pub(super) struct Generating<'a> {
 /// An answer between two turns.
 struct Going {
     generation: Generation,
-    /// What tokens stand for, and the half of a character that they may have ended with.
-    bytes: TokenBytes,
+    /// With the half of a character that the last token may have ended with.
     characters: Detokenizer,
     said: Option<mpsc::Sender<Piece>>,
 }
@@ -47,8 +46,7 @@ impl Generating<'_> {
         let begin = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
             let generation = served.begin(&asked.prompt, &asked.sampling).map_err(not_served)?;
-            let bytes = TokenBytes::of(&served.run().tokenizer).map_err(|_| Failure::Invalid)?;
-            let going = Going { generation, bytes, characters: Detokenizer::default(), said };
+            let going = Going { generation, characters: Detokenizer::default(), said };
             Ok((asked.receipt, going))
         };
         let (receipt, mut going) = self.thread.run(begin).await?;
@@ -79,11 +77,12 @@ impl Generating<'_> {
         let key = self.key;
         let turn = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
+            let tokenizer = &served.run().tokenizer;
             let mut tokens = going.made();
-            let Going { generation, bytes, characters, said } = &mut going;
+            let Going { generation, characters, said } = &mut going;
             let mut say = |token: u32| {
                 tokens = tokens.saturating_add(1);
-                let text = characters.push(bytes.of_token(token));
+                let text = characters.push(&tokenizer.token_bytes(token));
                 tell(said.as_ref(), Piece { text, tokens });
                 true
             };

@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
+use super::alphabet::letters;
 use super::error::{MAX_VOCAB, MIN_VOCAB, TokenizerError};
 use super::file::Parts;
 use super::splitting::Splitting;
@@ -130,6 +131,12 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// A token as the vocabulary writes it; control tokens are none.
+    pub(super) fn text_token(&self, id: u32) -> Option<String> {
+        let is_text = !self.control.contains_key(&id);
+        self.inner.id_to_token(id).filter(|_| is_text)
+    }
+
     /// The text of token ids; control tokens have none, and byte sequences that are not UTF-8 become
     /// U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
@@ -186,16 +193,9 @@ fn check_ids(parts: &Parts, vocab: u32) -> Result<(), TokenizerError> {
     Ok(())
 }
 
-/// The bytes that no token stands for, by the printable stand-ins of byte-level BPE.
+/// The bytes that no token stands for.
 fn missing(parts: &Parts) -> [bool; 256] {
-    let mut stand_in = 256;
-    std::array::from_fn(|byte| {
-        let is_printable = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        let code = if is_printable { byte as u32 } else { stand_in };
-        stand_in += u32::from(!is_printable);
-        let letter = char::from_u32(code).expect("stand-ins lie below U+0200");
-        !parts.text.contains_key(letter.encode_utf8(&mut [0; 4]) as &str)
-    })
+    letters().map(|letter| !parts.text.contains_key(letter.encode_utf8(&mut [0; 4]) as &str))
 }
 
 #[cfg(test)]

@@ -1,78 +1,37 @@
 //! From tokens to text as they come: half of a character waits for its other half.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use compute::formats::Tokenizer;
-use serde::Deserialize;
+use super::alphabet::letters;
+use super::bpe::Tokenizer;
 
-/// The bytes of each token of a tokenizer; control tokens have none.
-#[derive(Debug)]
-pub(crate) struct TokenBytes(Vec<Vec<u8>>);
+/// The bytes that the letters of byte-level BPE stand for.
+static BYTES: LazyLock<BTreeMap<char, u8>> =
+    LazyLock::new(|| letters().into_iter().zip(0..=u8::MAX).collect());
 
-/// Why a tokenizer's tokens have no bytes.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenBytesError {
-    /// Its file cannot be read.
-    #[error("the tokenizer's file cannot be read: {0}; import the model again")]
-    File(#[from] serde_json::Error),
-    /// A token is not written as byte-level BPE writes it.
-    #[error("token {0:?} of the tokenizer stands for no bytes; import the model again")]
-    Token(String),
-}
-
-/// What is read of a `tokenizer.json`.
-#[derive(Deserialize)]
-struct File {
-    model: Model,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    vocab: BTreeMap<String, u32>,
-}
-
-impl TokenBytes {
-    pub(crate) fn of(tokenizer: &Tokenizer) -> Result<Self, TokenBytesError> {
-        let file: File = serde_json::from_slice(tokenizer.to_bytes())?;
-        let stand_ins = stand_ins();
-        let mut all = vec![Vec::new(); tokenizer.vocab() as usize];
-        let is_text = |id: &u32| !tokenizer.control().contains_key(id);
-        for (token, id) in file.model.vocab.into_iter().filter(|(_, id)| is_text(id)) {
-            let bytes: Option<Vec<u8>> =
-                token.chars().map(|letter| stand_ins.get(&letter).copied()).collect();
-            match (all.get_mut(id as usize), bytes) {
-                (Some(entry), Some(bytes)) => *entry = bytes,
-                _ => return Err(TokenBytesError::Token(token)),
-            }
-        }
-        Ok(Self(all))
+impl Tokenizer {
+    /// The bytes of a token, which may be half of a character; none of a control token, and of an id that there
+    /// is not. Those of all tokens of a text are the text's.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let Some(token) = self.text_token(id) else { return Vec::new() };
+        let bytes: Option<Vec<u8>> =
+            token.chars().map(|letter| BYTES.get(&letter).copied()).collect();
+        // What is written otherwise stands for itself, as the field's decoder has it.
+        bytes.unwrap_or_else(|| token.into_bytes())
     }
-
-    /// The bytes of a token, which may be half of a character; none of an id that there is not.
-    pub(crate) fn of_token(&self, token: u32) -> &[u8] {
-        self.0.get(token as usize).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// The bytes that the printable letters of byte-level BPE stand for: printable bytes for themselves, and
-/// the letters from U+0100 on for the others, in order.
-fn stand_ins() -> BTreeMap<char, u8> {
-    let is_printable = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let (printable, others): (Vec<u8>, Vec<u8>) = (0..=u8::MAX).partition(is_printable);
-    let themselves = printable.into_iter().map(|byte| (char::from(byte), byte));
-    themselves.chain(('\u{100}'..).zip(others)).collect()
 }
 
 /// A text whose bytes come in pieces.
-#[derive(Debug, Default)]
-pub(crate) struct Detokenizer {
+#[derive(Debug, Clone, Default)]
+pub struct Detokenizer {
     /// The beginning of a character.
     half: Vec<u8>,
 }
 
 impl Detokenizer {
     /// The characters that are whole with these bytes; what cannot become one is U+FFFD.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
+    pub fn push(&mut self, bytes: &[u8]) -> String {
         self.half.extend(bytes);
         let mut text = String::new();
         let mut rest = self.half.as_slice();
@@ -93,7 +52,7 @@ impl Detokenizer {
     }
 
     /// What is left when no more comes.
-    pub(crate) fn rest(&mut self) -> String {
+    pub fn rest(&mut self) -> String {
         let half = std::mem::take(&mut self.half);
         String::from_utf8_lossy(&half).into_owned()
     }
@@ -130,11 +89,10 @@ mod tests {
     fn tokens_have_the_bytes_that_the_tokenizer_reads_them_as() {
         let text: String = (0..200).map(|n| format!("Größe {n} 😀, naïve. ")).collect();
         let tokenizer = Tokenizer::train([text.as_str()].into_iter(), 280).unwrap();
-        let bytes = TokenBytes::of(&tokenizer).unwrap();
         let said = "😀 Größe\n\u{7f}\0 naïve 7";
         let ids = tokenizer.encode(said).unwrap();
-        let read: Vec<u8> = ids.iter().flat_map(|id| bytes.of_token(*id)).copied().collect();
+        let read: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).collect();
         assert_eq!(String::from_utf8(read).unwrap(), said);
-        assert!(bytes.of_token(u32::MAX).is_empty());
+        assert!(tokenizer.token_bytes(u32::MAX).is_empty());
     }
 }

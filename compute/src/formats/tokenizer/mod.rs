@@ -8,12 +8,15 @@
 //! Added tokens are **control tokens**: they lie outside of what text is encoded with, so no text
 //! becomes one, however it is written. Only a [`ChatTemplate`](super::ChatTemplate) makes them.
 
+mod alphabet;
 mod bpe;
+mod detokenizer;
 mod error;
 mod file;
 mod splitting;
 
 pub use bpe::Tokenizer;
+pub use detokenizer::Detokenizer;
 pub use error::{MAX_TOKENIZER_BYTES, MAX_VOCAB, MIN_VOCAB, TokenizerError};
 pub(super) use file::{Beginning, Parts, pairs};
 pub(super) use splitting::Splitting;

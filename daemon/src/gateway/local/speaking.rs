@@ -4,20 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use compute::formats::Base;
+use compute::formats::{Base, Detokenizer, Tokenizer};
 use compute::serve::Scores;
 use compute::serve::batch::{Batcher, EnterError, Produced, SequenceId};
 use tokio::sync::mpsc;
 
 use super::jobs::{Job, Load};
-use crate::detokenizer::{Detokenizer, TokenBytes};
 use crate::gateway::backend::{Finish, Refused, Said, Token};
 use crate::gateway::choice::Scored;
 
 /// What the thread of a model has.
 pub(super) struct Speaker {
     batcher: Batcher,
-    bytes: TokenBytes,
     base: Arc<Base>,
     load: Arc<Load>,
     open: BTreeMap<SequenceId, Speaking>,
@@ -36,13 +34,8 @@ struct Speaking {
 }
 
 impl Speaker {
-    pub(super) fn new(
-        batcher: Batcher,
-        bytes: TokenBytes,
-        base: Arc<Base>,
-        load: Arc<Load>,
-    ) -> Self {
-        Self { batcher, bytes, base, load, open: BTreeMap::new(), waiting: None }
+    pub(super) fn new(batcher: Batcher, base: Arc<Base>, load: Arc<Load>) -> Self {
+        Self { batcher, base, load, open: BTreeMap::new(), waiting: None }
     }
 
     /// Answers until nobody can ask any more.
@@ -108,7 +101,7 @@ impl Speaker {
             let count = speaking.job.logprobs.unwrap_or_default() as usize;
             let scores = seen.remove(&id).map(|logits| Scores::of(&logits, token, count));
             let is_end = self.base.card().ends.contains(&token);
-            let goes_on = !is_end && speaking.hear(&self.bytes, token, scores);
+            let goes_on = !is_end && speaking.hear(self.base.tokenizer(), token, scores);
             if goes_on && !is_last {
                 continue;
             }
@@ -123,10 +116,10 @@ impl Speaker {
 
 impl Speaking {
     /// A token more; whether anybody wants the next.
-    fn hear(&mut self, bytes: &TokenBytes, token: u32, scores: Option<Scores>) -> bool {
+    fn hear(&mut self, tokenizer: &Tokenizer, token: u32, scores: Option<Scores>) -> bool {
         self.drawn += 1;
-        let text = self.characters.push(bytes.of_token(token));
-        self.scored.extend(scores.map(|scores| scored(bytes, token, scores)));
+        let text = self.characters.push(&tokenizer.token_bytes(token));
+        self.scored.extend(scores.map(|scores| scored(tokenizer, token, scores)));
         let is_heard = match text.is_empty() {
             true => !self.job.say.is_closed(),
             false => {
@@ -150,8 +143,8 @@ impl Speaking {
     }
 }
 
-fn scored(bytes: &TokenBytes, token: u32, scores: Scores) -> Scored {
-    let of = |id, logprob| Token { bytes: bytes.of_token(id).to_vec(), logprob };
+fn scored(tokenizer: &Tokenizer, token: u32, scores: Scores) -> Scored {
+    let of = |id, logprob| Token { bytes: tokenizer.token_bytes(id), logprob };
     let likeliest = scores.likeliest.into_iter().map(|(id, logprob)| of(id, logprob));
     (of(token, scores.logprob), likeliest.collect())
 }

@@ -10,7 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::jobs::{Job, Load, MAX_WAITING};
 use super::speaking::Speaker;
-use crate::detokenizer::TokenBytes;
 use crate::gateway::backend::Refused;
 
 /// The least memory for keys and values of answers, in bytes; half a model's weights as they were read where that
@@ -31,10 +30,9 @@ impl Model {
         let decoder = QuantisedDecoder::load(base.checkpoint(), None)?;
         let cache_bytes = (base.checkpoint().values().len() as u64 * 2).max(LEAST_CACHE);
         let batcher = Batcher::new(Arc::new(decoder), Limits { cache_bytes, ..Limits::default() });
-        let bytes = TokenBytes::of(base.tokenizer())?;
         let (base, load) = (Arc::new(base), Arc::<Load>::default());
         let (queue, jobs) = mpsc::channel(MAX_WAITING);
-        let speaker = Speaker::new(batcher, bytes, Arc::clone(&base), Arc::clone(&load));
+        let speaker = Speaker::new(batcher, Arc::clone(&base), Arc::clone(&load));
         let work = move || {
             let _memory = memory;
             speaker.answer_all(jobs);

@@ -31,6 +31,27 @@ fn files_and_functions_are_short() {
     assert_none(&found);
 }
 
+/// Or code that nobody compiles looks as if it did something.
+#[test]
+fn every_file_is_a_module_of_its_crate() {
+    let all = source::all();
+    let is_named = |path: &str, name: &str| {
+        let declared = format!("mod {name};");
+        let parent = all.iter().find(|source| source.path == path);
+        parent.is_some_and(|parent| parent.text.lines().any(|line| line.ends_with(&declared)))
+    };
+    let orphans = all.iter().filter_map(|source| {
+        let (folder, file) = source.path.rsplit_once('/')?;
+        let name = file.strip_suffix(".rs")?;
+        let is_root = ["lib", "main", "mod"].contains(&name);
+        let parents = ["/mod.rs", "/lib.rs", "/main.rs", ".rs"].map(|end| format!("{folder}{end}"));
+        let is_owned = is_root || parents.iter().any(|parent| is_named(parent, name));
+        let is_source = source.path.contains("/src/");
+        (is_source && !is_owned).then(|| format!("{}: no module names it", source.path))
+    });
+    assert_none(&orphans.collect::<Vec<_>>());
+}
+
 #[test]
 fn nothing_that_decides_iterates_in_random_order() {
     let is_bad = |source: &Source, code: &str| {
