@@ -84,8 +84,9 @@ impl DataPlane {
         let (events, questions) = EventSender::channel(QUESTIONS, mask);
         tokio::spawn(meter::run(questions, Arc::clone(&meter), config.max_upload));
         let entrance = Entrance::new(config.places, config.standings.clone(), Arc::clone(&meter));
-        let (streams, limit) = config.streams;
-        let uses = ServeStreams { entrance: entrance.clone(), limit, streams };
+        let (opened, limit) = config.streams;
+        let idle = streams::IDLE;
+        let uses = ServeStreams { entrance: entrance.clone(), limit, streams: opened, idle };
         let blobs = ServeBlobs { blobs: BlobsProtocol::new(&store, Some(events)), entrance };
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)

@@ -2,7 +2,7 @@
 //! back-pressure. Each message is bytes behind their length, which is bounded before they are read.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
@@ -18,7 +18,7 @@ use super::meter::Tracked;
 /// What both ends say that they speak: [`protocol::usage`].
 pub(super) const ALPN: &[u8] = b"openledger/use/1";
 /// How long a connection without a stream stays open.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// Connections to others that are kept for the next stream.
 const MAX_KEPT: usize = 64;
 /// Messages that were read and nobody has taken.
@@ -54,9 +54,17 @@ pub struct FrameWriter(To);
 
 #[derive(Debug)]
 enum To {
-    Peer(SendStream),
+    /// With the hold that keeps its connection open, where another node opened it.
+    Peer {
+        stream: SendStream,
+        _hold: Option<Arc<Hold>>,
+    },
     Here(mpsc::Sender<Vec<u8>>),
 }
+
+/// Held by every stream of a connection.
+#[derive(Debug)]
+struct Hold;
 
 impl FrameReader {
     /// Messages as they come, a few at most that nobody has taken yet. They end where the stream does, and at
@@ -109,7 +117,7 @@ impl FrameWriter {
     /// Sends a message, once there is room for it.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), StreamError> {
         match &mut self.0 {
-            To::Peer(stream) => {
+            To::Peer { stream, .. } => {
                 let (length, limit) = (message.len(), u32::MAX as usize);
                 let head = u32::try_from(length);
                 let head = head.map_err(|_| StreamError::TooLong { length, limit })?.to_be_bytes();
@@ -129,7 +137,19 @@ pub(super) fn halves(
     receiver: RecvStream,
     limit: usize,
 ) -> (FrameReader, FrameWriter) {
-    (FrameReader(From::Peer { stream: receiver, limit }), FrameWriter(To::Peer(sender)))
+    held(sender, receiver, limit, None)
+}
+
+fn held(
+    sender: SendStream,
+    receiver: RecvStream,
+    limit: usize,
+    hold: Option<Arc<Hold>>,
+) -> (FrameReader, FrameWriter) {
+    (
+        FrameReader(From::Peer { stream: receiver, limit }),
+        FrameWriter(To::Peer { stream: sender, _hold: hold }),
+    )
 }
 
 /// A stream within this process: what a node says to itself, as to any other.
@@ -149,15 +169,21 @@ pub(super) struct ServeStreams {
     pub(super) entrance: Entrance,
     pub(super) limit: usize,
     pub(super) streams: mpsc::Sender<Incoming>,
+    /// How long a connection stays open on which there is no stream.
+    pub(super) idle: Duration,
 }
 
 impl ProtocolHandler for ServeStreams {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let Some(_entered) = self.entrance.enter(&connection) else { return Ok(()) };
         let peer = NodeId(*connection.remote_id().as_bytes());
-        // Streams end by themselves: their readers and writers are bounded in time.
+        let hold = Arc::new(Hold);
         loop {
-            let Ok(opened) = timeout(IDLE, connection.accept_bi()).await else {
+            let Ok(opened) = timeout(self.idle, connection.accept_bi()).await else {
+                // Streams end by themselves: their readers and writers are bounded in time.
+                if Arc::strong_count(&hold) > 1 {
+                    continue;
+                }
                 connection.close(DONE, b"idle");
                 return Ok(());
             };
@@ -168,7 +194,7 @@ impl ProtocolHandler for ServeStreams {
                 let _ = sender.reset(BUSY);
                 continue;
             };
-            let (reader, writer) = halves(sender, receiver, limit);
+            let (reader, writer) = held(sender, receiver, limit, Some(Arc::clone(&hold)));
             place.send(Incoming { peer, reader, writer });
         }
     }
@@ -194,5 +220,53 @@ impl Kept {
 
     pub(super) fn forget(&self, node: NodeId) {
         self.0.lock().expect("no holder panics").remove(&node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh::endpoint::presets;
+    use iroh::protocol::Router;
+    use iroh::{Endpoint, EndpointAddr, RelayMode};
+
+    use super::super::meter::Meter;
+    use super::super::places::PlaceLimits;
+    use super::super::standing::Standings;
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(250);
+    const PATIENCE: Duration = Duration::from_secs(40);
+
+    async fn endpoint() -> Endpoint {
+        let builder = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled);
+        let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        builder.clear_ip_transports().bind_addr(loopback).unwrap().bind().await.unwrap()
+    }
+
+    /// Or whoever is answered for long is cut off in the middle of what it pays for.
+    #[tokio::test]
+    async fn a_connection_stays_open_while_a_stream_is_and_no_longer() {
+        let limits = PlaceLimits { total: 8, per_peer: 8, per_address: 8, per_subnet: 8 };
+        let entrance = Entrance::new(limits, Standings::default(), Arc::new(Meter::default()));
+        let (streams, mut opened) = mpsc::channel(4);
+        let serve = ServeStreams { entrance, limit: 64, streams, idle: SOON };
+        let server = Router::builder(endpoint().await).accept(ALPN, serve).spawn();
+        let address: EndpointAddr = server.endpoint().addr();
+        let (busy, resting) = (endpoint().await, endpoint().await);
+        let busy = busy.connect(address.clone(), ALPN).await.unwrap();
+        let (sender, receiver) = busy.open_bi().await.unwrap();
+        let (reader, mut writer) = halves(sender, receiver, 64);
+        writer.send(b"hello").await.unwrap();
+        let Incoming { reader: heard, writer: mut back, .. } = opened.recv().await.unwrap();
+        // One that came later and has no stream is closed, and so is a third after it: by then the first has been
+        // without a new stream for twice as long as any may rest.
+        for _ in 0..2 {
+            let resting = resting.connect(address.clone(), ALPN).await.unwrap();
+            timeout(PATIENCE, resting.closed()).await.expect("it rests, and is closed");
+        }
+        back.send(b"still here").await.unwrap();
+        assert_eq!(reader.messages().recv().await.unwrap(), b"still here");
+        drop((heard, back, writer));
+        timeout(PATIENCE, busy.closed()).await.expect("it rests now");
     }
 }
