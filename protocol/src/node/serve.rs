@@ -7,7 +7,7 @@ use super::{
     outbox::{Outgoing, RESEND_AFTER},
 };
 use crate::{
-    chain::{ChainView, Transaction},
+    chain::{ChainView, ModelPublication, Transaction},
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress},
     limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, PAID_AHEAD_TOKENS},
     ranges::Ranges,
@@ -26,9 +26,14 @@ const MAX_REQUESTS: usize = 256;
 /// How far an accepted request is.
 #[derive(Debug)]
 enum Step {
-    /// Its answer is computed. Before its last receipt the consumer had promised `before`, which counts again
+    /// Its answer is computed, at the price for which it was accepted. Before its last receipt the consumer had promised `before`, which counts again
     /// should there be no answer.
-    Computing { request: Box<ServeRequest>, ranges: Ranges, before: Amount },
+    Computing {
+        request: Box<ServeRequest>,
+        offer: ModelPublication,
+        ranges: Ranges,
+        before: Amount,
+    },
     /// The attribution of this subject is signed and stored.
     Signing { subject: Digest, price: Amount },
 }
@@ -114,13 +119,13 @@ impl Serving {
 impl Node {
     pub(super) fn on_serve(&mut self, chain: &ChainView, request: ServeRequest) {
         match self.accept(chain, &request) {
-            Ok(tokens) => {
+            Ok((offer, tokens)) => {
                 let receipt = &request.receipt.receipt;
                 let before = self.promised_by(chain, receipt.payer);
                 self.serving.promised.insert(receipt.payer, receipt.cumulative);
                 let (id, model) = (request.id, receipt.model);
                 let (request, ranges) = (Box::new(request), Ranges::default());
-                let step = Step::Computing { request, ranges, before };
+                let step = Step::Computing { request, offer, ranges, before };
                 let known = self.serving.requests.insert(id, step);
                 assert!(known.is_none(), "a request is taken once");
                 let is_bounded = self.serving.computing() <= MAX_REQUESTS;
@@ -132,8 +137,12 @@ impl Node {
         }
     }
 
-    /// Up to how many tokens of its answer a request is paid for.
-    fn accept(&self, chain: &ChainView, request: &ServeRequest) -> Result<u32, Refusal> {
+    /// At which price a request is served, and up to how many tokens of its answer it is paid for.
+    fn accept(
+        &self,
+        chain: &ChainView,
+        request: &ServeRequest,
+    ) -> Result<(ModelPublication, u32), Refusal> {
         let receipt = &request.receipt.receipt;
         let offer = chain.publication(receipt.model).filter(|offer| offer.server == self.account);
         let offer = offer.ok_or(Refusal::NotServed)?;
@@ -158,7 +167,8 @@ impl Node {
         let (tokens_in, most) = (request.tokens_in, request.tokens_out);
         let due = price(offer, tokens_in, most.min(PAID_AHEAD_TOKENS)).ok_or(Refusal::TooLong)?;
         self.accept_receipt(chain, receipt, due)?;
-        Ok(tokens_paid(offer, tokens_in, most, receipt.price).unwrap_or_default())
+        let tokens = tokens_paid(offer, tokens_in, most, receipt.price);
+        Ok((*offer, tokens.ok_or(Refusal::TooLong)?))
     }
 
     /// Another step of payment for an answer that is being computed.
@@ -176,7 +186,8 @@ impl Node {
         id: u64,
         signed: &SignedReceipt,
     ) -> Result<u32, Refusal> {
-        let Some(Step::Computing { request, ranges, .. }) = self.serving.requests.get(&id) else {
+        let Some(Step::Computing { request, offer, ranges, .. }) = self.serving.requests.get(&id)
+        else {
             return Err(Refusal::WrongUse);
         };
         let (last, receipt) = (&request.receipt.receipt, &signed.receipt);
@@ -194,16 +205,15 @@ impl Node {
             let wrong = Refusal::WrongRange { promised };
             return Err(if is_range { wrong } else { Refusal::WrongUse });
         }
-        let offer = chain.publication(last.model).ok_or(Refusal::NotServed)?;
-        let (tokens_in, most) = (request.tokens_in, request.tokens_out);
-        let tokens = tokens_paid(offer, tokens_in, most, receipt.price).unwrap_or_default();
+        let tokens = tokens_paid(offer, request.tokens_in, request.tokens_out, receipt.price);
+        let tokens = tokens.ok_or(Refusal::TooLong)?;
         self.stands_behind(chain, receipt.payer, promised, offered)?;
+        let known = self.serving.requests.get_mut(&id);
+        let Some(Step::Computing { request, ranges, before, .. }) = known else {
+            return Err(Refusal::WrongUse);
+        };
+        (request.receipt, *ranges, *before) = (signed.clone(), raised, promised);
         self.serving.promised.insert(receipt.payer, receipt.cumulative);
-        if let Some(Step::Computing { request, ranges, before }) =
-            self.serving.requests.get_mut(&id)
-        {
-            (request.receipt, *ranges, *before) = (signed.clone(), raised, promised);
-        }
         Ok(tokens)
     }
 
@@ -260,7 +270,8 @@ impl Node {
     }
 
     pub(super) fn on_inferred(&mut self, chain: &ChainView, id: u64, done: Done) {
-        let Some(Step::Computing { request, ranges, before }) = self.serving.requests.remove(&id)
+        let Some(Step::Computing { request, ranges, before, .. }) =
+            self.serving.requests.remove(&id)
         else {
             return;
         };

@@ -201,3 +201,23 @@ fn a_step_pays_the_same_whoever_redeems_first() {
     net.run_epochs(3);
     assert_eq!(paid_out(&net), 128);
 }
+
+/// Or whoever publishes a model takes more for an answer than it was asked for.
+#[test]
+fn a_use_is_paid_to_its_end_at_the_price_for_which_it_was_accepted() {
+    let mut net = slow();
+    let mut one = begin(&mut net, 1, (0, 32));
+    let mut offer = *net.chain.view.publication(ModelId(1)).unwrap();
+    offer.price_out = Amount(7000);
+    net.chain.waiting.push(Transaction::PublishModel(offer));
+    net.step();
+    assert_eq!(net.chain.view.publication(ModelId(1)), Some(&offer));
+    assert_eq!(raise(&mut net, &mut one, (32, 64)), Ok(64));
+    let (price, offered) = (Amount(224), Amount(32));
+    let next = ask(&mut net, request(2, SERVER.0, (64, 96)));
+    assert_eq!(
+        next,
+        Some(Refusal::TooLittle { price, offered }),
+        "the next one pays the new price"
+    );
+}
