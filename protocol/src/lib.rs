@@ -32,7 +32,7 @@ mod types;
 mod work;
 
 pub use crypto::{eip712, hash, identity, merkle, slice};
-pub use peer::{awaited, message, sync, usage};
+pub use peer::{awaited, message, purchase, sync, usage};
 pub use record::{ranges, receipt};
 pub use types::{balance, blob, codec, ids, limits, manifest, math, params};
 pub use work::{adapter, attribution, draw, escrow, holding, order, placement, training};

@@ -2,5 +2,6 @@
 
 pub mod awaited;
 pub mod message;
+pub mod purchase;
 pub mod sync;
 pub mod usage;

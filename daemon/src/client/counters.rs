@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use protocol::purchase::is_promised;
 use protocol::{AccountId, Amount, EvmAddress};
 use serde::{Deserialize, Serialize};
 use storage::durable::{FileLock, write_atomic};
@@ -85,11 +86,11 @@ impl Counters {
         let Claim { payee, promised } = claim;
         let all = self.read()?;
         let last = all.get(&self.escrow).and_then(|last| last.get(&payee.0));
-        let signed = last.copied().unwrap_or_default().cumulative.max(redeemed);
-        if promised <= signed {
+        let signed = last.copied().unwrap_or_default().cumulative;
+        if is_promised(promised, signed, redeemed) {
             return Ok(());
         }
-        let [promised, signed] = [promised, signed].map(amount_in_open);
+        let [promised, signed] = [promised, signed.max(redeemed)].map(amount_in_open);
         Err(CountError::Overclaimed { payee, promised, signed })
     }
 

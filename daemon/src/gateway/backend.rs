@@ -129,9 +129,9 @@ pub(crate) enum Refused {
     /// It only continues texts.
     #[error("{0:?} holds no conversations: it has no chat template; ask for a completion")]
     NoChat(String),
-    /// The model reads so many tokens at once.
-    #[error("the prompt has {tokens} tokens, and the model reads {context} with its answer")]
-    TooLong { tokens: u32, context: u32 },
+    /// The prompt is longer than the model reads.
+    #[error("{0}")]
+    TooLong(String),
     /// What the question says is not possible.
     #[error("{0}")]
     Invalid(String),

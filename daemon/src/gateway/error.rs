@@ -136,7 +136,7 @@ impl From<Refused> for HttpError {
                 Self { param: Some("model".to_owned()), ..error }
             }
             Refused::NoChat(_) => Self::unsupported("model", message),
-            Refused::TooLong { .. } => {
+            Refused::TooLong(_) => {
                 let error = Self::body(message);
                 Self { code: Some("context_length_exceeded"), ..error }
             }
@@ -188,10 +188,7 @@ mod tests {
         for (refused, expected) in [
             (Refused::UnknownModel(text()), (404, "model_not_found", none.clone())),
             (Refused::NoChat(text()), (400, "unsupported_parameter", none.clone())),
-            (
-                Refused::TooLong { tokens: 9, context: 8 },
-                (400, "context_length_exceeded", none.clone()),
-            ),
+            (Refused::TooLong(text()), (400, "context_length_exceeded", none.clone())),
             (Refused::Invalid(text()), (400, "", none.clone())),
             (over(), (429, "insufficient_quota", never.clone())),
             (Refused::NoFunds(text()), (402, "insufficient_quota", never)),

@@ -66,7 +66,10 @@ impl Local {
         let tokens_in = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         let room = context.saturating_sub(tokens_in);
         if room == 0 {
-            return Err(Refused::TooLong { tokens: tokens_in, context });
+            let text = format!(
+                "the prompt has {tokens_in} tokens, and the model reads {context} with its answer"
+            );
+            return Err(Refused::TooLong(text));
         }
         let tokens = question.max_tokens.map_or(room, |most| most.min(room));
         let sampling = Sampling {

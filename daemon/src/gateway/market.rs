@@ -5,24 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::chain::ModelPublication;
-use protocol::codec::Wire;
-use protocol::hash::keccak;
 use protocol::limits::MAX_PROMPT_BYTES;
-use protocol::usage::{Ask, FromConsumer, FromServer};
+use protocol::usage::Ask;
 use protocol::{AccountId, Amount, ModelId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::{Answering, Backend, Later, Offered, Prompt, Question, Refused};
-use super::buying::{Buying, Server, refused};
-use super::wallet::{Bill, Wallet};
+use super::buying::{Buying, Lost, Server};
+use super::wallet::Wallet;
 use crate::node::NodeHandle;
 use crate::words::amount_in_open;
 
 /// How names of models begin; their number follows.
 const PREFIX: &str = "model-";
-/// How long a server may take to say what it would answer.
-const QUOTING: Duration = Duration::from_secs(20);
 /// How long a server that did not keep to what it said is asked nothing more.
 const SHUNNED: Duration = Duration::from_secs(600);
 /// Most tokens of an answer where nothing is said.
@@ -71,27 +67,26 @@ impl Market {
         let offer = self.offer(&question.model)?;
         let ask = self.asked(&question, &offer)?;
         let mut server = self.connect(&offer).await?;
-        server.send(&FromConsumer::Ask(ask.clone())).await?;
-        let quoted = server.next(QUOTING).await?;
-        let (promised, bill) = match bill(&ask, offer, quoted) {
-            Ok(billed) => billed,
-            Err(error) => return Err(self.blamed(offer.server, error)),
-        };
-        let price = bill.price(bill.tokens_out)?;
+        let told = |lost| self.told(offer.server, Amount::ZERO, lost);
+        let (purchase, promised) = server.quote(&ask, &offer).await.map_err(told)?;
+        let beyond = || Refused::Invalid("its price is beyond all numbers".to_owned());
+        let price = purchase.most().ok_or_else(beyond)?;
         if let Some(most) = question.most.filter(|most| price > *most) {
             let [price, most] = [price, most].map(amount_in_open);
             return Err(Refused::OverBudget { price, most });
         }
-        self.wallet.cover(&bill, promised).await?;
-        let (tokens_in, enough) = (bill.tokens_in, CancellationToken::new());
+        self.wallet.cover(&purchase, price, promised).await?;
+        let (tokens_in, enough) = (purchase.tokens_in(), CancellationToken::new());
         let (say, said) = mpsc::channel(UNREAD);
-        let mut buying = Buying::new(Arc::clone(&self.wallet), server, bill, (say, enough.clone()));
+        let wallet = Arc::clone(&self.wallet);
+        let mut buying = Buying::new(wallet, server, purchase, (say, enough.clone()));
         // Nothing is said before the server has taken the first payment.
-        buying.begin(promised).await.map_err(|error| self.blamed(offer.server, error))?;
+        buying.begin(promised).await.map_err(told)?;
         let market = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = buying.run().await {
-                buying.tell(Err(market.blamed(offer.server, error))).await;
+            if let Err(lost) = buying.run().await {
+                let told = market.told(offer.server, buying.spent(), lost);
+                buying.tell(Err(told)).await;
             }
         });
         Ok(Answering { tokens_in, most: price, enough, said })
@@ -116,12 +111,12 @@ impl Market {
         Ok(offer)
     }
 
-    /// Asks a server nothing more for a while where an error is its fault.
-    fn blamed(&self, server: AccountId, error: Refused) -> Refused {
-        if let Refused::Failed(_) = error {
+    /// What whoever asked is told. A server whose fault it is, is asked nothing more for a while.
+    fn told(&self, server: AccountId, paid: Amount, lost: Lost) -> Refused {
+        if lost.is_servers_fault(paid) {
             self.shun(server);
         }
-        error
+        lost.told
     }
 
     fn shun(&self, server: AccountId) {
@@ -171,24 +166,4 @@ impl Market {
 
 fn number(name: &str) -> Option<ModelId> {
     name.strip_prefix(PREFIX)?.parse().ok().map(ModelId)
-}
-
-/// What the server says that it would answer, held against what was asked and what the chain says.
-fn bill(ask: &Ask, offer: ModelPublication, quoted: FromServer) -> Result<(Amount, Bill), Refused> {
-    let (payee, promised, tokens_in, tokens_out) = match quoted {
-        FromServer::Quoted { payee, promised, tokens_in, tokens_out } => {
-            (payee, promised, tokens_in, tokens_out)
-        }
-        FromServer::Refused { cause, reason } => return Err(refused(cause, reason)),
-        _ => return Err(Refused::Failed("the server sent what is no quote".to_owned())),
-    };
-    // No token is shorter than a byte.
-    let is_length = usize::try_from(tokens_in).is_ok_and(|tokens| tokens <= ask.prompt.len());
-    let is_fair = payee == offer.server && (1..=ask.max_tokens).contains(&tokens_out);
-    if !(is_length && is_fair) {
-        let text = "the server quotes what nobody asked for: another payee, or other lengths";
-        return Err(Refused::Failed(text.to_owned()));
-    }
-    let question = keccak(&[b"openledger/ask", &ask.to_bytes()]);
-    Ok((promised, Bill { offer, tokens_in, tokens_out, question, paid: None }))
 }

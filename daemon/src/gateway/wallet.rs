@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::chain::{ModelPublication, Transaction};
+use protocol::chain::Transaction;
 use protocol::eip712::EvmKey;
-use protocol::limits::PAID_AHEAD_TOKENS;
+use protocol::purchase::{Breach, Payment, Purchase, to_deposit};
 use protocol::ranges::Ranges;
 use protocol::receipt::{Receipt, SignedReceipt};
-use protocol::rules::price;
 use protocol::{AccountId, Amount, Digest, EvmAddress};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
@@ -20,8 +19,6 @@ use crate::client::{Claim, CountError, Counters};
 use crate::node::NodeHandle;
 use crate::words::amount_in_open;
 
-/// Answers of the same price that a deposit is made for, so that not every one needs a transaction.
-const USES_PER_DEPOSIT: u128 = 10;
 /// How long a deposit may take to show.
 const DEPOSIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -47,32 +44,15 @@ pub(crate) struct Payee {
 /// it has said that it took this one.
 pub(crate) type Turn = OwnedMutexGuard<Payee>;
 
-/// A use, as far as it is paid.
-#[derive(Debug, Clone)]
-pub(crate) struct Bill {
-    /// What the chain says of the model's price.
-    pub(crate) offer: ModelPublication,
-    /// Tokens of the prompt.
-    pub(crate) tokens_in: u32,
-    /// Most tokens of the answer.
-    pub(crate) tokens_out: u32,
-    /// What was asked.
-    pub(crate) question: Digest,
-    /// The last receipt that was taken, with its ranges.
-    pub(crate) paid: Option<(Receipt, Ranges)>,
-}
-
-impl Bill {
-    /// What an answer of so many tokens costs.
-    pub(crate) fn price(&self, tokens: u32) -> Result<Amount, Refused> {
-        let price = price(&self.offer, self.tokens_in, tokens.min(self.tokens_out));
-        price.ok_or_else(|| Refused::Invalid("its price is beyond all numbers".to_owned()))
-    }
-
-    /// What has been paid.
-    pub(crate) fn spent(&self) -> Amount {
-        self.paid.as_ref().map_or(Amount::ZERO, |(receipt, _)| receipt.price)
-    }
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PayError {
+    #[error(transparent)]
+    Count(#[from] CountError),
+    #[error("all promises together are beyond all numbers, or beyond what one use may be paid by")]
+    NoNumber,
+    #[error("the wallet's key signs nothing")]
+    Key,
 }
 
 /// A payment that the server has not answered yet.
@@ -84,10 +64,12 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// The server took it.
-    pub(crate) fn taken(mut self, bill: &mut Bill) {
-        self.turn.promised = Some(self.receipt.receipt.cumulative);
-        bill.paid = Some((self.receipt.receipt, self.ranges));
+    /// The server took it, and says up to which token the answer is paid for now.
+    pub(crate) fn taken(mut self, purchase: &mut Purchase, said: u32) -> Result<(), Breach> {
+        let cumulative = self.receipt.receipt.cumulative;
+        purchase.taken((self.receipt.receipt, self.ranges), said)?;
+        self.turn.promised = Some(cumulative);
+        Ok(())
     }
 
     /// The server refused it, and says what it was promised before; whose turn it still is.
@@ -95,10 +77,6 @@ impl Step {
         self.turn.promised = Some(promised);
         self.turn
     }
-}
-
-fn unpaid(error: &CountError) -> Refused {
-    Refused::Failed(error.to_string())
 }
 
 impl Wallet {
@@ -144,54 +122,36 @@ impl Wallet {
     pub(crate) fn pay(
         &self,
         turn: Turn,
-        bill: &Bill,
+        purchase: &Purchase,
         tokens: u32,
         promised: Amount,
-    ) -> Result<Step, Refused> {
-        let due = bill.price(tokens)?.saturating_sub(bill.spent());
-        let payee = bill.offer.server;
-        let from = turn.promised.unwrap_or(promised);
-        let deposit = self.node.chain().deposit(self.payer(), payee);
-        // No server is believed about what it was promised.
-        let claim = Claim { payee, promised: from };
-        self.counters.check(claim, deposit.redeemed).map_err(|error| unpaid(&error))?;
-        let beyond = || Refused::Failed("all promises together are beyond all numbers".to_owned());
-        let to = from.checked_add(due).ok_or_else(beyond)?;
-        let (receipt, ranges) = match &bill.paid {
-            Some((last, ranges)) => {
-                self.counters.raise(payee, to).map_err(|error| unpaid(&error))?;
-                ranges.raised(last, (from, to)).ok_or_else(beyond)?
-            }
-            None => {
-                let nonce = self.counters.advance(payee, to).map_err(|error| unpaid(&error))?;
-                (self.first(bill, (due, to), nonce), Ranges::default())
-            }
+    ) -> Result<Step, PayError> {
+        let (chain, payee) = (self.node.chain(), purchase.payee());
+        let promised = turn.promised.unwrap_or(promised);
+        let claim = Claim { payee, promised };
+        self.counters.check(claim, chain.deposit(self.payer(), payee).redeemed)?;
+        let (escrow, payer) = (chain.escrow, self.payer());
+        // Counted before it is signed: what is signed and not counted could be claimed.
+        let up_to = |nonce| purchase.pay(tokens, &Payment { escrow, payer, promised, nonce });
+        let cumulative = up_to(0).ok_or(PayError::NoNumber)?.0.cumulative;
+        let nonce = match purchase.receipt() {
+            Some(last) => self.counters.raise(payee, cumulative).map(|_| last.nonce),
+            None => self.counters.advance(payee, cumulative),
         };
-        let domain = self.node.chain().domain;
-        let receipt = receipt.sign(&domain, &self.key);
-        let receipt =
-            receipt.map_err(|_| Refused::Failed("the wallet's key signs nothing".to_owned()))?;
+        let (receipt, ranges) = up_to(nonce?).ok_or(PayError::NoNumber)?;
+        let receipt = receipt.sign(&chain.domain, &self.key).map_err(|_| PayError::Key)?;
         Ok(Step { receipt, ranges, turn })
-    }
-
-    fn first(&self, bill: &Bill, (price, cumulative): (Amount, Amount), nonce: u64) -> Receipt {
-        Receipt {
-            escrow: self.node.chain().escrow,
-            payer: self.payer(),
-            payee: bill.offer.server,
-            model: bill.offer.model,
-            cumulative,
-            price,
-            nonce,
-            request: bill.question,
-        }
     }
 
     /// Has a deposit stand behind all that an answer may cost, and behind the next few; nothing is deposited where
     /// it would be more than may lie there.
-    pub(crate) async fn cover(&self, bill: &Bill, promised: Amount) -> Result<(), Refused> {
-        let (payer, payee) = (self.payer(), bill.offer.server);
-        let needed = bill.price(bill.tokens_out)?;
+    pub(crate) async fn cover(
+        &self,
+        purchase: &Purchase,
+        needed: Amount,
+        promised: Amount,
+    ) -> Result<(), Refused> {
+        let (payer, payee) = (self.payer(), purchase.payee());
         let is_covered = || {
             let deposit = self.node.chain().deposit(payer, payee);
             deposit.available(promised) >= needed && deposit.withdrawal.is_none()
@@ -204,20 +164,17 @@ impl Wallet {
         if is_covered() {
             return Ok(());
         }
-        let amount = Amount(needed.0.max(1).saturating_mul(USES_PER_DEPOSIT));
         let chain = self.node.chain();
-        let lies: Amount = chain
+        let lies = chain
             .deposits_of(payer)
             .fold(Amount::ZERO, |sum, (_, deposit)| sum.saturating_add(deposit.balance));
-        let room = self.most.saturating_sub(lies);
-        let amount = amount.min(room);
-        if amount < needed {
+        let Some(amount) = to_deposit(needed, lies, self.most) else {
             let [needed, most] = [needed, self.most].map(amount_in_open);
             return Err(Refused::NoFunds(format!(
                 "the answer may cost {needed}, and no more than {most} may lie in deposits; raise \
                  gateway_deposits, or take back what lies with other servers by `openledger deposit`"
             )));
-        }
+        };
         let deposited = self.node.submit(Transaction::Deposit { payee, amount }).await;
         deposited.map_err(|error| Refused::NoFunds(format!("no deposit was made: {error:#}")))?;
         let shown = async {
@@ -228,10 +185,4 @@ impl Wallet {
         let late = || Refused::Failed("the chain does not show the deposit; ask again".to_owned());
         timeout(DEPOSIT_TIMEOUT, shown).await.map_err(|_| late())
     }
-}
-
-/// Up to which token an answer is paid for next, where so many are there.
-pub(crate) const fn next_step(tokens: u32, most: u32) -> u32 {
-    let ahead = tokens.saturating_add(PAID_AHEAD_TOKENS);
-    if ahead < most { ahead } else { most }
 }

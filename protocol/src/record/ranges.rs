@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_pays_by_no_parts_that_it_does_not_name() {
+    fn a_receipt_pays_by_no_ranges_that_it_does_not_name() {
         let (receipt, ranges) =
             Ranges::default().raised(&first((0, 5)), (Amount(7), Amount(9))).unwrap();
         assert_eq!(ranges.of(&receipt), Some(vec![(Amount(0), Amount(5)), (Amount(7), Amount(9))]));
@@ -178,10 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_bounded() {
+    fn ranges_are_bounded() {
         let (mut receipt, mut ranges) = (first((0, 1)), Ranges::default());
-        for part in 1..MAX_RANGES as u128 {
-            let next = (Amount(3 * part), Amount(3 * part + 1));
+        for number in 1..MAX_RANGES as u128 {
+            let next = (Amount(3 * number), Amount(3 * number + 1));
             (receipt, ranges) = ranges.raised(&receipt, next).unwrap();
         }
         let end = receipt.cumulative;

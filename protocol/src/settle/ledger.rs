@@ -485,7 +485,8 @@ mod tests {
                 steps.iter().map(range).collect::<Vec<_>>()
             };
             let uses: Vec<_> = uses.iter().map(ascending).collect();
-            let records: Vec<_> = uses.iter().zip(1..).map(|(ranges, nonce)| output(nonce, ranges)).collect();
+            let made = |(ranges, nonce): (&Vec<_>, u64)| output(nonce, ranges);
+            let records: Vec<_> = uses.iter().zip(1..).map(made).collect();
             let mut first: Vec<_> =
                 records.iter().map(|made| made.record.id(&domain())).zip(&uses).collect();
             first.sort_unstable_by_key(|(id, _)| *id);

@@ -12,12 +12,11 @@ use protocol::{
     chain::{ChainEvent, ModelPublication, Transaction},
     eip712::EvmKey,
     hash::keccak,
-    limits::PAID_AHEAD_TOKENS,
     node::{Done, Event as NodeEvent, Input, ServeRequest},
+    purchase::{Payment, Purchase},
     ranges::Ranges,
-    receipt::Receipt,
+    receipt::{Receipt, SignedReceipt},
     record::{AttributionBody, Body, Verdict, VerifiedRecord},
-    rules::{price, tokens_paid},
 };
 
 use super::{
@@ -50,7 +49,7 @@ pub(super) struct Market {
     flying: Slab<Request>,
     uses: Uses,
     /// Payments that are on their way to a server.
-    paying: Slab<u64>,
+    paying: Slab<(u64, u32)>,
     /// The block in which a consumer last sent a deposit for a server.
     deposited: BTreeMap<(EvmAddress, AccountId), u64>,
     /// All that a consumer promised a server for what it was given.
@@ -204,16 +203,15 @@ impl Market {
                 }
             }
             NodeEvent::Paid { request, tokens } => {
-                self.uses.taken(*request);
-                if *tokens < env.scenario.inference.tokens_out {
-                    self.plan_payment(env, index, *request);
+                if let Some(next) = self.uses.taken(*request, *tokens) {
+                    self.plan_payment(env, index, (*request, next));
                 }
             }
             NodeEvent::Served { request, record, .. } => {
-                let Some(Use { request: asked, receipt, .. }) = self.uses.end(*request) else {
+                let Some(Use { request: asked, purchase, .. }) = self.uses.end(*request) else {
                     return;
                 };
-                self.note_answer(&receipt.receipt);
+                purchase.receipt().into_iter().for_each(|paid| self.note_answer(paid));
                 if asked.is_dealt {
                     self.dealt.insert(*record);
                     return;
@@ -232,33 +230,40 @@ impl Market {
     }
 
     /// A consumer hears how far it has paid, and pays for the next tokens.
-    fn plan_payment(&mut self, env: &mut Env, index: usize, request: u64) {
+    fn plan_payment(&mut self, env: &mut Env, index: usize, payment: (u64, u32)) {
         let server = number(index);
-        let ways = env.links.network().to_server(server, 5 << 41 | request);
-        let (place, at) = (self.paying.put(request), env.now().after(2 * ways));
+        let ways = env.links.network().to_server(server, 5 << 41 | payment.0);
+        let (place, at) = (self.paying.put(payment), env.now().after(2 * ways));
         env.schedule.push(at, Actor::node(server), Actor::CHAIN, Event::Pay(place));
     }
 
     /// A payment for the next tokens of an answer reaches its server: what the machine is given.
     pub(super) fn pay(&mut self, env: &mut Env, index: usize, place: u32) -> Option<Input> {
-        let id = self.paying.take(place)?;
-        let (consumer, receipt) = {
-            let one = self.uses.get(id)?;
-            (one.request.consumer, one.receipt.receipt.clone())
-        };
-        let (view, machine) = (env.view(), env.population.node(index).machine.as_ref()?);
-        let demand = &env.scenario.inference;
-        let offer = view.publication(receipt.model)?;
-        let paid = tokens_paid(offer, demand.tokens_in, demand.tokens_out, receipt.price)?;
-        let next = paid.saturating_add(PAID_AHEAD_TOKENS).min(demand.tokens_out);
-        let price = price(offer, demand.tokens_in, next)?;
-        let promised = machine.promised_by(view, receipt.payer);
+        let (request, tokens) = self.paying.take(place)?;
+        let consumer = self.uses.get(request)?.request.consumer;
+        let (receipt, _) = self.sign(env, index, consumer, (request, tokens))?;
+        Some(Input::Raise { request, receipt })
+    }
+
+    /// Pays for a use up to a token, over what its server was promised before, and sees to the deposit; with whether
+    /// it covers that now.
+    fn sign(
+        &mut self,
+        env: &mut Env,
+        index: usize,
+        consumer: u32,
+        (request, tokens): (u64, u32),
+    ) -> Option<(SignedReceipt, bool)> {
+        let (view, node) = (env.view(), env.population.node(index));
         let key = consumer_key(env.scenario.seed, consumer);
-        let available = view.deposit(receipt.payer, receipt.payee).available(promised);
-        let due = price.saturating_sub(receipt.price);
-        let input = self.uses.pay(view, id, &key, (price, promised));
-        self.top_up(env, (receipt.payer, receipt.payee), (available, due));
-        input
+        let (payer, payee, escrow) = (key.address(), node.account, view.escrow);
+        let promised = node.machine.as_ref()?.promised_by(view, payer);
+        let payment = Payment { escrow, payer, promised, nonce: request };
+        let receipt = self.uses.pay(view, (request, tokens), &key, &payment)?;
+        let due = receipt.receipt.cumulative.saturating_sub(promised);
+        let available = view.deposit(payer, payee).available(promised);
+        self.top_up(env, (payer, payee), (available, due));
+        Some((receipt, available >= due))
     }
 
     /// A consumer has what it signed a receipt for.
@@ -396,36 +401,23 @@ impl Market {
     ) -> Option<ServeRequest> {
         let request = self.flying.take(place)?;
         let demand = &env.scenario.inference;
-        let (tokens_in, tokens_out) = (demand.tokens_in, demand.tokens_out);
-        let first = if demand.steps { tokens_out.min(PAID_AHEAD_TOKENS) } else { tokens_out };
-        let (view, node) = (env.view(), env.population.node(index));
-        let due = view.publication(request.model).and_then(|o| price(o, tokens_in, first));
-        let (Some(due), Some(machine)) = (due, node.machine.as_ref()) else {
+        let (tokens_in, tokens_out, in_steps) = (demand.tokens_in, demand.tokens_out, demand.steps);
+        let offer = env.view().publication(request.model).copied();
+        let (Some(offer), true) = (offer, env.population.node(index).machine.is_some()) else {
             self.counts.unserved += u64::from(!request.is_dealt);
             return None;
         };
-        let key = consumer_key(env.scenario.seed, request.consumer);
-        let (payer, payee) = (key.address(), node.account);
-        let promised = machine.promised_by(view, payer);
-        let receipt = Receipt {
-            escrow: view.escrow,
-            payer,
-            payee,
-            model: request.model,
-            cumulative: promised.saturating_add(due),
-            price: due,
-            nonce: request.id,
-            request: question(request.id),
-        };
-        let available = view.deposit(payer, payee).available(promised);
-        let receipt = receipt.sign(&view.domain, &key).expect("RFC 6979 finds a nonce");
-        self.top_up(env, (payer, payee), (available, due));
-        if available < due && request.waited < DEPOSIT_BLOCKS {
+        let id = request.id;
+        let purchase = Purchase::new(offer, (tokens_in, tokens_out), question(id));
+        let first = purchase.due().filter(|_| in_steps).unwrap_or(tokens_out);
+        self.uses.begin(request, purchase);
+        let (receipt, is_covered) = self.sign(env, index, request.consumer, (id, first))?;
+        if !is_covered && request.waited < DEPOSIT_BLOCKS {
+            self.uses.end(id);
             self.wait(env, index, request);
             return None;
         }
-        self.uses.begin(request, receipt.clone());
-        Some(ServeRequest { id: request.id, receipt, tokens_in, tokens_out })
+        Some(ServeRequest { id, receipt, tokens_in, tokens_out })
     }
 
     /// A consumer asks again in the next block; nobody counts that as time to the answer.
@@ -467,7 +459,7 @@ impl Market {
         request: u64,
         model: ModelId,
     ) -> Option<Answer> {
-        let receipt = self.uses.get(request)?.receipt.clone();
+        let receipt = self.uses.get(request)?.receipt()?.clone();
         let checkpoint = self.offers.get(&model)?.checkpoint;
         let (shares, lambda) = self.data.shares(site.env, model, &question(request))?;
         let demand = &site.env.scenario.inference;

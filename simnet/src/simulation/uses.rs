@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    Amount, ModelId,
+    ModelId,
     chain::ChainView,
     eip712::EvmKey,
-    node::Input,
+    purchase::{Payment, Purchase},
     ranges::Ranges,
     receipt::{Receipt, SignedReceipt},
 };
@@ -30,21 +30,26 @@ pub(super) struct Request {
 pub(super) struct Uses(BTreeMap<u64, Use>);
 
 /// A use, as its consumer knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Use {
     pub(super) request: Request,
-    /// The last receipt that the server took, and which promises pay by it.
-    pub(super) receipt: SignedReceipt,
-    ranges: Ranges,
-    /// The next one, which it has not answered yet.
-    next: Option<(SignedReceipt, Ranges)>,
+    pub(super) purchase: Purchase,
+    signed: Option<SignedReceipt>,
+    /// The payment that the server has not answered yet.
+    next: Option<(Receipt, Ranges)>,
+}
+
+impl Use {
+    /// The receipt that its consumer signed last.
+    pub(super) fn receipt(&self) -> Option<&SignedReceipt> {
+        self.signed.as_ref()
+    }
 }
 
 impl Uses {
-    /// A use that is paid for as far as its first receipt goes.
-    pub(super) fn begin(&mut self, request: Request, receipt: SignedReceipt) {
-        let (ranges, next) = (Ranges::default(), None);
-        self.0.insert(request.id, Use { request, receipt, ranges, next });
+    /// A use that was quoted.
+    pub(super) fn begin(&mut self, request: Request, purchase: Purchase) {
+        self.0.insert(request.id, Use { request, purchase, signed: None, next: None });
     }
 
     pub(super) fn get(&self, request: u64) -> Option<&Use> {
@@ -56,29 +61,29 @@ impl Uses {
         self.0.remove(&request)
     }
 
-    /// The server took the last payment.
-    pub(super) fn taken(&mut self, request: u64) {
-        if let Some(one) = self.0.get_mut(&request)
-            && let Some((receipt, ranges)) = one.next.take()
-        {
-            (one.receipt, one.ranges) = (receipt, ranges);
-        }
-    }
-
-    /// Pays so much in all for a use, by what lies above `promised`: what the server's machine is given.
+    /// Pays for a use up to a token.
     pub(super) fn pay(
         &mut self,
         view: &ChainView,
-        request: u64,
+        (request, tokens): (u64, u32),
         key: &EvmKey,
-        (price, promised): (Amount, Amount),
-    ) -> Option<Input> {
+        payment: &Payment,
+    ) -> Option<SignedReceipt> {
         let one = self.0.get_mut(&request)?;
-        let last: &Receipt = &one.receipt.receipt;
-        let due = price.checked_sub(last.price).filter(|due| *due > Amount::ZERO)?;
-        let raised = one.ranges.raised(last, (promised, promised.checked_add(due)?))?;
-        let receipt = raised.0.sign(&view.domain, key).expect("RFC 6979 finds a nonce");
-        one.next = Some((receipt.clone(), raised.1));
-        Some(Input::Raise { request, receipt })
+        let (receipt, ranges) = one.purchase.pay(tokens, payment)?;
+        one.next = Some((receipt.clone(), ranges));
+        let signed = receipt.sign(&view.domain, key).expect("RFC 6979 finds a nonce");
+        one.signed = Some(signed.clone());
+        Some(signed)
+    }
+
+    /// The server took the last payment, and all that is paid for is read at once: up to which token it is to be
+    /// paid for next.
+    pub(super) fn taken(&mut self, request: u64, tokens: u32) -> Option<u32> {
+        let one = self.0.get_mut(&request)?;
+        let kept = one.purchase.taken(one.next.take()?, tokens);
+        kept.expect("both sides apply one rule to one offer");
+        one.purchase.heard(tokens).expect("what is paid for may come");
+        one.purchase.due()
     }
 }
