@@ -120,11 +120,12 @@ impl Referee {
     /// are silent or at odds, and an output that most find falsely attributed pays nobody.
     pub(super) fn judge_attributions(&mut self, laws: &Laws, outcome: &Outcome) {
         let (epoch, cutoff) = (outcome.settlement.epoch, laws.cutoff(outcome.settlement.epoch));
-        let mut paid = BTreeMap::<Digest, BTreeMap<AccountId, u128>>::new();
+        let mut paid = BTreeMap::<Digest, Parts>::new();
         for line in outcome.lines.iter().filter(|line| self.work.is_of_output(line)) {
             let of_output = paid.entry(line.record).or_default();
             if line.source == Source::Attribution {
-                *of_output.entry(line.account).or_default() += line.amount.0;
+                let (sum, times) = of_output.entry(line.account).or_default();
+                (*sum, *times) = (*sum + line.amount.0, *times + 1);
             }
         }
         for (output, parts) in paid {
@@ -150,13 +151,37 @@ impl Referee {
     }
 }
 
-/// Whether a sum is divided by weight, to a unit each.
-fn is_divided(parts: &BTreeMap<AccountId, u128>, weights: &BTreeMap<AccountId, u64>) -> bool {
-    let (sum, all) = (parts.values().sum::<u128>(), u128::from(weights.values().sum::<u64>()));
+/// What each account has of an output, and in how many parts: each redemption that pays for it is divided by itself.
+type Parts = BTreeMap<AccountId, (u128, u128)>;
+
+/// Whether sums are divided by weight, to a unit each.
+fn is_divided(parts: &Parts, weights: &BTreeMap<AccountId, u64>) -> bool {
+    let sum = parts.values().map(|(sum, _)| sum).sum::<u128>();
+    let divided = parts.values().map(|(_, times)| *times).max().unwrap_or(1);
+    let all = u128::from(weights.values().sum::<u64>());
     let is_right = |account: &AccountId| {
         let weight = u128::from(weights.get(account).copied().unwrap_or(0));
-        parts.get(account).copied().unwrap_or(0).abs_diff(sum * weight / all) <= 1
+        let (has, _) = parts.get(account).copied().unwrap_or_default();
+        has.abs_diff(sum * weight / all) <= divided
     };
     // Where nobody has brought anything it is the platform's.
     all == 0 || parts.keys().chain(weights.keys()).all(is_right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_divided_to_a_unit_for_each_redemption_that_it_came_by() {
+        let accounts = || (1..=3).map(AccountId);
+        let weights: BTreeMap<_, _> = accounts().zip([1, 1, 1]).collect();
+        let parts = |sums: [u128; 3], times| -> Parts {
+            accounts().zip(sums.map(|sum| (sum, times))).collect()
+        };
+        assert!(is_divided(&parts([34, 33, 33], 1), &weights));
+        assert!(!is_divided(&parts([35, 33, 32], 1), &weights), "all of it at once");
+        assert!(is_divided(&parts([35, 33, 32], 2), &weights), "by two");
+        assert!(!is_divided(&parts([36, 32, 32], 2), &weights));
+    }
 }
