@@ -15,9 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::bases::{self, Bases, Found, short, title};
+use crate::clean;
 use crate::config::ByteSize;
 use crate::output::Output;
-use crate::report;
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
@@ -207,7 +207,7 @@ impl Said<'_> {
         if !self.is_silent {
             let mut out = std::io::stdout().lock();
             // A reader that went away is not our failure.
-            let _ = out.write_all(report::plain(text).as_bytes()).and_then(|()| out.flush());
+            let _ = out.write_all(clean::plain(text).as_bytes()).and_then(|()| out.flush());
         }
     }
 }
@@ -224,13 +224,13 @@ fn bar() -> ProgressBar {
 fn described(found: &Found, what: &str) -> String {
     let card = &found.card;
     let mut text = format!("{} is {what}: {} of weights", title(card), ByteSize(found.bytes));
-    let source = (report::line(&card.source.weights), report::line(&card.source.format));
+    let source = (clean::line(&card.source.weights), clean::line(&card.source.format));
     let _ = write!(text, ", from {} in {}", source.0, source.1);
     let licence =
-        card.licence.as_deref().map_or_else(|| "no licence named".to_owned(), report::line);
+        card.licence.as_deref().map_or_else(|| "no licence named".to_owned(), clean::line);
     let _ = write!(text, "; licence: {licence}");
     if let Some(origin) = &card.origin {
-        let _ = write!(text, "; origin: {}", report::line(origin));
+        let _ = write!(text, "; origin: {}", clean::line(origin));
     }
     text
 }

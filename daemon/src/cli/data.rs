@@ -13,10 +13,10 @@ use crate::api::types::{
     AddReport, Contribute, CreateDatanet, Created, DataDeposit, DatanetInfo, Pin, Pinned, TakeBack,
     Ticket, TxReport,
 };
+use crate::clean;
 use crate::config::ByteSize;
 use crate::ingest::{Skipped, batches, read};
 use crate::output::Output;
-use crate::report;
 use crate::words::amount_in_open;
 
 #[derive(Debug, Subcommand)]
@@ -93,13 +93,13 @@ pub(super) async fn datanet(client: &Client, command: DatanetCommand) -> Result<
 fn line(datanet: &DatanetInfo) -> String {
     let units: u64 = datanet.contributions.iter().map(|c| u64::from(c.units)).sum();
     let count = datanet.contributions.len();
-    let name = report::line(&datanet.name);
+    let name = clean::line(&datanet.name);
     format!("{}\t{name}\t{count} contributions, {units} units", datanet.id)
 }
 
 fn describe(datanet: &DatanetInfo) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    let name = report::line(&datanet.name);
+    let name = clean::line(&datanet.name);
     writeln!(text, "Datanet {} \"{name}\", owner account {}", datanet.id, datanet.owner)?;
     for item in &datanet.contributions {
         let bytes = ByteSize(item.packs.iter().map(|(_, length)| length).sum());
@@ -142,7 +142,7 @@ async fn add(
         )?;
     }
     for Skipped { path, reason } in &skipped {
-        writeln!(text, "skipped {}: {reason}", report::line(&path.to_string_lossy()))?;
+        writeln!(text, "skipped {}: {reason}", clean::line(&path.to_string_lossy()))?;
     }
     let skipped: Vec<_> = skipped
         .iter()

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use self::key::KeyCommand;
 use crate::api::listener::acceptor;
+use crate::clean;
 use crate::config::ByteSize;
 use crate::gateway::backend::Offered;
 use crate::gateway::keys::KeyRing;
@@ -21,7 +22,6 @@ use crate::gateway::local::Local;
 use crate::gateway::{FIRST_KEY, GatewayServer, Settings};
 use crate::memory;
 use crate::output::Output;
-use crate::report;
 use crate::signals::interrupted;
 
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ impl Ready {
     }
 
     fn to_text(&self) -> String {
-        let names: Vec<_> = self.offered.iter().map(|model| report::line(&model.id)).collect();
+        let names: Vec<_> = self.offered.iter().map(|model| clean::line(&model.id)).collect();
         let models = match names.as_slice() {
             [] => {
                 "none yet: import one with `openledger model import PATH`, at any time".to_owned()
@@ -125,7 +125,7 @@ impl Ready {
         let first = self.offered.first();
         // Python reads the strings of JSON as its own.
         let text = |text: &str| serde_json::Value::from(text).to_string();
-        let model = text(&report::line(first.map_or("NAME", |model| &model.id)));
+        let model = text(&clean::line(first.map_or("NAME", |model| &model.id)));
         let (url, key) = (text(&self.url), text(self.key.as_deref().unwrap_or("sk-…")));
         let (call, said) = if first.is_none_or(|model| model.chats) {
             let hello = r#"messages=[{"role": "user", "content": "Hello!"}]"#;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::error::HttpError;
 use super::shape::Usage;
-use crate::report;
+use crate::clean;
 
 /// A request that is told of when it has ended.
 #[derive(Debug)]
@@ -20,12 +20,12 @@ pub(crate) struct Entry {
 impl Entry {
     /// A request that has begun; told of on standard error where somebody looks.
     pub(crate) fn new(is_shown: bool, key: &str) -> Self {
-        let (key, model) = (report::line(key), "?".to_owned());
+        let (key, model) = (clean::line(key), "?".to_owned());
         Self { is_shown, since: Instant::now(), key, model, is_told: false }
     }
 
     pub(crate) fn asks(&mut self, model: &str) {
-        self.model = report::line(model);
+        self.model = clean::line(model);
     }
 
     pub(crate) fn answered(&mut self, usage: Usage) {
@@ -33,7 +33,7 @@ impl Entry {
     }
 
     pub(crate) fn refused(&mut self, error: &HttpError) {
-        self.tell(&format!("{}: {}", error.status.as_u16(), report::line(&error.message)));
+        self.tell(&format!("{}: {}", error.status.as_u16(), clean::line(&error.message)));
     }
 
     fn tell(&mut self, what: &str) {

@@ -6,10 +6,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::AccountId;
 
-use super::clean::for_page;
 use super::marks::{Legend, Mark, Piece, excerpt, pieces};
 use super::words;
 use crate::api::types::{AttributionReport, ContributorReport, EvidenceKind, UnitLine};
+use crate::clean::for_page;
 
 const STYLE: &str = include_str!("style.css");
 /// No script, no request, whatever the text in the page tries.

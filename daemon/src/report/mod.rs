@@ -4,13 +4,11 @@
 //! strangers. The template escapes it, and the page forbids itself every script and every
 //! request; the terminal gets no control character of it.
 
-mod clean;
 mod html;
 mod marks;
 mod terminal;
 mod words;
 
-pub(crate) use self::clean::{line, plain};
 pub(crate) use self::html::page;
 pub(crate) use self::terminal::{Paint, text};
 

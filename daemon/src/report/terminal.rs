@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use super::clean::{line, plain};
 use super::marks::{Legend, Mark, excerpt, pieces};
 use super::words;
 use crate::api::types::{AttributionReport, UnitLine};
+use crate::clean::{line, plain};
 
 /// Colours of the 256-colour palette that read well on light and on dark; the last is for the rest.
 const COLOURS: [u8; 9] = [33, 166, 35, 134, 168, 37, 136, 160, 244];

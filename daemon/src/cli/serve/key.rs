@@ -7,9 +7,9 @@ use clap::Subcommand;
 use protocol::Amount;
 use serde_json::{Value, json};
 
+use crate::clean;
 use crate::gateway::keys::{Budget, Key, KeyRing, today};
 use crate::output::Output;
-use crate::report;
 use crate::words::{amount_in_open, open_amount};
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +57,7 @@ pub(super) fn key(dir: &Path, command: KeyCommand) -> Result<Output> {
         KeyCommand::Remove { name } => {
             let removed = keys.remove(&name)?;
             let text =
-                format!("{} is removed, and refused from now on", report::line(&removed.name));
+                format!("{} is removed, and refused from now on", clean::line(&removed.name));
             Ok(Output::new(text, &as_json(&removed)))
         }
     }
@@ -70,7 +70,7 @@ fn described(key: &Key) -> String {
     };
     format!(
         "{}: {}{} spent today, {}{} in all",
-        report::line(&key.name),
+        clean::line(&key.name),
         amount_in_open(key.spent_on(today())),
         of(key.budget.per_day),
         amount_in_open(key.spent),

@@ -2,7 +2,7 @@
 
 /// Text for a page, which its template escapes: line ends and tabs stay, and what would command a reader
 /// or turn the text around it becomes U+FFFD.
-pub(super) fn for_page(text: &str) -> String {
+pub(crate) fn for_page(text: &str) -> String {
     let safe = |c| match c {
         '\n' | '\t' => c,
         c if is_unsafe(c) => '\u{fffd}',
