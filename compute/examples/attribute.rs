@@ -232,6 +232,7 @@ fn train(engine: &Engine, settings: &Settings, corpus: &Corpus, seed: u64) -> Re
             let units = corpus.train.iter().skip(part).step_by(parts);
             let input = ShardInput {
                 checkpoint: Arc::new(checkpoint.clone()),
+                adapter: None,
                 units: units.map(|unit| unit.tokens.clone()).collect(),
                 seed: *protocol::hash::blake3(format!("{seed}/{part}").as_bytes()).as_bytes(),
                 hyper: preset.hyper_of(round),

@@ -113,6 +113,7 @@ fn run(
             let units = train.iter().skip(part as usize).step_by(parts).cloned().collect();
             let input = ShardInput {
                 checkpoint: Arc::new(checkpoint.clone()),
+                adapter: None,
                 units,
                 seed: [part as u8; 32],
                 hyper: preset.hyper_of(round),

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use compute::formats::import::{self, Folder, Imported, Options, Progress};
 use compute::formats::{Base, Card, MAX_CARD_BYTES, MAX_TOKENIZER_BYTES};
-use protocol::Hash;
+use compute::model::ModelConfig;
+use protocol::{BlobRef, Hash};
 use storage::durable::{create_dir, write_atomic};
 
+use crate::clean;
 use crate::config::ByteSize;
-use crate::report;
 
 const FOLDER: &str = "bases";
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -24,7 +25,7 @@ const MAX_FILE: u64 = (4 << 30) + (256 << 20);
 const LEAST_PREFIX: usize = 4;
 
 /// The base models of a data directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bases {
     dir: PathBuf,
 }
@@ -114,6 +115,11 @@ impl Bases {
 
     /// Reads one, with all its weights.
     pub(crate) fn load(&self, card: &Card) -> Result<Base> {
+        Ok(self.files(card)?.base)
+    }
+
+    /// Reads one as the files that others know by their hashes.
+    pub(crate) fn files(&self, card: &Card) -> Result<BaseFiles> {
         let folder = self.folder(&card.checkpoint);
         let damaged = || format!("{} is damaged; import it again", folder.display());
         let read = |name: &str, most: u64| {
@@ -124,13 +130,46 @@ impl Bases {
         };
         let checkpoint = read(CHECKPOINT, MAX_FILE)?;
         let tokenizer = read(TOKENIZER, MAX_TOKENIZER_BYTES as u64)?;
-        Base::from_bytes(&checkpoint, &tokenizer, &card.to_bytes()).with_context(damaged)
+        let card = card.to_bytes();
+        let base = Base::from_bytes(&checkpoint, &tokenizer, &card).with_context(damaged)?;
+        Ok(BaseFiles { base, checkpoint, tokenizer, card })
+    }
+}
+
+/// A base that was read, and the files that it was read from.
+#[derive(Debug)]
+pub(crate) struct BaseFiles {
+    base: Base,
+    checkpoint: Vec<u8>,
+    tokenizer: Vec<u8>,
+    card: Vec<u8>,
+}
+
+impl BaseFiles {
+    pub(crate) fn model(&self) -> &ModelConfig {
+        self.base.checkpoint().config()
+    }
+
+    pub(crate) fn checkpoint_ref(&self) -> BlobRef {
+        BlobRef::new(self.base.card().checkpoint, self.checkpoint.len() as u64)
+    }
+
+    pub(crate) fn tokenizer_ref(&self) -> BlobRef {
+        BlobRef::new(self.base.card().tokenizer, self.tokenizer.len() as u64)
+    }
+
+    pub(crate) fn card_ref(&self) -> BlobRef {
+        BlobRef::new(protocol::hash::blake3(&self.card), self.card.len() as u64)
+    }
+
+    pub(crate) fn into_bytes(self) -> [Vec<u8>; 3] {
+        [self.checkpoint, self.tokenizer, self.card]
     }
 }
 
 /// A base for people: its name and the start of its hash.
 pub(crate) fn title(card: &Card) -> String {
-    format!("{} ({})", report::line(&card.name), short(card))
+    format!("{} ({})", clean::line(&card.name), short(card))
 }
 
 /// The start of a base's hash, by which it can be named.

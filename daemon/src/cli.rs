@@ -16,6 +16,7 @@ mod rule;
 mod run;
 mod serve;
 mod status;
+mod train;
 mod verify;
 
 use std::path::PathBuf;

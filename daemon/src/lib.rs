@@ -3,6 +3,7 @@
 
 pub mod api;
 mod bases;
+mod clean;
 pub mod cli;
 mod client;
 pub mod config;

@@ -8,6 +8,7 @@ pub mod attribution;
 pub mod draw;
 pub mod escrow;
 pub mod holding;
+pub mod model;
 pub mod order;
 pub mod placement;
 pub mod training;

@@ -286,6 +286,7 @@ impl Lab {
         };
         let input = ShardInput {
             checkpoint: Arc::new(start.clone()),
+            adapter: None,
             units: units.to_vec(),
             seed: blake3(&seed.to_be_bytes()).0,
             hyper,

@@ -157,7 +157,8 @@ impl Corpus {
             ..TrainingPreset::demo().hyper
         };
         let units = self.base.clone();
-        let input = ShardInput { checkpoint: Arc::new(start), units, seed: [7; 32], hyper };
+        let input =
+            ShardInput { checkpoint: Arc::new(start), adapter: None, units, seed: [7; 32], hyper };
         let update = shard::run(&Engine::cpu(), &input)?.payload;
         Ok(outer::step(&input.checkpoint, &[update], 1_000_000)?.values().to_vec())
     }

@@ -1,5 +1,7 @@
 //! A base model: weights, tokenizer, and the card that says how one talks to it.
 
+use std::sync::Arc;
+
 use protocol::Hash;
 
 use super::card::{Card, CardError};
@@ -10,7 +12,7 @@ use super::tokenizer::{Tokenizer, TokenizerError};
 /// A base model that was read and checked.
 #[derive(Debug)]
 pub struct Base {
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     tokenizer: Tokenizer,
     card: Card,
     template: Option<ChatTemplate>,
@@ -94,12 +96,17 @@ impl Base {
             return Err(BaseError::Token { id, vocab });
         }
         let template = card.template.as_deref().map(ChatTemplate::new).transpose()?;
-        Ok(Self { checkpoint, tokenizer, card, template })
+        Ok(Self { checkpoint: Arc::new(checkpoint), tokenizer, card, template })
     }
 
     /// Its weights, of the tokenizer's vocabulary.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The same, shared.
+    pub fn shared_checkpoint(&self) -> Arc<Checkpoint> {
+        Arc::clone(&self.checkpoint)
     }
 
     /// The tokenizer whose ids the weights speak.

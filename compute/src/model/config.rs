@@ -1,5 +1,6 @@
 //! The shape of a decoder, its presets and the bounds within which a shape is accepted.
 
+use protocol::model::Shape;
 use serde::{Deserialize, Serialize};
 
 /// The largest value that any single dimension of a model may have.
@@ -248,6 +249,19 @@ impl ModelConfig {
         let layer = 2 * d + 2 * d * d + 2 * d * kv + 3 * d * f;
         let ends = 1 + self.untied as u64;
         ends * self.vocab as u64 * d + self.layers as u64 * layer + d
+    }
+}
+
+/// The shape of a model, as the orders of training runs state it.
+pub fn shape_of(model: &ModelConfig) -> Shape {
+    Shape {
+        vocab: model.vocab,
+        context: model.context,
+        width: model.width,
+        layers: model.layers,
+        heads: model.heads,
+        ffn: model.ffn,
+        parameters: model.parameters(),
     }
 }
 

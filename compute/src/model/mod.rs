@@ -13,7 +13,7 @@ mod trace;
 pub(crate) mod window;
 
 pub(crate) use config::MAX_PARAMETERS;
-pub use config::{ConfigError, ModelConfig};
+pub use config::{ConfigError, ModelConfig, shape_of};
 pub(crate) use decoder::Watch;
 pub use decoder::{Cache, Decoder, Probe, token_losses};
 pub use gradients::Captured;

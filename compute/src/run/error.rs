@@ -3,8 +3,9 @@
 use protocol::codec::DecodeError;
 use protocol::node::Failure;
 
-use crate::attribute::{CaptureError, LeafAuditError, PartError};
-use crate::formats::{CheckpointError, TokenizerError};
+use crate::attribute::{AdapterCaptureError, CaptureError, LeafAuditError, PartError};
+use crate::formats::{BaseError, CheckpointError, TokenizerError};
+use crate::lora::{AdapterError, LoraConfigError};
 use crate::train::outer::OuterError;
 use crate::train::shard::ShardError;
 use crate::train::update::{CompareError, PayloadError};
@@ -18,6 +19,24 @@ pub enum RunError {
     /// No model has that number.
     #[error("there is no preset {0} of a model")]
     Preset(u8),
+    /// The files of the base that the order names were not given.
+    #[error("the run trains an adapter, and its base was not given")]
+    NoBase,
+    /// The files are no base.
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    /// They are another base.
+    #[error("the checkpoint is not of the base that the order names")]
+    OtherBase,
+    /// The base has another shape than the order states.
+    #[error("the base has another shape than the order states")]
+    OtherShape,
+    /// The base has no such adapter.
+    #[error(transparent)]
+    Lora(#[from] LoraConfigError),
+    /// An adapter cannot be used.
+    #[error("an adapter cannot be used: {0}")]
+    Adapter(#[from] AdapterError),
     /// The run's tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -42,6 +61,9 @@ pub enum RunError {
     /// The sketches could not be captured.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// The sketches of an adapter could not be captured.
+    #[error(transparent)]
+    AdapterCapture(#[from] AdapterCaptureError),
     /// Claimed sketches are malformed.
     #[error(transparent)]
     Part(#[from] PartError),
@@ -59,6 +81,11 @@ impl RunError {
             | Self::Outer(_)
             | Self::Checkpoint(
                 CheckpointError::OtherModel | CheckpointError::OtherTokenizer { .. },
+            )
+            | Self::Adapter(
+                AdapterError::OtherBase { .. }
+                | AdapterError::OtherTokenizer { .. }
+                | AdapterError::OtherModel,
             ) => Failure::Local,
             _ => Failure::Invalid,
         }

@@ -8,9 +8,12 @@ use protocol::{Digest, Round};
 
 use super::data::RunData;
 use super::error::RunError;
-use crate::attribute::{CaptureUnit, Capturer, LeafRule, SketchPart, SketchSpec};
+use super::weights::Weights;
+use crate::attribute::{
+    AdapterCaptureError, CaptureUnit, Capturer, LeafRule, SketchPart, SketchSpec,
+};
 use crate::device::Engine;
-use crate::formats::Checkpoint;
+use crate::lora::AdapterError;
 use crate::train::outer;
 use crate::train::run_hyper;
 use crate::train::shard::{self, ShardInput};
@@ -43,8 +46,14 @@ impl RunData {
     ) -> Result<Shard, RunError> {
         let mut seed_bytes = [0u8; 32];
         seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let (checkpoint, adapter) = match (self.weights(base)?, self.base()) {
+            (Weights::Model(checkpoint), _) => (Arc::new(checkpoint), None),
+            (Weights::Adapter(adapter), Some(base)) => (base.shared_checkpoint(), Some(adapter)),
+            (Weights::Adapter(_), None) => return Err(RunError::NoBase),
+        };
         let input = ShardInput {
-            checkpoint: Arc::new(self.checkpoint(base)?),
+            checkpoint,
+            adapter,
             units: self.tokens_of(units),
             seed: seed_bytes,
             hyper: run_hyper(&self.config, round.0),
@@ -69,16 +78,17 @@ impl RunData {
         &self,
         base: &[u8],
         payloads: &[B],
-    ) -> Result<Checkpoint, RunError> {
-        let checkpoint = self.checkpoint(base)?;
+    ) -> Result<Weights, RunError> {
+        let weights = self.weights(base)?;
         let payloads = payloads.iter().map(|bytes| self.payload(bytes.as_ref()));
         let payloads: Vec<Payload> = payloads.collect::<Result<_, _>>()?;
-        Ok(outer::step(&checkpoint, &payloads, self.config.alpha)?)
+        let next = outer::next_values(weights.values(), &payloads, self.config.alpha)?;
+        self.with_values(&weights, next)
     }
 
     fn payload(&self, bytes: &[u8]) -> Result<Payload, PayloadError> {
         // A shape that was accepted has far fewer than 2^32 parameters.
-        let parameters = u32::try_from(self.shape.parameters()).unwrap_or(u32::MAX);
+        let parameters = u32::try_from(self.trained()).unwrap_or(u32::MAX);
         Payload::from_bytes(bytes, parameters, self.config.top_k)
     }
 
@@ -86,10 +96,10 @@ impl RunData {
     pub fn capture(
         &self,
         engine: &Engine,
-        checkpoint: &Checkpoint,
+        weights: &Weights,
         units: &[u32],
     ) -> Result<Shard, RunError> {
-        let capturer = Capturer::new(engine, checkpoint, &sketch_spec(checkpoint))?;
+        let capturer = self.capturer(engine, weights, &sketch_spec(weights))?;
         let first = units.first().copied().unwrap_or(0);
         let payload = capturer.units(first, &self.capture_units(units))?.encode();
         Ok(Shard { payload, loss_first: 0, loss_last: 0, tokens: 0 })
@@ -100,20 +110,38 @@ impl RunData {
     pub fn audit_capture(
         &self,
         engine: &Engine,
-        checkpoint: &Checkpoint,
+        weights: &Weights,
         units: &[u32],
         claimed: &[u8],
         secret: &Digest,
     ) -> Result<ReplayReport, RunError> {
-        let spec = sketch_spec(checkpoint);
+        let spec = sketch_spec(weights);
         let part = SketchPart::decode(claimed, &spec)?;
-        let capturer = Capturer::new(engine, checkpoint, &spec)?;
+        let capturer = self.capturer(engine, weights, &spec)?;
         let first = units.first().copied().unwrap_or(0);
         let report =
             LeafRule::DEFAULT.audit(&capturer, first, &self.capture_units(units), &part, secret)?;
         let overlap = if report.refuted.is_none() { PPM } else { 0 };
         let cosine = u32::try_from(report.worst.cosine_ppm).unwrap_or(0);
         Ok(ReplayReport { overlap, cosine, norm: PPM })
+    }
+
+    /// Loads weights to be sketched under their spec.
+    pub(crate) fn capturer(
+        &self,
+        engine: &Engine,
+        weights: &Weights,
+        spec: &SketchSpec,
+    ) -> Result<Capturer, AdapterCaptureError> {
+        match (weights, self.base()) {
+            (Weights::Model(checkpoint), _) => Ok(Capturer::new(engine, checkpoint, spec)?),
+            (Weights::Adapter(adapter), Some(base)) => {
+                Capturer::adapter(engine, base.checkpoint(), adapter, spec)
+            }
+            (Weights::Adapter(_), None) => {
+                Err(AdapterCaptureError::Load(AdapterError::OtherModel.into()))
+            }
+        }
     }
 
     fn capture_units(&self, units: &[u32]) -> Vec<CaptureUnit<'_>> {
@@ -123,7 +151,12 @@ impl RunData {
     }
 }
 
-/// The sketches that a run captures of a checkpoint.
-pub fn sketch_spec(checkpoint: &Checkpoint) -> SketchSpec {
-    SketchSpec::standard(checkpoint.hash(), PROJECTION_SEED, checkpoint.config())
+/// The sketches that a run captures of its weights.
+pub fn sketch_spec(weights: &Weights) -> SketchSpec {
+    match weights {
+        Weights::Model(checkpoint) => {
+            SketchSpec::standard(checkpoint.hash(), PROJECTION_SEED, checkpoint.config())
+        }
+        Weights::Adapter(adapter) => SketchSpec::of_adapter(adapter, PROJECTION_SEED),
+    }
 }

@@ -7,10 +7,14 @@
 //! Not here: fetching and publishing those bytes, and the arithmetic of the jobs
 //! ([`train`](crate::train), [`attribute`](crate::attribute)).
 
+mod base;
 mod data;
 mod error;
 mod jobs;
+mod weights;
 
+pub use base::BaseFiles;
 pub use data::{RunData, SnapshotUnit};
 pub use error::RunError;
 pub use jobs::{Shard, sketch_spec};
+pub use weights::Weights;

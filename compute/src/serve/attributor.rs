@@ -10,13 +10,13 @@ use super::evidence::Evidence;
 use super::generate::{Generation, Generator, InferError, Sampling};
 use super::transcript::{Transcript, pairs};
 use crate::attribute::{
-    AssembleError, CaptureError, Capturer, FitError, PartError, Preconditioner, Query, QueryError,
-    Scope, ScoreError, SketchPart, SketchSet, SketchSpec,
+    AdapterCaptureError, AssembleError, CaptureError, Capturer, FitError, PartError,
+    Preconditioner, Query, QueryError, Scope, ScoreError, SketchPart, SketchSet, SketchSpec,
 };
 use crate::device::Engine;
-use crate::formats::Checkpoint;
+use crate::lora::AdapterError;
 use crate::model::Trace;
-use crate::run::{RunData, sketch_spec};
+use crate::run::{RunData, Weights, sketch_spec};
 use crate::spans::{self, SpanIndex, SpanParams, SpanUnit, Spans};
 
 /// Everything that answers and attributes with one checkpoint.
@@ -53,6 +53,12 @@ pub enum ServeError {
     /// The model gave no answer.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// The weights are of another base than the run's.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The adapter could not be loaded for sketching.
+    #[error(transparent)]
+    AdapterCapture(#[from] AdapterCaptureError),
     /// The output could not be sketched.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -78,23 +84,23 @@ impl ServeError {
 }
 
 impl Attributor {
-    /// Loads a checkpoint with its sketches, given as the bytes of parts.
+    /// Loads a run's weights with their sketches, given as the bytes of parts.
     pub fn load<B: AsRef<[u8]>>(
         engine: &Engine,
         run: Arc<RunData>,
-        checkpoint: &Checkpoint,
+        weights: &Weights,
         parts: &[B],
     ) -> Result<Self, ServeError> {
-        let spec = sketch_spec(checkpoint);
+        let spec = sketch_spec(weights);
         let parts = parts.iter().map(|bytes| SketchPart::decode(bytes.as_ref(), &spec));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        Self::assemble(engine, run, checkpoint, spec, parts)
+        Self::assemble(engine, run, weights, spec, parts)
     }
 
     fn assemble(
         engine: &Engine,
         run: Arc<RunData>,
-        checkpoint: &Checkpoint,
+        weights: &Weights,
         spec: SketchSpec,
         parts: Vec<SketchPart>,
     ) -> Result<Self, ServeError> {
@@ -111,8 +117,8 @@ impl Attributor {
             .collect();
         let spans = SpanIndex::build(run.tokenizer.hash(), run.tokenizer.vocab(), &units)?;
         Ok(Self {
-            generator: Generator::new(engine, checkpoint)?,
-            capturer: Capturer::new(engine, checkpoint, &spec)?,
+            generator: Generator::new(engine, &*run.model(weights)?)?,
+            capturer: run.capturer(engine, weights, &spec)?,
             spec,
             sketches,
             preconditioner,

@@ -1,12 +1,11 @@
-//! AdamW over a decoder's parameters, from zero state, on whatever device holds them. (Loshchilov and
+//! AdamW over tensors of parameters, from zero state, on whatever device holds them. (Loshchilov and
 //! Hutter, arXiv 1711.05101.)
 //!
 //! State never leaves a shard: an auditor needs only the checkpoint to repeat it.
 
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 
 use super::hyper::ShardHyper;
-use crate::model::Decoder;
 
 const EPSILON: f32 = 1.0e-8;
 
@@ -33,19 +32,14 @@ impl AdamW {
         }
     }
 
-    /// One step on `model` from the gradients of its tracked twin.
-    pub(crate) fn step(&mut self, model: &mut Decoder, twin: &Decoder, grads: &Gradients, lr: f64) {
+    /// One step on parameters from their gradients.
+    pub(crate) fn step(&mut self, params: &mut [Tensor<2>], grads: Vec<Tensor<2>>, lr: f64) {
         self.step += 1;
-        let grads: Vec<Tensor<2>> = twin
-            .params()
-            .iter()
-            .map(|p| p.grad(grads).expect("every parameter takes part in the loss"))
-            .collect();
         let factor = self.clip_factor(&grads);
         // Both corrections undo the pull of the zero state; the first is folded into the rate.
         let rate = lr / (1.0 - self.beta1.powi(self.step));
         let correction = 1.0 / (1.0 - self.beta2.powi(self.step));
-        let params = model.params_mut().iter_mut().zip(&mut self.moments);
+        let params = params.iter_mut().zip(&mut self.moments);
         for ((param, moments), grad) in params.zip(grads) {
             let grad = grad * factor.clone();
             let first = grad.clone().mul_scalar(1.0 - self.beta1);

@@ -19,9 +19,10 @@ pub mod outer;
 mod preset;
 mod self_test;
 pub mod shard;
+mod trainee;
 pub mod update;
 
 pub use hyper::{HyperError, MAX_BATCH, ShardHyper};
-pub use preset::TrainingPreset;
-pub(crate) use preset::{run_hyper, run_model};
+pub use preset::{ShardSize, TrainingPreset};
+pub(crate) use preset::{preset, run_hyper};
 pub use self_test::{ProvenEngine, Refusal, RefusalReason, open_engine};

@@ -45,13 +45,23 @@ pub fn step(
     payloads: &[Payload],
     alpha_ppm: u32,
 ) -> Result<Checkpoint, OuterError> {
+    let values = next_values(checkpoint.values(), payloads, alpha_ppm)?;
+    Ok(Checkpoint::from_values(checkpoint.config(), checkpoint.tokenizer(), values)?)
+}
+
+/// The same for any parameters in their one order, be they a model's or an adapter's.
+pub(crate) fn next_values(
+    values: &[f32],
+    payloads: &[Payload],
+    alpha_ppm: u32,
+) -> Result<Vec<f32>, OuterError> {
     if payloads.is_empty() || payloads.len() > MAX_PAYLOADS {
         return Err(OuterError::Count(payloads.len()));
     }
     if alpha_ppm == 0 || alpha_ppm > 10_000_000 {
         return Err(OuterError::Alpha(alpha_ppm));
     }
-    let expected = checkpoint.config().parameters();
+    let expected = values.len() as u64;
     for (index, payload) in payloads.iter().enumerate() {
         let found = payload.parameters();
         if u64::from(found) != expected {
@@ -60,20 +70,15 @@ pub fn step(
     }
     // One f32 multiplication and one subtraction a value: IEEE fixes both bit for bit, and nothing here
     // may be fused or reordered.
-    let sums = sum(payloads, checkpoint.values().len());
+    let sums = sum(payloads, values.len());
     let count = payloads.len() as i64;
     let alpha = alpha_ppm as f32 / 1_000_000.0;
     let unit = 1.0 / (1u64 << FIXED_BITS) as f32;
-    let values = checkpoint
-        .values()
-        .iter()
-        .zip(sums)
-        .map(|(value, sum)| {
-            let mean = (sum / count) as f32 * unit;
-            value - alpha * mean
-        })
-        .collect();
-    Ok(Checkpoint::from_values(checkpoint.config(), checkpoint.tokenizer(), values)?)
+    let next = values.iter().zip(sums).map(|(value, sum)| {
+        let mean = (sum / count) as f32 * unit;
+        value - alpha * mean
+    });
+    Ok(next.collect())
 }
 
 fn sum(payloads: &[Payload], parameters: usize) -> Vec<i64> {

@@ -1,11 +1,23 @@
 //! Training runs whose numbers were measured.
 
 use protocol::BlobRef;
+use protocol::model::RunModel;
 use protocol::training::{Contributions, RunConfig};
 use serde::{Deserialize, Serialize};
 
 use super::hyper::ShardHyper;
 use crate::model::ModelConfig;
+
+/// How much a shard trains on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardSize {
+    /// Steps of the optimiser, one after the other.
+    pub steps: u32,
+    /// Sequences of a step.
+    pub batch: u32,
+    /// Tokens of a sequence.
+    pub context: u32,
+}
 
 /// A whole training run: the model, the shard, the rounds and the outer step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +69,25 @@ impl TrainingPreset {
         hyper
     }
 
-    /// The order of a run over a whole Datanet with this preset's numbers, the model `nano`, and shards
-    /// of some steps.
-    pub fn order(&self, tokenizer: BlobRef, seed: u64, steps: u32) -> RunConfig {
-        let tokens = u64::from(steps) * u64::from(self.hyper.batch * self.hyper.context);
+    /// An adapter of a base: over the demo's texts the loss on held-out text falls most of its way.
+    pub const fn adapter() -> Self {
+        let demo = Self::demo();
+        let hyper = ShardHyper { steps: 16, learning_rate_ppb: 2_000_000, ..demo.hyper };
+        Self { hyper, rounds: 3, alpha_ppm: 1_000_000, ..demo }
+    }
+
+    /// The order of a run over a whole Datanet with this preset's numbers, and shards of some size.
+    pub fn order(
+        &self,
+        model: RunModel,
+        tokenizer: BlobRef,
+        seed: u64,
+        size: ShardSize,
+    ) -> RunConfig {
+        let ShardSize { steps, batch, context } = size;
+        let tokens = u64::from(steps) * u64::from(batch) * u64::from(context);
         RunConfig {
-            preset: 0,
+            model,
             tokenizer: tokenizer.hash,
             tokenizer_length: u32::try_from(tokenizer.length).unwrap_or(u32::MAX),
             seed,
@@ -70,8 +95,8 @@ impl TrainingPreset {
             // A shard reads about as many tokens of data as it trains on.
             units_per_shard: u32::try_from(tokens / 256).unwrap_or(u32::MAX).max(1),
             steps,
-            batch: self.hyper.batch,
-            context: self.hyper.context,
+            batch,
+            context,
             warmup: self.hyper.warmup.min(steps),
             learning_rate: self.hyper.learning_rate_ppb,
             final_rate: self.final_rate_ppm,
@@ -81,15 +106,20 @@ impl TrainingPreset {
         }
     }
 
+    /// The size of its shards.
+    pub const fn size(&self) -> ShardSize {
+        ShardSize { steps: self.hyper.steps, batch: self.hyper.batch, context: self.hyper.context }
+    }
+
     /// Tokens of the whole run.
     pub fn tokens(&self) -> u64 {
         self.hyper.tokens() * u64::from(self.shards) * u64::from(self.rounds)
     }
 }
 
-/// The model that a run on the chain names; `None` for a number of no preset.
-pub(crate) const fn run_model(run: &RunConfig) -> Option<ModelConfig> {
-    match run.preset {
+/// The model that a run on the chain names by number; `None` for a number of no preset.
+pub(crate) const fn preset(number: u8) -> Option<ModelConfig> {
+    match number {
         0 => Some(ModelConfig::nano()),
         1 => Some(ModelConfig::micro()),
         2 => Some(ModelConfig::small()),
@@ -122,26 +152,16 @@ fn fallen(rate: u32, final_ppm: u32, round: u32, rounds: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use protocol::Hash;
-    use protocol::order::Shape;
+    use protocol::model::Shape;
 
     use super::*;
+    use crate::model::shape_of;
 
     #[test]
     fn the_protocol_knows_the_shape_of_every_preset() {
-        let order = TrainingPreset::demo().order(BlobRef::new(Hash::ZERO, 1), 1, 1);
-        for preset in 0..=u8::MAX {
-            let model = run_model(&RunConfig { preset, ..order.clone() });
-            let shape = model.map(|model| Shape {
-                vocab: model.vocab,
-                context: model.context,
-                width: model.width,
-                layers: model.layers,
-                heads: model.heads,
-                ffn: model.ffn,
-                parameters: model.parameters(),
-            });
-            assert_eq!(Shape::of(preset), shape, "preset {preset}");
+        for number in 0..=u8::MAX {
+            let shape = preset(number).map(|model| shape_of(&model));
+            assert_eq!(Shape::of(number), shape, "preset {number}");
         }
     }
 }

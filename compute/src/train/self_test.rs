@@ -94,6 +94,7 @@ fn self_test(engine: &Engine) -> Result<ShardOutput, ShardError> {
         keep: 64,
     };
     let units = vec![(0..200u32).map(|i| (i * i + 7 * i) % 97).collect()];
-    let input = ShardInput { checkpoint: Arc::new(checkpoint), units, seed: [7; 32], hyper };
+    let input =
+        ShardInput { checkpoint: Arc::new(checkpoint), adapter: None, units, seed: [7; 32], hyper };
     shard::run(engine, &input)
 }

@@ -1,7 +1,8 @@
 //! The training shard: a pure function of (checkpoint, units, seed, hyper-parameters).
 //!
-//! Some AdamW steps from zero optimiser state on windows of the units' tokens, drawn by the seed;
-//! out come the compressed change of the parameters and the losses as integers. The same input
+//! Some AdamW steps from zero optimiser state on windows of the units' tokens, drawn by the seed, of a
+//! whole model or of an adapter of it; out come the compressed change of the parameters and the losses as
+//! integers. The same input
 //! gives the same bits on one machine, whatever its number of threads, and on other hardware an
 //! update within the tolerances of [`update::compare`](super::update::compare).
 
@@ -11,17 +12,20 @@ use burn::tensor::Tensor;
 
 use super::adamw::AdamW;
 use super::hyper::{HyperError, ShardHyper};
+use super::trainee::Trainee;
 use super::update::{CompressError, Payload, compress};
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
+use crate::lora::{Adapter, LoadError};
 use crate::math::{Stream, micro_nats};
-use crate::model::{Decoder, token_losses};
 
 /// All that a shard depends on.
 #[derive(Clone, Debug)]
 pub struct ShardInput {
     /// The weights to start from.
     pub checkpoint: Arc<Checkpoint>,
+    /// The adapter of these weights that is trained; they stay as they are then.
+    pub adapter: Option<Adapter>,
     /// Token ids of the units to train on, in their order.
     pub units: Vec<Vec<u32>>,
     /// What the order of the training windows is drawn from.
@@ -57,6 +61,9 @@ pub enum ShardError {
         /// Tokens of all units.
         found: usize,
     },
+    /// The adapter does not belong to the checkpoint, or the device failed.
+    #[error(transparent)]
+    Adapter(#[from] LoadError),
     /// A token id is not in the model's vocabulary.
     #[error("token id {id} of unit {unit} is not below the vocabulary of {vocab}")]
     UnknownId {
@@ -86,35 +93,35 @@ pub fn run(engine: &Engine, input: &ShardInput) -> Result<ShardOutput, ShardErro
     let config = input.checkpoint.config();
     input.hyper.validate(config)?;
     let mut windows = Windows::new(input, config.vocab)?;
-    guarded(|| train(engine, input, &mut windows))?
+    let trainee = Trainee::load(engine, &input.checkpoint, input.adapter.as_ref())?;
+    guarded(|| train(trainee, input, &mut windows))?
 }
 
 fn train(
-    engine: &Engine,
+    mut trainee: Trainee,
     input: &ShardInput,
     windows: &mut Windows,
 ) -> Result<ShardOutput, ShardError> {
     let hyper = &input.hyper;
-    let start = input.checkpoint.values();
-    let mut model = Decoder::new(input.checkpoint.config(), start, engine.device());
-    let mut optimizer = AdamW::new(hyper, model.params().len());
+    let mut optimizer = AdamW::new(hyper, trainee.params().len());
     let (mut first, mut last) = (0.0, 0.0);
     for step in 0..hyper.steps {
-        // The model itself carries no graph: its tracked twin lives for one step, and memory with it.
-        let twin = model.tracked();
-        let loss = batch_loss(&twin, &windows.batch(hyper.batch));
-        let grads = loss.backward();
+        let (loss, grads) = trainee.gradients(&windows.batch(hyper.batch));
         // Reading the loss waits for the device, so a failure surfaces in the step that caused it.
-        last = f64::from(loss.inner().into_scalar::<f32>());
+        last = f64::from(loss.into_scalar::<f32>());
         if !last.is_finite() {
             return Err(ShardError::Diverged { step });
         }
         if step == 0 {
             first = last;
         }
-        optimizer.step(&mut model, &twin, &grads, hyper.rate(step));
+        optimizer.step(trainee.params_mut(), grads, hyper.rate(step));
     }
-    let change = change(start, &model);
+    let start = match &input.adapter {
+        None => input.checkpoint.values(),
+        Some(adapter) => adapter.values(),
+    };
+    let change = change(start, trainee.params());
     Ok(ShardOutput {
         payload: compress(&change, hyper.keep)?,
         loss_first: micro_nats(first),
@@ -123,17 +130,10 @@ fn train(
     })
 }
 
-/// The mean loss of windows, each one token longer than it is predicted.
-fn batch_loss(model: &Decoder, windows: &[&[u32]]) -> Tensor<1> {
-    let inputs: Vec<&[u32]> = windows.iter().map(|w| &w[..w.len() - 1]).collect();
-    let targets: Vec<&[u32]> = windows.iter().map(|w| &w[1..]).collect();
-    token_losses(model.forward(model.tokens(&inputs)), model.tokens(&targets)).mean()
-}
-
 /// Where the shard began minus where it ended.
-fn change(start: &[f32], model: &Decoder) -> Vec<f32> {
+fn change(start: &[f32], params: &[Tensor<2>]) -> Vec<f32> {
     let mut change = Vec::with_capacity(start.len());
-    for param in model.params() {
+    for param in params {
         let end = param.clone().into_data();
         let end = end.as_slice::<f32>().expect("parameters are f32");
         let from = change.len();

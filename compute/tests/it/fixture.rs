@@ -71,7 +71,13 @@ pub(crate) fn hyper() -> ShardHyper {
 
 /// A shard on the units of seed 1.
 pub(crate) fn input() -> ShardInput {
-    ShardInput { checkpoint: checkpoint(), units: units(1, 8), seed: [3; 32], hyper: hyper() }
+    ShardInput {
+        checkpoint: checkpoint(),
+        adapter: None,
+        units: units(1, 8),
+        seed: [3; 32],
+        hyper: hyper(),
+    }
 }
 
 /// The sketches of `count` made-up units under a spec of two blocks of `side²` values: any bytes, with

@@ -28,7 +28,13 @@ fn base() -> &'static (Checkpoint, BaseId) {
         let hyper = ShardHyper { steps: 150, batch: 8, keep: 4096, ..fixture::hyper() };
         let units = fixture::units(1, 24);
         let checkpoint = fixture::checkpoint();
-        let input = ShardInput { checkpoint: checkpoint.clone(), units, seed: [3; 32], hyper };
+        let input = ShardInput {
+            checkpoint: checkpoint.clone(),
+            adapter: None,
+            units,
+            seed: [3; 32],
+            hyper,
+        };
         let update = shard::run(&Engine::cpu(), &input).unwrap().payload;
         let base = compute::train::outer::step(&checkpoint, &[update], 1_000_000).unwrap();
         let id = BaseId::of(&base);

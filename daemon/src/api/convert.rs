@@ -7,13 +7,13 @@ use protocol::{AccountId, Amount};
 use super::types::{
     AddReport, Closed, DataDeposit, Document, Evaluation, InferReport, Offer, PricedQuote,
     ProposedSettlement, RewardLine, RunPrice, RunStatus, SettlementInfo, SpanReport, StatusReport,
-    TxReport, UnitReport,
+    Train, TrainAdapter, TrainNumbers, TxReport, UnitReport,
 };
 use crate::ingest;
 use crate::net::Reachability;
 use crate::node::{
-    AnswerSpan, AnswerUnit, ClosedRound, Contributed, DepositQuote, HeldOutLoss, NodeStatus, Quote,
-    RunProgress, Served, StatementLine, TxOutcome,
+    AdapterRequest, AnswerSpan, AnswerUnit, ClosedRound, Contributed, DepositQuote, HeldOutLoss,
+    NodeStatus, Quote, RunNumbers, RunProgress, Served, StatementLine, TrainRequest, TxOutcome,
 };
 
 /// Version of the status.
@@ -185,6 +185,22 @@ impl From<ModelPublication> for Offer {
             price_out: offer.price_out,
             price_use: offer.price_use,
         }
+    }
+}
+
+impl Train {
+    /// The same as the node takes it, by the account that earns the developer's share.
+    pub(super) fn by(self, developer: AccountId) -> TrainRequest {
+        let Self { datanet, owner: _, adapter, seed, numbers, budget } = self;
+        let adapter = adapter.map(|TrainAdapter { base, rank, alpha, targets }| AdapterRequest {
+            base,
+            rank,
+            alpha,
+            targets,
+        });
+        let TrainNumbers { rounds, steps, batch, context, learning_rate } = numbers;
+        let numbers = RunNumbers { rounds, steps, batch, context, learning_rate };
+        TrainRequest { datanet, developer, adapter, seed, numbers, budget }
     }
 }
 

@@ -13,6 +13,7 @@ use protocol::chain::{ChainView, ModelPublication, Transaction};
 use protocol::codec::Wire;
 use protocol::receipt::SignedReceipt;
 use protocol::training::RunConfig;
+use protocol::usage::Prompt;
 use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, Hash, ModelId, NodeId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,7 +28,7 @@ use super::types::{
 use super::{Context, Problem, problem};
 use crate::ingest::{Document, MAX_CONTRIBUTION_BYTES, pack};
 use crate::network::NetworkTicket;
-use crate::node::{AddRequest, InferRequest, TrainRequest};
+use crate::node::{AddRequest, InferRequest};
 
 /// Bytes of an ordinary request.
 const BODY: usize = 1 << 20;
@@ -340,17 +341,16 @@ async fn models(State(context): Ctx) -> Answer<Vec<ModelInfo>> {
 }
 
 async fn train(State(context): Ctx, bytes: Bytes) -> Answer<Created<ModelId>> {
-    let Train { datanet, owner, seed, rounds, steps, budget } = body(&bytes)?;
-    let developer = account_for(&context, owner).await?;
-    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget };
+    let train: Train = body(&bytes)?;
+    let developer = account_for(&context, train.owner).await?;
+    let request = train.by(developer);
     Ok(Json(Created { id: context.node.train(request).await.map_err(failed)? }))
 }
 
 async fn price_of_run(State(context): Ctx, bytes: Bytes) -> Answer<RunPrice> {
-    let Train { datanet, seed, rounds, steps, budget, .. } = body(&bytes)?;
+    let train: Train = body(&bytes)?;
     // Whoever orders it pays the same.
-    let developer = AccountId(0);
-    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget };
+    let request = train.by(AccountId(0));
     Ok(Json(context.node.price_of_run(request).await.map_err(failed)?.into()))
 }
 
@@ -374,6 +374,7 @@ async fn publish(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answ
 
 async fn quote(State(context): Ctx, Path(id): Path<u64>, bytes: Bytes) -> Answer<PricedQuote> {
     let AskQuote { payer, prompt, max_tokens } = body(&bytes)?;
+    let prompt = Prompt::Text(prompt);
     let quote = context.node.quote(ModelId(id), payer, &prompt, max_tokens).await;
     let quote = quote.map_err(failed)?;
     let deposit = context.node.chain().deposit(payer, quote.payee);

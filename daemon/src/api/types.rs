@@ -19,7 +19,7 @@ pub use self::data::{
 };
 pub use self::model::{
     AskQuote, Evaluate, Evaluation, Infer, InferReport, ModelInfo, Offer, PricedQuote, Publish,
-    RunPrice, SpanReport, Train, UnitReport,
+    RunPrice, SpanReport, Train, TrainAdapter, TrainNumbers, UnitReport,
 };
 pub use self::money::{
     AccountInfo, Claim, Claimed, Created, ProposedSettlement, Register, RewardLine, SettlementInfo,

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
-use protocol::{Amount, DatanetId, EvmAddress, ModelId};
+use protocol::{Amount, ModelId};
 
 use super::base::{self, AskArgs, ImportArgs};
+use super::train::{self, TrainArgs};
 use crate::api::Client;
-use crate::api::types::{Created, InferReport, ModelInfo, Offer, Publish, RunPrice, Train};
+use crate::api::types::{InferReport, ModelInfo, Offer, Publish};
 use crate::client::{Consumer, Question};
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
@@ -18,33 +19,8 @@ use crate::words::{amount_in_open, open_amount};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
-    /// Order a training run on a Datanet
-    Train {
-        /// Number of the Datanet, as `openledger datanet ls` lists it
-        datanet: u64,
-        /// Seed of the initial weights
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Rounds, where not the preset's
-        #[arg(long)]
-        rounds: Option<u32>,
-        /// Optimiser steps of a shard, where not the preset's
-        #[arg(long)]
-        steps: Option<u32>,
-        /// Who earns the developer's share: an address whose account this node operates
-        #[arg(long)]
-        owner: Option<EvmAddress>,
-        /// What to pay for it, in OPEN: less than the price buys fewer slots in each round, more pays better
-        /// for each. The price by default, for a slot for every node
-        #[arg(long, value_name = "OPEN", value_parser = open_amount)]
-        budget: Option<Amount>,
-        /// Order nothing where the price is more than this, in OPEN
-        #[arg(long, value_name = "OPEN", value_parser = open_amount, conflicts_with = "budget")]
-        max_price: Option<Amount>,
-        /// Only say what it would cost
-        #[arg(long)]
-        price: bool,
-    },
+    /// Order a training run on a Datanet: of a model from nothing, or of an adapter of a base
+    Train(TrainArgs),
     /// Offer a finished model for use, served by this node
     Publish {
         /// Number of the model, as `openledger model ls` lists it
@@ -74,11 +50,7 @@ pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> R
         ModelCommand::Import(args) => base::import(dir, args).await,
         ModelCommand::Bases => base::list(dir),
         ModelCommand::Ask(args) => base::ask(dir, args, is_json).await,
-        ModelCommand::Train { datanet, seed, rounds, steps, owner, budget, max_price, price } => {
-            let datanet = DatanetId(datanet);
-            let train = Train { datanet, owner, seed, rounds, steps, budget };
-            order(&Client::of_dir(dir)?, train, max_price, price).await
-        }
+        ModelCommand::Train(args) => train::order(&Client::of_dir(dir)?, args).await,
         ModelCommand::Publish { model, price_in, price_out, price_use } => {
             let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
             let publish = Publish { price_in, price_out, price_use };
@@ -96,38 +68,6 @@ pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> R
             Ok(Output::new(text, &all))
         }
     }
-}
-
-/// Says what a run costs, and orders it for that or for the budget.
-async fn order(
-    client: &Client,
-    mut train: Train,
-    max_price: Option<Amount>,
-    is_question: bool,
-) -> Result<Output> {
-    let price: RunPrice = client.post("/models/price", &train).await?;
-    let text = format!(
-        "a run with {} slots in each round costs {}, and the smallest {}",
-        price.slots,
-        amount_in_open(price.price),
-        amount_in_open(price.least)
-    );
-    if is_question {
-        return Ok(Output::new(text, &price));
-    }
-    if let Some(most) = max_price.filter(|most| price.price > *most) {
-        bail!("{text}; that is more than the {} of --max-price", amount_in_open(most));
-    }
-    // What was shown is paid, whatever the price is a moment later.
-    let pays = *train.budget.get_or_insert(price.price);
-    eprintln!("{text}; this one is paid {}.", amount_in_open(pays));
-    let created: Created<ModelId> = client.post("/models", &train).await?;
-    let text = format!(
-        "model {} is ordered for {}; `openledger model ls` shows how far it is",
-        created.id,
-        amount_in_open(pays)
-    );
-    Ok(Output::new(text, &created))
 }
 
 fn line(model: &ModelInfo) -> String {

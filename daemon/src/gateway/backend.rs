@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+pub(crate) use protocol::usage::{Line, Prompt};
 use protocol::{Amount, Digest};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -19,22 +20,6 @@ pub(crate) struct Offered {
     pub(crate) owner: String,
     /// Whether it holds conversations; others only continue texts.
     pub(crate) chats: bool,
-}
-
-/// Who said something in a conversation, and what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub(crate) role: String,
-    pub(crate) content: String,
-}
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Prompt {
-    /// A text to go on from.
-    Text(String),
-    /// A conversation to answer.
-    Chat(Vec<Line>),
 }
 
 /// A question to one model.

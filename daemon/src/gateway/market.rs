@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::chain::ModelPublication;
 use protocol::limits::MAX_PROMPT_BYTES;
+use protocol::model::RunModel;
 use protocol::usage::Ask;
 use protocol::{AccountId, Amount, ModelId};
 use tokio::sync::mpsc;
@@ -41,7 +42,8 @@ impl Backend for Market {
             let offered = |model: ModelId| {
                 let offer = chain.publication(model)?;
                 let owner = format!("account {}", offer.server);
-                Some(Offered { id: format!("{PREFIX}{model}"), owner, chats: false })
+                let chats = self.chats(model);
+                Some(Offered { id: format!("{PREFIX}{model}"), owner, chats })
             };
             chain.models().filter_map(|(_, model)| offered(model.id)).collect()
         })
@@ -61,6 +63,12 @@ impl Market {
     /// Whether somebody serves a model of that name.
     pub(crate) fn offers(&self, name: &str) -> bool {
         number(name).is_some_and(|model| self.node.chain().publication(model).is_some())
+    }
+
+    /// Whether a model may hold conversations: one that was trained from nothing has no way of writing them.
+    fn chats(&self, model: ModelId) -> bool {
+        let chain = self.node.chain();
+        chain.order(model).is_ok_and(|order| matches!(order.config.model, RunModel::Adapter(_)))
     }
 
     async fn buy(&self, question: Question) -> Result<Answering, Refused> {
@@ -126,13 +134,13 @@ impl Market {
     }
 
     fn asked(&self, question: &Question, offer: &ModelPublication) -> Result<Ask, Refused> {
-        let prompt = match &question.prompt {
-            Prompt::Text(text) => text.clone(),
-            Prompt::Chat(_) => return Err(Refused::NoChat(question.model.clone())),
-        };
-        if prompt.len() > MAX_PROMPT_BYTES {
+        let (prompt, chats) = (&question.prompt, self.chats(offer.model));
+        if matches!(prompt, Prompt::Chat(_)) && !chats {
+            return Err(Refused::NoChat(question.model.clone()));
+        }
+        if prompt.size() > MAX_PROMPT_BYTES {
             let text =
-                format!("the prompt has {} bytes; {MAX_PROMPT_BYTES} are the most", prompt.len());
+                format!("the prompt has {} bytes; {MAX_PROMPT_BYTES} are the most", prompt.size());
             return Err(Refused::Invalid(text));
         }
         if question.logprobs.is_some() {
@@ -143,7 +151,7 @@ impl Market {
         Ok(Ask {
             payer: self.wallet.payer(),
             model: offer.model,
-            prompt,
+            prompt: prompt.clone(),
             max_tokens: question.max_tokens.unwrap_or(DEFAULT_TOKENS),
             temperature_ppm: question.temperature_ppm,
             top_p_ppm: question.top_p_ppm,

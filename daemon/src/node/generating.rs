@@ -33,6 +33,8 @@ struct Going {
     /// With the half of a character that the last token may have ended with.
     characters: Detokenizer,
     said: Option<mpsc::Sender<Piece>>,
+    /// The model said that its answer ends here.
+    is_over: bool,
 }
 
 impl Generating<'_> {
@@ -46,14 +48,15 @@ impl Generating<'_> {
         let begin = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
             let generation = served.begin(&asked.prompt, &asked.sampling).map_err(not_served)?;
-            let going = Going { generation, characters: Detokenizer::default(), said };
+            let characters = Detokenizer::default();
+            let going = Going { generation, characters, said, is_over: false };
             Ok((asked.receipt, going))
         };
         let (receipt, mut going) = self.thread.run(begin).await?;
         loop {
             let made = going.made();
             let covered = (*paid.borrow_and_update()).min(most);
-            if made >= most || !going.has_readers().await {
+            if made >= most || going.is_over || !going.has_readers().await {
                 break;
             }
             if made < covered {
@@ -77,11 +80,16 @@ impl Generating<'_> {
         let key = self.key;
         let turn = move |state: &mut ComputeState| {
             let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
-            let tokenizer = &served.run().tokenizer;
+            let (tokenizer, ends) = (&served.run().tokenizer, served.run().ends());
             let mut tokens = going.made();
-            let Going { generation, characters, said } = &mut going;
+            let Going { generation, characters, said, is_over } = &mut going;
             let mut say = |token: u32| {
                 tokens = tokens.saturating_add(1);
+                // The last token was drawn, and is paid, and says nothing.
+                *is_over = ends.contains(&token);
+                if *is_over {
+                    return false;
+                }
                 let text = characters.push(&tokenizer.token_bytes(token));
                 tell(said.as_ref(), Piece { text, tokens });
                 true

@@ -15,6 +15,7 @@ use super::health::{Health, Offline};
 use super::run::Command;
 use super::status::{DeviceStatus, NodeStatus, Snapshot, StoreStatus};
 use super::worker::Worker;
+use crate::bases::Bases;
 use crate::net::{FrameReader, FrameWriter, NetworkHandle, ProviderError};
 
 /// Talks to a running node. Clones are cheap.
@@ -32,6 +33,8 @@ pub(super) struct Inner {
     pub(super) status: watch::Receiver<Arc<Snapshot>>,
     pub(super) operator: EvmAddress,
     pub(super) health: Health,
+    /// Base models on this machine.
+    pub(super) bases: Bases,
     pub(super) stop: CancellationToken,
 }
 

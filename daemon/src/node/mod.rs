@@ -18,6 +18,7 @@ mod holding;
 mod jobs;
 mod marks;
 mod models;
+mod orders;
 mod pool;
 mod requests;
 mod rewards;
@@ -36,9 +37,8 @@ pub use self::answer::{Answer, AnswerSpan, AnswerUnit};
 pub use self::attribution::{AttributeError, AttributeQuery, Attribution};
 pub use self::handle::{NodeHandle, TxOutcome};
 pub use self::health::Offline;
-pub use self::models::{
-    AddRequest, Contributed, DepositQuote, HeldOutLoss, InferRequest, Quote, RunPrice, TrainRequest,
-};
+pub use self::models::{AddRequest, Contributed, DepositQuote, HeldOutLoss, InferRequest, Quote};
+pub use self::orders::{AdapterRequest, RunNumbers, RunPrice, TrainRequest};
 pub use self::requests::Served;
 pub use self::start::RunOptions;
 pub use self::status::{

@@ -1,20 +1,18 @@
-//! Contributing data, ordering models, using and measuring them.
+//! Contributing data, using models and measuring them.
 
 use anyhow::{Context, Result, anyhow, bail};
-use compute::formats::Checkpoint;
-use compute::formats::Tokenizer;
+use compute::formats::Message;
+use compute::run::Weights;
 use compute::serve::Sampling;
-use compute::train::TrainingPreset;
 use compute::train::eval;
 use contracts_abi::DataDeposit;
-use protocol::chain::{ChainView, Contribution, Model, Transaction};
+use protocol::chain::{Contribution, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
-use protocol::order::OrderFault;
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
-use protocol::training::{Contributions, RunConfig};
+use protocol::usage::{Line, Prompt};
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 
@@ -22,7 +20,6 @@ use super::compute_thread::failed;
 use super::handle::{NodeHandle, why};
 use super::requests::{Asked, Opened, Served};
 use super::run::Command;
-use super::run_data::{Readable, read_datanet};
 use super::worker::sampling;
 use crate::words::amount_in_open;
 
@@ -92,35 +89,6 @@ impl DepositQuote {
     }
 }
 
-/// A training run to be ordered.
-#[derive(Debug, Clone, Copy)]
-pub struct TrainRequest {
-    /// The Datanet to train on.
-    pub datanet: DatanetId,
-    /// The account that orders it; its operator must be this node's operator.
-    pub developer: AccountId,
-    /// Seed of the initial weights.
-    pub seed: u64,
-    /// Rounds; the preset's number if none is given.
-    pub rounds: Option<u32>,
-    /// Steps of a shard; the preset's number if none is given.
-    pub steps: Option<u32>,
-    /// What is paid for it; the network's price for as many slots as a run may have now if nothing is
-    /// given. Less buys fewer slots, and more pays better for each.
-    pub budget: Option<Amount>,
-}
-
-/// What a run would cost that is ordered now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunPrice {
-    /// The price of a run with as many slots as it may have now.
-    pub price: Amount,
-    /// Slots of a round of such a run; at most one for each node that weighs as much as the others.
-    pub slots: u32,
-    /// The price of a run with as few slots as its rounds need.
-    pub least: Amount,
-}
-
 /// A paid request.
 #[derive(Debug, Clone)]
 pub struct InferRequest {
@@ -168,37 +136,6 @@ pub struct HeldOutLoss {
     pub unigram: u64,
     /// Of a bigram model of the training data.
     pub bigram: u64,
-}
-
-fn configure(
-    request: &TrainRequest,
-    preset: &TrainingPreset,
-    tokenizer: BlobRef,
-    data: Vec<Contributions>,
-) -> RunConfig {
-    let steps = request.steps.unwrap_or(preset.hyper.steps);
-    let mut config = preset.order(tokenizer, request.seed, steps);
-    config.rounds = request.rounds.unwrap_or(config.rounds);
-    config.data = data;
-    config
-}
-
-fn run_price(chain: &ChainView, datanet: DatanetId, config: &[u8]) -> Result<RunPrice> {
-    let cost = |slots| chain.cost_now(datanet, config, slots);
-    let least = cost(0).map_err(refused)?;
-    let slots = chain.slots_now().max(chain.params().training.min_shards);
-    Ok(RunPrice { price: cost(slots).map_err(refused)?, slots, least })
-}
-
-fn refused(fault: OrderFault) -> anyhow::Error {
-    match fault {
-        OrderFault::Price { pays, least } => anyhow!(
-            "the network would refuse this run: it pays {}, and its work costs at least {}",
-            amount_in_open(pays),
-            amount_in_open(least)
-        ),
-        fault => anyhow!("the network would refuse this run: {fault}"),
-    }
 }
 
 impl NodeHandle {
@@ -265,69 +202,12 @@ impl NodeHandle {
         Ok(DepositQuote { deposit, blocks: rule.blocks, has, operator })
     }
 
-    /// What a run would cost; who orders it and what for makes no difference.
-    pub async fn price_of_run(&self, request: TrainRequest) -> Result<RunPrice> {
-        let Readable { data, .. } = self.readable(request.datanet).await?;
-        // The tokenizer has no part in the price.
-        let preset = TrainingPreset::demo();
-        let config = configure(&request, &preset, BlobRef::new(Hash::ZERO, 0), data);
-        run_price(&self.chain(), request.datanet, &config.to_bytes())
-    }
-
-    /// What of a Datanet a run could read that is ordered now, which is something.
-    async fn readable(&self, datanet: DatanetId) -> Result<Readable> {
-        let chain = self.chain();
-        let now = chain.head().context("no block was read yet; try again")?.number.next();
-        let read = read_datanet(&chain, &self.inner.worker.blobs, datanet, now).await;
-        let read = read.map_err(|failure| {
-            anyhow!("the Datanet's data is not available now: {}", why(failure))
-        })?;
-        if read.texts.is_empty() && read.left_out > 0 {
-            bail!("none of the data of Datanet {datanet} can be read now; try again later");
-        }
-        if read.texts.is_empty() {
-            bail!("Datanet {datanet} is empty; add data first");
-        }
-        Ok(read)
-    }
-
-    /// Trains a tokenizer on the snapshot, orders a run and pays for it.
-    pub async fn train(&self, request: TrainRequest) -> Result<ModelId> {
-        let Readable { data, texts, .. } = self.readable(request.datanet).await?;
-        let preset = TrainingPreset::demo();
-        let vocab = preset.model.vocab;
-        let tokenizer = tokio::task::spawn_blocking(move || {
-            Tokenizer::train(texts.iter().map(|(_, _, text)| text.as_str()), vocab)
-        });
-        let bytes = tokenizer.await??.to_bytes().to_vec();
-        let length = bytes.len() as u64;
-        let tokenizer = BlobRef::new(self.put(bytes).await?, length);
-        self.command(Command::Announce(vec![tokenizer])).await?;
-        let config = configure(&request, &preset, tokenizer, data).to_bytes();
-        let chain = self.chain();
-        let escrow = match request.budget {
-            Some(budget) => budget,
-            None => run_price(&chain, request.datanet, &config)?.price,
-        };
-        let model = Model {
-            id: ModelId(0),
-            developer: request.developer,
-            datanet: request.datanet,
-            escrow,
-            config,
-        };
-        // What no node would work on is not worth the transaction, and would not be paid back.
-        chain.order_now(&model).map_err(refused)?;
-        let outcome = self.submit(Transaction::CreateModel(model)).await?;
-        outcome.created.map(ModelId).context("the chain did not number the model")
-    }
-
     /// The price of a use.
     pub async fn quote(
         &self,
         model: ModelId,
         payer: EvmAddress,
-        prompt: &str,
+        prompt: &Prompt,
         max_tokens: u32,
     ) -> Result<Quote> {
         let chain = self.chain();
@@ -338,12 +218,19 @@ impl NodeHandle {
         Ok(Quote { price, payee: offer.server, promised: self.promised(payer).await?, tokens_in })
     }
 
-    fn encode(&self, model: ModelId, text: &str) -> Result<Vec<u32>> {
+    fn encode(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>> {
         let run = self.inner.worker.run_data(model);
         let run = run.with_context(|| {
             format!("this node has not fetched the data of model {model} yet; try again later")
         })?;
-        let tokens = run.tokenizer.encode(text)?;
+        let tokens = match prompt {
+            Prompt::Text(text) => run.prompt(text)?,
+            Prompt::Chat(lines) => {
+                let said = lines.iter().cloned();
+                let said = said.map(|Line { role, content }| Message { role, content });
+                run.chat(&said.collect::<Vec<_>>())?
+            }
+        };
         let (count, context) = (tokens.len(), run.shape.context);
         // What is paid is what is read.
         if tokens.is_empty() || count > context as usize {
@@ -355,6 +242,7 @@ impl NodeHandle {
     /// Serves a request that is paid at once: as much of an answer as its receipt pays for.
     pub async fn infer(&self, request: InferRequest) -> Result<Served> {
         let InferRequest { receipt, prompt, max_tokens, seed } = request;
+        let prompt = Prompt::Text(prompt);
         let opened = self.open(receipt, &prompt, sampling(max_tokens, seed), false).await?;
         Ok(opened.outcome.await.context("the node is stopping")??)
     }
@@ -363,7 +251,7 @@ impl NodeHandle {
     pub(super) async fn open(
         &self,
         receipt: SignedReceipt,
-        prompt: &str,
+        prompt: &Prompt,
         sampling: Sampling,
         is_streamed: bool,
     ) -> Result<Opened> {
@@ -414,10 +302,11 @@ impl NodeHandle {
             let train: Vec<_> = run.units.iter().map(|unit| unit.tokens.clone()).collect();
             let encode = |text: &String| run.tokenizer.encode(text).map_err(|_| Failure::Invalid);
             let held_out = held_out.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-            let last = run.checkpoint(&bytes).map_err(failed)?;
+            let last = run.weights(&bytes).map_err(failed)?;
             let first = run.initial().map_err(failed)?;
-            let loss = |checkpoint: &Checkpoint| {
-                eval::model(&state.engine, checkpoint, &held_out).map_err(|_| Failure::Invalid)
+            let loss = |weights: &Weights| {
+                let model = run.model(weights).map_err(|_| Failure::Invalid)?;
+                eval::model(&state.engine, &model, &held_out).map_err(|_| Failure::Invalid)
             };
             let of = |report: Result<eval::EvalReport, eval::EvalError>| {
                 report.map(|report| report.loss).map_err(|_| Failure::Invalid)

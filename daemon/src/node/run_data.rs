@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use compute::data::{self, Text};
+use compute::run::BaseFiles;
 pub(crate) use compute::run::RunData;
 use protocol::chain::{ChainView, Contribution};
+use protocol::model::{AdapterOrder, RunModel};
 use protocol::node::Failure;
 use protocol::order::most_data;
 use protocol::training::{Contributions, Selection};
@@ -27,8 +29,19 @@ pub(crate) async fn load(
     }
     let length = u64::from(config.tokenizer_length);
     let tokenizer = blobs.obtain(config.tokenizer, length, &[]).await?;
+    let base = match &config.model {
+        RunModel::Preset(_) => None,
+        RunModel::Adapter(AdapterOrder { base, card, .. }) => {
+            let checkpoint = blobs.obtain(base.hash, base.length, &[]).await?;
+            Some((checkpoint, blobs.obtain(card.hash, card.length, &[]).await?))
+        }
+    };
     let order = order.config.clone();
-    let read = tokio::task::spawn_blocking(move || RunData::read(&order, &tokenizer, texts)).await;
+    let read = move || {
+        let files = base.as_ref().map(|(checkpoint, card)| BaseFiles { checkpoint, card });
+        RunData::read(&order, &tokenizer, files, texts)
+    };
+    let read = tokio::task::spawn_blocking(read).await;
     read.map_err(|_| Failure::Local)?.map_err(failed)
 }
 

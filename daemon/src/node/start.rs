@@ -31,6 +31,7 @@ use super::run::{Feeds, Loop};
 use super::status::{Seen, Snapshot};
 use super::uses;
 use super::worker::Worker;
+use crate::bases::Bases;
 use crate::config::{ChainOptions, NetOptions, WorkOptions};
 use crate::keys::NodeKeys;
 use crate::net::{NetConfig, Network};
@@ -169,7 +170,8 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     };
     health.guard(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
     let operator = options.keys.operator_address();
-    let inner = Inner { store, net, worker, commands, status, operator, health, stop };
+    let bases = Bases::of_dir(&options.data_dir);
+    let inner = Inner { store, net, worker, commands, status, operator, health, bases, stop };
     let node = NodeHandle { inner: Arc::new(inner) };
     let stopped = node.inner.stop.clone();
     node.inner.health.guard(uses::answer_all(node.clone(), streams, stopped));

@@ -61,6 +61,7 @@ impl Steps {
 mod tests {
     use bytes::Bytes;
     use compute::train::TrainingPreset;
+    use protocol::model::RunModel;
     use storage::store::StoreConfig;
 
     use super::*;
@@ -71,14 +72,15 @@ mod tests {
         let open = || Store::open(dir.path(), StoreConfig::default());
         let store = Arc::new(open().await.unwrap());
         let payload = BlobRef::new(Hash([2; 32]), 7);
-        let run = TrainingPreset::demo().order(payload, 1, 8);
+        let (preset, model) = (TrainingPreset::demo(), RunModel::Preset(0));
+        let run = preset.order(model, payload, 1, preset.size());
         let step = Step::new(&run, Hash([1; 32]), &[payload]);
         let planted = store.blobs().put(Bytes::from_static(b"as if it were one")).await.unwrap();
         let steps = Steps::new(Arc::clone(&store));
         assert_eq!(steps.result(&step), None, "it is here, and nobody computed it");
         steps.note(&step, planted);
         assert_eq!(steps.result(&step), Some(planted));
-        let other = TrainingPreset::demo().order(payload, 2, 8);
+        let other = preset.order(model, payload, 2, preset.size());
         for other in [
             Step::new(&run, Hash([3; 32]), &[payload]),
             Step::new(&run, Hash([1; 32]), &[payload, payload]),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use compute::formats::BaseError;
 use compute::serve::Sampling;
 use protocol::codec::Wire;
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_USAGE_TEXT};
@@ -118,6 +119,8 @@ impl Told {
         let cause = match error.downcast_ref::<PromptLength>() {
             Some(PromptLength { tokens: 0, .. }) => Cause::Invalid,
             Some(_) => Cause::TooLong,
+            // A conversation that the model's template does not write, or has none for.
+            None if error.is::<BaseError>() => Cause::Invalid,
             None => Cause::Failed,
         };
         Self(cause, error.to_string())

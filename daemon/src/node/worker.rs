@@ -176,7 +176,7 @@ impl Worker {
                 let shard = match task {
                     ShardTask::Train => run.train(engine, &bytes, round, (&units, seed)),
                     ShardTask::Sketch => {
-                        run.checkpoint(&bytes).and_then(|base| run.capture(engine, &base, &units))
+                        run.weights(&bytes).and_then(|base| run.capture(engine, &base, &units))
                     }
                 };
                 shard.map_err(failed)
@@ -224,7 +224,7 @@ impl Worker {
                     ShardTask::Train => run
                         .train(engine, &base, shard.round, (&units, seed))
                         .and_then(|own| run.compare(&claimed, &own.payload)),
-                    ShardTask::Sketch => run.checkpoint(&base).and_then(|base| {
+                    ShardTask::Sketch => run.weights(&base).and_then(|base| {
                         run.audit_capture(engine, &base, &units, &claimed, &Digest(secret))
                     }),
                 };
@@ -274,7 +274,7 @@ impl Worker {
                 if state.attributors.contains_key(&(model, checkpoint)) {
                     return Ok(());
                 }
-                let weights = run.checkpoint(&bytes).map_err(failed)?;
+                let weights = run.weights(&bytes).map_err(failed)?;
                 let loaded = Attributor::load(&state.engine, run, &weights, &sketches);
                 let loaded = loaded.map_err(not_served)?;
                 state.attributors.insert((model, checkpoint), loaded);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemon::api::types::{Created, DatanetInfo, StatusReport, Train};
+use daemon::api::types::{Created, DatanetInfo, StatusReport, Train, TrainNumbers};
 use daemon::api::{ApiError, ApiServer, ApiStartError};
 use protocol::{DatanetId, ModelId};
 use serde_json::{Value, json};
@@ -59,7 +59,8 @@ async fn the_api_answers_its_owner_and_nobody_else() {
     let missing = net.client.get::<DatanetInfo>("/datanets/7").await.unwrap_err();
     assert!(missing.to_string().contains("datanet ls"), "{missing}");
     let (datanet, owner, seed) = (DatanetId(7), None, 1);
-    let train = Train { datanet, owner, seed, rounds: None, steps: None, budget: None };
+    let (adapter, numbers) = (None, TrainNumbers::default());
+    let train = Train { datanet, owner, adapter, seed, numbers, budget: None };
     let train = net.client.post::<_, Created<ModelId>>("/models", &train).await.unwrap_err();
     assert!(matches!(train, ApiError::Problem(_)), "{train}");
 

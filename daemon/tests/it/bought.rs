@@ -11,6 +11,7 @@ use daemon::keys::NodeKeys;
 use daemon::network::NetworkFile;
 use daemon::node::NodeHandle;
 use futures::future::join_all;
+use protocol::usage::Prompt;
 use protocol::{Amount, ModelId};
 use serde_json::{Value, json};
 
@@ -47,8 +48,41 @@ fn bill(response: &Value) -> Bill {
 
 impl Door {
     async fn post(&self, body: Value) -> reqwest::Response {
-        let request = self.http.post(format!("{}/completions", self.url)).bearer_auth(&self.key);
+        self.post_to("completions", body).await
+    }
+
+    async fn post_to(&self, path: &str, body: Value) -> reqwest::Response {
+        let request = self.http.post(format!("{}/{path}", self.url)).bearer_auth(&self.key);
         request.json(&body).send().await.unwrap()
+    }
+
+    /// One model only goes on with texts, the other holds conversations.
+    async fn lists_both(&self, model: ModelId, adapted: ModelId) {
+        let models = self.http.get(format!("{}/models", self.url)).bearer_auth(&self.key);
+        let models: Value = models.send().await.unwrap().json().await.unwrap();
+        for (place, id) in [(0, model), (1, adapted)] {
+            assert_eq!(models["data"][place]["id"], format!("model-{id}"), "{models}");
+        }
+        let asked = json!({
+            "model": format!("model-{model}"), "messages": [{ "role": "user", "content": "a" }],
+        });
+        assert_eq!(self.post_to("chat/completions", asked).await.status(), 400);
+    }
+
+    /// Talks to a model that holds conversations.
+    async fn chat(&self, model: ModelId) -> Bill {
+        let asked = json!({
+            "model": format!("model-{model}"), "max_tokens": 40, "seed": 2, "temperature": 1.0,
+            "messages": [{ "role": "user", "content": "What is love?" }],
+        });
+        let response = self.post_to("chat/completions", asked).await;
+        let status = response.status();
+        let said: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{said}");
+        assert_eq!(said["choices"][0]["message"]["role"], "assistant", "{said}");
+        // More than the words: who says them, and that it is the model's turn.
+        assert!(said["usage"]["prompt_tokens"].as_u64().unwrap() > 10, "{said}");
+        bill(&said)
     }
 
     async fn whole(&self, seed: u64) -> (String, Bill) {
@@ -90,7 +124,7 @@ pub(super) async fn buy(
     network: &NetworkFile,
     client: &ChainClient,
     server: &NodeHandle,
-    model: ModelId,
+    (model, adapted): (ModelId, ModelId),
 ) {
     let (dir, keys) = (tempfile::tempdir().unwrap(), NodeKeys::generate().unwrap());
     let payer = keys.operator.clone();
@@ -98,7 +132,7 @@ pub(super) async fn buy(
     client.transfer(payer.address(), Amount(1_000 * OPEN)).await.unwrap();
     let bootstrap = server.join_ticket().await.unwrap().bootstrap();
     let node = start_node(dir.path(), network, keys, bootstrap, false).await;
-    while node.chain().publication(model).is_none() {
+    while [model, adapted].iter().any(|id| node.chain().publication(*id).is_none()) {
         node.changed().await;
     }
     let listener = NodeGateway::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -108,9 +142,7 @@ pub(super) async fn buy(
     let key = gateway.key().unwrap().to_owned();
     let door = Door { url: gateway.url(), key, http: reqwest::Client::new() };
 
-    let models = door.http.get(format!("{}/models", door.url)).bearer_auth(&door.key);
-    let models: Value = models.send().await.unwrap().json().await.unwrap();
-    assert_eq!(models["data"][0]["id"], "model-1", "{models}");
+    door.lists_both(model, adapted).await;
     let long = door.post(json!({ "model": "model-1", "prompt": "love ".repeat(2_000) })).await;
     assert_eq!(long.status(), 400, "what is not read is not paid");
     let payee = server.account().unwrap();
@@ -120,8 +152,9 @@ pub(super) async fn buy(
     let (parts, second) = door.streamed(5).await;
     assert_eq!(parts.concat(), text, "the same seed says the same");
     assert!(parts.len() > 8, "it comes as it is generated: {parts:?}");
+    let prompt = Prompt::Text("LOVE, n.".to_owned());
     let offer = *node.chain().publication(model).unwrap();
-    let tokens_in = server.quote(model, payer.address(), "LOVE, n.", 1).await.unwrap().tokens_in;
+    let tokens_in = server.quote(model, payer.address(), &prompt, 1).await.unwrap().tokens_in;
     let due = protocol::rules::price(&offer, tokens_in, TOKENS).unwrap();
     assert_eq!((first.price, second.price), (due.0, due.0));
     let mut bills = vec![first, second];
@@ -143,6 +176,7 @@ pub(super) async fn buy(
     let short = bill(&stopped);
     assert!(short.price < due.0, "{stopped}");
     bills.push(short);
+    bills.push(door.chat(adapted).await);
     let sum = Amount(bills.iter().map(|bill| bill.price).sum());
     let paid = async {
         while node.chain().redeemed(payer.address(), payee) != sum {

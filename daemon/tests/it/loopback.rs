@@ -13,18 +13,22 @@ use daemon::demo::start_dishonest_node;
 use daemon::keys::{NodeKeys, random_evm_key};
 use daemon::network::{NetworkFile, Preset};
 use daemon::node::{
-    AddRequest, Answer, InferRequest, NodeHandle, RunOptions, StatementLine, TrainRequest,
+    AdapterRequest, AddRequest, Answer, InferRequest, NodeHandle, RunNumbers, RunOptions,
+    StatementLine, TrainRequest,
 };
 use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
 use protocol::settle::Source;
+use protocol::usage::Prompt;
 use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 
 use super::bought::buy;
+use super::cli::{openledger, stderr};
 use super::cli_attribute::{Used, attribute_freely};
+use super::cli_base::file_of;
 use super::cli_support::{instant, loopback};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
@@ -37,7 +41,7 @@ struct World {
     network: NetworkFile,
     nodes: Vec<NodeHandle>,
     operators: Vec<EvmKey>,
-    _dirs: Vec<tempfile::TempDir>,
+    dirs: Vec<tempfile::TempDir>,
 }
 
 fn dev_key(index: usize) -> EvmKey {
@@ -131,7 +135,7 @@ impl World {
             nodes.push(node);
             dirs.push(dir);
         }
-        let world = Self { _chain: chain, client, network, nodes, operators, _dirs: dirs };
+        let world = Self { _chain: chain, client, network, nodes, operators, dirs };
         world
             .until("every node has an account", |w| {
                 w.nodes.iter().all(|node| node.account().is_some())
@@ -229,7 +233,8 @@ async fn use_model(
     let is_covered =
         |n: &NodeHandle| n.chain().deposit(consumer.address(), server).balance >= funds;
     world.until("the server has seen the deposit", |w| is_covered(&w.nodes[0])).await;
-    let quote = node.quote(model, consumer.address(), prompt, 24).await.unwrap();
+    let quote =
+        node.quote(model, consumer.address(), &Prompt::Text(prompt.into()), 24).await.unwrap();
     assert_eq!(quote.payee, server);
     let receipt = Receipt {
         escrow: world.network.deployment.escrow,
@@ -251,15 +256,76 @@ async fn use_model(
     (quote.price, answer)
 }
 
+/// Has the first node offer a model that is ready there.
+async fn offer(world: &World, model: ModelId) -> AccountId {
+    let node = &world.nodes[0];
+    let (checkpoint, sketch_root) = node.model_ready(model).unwrap();
+    let server = node.account().unwrap();
+    let offer = ModelPublication {
+        model,
+        checkpoint,
+        sketch_root,
+        server,
+        price_in: Amount(OPEN),
+        price_out: Amount(2 * OPEN),
+        price_use: Amount(OPEN / 10),
+    };
+    node.submit(Transaction::PublishModel(offer)).await.unwrap();
+    world.until("the offer is seen", |w| w.nodes[0].chain().publication(model).is_some()).await;
+    server
+}
+
+/// Trains an adapter of a model of others, which only the node that orders it has, and offers it.
+async fn adapt(world: &World, datanet: DatanetId, developer: AccountId) -> ModelId {
+    let (node, dir) = (&world.nodes[0], world.dirs[0].path());
+    let file = file_of(dir, 128);
+    let imported = openledger(dir, &["model", "import", file.to_str().unwrap(), "--json"]);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let adapter = AdapterRequest {
+        base: "tiny".into(),
+        rank: 4,
+        alpha: 8,
+        targets: vec!["q_proj".into(), "v_proj".into()],
+    };
+    let numbers = RunNumbers { rounds: Some(2), steps: Some(4), ..RunNumbers::default() };
+    let request = TrainRequest {
+        datanet,
+        developer,
+        adapter: Some(adapter.clone()),
+        seed: 4,
+        numbers,
+        budget: None,
+    };
+    for (wrong, named) in [
+        (AdapterRequest { base: "none".into(), ..adapter.clone() }, "no base model is called"),
+        (AdapterRequest { rank: 3, ..adapter.clone() }, "power of two"),
+        (AdapterRequest { targets: vec!["lm_head".into()], ..adapter }, "\"lm_head\""),
+    ] {
+        let wrong = TrainRequest { adapter: Some(wrong), ..request.clone() };
+        let error = node.train(wrong).await.unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let price = node.price_of_run(request.clone()).await.unwrap().price;
+    world.client.transfer(world.operators[0].address(), price).await.unwrap();
+    let model = node.train(request).await.unwrap();
+    let is_ready = |node: &NodeHandle| node.model_ready(model).is_some();
+    world.until("the adapter is ready on every node", |w| w.nodes.iter().all(is_ready)).await;
+    let ready = world.nodes[0].model_ready(model);
+    assert!(world.nodes.iter().all(|node| node.model_ready(model) == ready));
+    offer(world, model).await;
+    model
+}
+
 /// Trains, publishes, uses; gives the fee.
 async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> Amount {
     let operator = world.operators[0].address();
     let developer = world.account(dev_key(2).address(), operator).await;
-    let (seed, rounds, steps) = (3, Some(2), Some(6));
-    let request = TrainRequest { datanet, developer, seed, rounds, steps, budget: None };
-    let price = world.nodes[0].price_of_run(request).await.unwrap();
+    let numbers = RunNumbers { rounds: Some(2), steps: Some(6), ..RunNumbers::default() };
+    let request =
+        TrainRequest { datanet, developer, adapter: None, seed: 3, numbers, budget: None };
+    let price = world.nodes[0].price_of_run(request.clone()).await.unwrap();
     assert!(price.slots == 4 && price.least < price.price, "{price:?}");
-    let poor = world.nodes[0].train(request).await.unwrap_err();
+    let poor = world.nodes[0].train(request.clone()).await.unwrap_err();
     assert!(poor.to_string().contains("InsufficientBalance"), "{poor}");
     world.client.transfer(operator, price.price).await.unwrap();
     let model = world.nodes[0].train(request).await.unwrap();
@@ -276,18 +342,7 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
         );
         assert_eq!(node.model_ready(model), Some((checkpoint, sketch_root)));
     }
-    let server = world.nodes[0].account().unwrap();
-    let offer = ModelPublication {
-        model,
-        checkpoint,
-        sketch_root,
-        server,
-        price_in: Amount(OPEN),
-        price_out: Amount(2 * OPEN),
-        price_use: Amount(OPEN / 10),
-    };
-    world.nodes[0].submit(Transaction::PublishModel(offer)).await.unwrap();
-    world.until("the offer is seen", |w| w.nodes[0].chain().publication(model).is_some()).await;
+    let server = offer(world, model).await;
     let prompt = "LOVE, n. A temporary insanity";
     let (fee, answer) = use_model(world, model, server, prompt).await;
     let quote = text("bierce", 40_000);
@@ -295,7 +350,8 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
     let quote = quote.split_inclusive(". ").find(|sentence| sentence.len() > 60).unwrap();
     let used = Used { model, prompt, seed: 5, answer: &answer, quote: quote.trim_end(), author };
     attribute_freely(&world.nodes[0], &world.network, operator, used).await;
-    buy(&world.network, &world.client, &world.nodes[0], model).await;
+    let adapted = adapt(world, datanet, developer).await;
+    buy(&world.network, &world.client, &world.nodes[0], (model, adapted)).await;
     fee
 }
 
@@ -360,7 +416,8 @@ async fn judge(world: &World, contributors: &[AccountId]) {
     let has_fault = settled.iter().any(|s| s.storage_faults == 1);
     assert!(has_fault, "the deleted pack is caught: {settled:#?} {lines:#?}");
     assert!(settled.iter().all(|s| s.storage_faults <= 1));
-    assert_eq!(settled.iter().map(|s| s.shards_rejected).sum::<u32>(), 2, "{settled:?}");
+    // One of each round of both runs.
+    assert_eq!(settled.iter().map(|s| s.shards_rejected).sum::<u32>(), 4, "{settled:?}");
     assert!(paid(&lines, Source::Storage).iter().all(|amount| *amount == 0), "{lines:?}");
     for node in &world.nodes[..NODES - 1] {
         let lines = world.nodes[0].rewards(node.account().unwrap()).await.unwrap();

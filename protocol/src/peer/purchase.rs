@@ -44,7 +44,7 @@ pub enum Breach {
 pub struct Payment {
     /// The contract that pays.
     pub escrow: EvmAddress,
-    /// The consumer.
+    /// The consumer, who signs the receipts.
     pub payer: EvmAddress,
     /// All that it has promised this server so far.
     pub promised: Amount,
@@ -81,7 +81,7 @@ impl Purchase {
             return Err(Breach::OutOfTurn);
         };
         // No token is shorter than a byte.
-        let is_length = usize::try_from(tokens_in).is_ok_and(|n| n <= ask.prompt.len());
+        let is_length = usize::try_from(tokens_in).is_ok_and(|n| n <= ask.prompt.most_tokens());
         let is_fair = payee == offer.server && (1..=ask.max_tokens).contains(&tokens_out);
         if !is_length || !is_fair {
             return Err(Breach::Quote);
@@ -215,7 +215,10 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::ids::{Hash, ModelId};
+    use crate::{
+        ids::{Hash, ModelId},
+        usage::Prompt,
+    };
 
     const OFFER: ModelPublication = ModelPublication {
         model: ModelId(1),
@@ -231,7 +234,7 @@ mod tests {
         Ask {
             payer: EvmAddress([1; 20]),
             model: ModelId(1),
-            prompt: "once".to_string(),
+            prompt: Prompt::Text("once".to_string()),
             max_tokens: 100,
             temperature_ppm: 0,
             top_p_ppm: 0,
@@ -258,7 +261,7 @@ mod tests {
     fn a_quote_is_held_against_what_was_asked() {
         let read = |said| Purchase::quoted(&ask(), &OFFER, &said).map(|(_, promised)| promised);
         assert_eq!(read(quote(7, 4, 100)), Ok(Amount(50)));
-        for wrong in [quote(8, 4, 100), quote(7, 5, 100), quote(7, 4, 101), quote(7, 4, 0)] {
+        for wrong in [quote(8, 4, 100), quote(7, 6, 100), quote(7, 4, 101), quote(7, 4, 0)] {
             assert_eq!(read(wrong), Err(Breach::Quote));
         }
         assert_eq!(read(FromServer::Paid { tokens: 1 }), Err(Breach::OutOfTurn));

@@ -86,6 +86,6 @@ const _: () = assert!(
     "a round close that lists every shard fits into a record body"
 );
 const _: () = assert!(
-    MAX_RUN_RANGES * 16 + 256 < MAX_CONFIG_BYTES,
+    MAX_RUN_RANGES * 16 + 512 < MAX_CONFIG_BYTES,
     "the configuration of a run with every range fits into what the chain carries"
 );

@@ -5,40 +5,14 @@
 //! at most follows from numbers on chain, by the same integers on every node: beyond the network's
 //! bounds an order is no run for anybody.
 
-use crate::{codec::Wire as _, escrow::Escrow, ids::Amount, params::Training, training::RunConfig};
-
-/// The shape of a model, as far as the cost of its jobs follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Number of token ids.
-    pub vocab: u32,
-    /// Most tokens in one sequence.
-    pub context: u32,
-    /// Width of the residual stream.
-    pub width: u32,
-    /// Decoder layers, each of attention and a SwiGLU block.
-    pub layers: u32,
-    /// Query heads of a layer.
-    pub heads: u32,
-    /// Inner width of the SwiGLU block.
-    pub ffn: u32,
-    /// Number of parameters.
-    pub parameters: u64,
-}
-
-impl Shape {
-    /// The shape that an order names by number: `nano`, `micro`, `small`, `smol-135m`.
-    pub const fn of(preset: u8) -> Option<Self> {
-        let (vocab, context, width, layers, heads, ffn, parameters) = match preset {
-            0 => (512, 128, 128, 3, 4, 256, 508_800),
-            1 => (2_048, 256, 256, 5, 8, 640, 3_967_744),
-            2 => (16_384, 512, 512, 8, 8, 1_344, 31_203_840),
-            3 => (49_152, 2_048, 576, 30, 9, 1_536, 134_515_008),
-            _ => return None,
-        };
-        Some(Self { vocab, context, width, layers, heads, ffn, parameters })
-    }
-}
+use crate::{
+    codec::Wire as _,
+    escrow::Escrow,
+    ids::Amount,
+    model::{RunModel, Shape},
+    params::Training,
+    training::RunConfig,
+};
 
 /// What the jobs of a run cost a member at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +32,12 @@ pub struct Needs {
 const MEMORY_PER_BYTE: u64 = 24;
 /// Bytes of text that a token stands for, as far as prices go.
 const BYTES_PER_TOKEN: u64 = 4;
-/// Values of four bytes that a parameter takes: weights, their twin in a step, gradients, two moments of
-/// the optimiser, start and change of a shard.
+/// Values of four bytes that a parameter takes that is trained: weights, their twin in a step, gradients,
+/// two moments of the optimiser, start and change of a shard.
 const VALUES_PER_PARAMETER: u64 = 8;
+/// The same of a base's parameter, which stays as it is: as it was read, as it is on the device, and once
+/// more while either is made.
+const VALUES_PER_FROZEN: u64 = 3;
 
 impl Needs {
     /// Of a run over so much data; `None` where they have no 64 bits.
@@ -85,13 +62,20 @@ impl Needs {
             width.checked_mul(40)?.checked_add(ffn.checked_mul(12)?)?.checked_add(attention)?;
         let values = layers.checked_mul(layer)?.checked_add(vocab.checked_mul(10)?)?;
         let step = tokens.checked_mul(values)?;
-        let state = shape.parameters.checked_mul(VALUES_PER_PARAMETER)?;
+        // Of a parameter that is trained there is a gradient, which costs a pass of its own.
+        let (trained, frozen, passes) = match &config.model {
+            RunModel::Preset(_) => (shape.parameters, 0, 3),
+            RunModel::Adapter(order) => (order.parameters()?, shape.parameters, 2),
+        };
+        let state = trained.checked_mul(VALUES_PER_PARAMETER)?;
+        let state = state.checked_add(frozen.checked_mul(VALUES_PER_FROZEN)?)?;
         let memory = step.checked_add(state)?.checked_mul(4)?;
         let data = bytes.checked_mul(MEMORY_PER_BYTE)?;
         let tokenizer = u64::from(config.tokenizer_length).checked_mul(MEMORY_PER_BYTE)?;
-        // Forward once, back twice; a multiplication of each parameter, and of attention.
+        // Forward once, back once or twice; a multiplication of each parameter, and of attention.
         let scores = layers.checked_mul(width)?.checked_mul(context)?.checked_mul(2)?;
-        let token = shape.parameters.checked_add(scores)?.checked_mul(3)?;
+        let whole = trained.checked_mul(3)?.checked_add(frozen.checked_mul(2)?)?;
+        let token = scores.checked_mul(passes)?.checked_add(whole)?;
         // A sketch is made of a unit's gradient, so a token costs what it costs in a shard.
         let of_unit = bytes.checked_div(units.checked_mul(BYTES_PER_TOKEN)?)?.checked_add(1)?;
         Some(Self {
@@ -122,14 +106,9 @@ pub enum OrderFault {
     /// It is not known, or its configuration cannot be read.
     #[error("its configuration is none")]
     Config,
-    /// There is no such preset, or it has shorter sequences.
-    #[error("there is no preset {preset} with sequences of {context} tokens")]
-    Preset {
-        /// The number that was ordered.
-        preset: u8,
-        /// Tokens of a sequence that were ordered.
-        context: u32,
-    },
+    /// There is no such preset, or what it makes reads shorter sequences.
+    #[error("there is no such preset, or what it makes reads no sequences of {0} tokens")]
+    Shape(u32),
     /// It reads nothing.
     #[error("it reads no contribution to its Datanet")]
     NoData,
@@ -215,9 +194,8 @@ impl Order {
         data: impl FnOnce(&RunConfig) -> Data,
     ) -> Result<Self, OrderFault> {
         let config = RunConfig::from_bytes(config).map_err(|_| OrderFault::Config)?;
-        let (preset, context) = (config.preset, config.context);
-        let shape = Shape::of(preset).filter(|shape| context <= shape.context);
-        let shape = shape.ok_or(OrderFault::Preset { preset, context })?;
+        let shape = config.model.shape().filter(|shape| config.context <= shape.context);
+        let shape = shape.ok_or(OrderFault::Shape(config.context))?;
         let read = data(&config);
         if read.units == 0 {
             return Err(OrderFault::NoData);
@@ -245,7 +223,9 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{ids::Hash, params::Params, training::Contributions};
+    use crate::{
+        blob::BlobRef, ids::Hash, model::AdapterOrder, params::Params, training::Contributions,
+    };
 
     const BOUNDS: Training = Params::mainnet().training;
     const ENOUGH: Amount = Amount(1_000 * Amount::ONE_OPEN.0);
@@ -253,7 +233,7 @@ mod tests {
     /// The demo's order.
     fn demo() -> RunConfig {
         RunConfig {
-            preset: 0,
+            model: RunModel::Preset(0),
             tokenizer: Hash::ZERO,
             tokenizer_length: 4_096,
             seed: 1,
@@ -283,17 +263,42 @@ mod tests {
         assert!(order.needs.work < 1 << 36, "{:?}", order.needs);
     }
 
+    /// An adapter of a base as large as SmolLM2-135M.
+    fn adapter(rank: u32) -> RunConfig {
+        let shape = Shape::of(3).unwrap();
+        let order = AdapterOrder {
+            base: BlobRef::new(Hash([1; 32]), 4 * shape.parameters + 40_000),
+            card: BlobRef::new(Hash([2; 32]), 4_000),
+            shape,
+            rank,
+            scale: 2_000_000,
+            targets: 0b101,
+        };
+        RunConfig { model: RunModel::Adapter(order), steps: 16, ..demo() }
+    }
+
+    #[test]
+    fn an_adapter_takes_less_than_its_base_would_and_more_the_larger_it_is() {
+        let needs = |config: &RunConfig| read(config, 1_500_000).unwrap().needs;
+        let whole = needs(&RunConfig { model: RunModel::Preset(3), ..adapter(8) });
+        let (small, large) = (needs(&adapter(8)), needs(&adapter(64)));
+        assert!(small.memory < large.memory && large.memory < whole.memory);
+        assert!(small.work < large.work && large.work < whole.work);
+        assert!(small.memory > 3 * 4 * 134_515_008, "its base lies in memory: {small:?}");
+    }
+
     #[test]
     fn what_would_kill_a_node_is_no_run() {
         let widest = RunConfig { batch: 1_024, ..demo() };
         assert!(matches!(read(&widest, 1 << 20), Err(OrderFault::Memory { .. })));
         assert!(matches!(read(&demo(), 1 << 40), Err(OrderFault::Memory { .. })));
         assert!(matches!(read(&demo(), u64::MAX), Err(OrderFault::Uncountable)));
-        let longest = RunConfig { preset: 3, context: 256, steps: 10_000, ..demo() };
+        let longest =
+            RunConfig { model: RunModel::Preset(3), context: 256, steps: 10_000, ..demo() };
         assert!(matches!(read(&longest, 1 << 20), Err(OrderFault::Work { .. })));
         for (preset, context) in [(4, 128), (255, 8), (0, 129), (0, 1 << 20)] {
-            let config = RunConfig { preset, context, ..demo() };
-            assert_eq!(read(&config, 1), Err(OrderFault::Preset { preset, context }));
+            let config = RunConfig { model: RunModel::Preset(preset), context, ..demo() };
+            assert_eq!(read(&config, 1), Err(OrderFault::Shape(context)));
         }
         assert_eq!(read(&demo(), 0), Err(OrderFault::NoData));
         let junk = Order::read(&[0xff; 4_096], ENOUGH, &BOUNDS, |_| Data::default());

@@ -10,15 +10,16 @@ use crate::{
     hash::{keccak, leading_u64},
     ids::{Digest, Hash, Round},
     limits::MAX_RUN_RANGES,
+    model::RunModel,
 };
 
 /// The configuration of a training run, as the chain carries it. All numbers are integers, so that
 /// every node reads the same ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunConfig {
-    /// Which preset of the model: 0 is `nano`.
-    pub preset: u8,
-    /// Address of the tokenizer blob, trained on the snapshot by the developer's node.
+    /// What is made.
+    pub model: RunModel,
+    /// Address of the tokenizer blob: trained on the snapshot by the developer's node, or the base's own.
     pub tokenizer: Hash,
     /// Length of that blob in bytes.
     pub tokenizer_length: u32,
@@ -142,7 +143,7 @@ impl RunConfig {
 impl Wire for RunConfig {
     fn encode(&self, out: &mut Vec<u8>) {
         1u8.encode(out);
-        self.preset.encode(out);
+        self.model.encode(out);
         self.tokenizer.encode(out);
         self.tokenizer_length.encode(out);
         self.seed.encode(out);
@@ -165,7 +166,7 @@ impl Wire for RunConfig {
             version => return Err(DecodeError::Tag(version)),
         }
         let config = Self {
-            preset: Wire::decode(input)?,
+            model: Wire::decode(input)?,
             tokenizer: Wire::decode(input)?,
             tokenizer_length: Wire::decode(input)?,
             seed: Wire::decode(input)?,
@@ -181,7 +182,8 @@ impl Wire for RunConfig {
             alpha: Wire::decode(input)?,
             data: input.list(MAX_RUN_RANGES)?,
         };
-        let is_sane = (1..=1_000_000).contains(&config.rounds)
+        let is_sane = config.model.is_sane()
+            && (1..=1_000_000).contains(&config.rounds)
             && (1..=1 << 20).contains(&config.units_per_shard)
             && (1..=10_000).contains(&config.steps)
             && (1..=1024).contains(&config.batch)
@@ -350,7 +352,7 @@ mod tests {
     #[test]
     fn a_run_outside_its_limits_is_refused() {
         let config = RunConfig {
-            preset: 0,
+            model: RunModel::Preset(0),
             tokenizer: Hash::ZERO,
             tokenizer_length: 1,
             seed: 1,

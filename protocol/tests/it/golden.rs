@@ -2,11 +2,13 @@
 
 use protocol::{
     AccountId, Amount, BlobRef, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
-    codec::Wire,
+    codec::{DecodeError, Wire},
     eip712::{EvmKey, Signature},
     hash::keccak,
+    limits::MAX_PROMPT_BYTES,
     manifest::{Document, Manifest, Unit},
     message::{Answer, Gossip, Request},
+    model::{AdapterOrder, RunModel, Shape},
     ranges::Ranges,
     receipt::{Receipt, SignedReceipt},
     record::{
@@ -15,7 +17,7 @@ use protocol::{
     },
     sync::{Part, Sum},
     training::{Contributions, RunConfig},
-    usage::{Ask, Cause, FromConsumer, FromServer},
+    usage::{Ask, Cause, FromConsumer, FromServer, Line, Prompt},
 };
 
 use crate::chain::domain;
@@ -65,7 +67,7 @@ fn receipt() -> SignedReceipt {
 
 fn config() -> RunConfig {
     RunConfig {
-        preset: 0,
+        model: RunModel::Preset(0),
         tokenizer: Hash([0x33; 32]),
         tokenizer_length: 5,
         seed: 6,
@@ -279,11 +281,33 @@ fn uses_that_were_paid_step_by_step() {
 }
 
 #[test]
+fn a_conversation() {
+    let line = |role: &str, content: &str| Line { role: role.into(), content: content.into() };
+    let lines = vec![line("system", "ab"), line("user", "c")];
+    let bytes = hex![
+        "01",
+        "00000002", // lines
+        "00000006",
+        "73797374656d", // system
+        "000000026162",
+        "00000004",
+        "75736572", // user
+        "0000000163",
+    ];
+    golden(&Prompt::Chat(lines), bytes);
+    let line = line("user", &"x".repeat(MAX_PROMPT_BYTES - 12));
+    let longest = Prompt::Chat(vec![line.clone()]);
+    assert_eq!(Prompt::from_bytes(&longest.to_bytes()), Ok(longest));
+    let over = Prompt::Chat(vec![line, Line { role: String::new(), content: String::new() }]);
+    assert!(matches!(Prompt::from_bytes(&over.to_bytes()), Err(DecodeError::Invalid(_))));
+}
+
+#[test]
 fn a_use_of_a_model() {
     let ask = Ask {
         payer: EvmAddress([0xaa; 20]),
         model: ModelId(9),
-        prompt: "ab".into(),
+        prompt: Prompt::Text("ab".into()),
         max_tokens: 3,
         temperature_ppm: 4,
         top_p_ppm: 5,
@@ -296,7 +320,7 @@ fn a_use_of_a_model() {
             "01",
             fill("aa", 20),                     // payer
             "0000000000000009",                 // model
-            "000000026162",                     // prompt
+            "00000000026162",                   // prompt: a text
             "00000003000000040000000500000006", // tokens, temperature, top p, top k
             "0000000000000007",                 // seed
         ],
@@ -367,6 +391,7 @@ fn manifests_runs_and_logs() {
         &config(),
         hex![
             "01",               // version
+            "00",               // a model from nothing:
             "00",               // preset
             fill("33", 32),     // tokenizer
             "00000005",         // its length
@@ -383,6 +408,47 @@ fn manifests_runs_and_logs() {
             "000aae60",         // alpha
             "00000001",         // ranges of contributions
             "00000000000000020000000000000004",
+        ],
+    );
+}
+
+#[test]
+fn the_order_of_an_adapter() {
+    let shape = Shape {
+        vocab: 512,
+        context: 128,
+        width: 64,
+        layers: 3,
+        heads: 4,
+        ffn: 96,
+        parameters: 200_000,
+    };
+    let order = AdapterOrder {
+        base: BlobRef::new(Hash([0x11; 32]), 800_512),
+        card: BlobRef::new(Hash([0x22; 32]), 300),
+        shape,
+        rank: 8,
+        scale: 2_000_000,
+        targets: 5,
+    };
+    golden(
+        &RunModel::Adapter(order),
+        hex![
+            "01",               // an adapter
+            fill("11", 32),     // base
+            "00000000000c3700", // its length
+            fill("22", 32),     // card
+            "000000000000012c", // its length
+            "00000200",         // vocabulary
+            "00000080",         // context
+            "00000040",         // width
+            "00000003",         // layers
+            "00000004",         // heads
+            "00000060",         // inner width of SwiGLU
+            "0000000000030d40", // parameters
+            "00000008",         // rank
+            "001e8480",         // scale
+            "05",               // targets
         ],
     );
 }

@@ -10,6 +10,7 @@ use protocol::{
     chain::{Contribution, Model, Transaction},
     codec::Wire,
     hash::{blake3, keccak},
+    model::RunModel,
     node::{Done, Event, Failure, Input, Job, Node, NodeConfig, OpId, Output},
     receipt::SignedReceipt,
     record::{Kind, SignedRecord, VerifiedRecord},
@@ -92,7 +93,7 @@ pub(crate) fn new_node(account: AccountId) -> Node {
 /// A run of some rounds over all that there is.
 pub(crate) fn order(rounds: u32) -> RunConfig {
     RunConfig {
-        preset: 0,
+        model: RunModel::Preset(0),
         tokenizer: Hash::ZERO,
         tokenizer_length: 1,
         seed: 1,

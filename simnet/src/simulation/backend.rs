@@ -7,6 +7,7 @@ use protocol::{
     AccountId, Digest, Hash, ModelId, Round,
     codec::Wire as _,
     hash::{blake3, keccak},
+    model::RunModel,
     node::Failure,
     record::{ReplayReport, ShardBody},
     training::{Contributions, RunConfig, ShardTask},
@@ -146,7 +147,7 @@ impl StandIns {
 impl Backend for StandIns {
     fn order(&self, run: u32, training: &Training) -> RunConfig {
         RunConfig {
-            preset: 0,
+            model: RunModel::Preset(0),
             tokenizer: blake3(b"tokenizer"),
             tokenizer_length: 1,
             seed: u64::from(run),

@@ -13,12 +13,13 @@ use compute::{
     formats::{Tokenizer, TokenizerError},
     model::ModelConfig,
     run::{RunData, RunError, sketch_spec},
-    train::{TrainingPreset, eval, update::compress},
+    train::{ShardSize, TrainingPreset, eval, update::compress},
 };
 use protocol::{
     AccountId, BlobRef, DatanetId, Digest, Hash, ModelId,
     chain::ChainView,
     hash::{keccak, leading_u64},
+    model::RunModel,
     node::Failure,
     record::ReplayReport,
     training::{RunConfig, ShardTask},
@@ -106,7 +107,7 @@ impl Real {
                 run.train(&self.engine, base.as_ref(), inputs.round, (inputs.units, inputs.seed))
             }
             ShardTask::Sketch => {
-                let base = run.checkpoint(base.as_ref()).map_err(failure)?;
+                let base = run.weights(base.as_ref()).map_err(failure)?;
                 run.capture(&self.engine, &base, inputs.units)
             }
         };
@@ -135,7 +136,9 @@ pub enum RealError {
 
 impl Backend for Real {
     fn order(&self, run: u32, training: &Training) -> RunConfig {
-        let order = TrainingPreset::demo().order(self.tokenizer, run.into(), STEPS);
+        let preset = TrainingPreset::demo();
+        let size = ShardSize { steps: STEPS, ..preset.size() };
+        let order = preset.order(RunModel::Preset(0), self.tokenizer, run.into(), size);
         RunConfig { rounds: training.rounds, units_per_shard: training.units, ..order }
     }
 
@@ -150,7 +153,8 @@ impl Backend for Real {
             return Ok(run.first);
         }
         let tokenizer = bytes(disk.blobs, self.tokenizer.hash)?;
-        let data = RunData::read(order, tokenizer.as_ref(), self.texts.clone()).map_err(failure)?;
+        let data =
+            RunData::read(order, tokenizer.as_ref(), None, self.texts.clone()).map_err(failure)?;
         let first = disk.put(data.initial().map_err(failure)?.to_bytes())?;
         self.runs.insert(model, Run { data, first });
         Ok(first)
@@ -201,7 +205,7 @@ impl Backend for Real {
             }
             ShardTask::Sketch => {
                 let base = bytes(disk.blobs, inputs.base)?;
-                let base = run.checkpoint(base.as_ref()).map_err(failure)?;
+                let base = run.weights(base.as_ref()).map_err(failure)?;
                 let secret = keccak(&[b"secret", &disk.node.to_be_bytes(), &claimed.0]);
                 run.audit_capture(&self.engine, &base, inputs.units, wrong.as_ref(), &secret)
             }
@@ -241,8 +245,9 @@ impl Backend for Real {
         let units = run.data.units.iter().take(MEASURED).map(|unit| unit.tokens.clone());
         let units: Vec<_> = units.collect();
         let loss = |checkpoint: Hash| {
-            let checkpoint = run.data.checkpoint(blobs.get(checkpoint)?.as_ref()).ok()?;
-            let report = eval::model(&self.engine, &checkpoint, &units).ok()?;
+            let weights = run.data.weights(blobs.get(checkpoint)?.as_ref()).ok()?;
+            let model = run.data.model(&weights).ok()?;
+            let report = eval::model(&self.engine, &model, &units).ok()?;
             Some(report.loss as f64 / 1e6)
         };
         Some((loss(run.first)?, loss(last)?))
@@ -253,7 +258,7 @@ impl Backend for Real {
 fn made_up_update(run: &RunData, draws: &mut Stream) -> Result<Vec<u8>, Failure> {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let mut change = || (draws.below(2_001) as f32 - 1_000.0) / 1e6;
-    let change: Vec<f32> = (0..run.shape.parameters()).map(|_| change()).collect();
+    let change: Vec<f32> = (0..run.trained()).map(|_| change()).collect();
     Ok(compress(&change, run.config.top_k).map_err(local)?.to_bytes())
 }
 
@@ -264,7 +269,7 @@ fn made_up_sketches(
     units: &[u32],
     draws: &mut Stream,
 ) -> Result<Vec<u8>, Failure> {
-    let spec = sketch_spec(&run.checkpoint(base).map_err(failure)?);
+    let spec = sketch_spec(&run.weights(base).map_err(failure)?);
     let known = units.iter().filter_map(|unit| run.units.get(*unit as usize));
     let sketches = known.map(|unit| {
         let mut values = vec![0; spec.dims()];

@@ -7,7 +7,6 @@ use protocol::{
     chain::{ChainEvent, ChainView},
     codec::Wire as _,
     draw::{self, Part, Seats},
-    order::Shape,
     record::{AuditBody, Body, Finding, Verdict, VerifiedRecord, storage_subject},
     rules::attribution_auditors,
     training::RunConfig,
@@ -99,7 +98,7 @@ fn runs(referee: &mut Referee, env: &Env) {
         else {
             continue;
         };
-        let Some(shape) = Shape::of(config.preset) else { continue };
+        let Some(shape) = config.model.shape() else { continue };
         let data = view.run_data(model.id);
         let (mut bytes_of, mut seen) = (BTreeMap::<AccountId, u64>::new(), BTreeSet::new());
         for (account, pack) in

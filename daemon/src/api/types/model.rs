@@ -47,20 +47,72 @@ pub struct Offer {
     pub price_use: Amount,
 }
 
+/// An adapter of a base model, to be trained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainAdapter {
+    /// The start of the name or of the hash of a base on the machine of the node that orders.
+    pub base: String,
+    /// Inner width of what is added; a power of two up to 64.
+    #[serde(default = "TrainAdapter::usual_rank")]
+    pub rank: u32,
+    /// The factor of what is added, times the rank.
+    #[serde(default = "TrainAdapter::usual_alpha")]
+    pub alpha: u32,
+    /// The linear maps of each layer that it adds to.
+    #[serde(default = "TrainAdapter::usual_targets")]
+    pub targets: Vec<String>,
+}
+
+impl TrainAdapter {
+    /// The rank where nothing is said.
+    pub const fn usual_rank() -> u32 {
+        8
+    }
+
+    /// The factor where nothing is said.
+    pub const fn usual_alpha() -> u32 {
+        16
+    }
+
+    /// The linear maps where nothing is said: queries and values.
+    pub fn usual_targets() -> Vec<String> {
+        ["q_proj", "v_proj"].map(str::to_owned).to_vec()
+    }
+}
+
+/// What a run does, where it is not what the preset says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainNumbers {
+    /// Rounds of training.
+    pub rounds: Option<u32>,
+    /// Optimiser steps of a shard.
+    pub steps: Option<u32>,
+    /// Sequences of an optimiser step.
+    pub batch: Option<u32>,
+    /// Tokens of a sequence.
+    pub context: Option<u32>,
+    /// Learning rate of the first round, in billionths.
+    pub learning_rate: Option<u32>,
+}
+
 /// Orders a training run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
     /// The Datanet to train on.
     pub datanet: DatanetId,
     /// The owner of the developer's account; the node itself if nobody is named.
     pub owner: Option<EvmAddress>,
+    /// The adapter that is trained; a model from nothing if none is given.
+    #[serde(default)]
+    pub adapter: Option<TrainAdapter>,
     /// Seed of the initial weights.
     pub seed: u64,
-    /// Rounds; the preset's number if none is given.
-    pub rounds: Option<u32>,
-    /// Optimiser steps of a shard; the preset's number if none is given.
-    pub steps: Option<u32>,
+    /// What it does, where it is not what the preset says.
+    #[serde(default)]
+    pub numbers: TrainNumbers,
     /// What is paid for it, in the smallest unit; the network's price if nothing is given. Less buys fewer
     /// slots in each round.
     pub budget: Option<Amount>,

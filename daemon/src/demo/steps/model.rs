@@ -6,7 +6,7 @@ use protocol::{AccountId, DatanetId, ModelId, Round};
 use crate::api::Client;
 use crate::api::types::{
     Created, Evaluate, Evaluation, InferReport, ModelInfo, Offer, Publish, RunPrice, StatusReport,
-    Train,
+    Train, TrainNumbers,
 };
 use crate::client::{Consumer, Question};
 use crate::demo::participants::Accounts;
@@ -24,9 +24,13 @@ pub(in crate::demo) async fn order(world: &mut World<'_>, datanet: DatanetId) ->
     let mut train = Train {
         datanet,
         owner: Some(world.people.developer),
+        adapter: None,
         seed: world.seed,
-        rounds: world.workload.rounds,
-        steps: world.workload.steps,
+        numbers: TrainNumbers {
+            rounds: world.workload.rounds,
+            steps: world.workload.steps,
+            ..TrainNumbers::default()
+        },
         budget: None,
     };
     let client = world.server()?;
