@@ -12,7 +12,9 @@
 mod adapter;
 mod config;
 mod model;
+mod peft;
 
 pub use adapter::{Adapter, AdapterError, BaseId};
 pub use config::{LoraConfig, LoraConfigError};
 pub use model::{AdaptedModel, LoadError};
+pub use peft::{PeftError, PeftFiles};

@@ -12,7 +12,7 @@ use super::{API_FILE, Access, Problem};
 /// How long a request may take: an inference or an evaluation on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of an answer at most.
-const MAX_ANSWER: usize = 64 << 20;
+const MAX_ANSWER: usize = 257 << 20;
 
 /// Why the node gave no usable answer.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use protocol::{Amount, ModelId};
 
 use super::base::{self, AskArgs, ImportArgs};
+use super::export::{self, ExportArgs};
 use super::train::{self, TrainArgs};
 use crate::api::Client;
 use crate::api::types::{InferReport, ModelInfo, Offer, Publish};
@@ -37,6 +38,8 @@ pub(super) enum ModelCommand {
     },
     /// List all models
     Ls,
+    /// Write an adapter that was trained, as Hugging Face's `peft` reads it
+    Export(ExportArgs),
     /// Import a base model, which stays on this machine
     Import(ImportArgs),
     /// List the base models on this machine
@@ -60,6 +63,7 @@ pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> R
                 format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
             Ok(Output::new(text, &offer))
         }
+        ModelCommand::Export(args) => export::export(dir, args).await,
         ModelCommand::Ls => {
             let all: Vec<ModelInfo> = Client::of_dir(dir)?.get("/models").await?;
             let lines: Vec<_> = all.iter().map(line).collect();
