@@ -16,6 +16,10 @@ pub struct DemoArgs {
     /// A folder with one sub-folder of .txt or .md files for each contributor
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
+    /// Train an adapter of this model of others: a GGUF file or a Hugging Face folder. Real ones take long, and
+    /// want blocks of many seconds (`--block-ms`)
+    #[arg(long, value_name = "PATH")]
+    pub(super) base: Option<PathBuf>,
     /// Use this chain, like one of `anvil --block-time 1`, instead of the embedded one
     #[arg(long, value_name = "URL")]
     pub(super) rpc_url: Option<String>,
@@ -32,8 +36,14 @@ pub struct DemoArgs {
     #[arg(long, hide = true, value_name = "NODE@PHASE", value_delimiter = ',')]
     pub(super) kill: Vec<Crash>,
     /// Milliseconds between the blocks of the embedded chain
-    #[arg(long, hide = true, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000)]
     pub(super) block_ms: u64,
+    /// Rounds of training, where not as many as the demo mostly has
+    #[arg(long)]
+    pub(super) rounds: Option<u32>,
+    /// Optimiser steps of a shard, where not as many as the demo mostly has
+    #[arg(long)]
+    pub(super) steps: Option<u32>,
 }
 
 impl DemoArgs {
@@ -43,12 +53,15 @@ impl DemoArgs {
     }
 
     /// How much is trained and asked.
-    pub(super) const fn workload(&self) -> Workload {
-        if self.small {
-            Workload { rounds: Some(2), steps: Some(8), prompts: 1 }
-        } else {
-            Workload { rounds: None, steps: None, prompts: 3 }
-        }
+    pub(super) fn workload(&self) -> Workload {
+        let (rounds, steps, prompts) =
+            if self.small { (Some(2), Some(8), 1) } else { (None, None, 3) };
+        Workload { rounds: self.rounds.or(rounds), steps: self.steps.or(steps), prompts }
+    }
+
+    /// How long a step may take: with a real model a round alone takes longer than all of the demo without.
+    pub(super) const fn patience(&self) -> Duration {
+        if self.base.is_some() { Duration::from_secs(7_200) } else { Duration::from_secs(600) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every step of the demo works with, and how a step waits.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -20,15 +21,19 @@ use crate::network::NetworkFile;
 
 /// Between two looks at anything.
 const POLL: Duration = Duration::from_millis(500);
-/// How long the chain may go without a block.
+/// How long the chain may go without a block, beside the time between some.
 const SILENCE: Duration = Duration::from_secs(15);
-/// How long a step may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The network of the demo and everybody in it.
 pub(super) struct World<'a> {
     pub(super) workload: Workload,
     pub(super) seed: u64,
+    /// A model of others whose adapter is trained.
+    pub(super) base: Option<PathBuf>,
+    /// How long a step may take.
+    patience: Duration,
+    /// How long the chain may go without a block.
+    silence: Duration,
     pub(super) progress: &'a Progress,
     pub(super) workspace: &'a mut Workspace,
     pub(super) network: NetworkFile,
@@ -81,6 +86,9 @@ impl<'a> World<'a> {
         Ok(Self {
             workload: args.workload(),
             seed: args.seed,
+            base: args.base.clone(),
+            patience: args.patience(),
+            silence: SILENCE + args.block() * 3,
             progress,
             workspace,
             network,
@@ -136,7 +144,7 @@ impl<'a> World<'a> {
     pub(super) fn wait_for(&self, what: &str) -> Wait {
         self.progress.wait(what);
         let now = Instant::now();
-        Wait { until: now + STEP_TIMEOUT, block: 0, since: now }
+        Wait { until: now + self.patience, block: 0, since: now }
     }
 
     /// Waits a little; fails when a step takes too long or the chain stands still.
@@ -147,7 +155,7 @@ impl<'a> World<'a> {
         if head > wait.block {
             (wait.block, wait.since) = (head, Instant::now());
         }
-        if wait.since.elapsed() > SILENCE {
+        if wait.since.elapsed() > self.silence {
             bail!(
                 "the chain at {} makes no blocks; start it so that it makes one each second, like \
                  `anvil --block-time 1`",

@@ -1,13 +1,17 @@
 //! Ordering, training, offering and using a model.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
+use compute::formats::import::Options;
 use protocol::{AccountId, DatanetId, ModelId, Round};
 
 use crate::api::Client;
 use crate::api::types::{
     Created, Evaluate, Evaluation, InferReport, ModelInfo, Offer, Publish, RunPrice, StatusReport,
-    Train, TrainNumbers,
+    Train, TrainAdapter, TrainNumbers,
 };
+use crate::bases::{self, Bases, title};
 use crate::client::{Consumer, Question};
 use crate::demo::participants::Accounts;
 use crate::demo::progress::describe_run;
@@ -19,12 +23,35 @@ use crate::words::amount_in_open;
 /// Tokens of an answer.
 const ANSWER_TOKENS: u32 = 32;
 
+/// Has the serving node read the model of others whose adapter is trained.
+async fn import(world: &World<'_>, path: &Path) -> Result<TrainAdapter> {
+    world.progress.wait("the base model");
+    let (dir, path) = (world.members()[world.server].dir.clone(), path.to_owned());
+    let work = move || {
+        let imported = bases::import(&path, &Options::default(), &mut |_| {})?;
+        Bases::of_dir(&dir).add(&imported)?;
+        anyhow::Ok(imported.card)
+    };
+    let card = tokio::task::spawn_blocking(work).await??;
+    world.progress.line(format!("{} is the base: node {} has it", title(&card), world.server + 1));
+    Ok(TrainAdapter {
+        base: card.checkpoint.to_string(),
+        rank: TrainAdapter::usual_rank(),
+        alpha: TrainAdapter::usual_alpha(),
+        targets: TrainAdapter::usual_targets(),
+    })
+}
+
 /// Orders a training run with a slot for every node.
 pub(in crate::demo) async fn order(world: &mut World<'_>, datanet: DatanetId) -> Result<ModelId> {
+    let adapter = match world.base.clone() {
+        None => None,
+        Some(path) => Some(import(world, &path).await?),
+    };
     let mut train = Train {
         datanet,
         owner: Some(world.people.developer),
-        adapter: None,
+        adapter,
         seed: world.seed,
         numbers: TrainNumbers {
             rounds: world.workload.rounds,
