@@ -1,15 +1,16 @@
 //! Serving with eight-bit weights: what is computed, and that sequences don't disturb each other.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use compute::device::Engine;
 use compute::formats::Checkpoint;
+use compute::lora::{Adapter, BaseId, LoraConfig};
 use compute::model::layout::{self, LINEARS_PER_LAYER, Role};
 use compute::model::{Decoder, ModelConfig};
 use compute::serve::Sampling;
 use compute::serve::batch::{
-    Batcher, Delta, EnterError, Limits, Outputs, QuantisedDecoder, SequenceId,
+    Batcher, EnterError, Limits, PackError, PackedAdapter, QuantisedDecoder, SequenceId,
 };
 use protocol::Hash;
 
@@ -247,69 +248,94 @@ fn one_prompt_is_answered_until_somebody_has_heard_enough() {
     assert_eq!(heard, whole[..3]);
 }
 
-/// Adds the first input of each map to its second output, for one sequence.
-struct First {
-    of: SequenceId,
-    seen: Mutex<Vec<(usize, usize)>>,
+/// An adapter of some rank, whose `B` is no longer zero; of all linear maps, or of queries and values.
+fn adapter(rank: u32, is_whole: bool, seed: u64) -> Adapter {
+    let base = BaseId::of(&checkpoint());
+    let mut config = LoraConfig::standard(rank, &base.model);
+    if is_whole {
+        config.linears = (0..(base.model.layers as usize * LINEARS_PER_LAYER) as u16).collect();
+    }
+    let initial = Adapter::init(&base, &config, seed).unwrap();
+    let numbered = initial.values().iter().zip(0u64..);
+    let values = numbered.map(|(value, at)| match *value {
+        0.0 => ((at * 7_919 + seed * 31) % 401) as f32 / 4_000.0 - 0.05,
+        value => value,
+    });
+    Adapter::from_values(&base, &config, values.collect()).unwrap()
 }
 
-impl Delta for First {
-    fn add(
-        &self,
-        linear: usize,
-        sequences: &[SequenceId],
-        inputs: &[f32],
-        mut outputs: Outputs<'_>,
-    ) {
-        let width = inputs.len() / sequences.len();
-        self.seen.lock().unwrap().push((linear, width));
-        for (row, input) in inputs.chunks(width).enumerate() {
-            if sequences[row] == self.of {
-                outputs.add(row, &[0.0, input[0]]);
-            }
-        }
-    }
+fn packed(adapter: &Adapter) -> Option<Arc<PackedAdapter>> {
+    Some(Arc::new(PackedAdapter::new(adapter).unwrap()))
+}
+
+/// Logits behind a prompt, alone under an adapter.
+fn under(model: &Arc<QuantisedDecoder>, adapter: Option<Arc<PackedAdapter>>) -> Vec<u32> {
+    let mut batcher = Batcher::new(Arc::clone(model), limits(64));
+    let id = batcher.enter_adapted(&prompt(6, 9), &sampling(1, 0), adapter).unwrap();
+    let mut said = Said::new();
+    step(&mut batcher, &mut said);
+    said[&id].1.clone()
 }
 
 #[test]
-fn what_is_added_for_one_sequence_is_added_to_it_alone() {
-    let checkpoint = checkpoint();
+fn an_adapter_says_what_merged_weights_say() {
+    let (checkpoint, model) = (checkpoint(), model());
+    for adapter in [adapter(8, false, 1), adapter(16, true, 2), adapter(1, true, 3)] {
+        let merged = adapter.merged(&checkpoint).unwrap();
+        let merged = Decoder::new(merged.config(), merged.values(), Engine::cpu().device());
+        let exact: Vec<f32> =
+            merged.forward(merged.tokens(&[&prompt(6, 9)])).try_into_vec_as().unwrap();
+        let exact = log_softmax(exact[8 * 512..].iter().copied());
+        let divergence = |logits: Vec<u32>| -> f64 {
+            let found = log_softmax(logits.into_iter().map(f32::from_bits));
+            exact.iter().zip(found).map(|(p, q)| p.exp() * (p - q)).sum()
+        };
+        let (with, without) =
+            (divergence(under(&model, packed(&adapter))), divergence(under(&model, None)));
+        // What eight bits alone differ by, and far less than what the adapter adds.
+        assert!(with.abs() < 3.0e-3 && without > 10.0 * with.abs(), "{with} {without}");
+    }
+}
+
+/// Nothing of a request under one adapter changes another's, whoever shares its passes and its prompt.
+#[test]
+fn adapters_of_one_batch_do_not_touch_each_other() {
     let model = model();
-    let both = |delta: bool| {
+    let adapters = [
+        None,
+        packed(&adapter(8, false, 1)),
+        packed(&adapter(16, true, 2)),
+        packed(&adapter(2, true, 3)),
+    ];
+    let expected: Vec<_> = adapters.iter().map(|adapter| under(&model, adapter.clone())).collect();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 1, 0, 2]] {
         let mut batcher = Batcher::new(Arc::clone(&model), limits(64));
-        let ids = [5, 6].map(|seed| batcher.enter(&prompt(seed, 9), &sampling(1, 0)).unwrap());
-        let added = Arc::new(First { of: ids[1], seen: Mutex::default() });
-        if delta {
-            batcher.set_delta(Arc::clone(&added) as Arc<dyn Delta>);
-        }
+        let enter = |at: usize| {
+            let adapter = adapters[at].clone();
+            batcher.enter_adapted(&prompt(6, 9), &sampling(1, 0), adapter).unwrap()
+        };
+        let ids = order.map(enter);
         let mut said = Said::new();
         step(&mut batcher, &mut said);
-        (ids.map(|id| said[&id].1.clone()), added)
-    };
-    let ([first, second], _) = both(false);
-    let ([same, other], added) = both(true);
-    assert!(first == same && second != other);
-    let linears = layout::linears(checkpoint.config());
-    assert_eq!(linears.len(), 3 * LINEARS_PER_LAYER);
-    let expected: Vec<_> = linears.iter().map(|(inputs, _)| *inputs).enumerate().collect();
-    assert_eq!(*added.seen.lock().unwrap(), expected);
-    // It is what weights would do that have a one there.
-    let mut values = Vec::new();
-    let mut rest = checkpoint.values();
-    for spec in layout::tensors(checkpoint.config()) {
-        let (own, tail) = rest.split_at(spec.len());
-        values.extend_from_slice(own);
-        if matches!(spec.role, Role::Linear | Role::LinearOut) {
-            let at = values.len() - spec.len() + spec.cols;
-            values[at] += 1.0;
+        for (id, at) in ids.iter().zip(order) {
+            assert!(said[id].1 == expected[at], "{order:?} {at}");
         }
-        rest = tail;
     }
-    let merged = Decoder::new(checkpoint.config(), &values, Engine::cpu().device());
-    let exact: Vec<f32> =
-        merged.forward(merged.tokens(&[&prompt(6, 9)])).try_into_vec_as().unwrap();
-    let exact = log_softmax(exact[8 * 512..].iter().copied());
-    let found = log_softmax(other.into_iter().map(f32::from_bits));
-    let divergence: f64 = exact.iter().zip(found).map(|(p, q)| p.exp() * (p - q)).sum();
-    assert!(divergence.abs() < 2.0e-3, "{divergence}");
+    let different: BTreeSet<_> = expected.iter().collect();
+    assert_eq!(different.len(), 4);
+}
+
+#[test]
+fn an_adapter_of_another_shape_does_not_enter() {
+    let other = BaseId { model: ModelConfig::tiny(), ..BaseId::of(&checkpoint()) };
+    let other = Adapter::init(&other, &LoraConfig::standard(8, &other.model), 1).unwrap();
+    let mut batcher = Batcher::new(model(), limits(64));
+    let refused = batcher.enter_adapted(&prompt(1, 4), &sampling(1, 0), packed(&other));
+    assert_eq!(refused, Err(EnterError::OtherModel));
+    let base = BaseId::of(&checkpoint());
+    let config = LoraConfig::standard(1, &base.model);
+    let mut values = Adapter::init(&base, &config, 1).unwrap().values().to_vec();
+    values[5] = 1.0e6;
+    let large = Adapter::from_values(&base, &config, values).unwrap();
+    assert_eq!(PackedAdapter::new(&large).map(|_| ()), Err(PackError::TooLarge(5)));
 }

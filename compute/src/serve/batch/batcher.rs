@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::adapted::PackedAdapter;
 use super::decoder::{Part, QuantisedDecoder, Workspace};
-use super::delta::{Delta, SequenceId};
 use super::pages::{Cache, Pool, Short};
 use crate::math::Stream;
 use crate::serve::Sampling;
 use crate::serve::generate::choose;
+
+/// The name of a sequence in a batch; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(u64);
 
 /// What a batcher may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub enum EnterError {
     /// The prompt has no token.
     #[error("the prompt is empty")]
     EmptyPrompt,
+    /// The adapter adds to a model of another shape.
+    #[error("the adapter is one of a model of another shape")]
+    OtherModel,
     /// No token was asked for.
     #[error("no token was asked for; ask for one at least")]
     NoTokens,
@@ -98,7 +105,6 @@ pub struct Produced {
 pub struct Batcher {
     model: Arc<QuantisedDecoder>,
     limits: Limits,
-    delta: Option<Arc<dyn Delta>>,
     pool: Pool,
     sequences: BTreeMap<SequenceId, Sequence>,
     /// Whose prompt is not read yet; the first is next.
@@ -109,6 +115,7 @@ pub struct Batcher {
 }
 
 struct Sequence {
+    adapter: Option<Arc<PackedAdapter>>,
     /// The prompt; while it is answered, the last token.
     tokens: Vec<u32>,
     /// How many of them were read.
@@ -137,7 +144,6 @@ impl Batcher {
             pool: Pool::new(model.pages(), limits.cache_bytes),
             limits: Limits { pass_tokens, ..limits },
             model,
-            delta: None,
             sequences: BTreeMap::new(),
             prompts: VecDeque::new(),
             entered: 0,
@@ -146,16 +152,24 @@ impl Batcher {
         }
     }
 
-    /// Adds to linear maps from the next pass on.
-    pub fn set_delta(&mut self, delta: Arc<dyn Delta>) {
-        self.delta = Some(delta);
+    /// Takes a sequence of the base alone in, or says why not ([`enter_adapted`](Self::enter_adapted)).
+    pub fn enter(&mut self, prompt: &[u32], sampling: &Sampling) -> Result<SequenceId, EnterError> {
+        self.enter_adapted(prompt, sampling, None)
     }
 
-    /// Takes a sequence in, or says why not. Memory for all of its tokens is kept for it from now on, so that
-    /// it is never stopped for want of it.
-    pub fn enter(&mut self, prompt: &[u32], sampling: &Sampling) -> Result<SequenceId, EnterError> {
+    /// Takes a sequence in, answered with an adapter, or says why not. Memory for all of its tokens is kept for
+    /// it from now on, so that it is never stopped for want of it.
+    pub fn enter_adapted(
+        &mut self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        adapter: Option<Arc<PackedAdapter>>,
+    ) -> Result<SequenceId, EnterError> {
         let config = self.model.config();
         let (vocab, context) = (config.vocab, config.context);
+        if adapter.as_ref().is_some_and(|adapter| adapter.model() != config) {
+            return Err(EnterError::OtherModel);
+        }
         if prompt.is_empty() {
             return Err(EnterError::EmptyPrompt);
         }
@@ -183,6 +197,7 @@ impl Batcher {
         let id = SequenceId(self.entered);
         self.entered += 1;
         let sequence = Sequence {
+            adapter,
             tokens: prompt.to_vec(),
             read: 0,
             cache,
@@ -227,20 +242,22 @@ impl Batcher {
     /// The same; `see` is shown the logits from which each token is drawn.
     pub fn step_seeing(&mut self, see: &mut dyn FnMut(SequenceId, &[f32])) -> Vec<Produced> {
         let shares = self.shares();
-        let mut parts = Vec::with_capacity(shares.len());
+        let (mut parts, mut speaking) = (Vec::with_capacity(shares.len()), Vec::new());
         for (&id, sequence) in &mut self.sequences {
             let Some(&count) = shares.get(&id) else { continue };
             self.pool.grow(&mut sequence.cache, count);
             let tokens = &sequence.tokens[sequence.read..][..count];
             let speaks = count == sequence.tokens.len() - sequence.read;
-            parts.push(Part { id, tokens, cache: &mut sequence.cache, speaks });
+            if speaks {
+                speaking.push(id);
+            }
+            let adapter = sequence.adapter.as_deref();
+            parts.push(Part { adapter, tokens, cache: &mut sequence.cache, speaks });
         }
         if parts.is_empty() {
             return Vec::new();
         }
-        self.model.read(&mut self.work, &mut parts, self.delta.as_deref());
-        let speaking: Vec<_> =
-            parts.iter().filter(|part| part.speaks).map(|part| part.id).collect();
+        self.model.read(&mut self.work, &mut parts);
         for (id, count) in shares {
             if let Some(sequence) = self.sequences.get_mut(&id) {
                 sequence.read += count;

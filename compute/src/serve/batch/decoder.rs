@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 
 use protocol::Hash;
 
+use super::adapted::{Expand, PackedAdapter, Shrink};
 use super::attention::Attend;
-use super::delta::{Delta, Outputs, SequenceId};
 use super::kernel::lanes::{BLOCK, Block, Halves, LANES, Lanes, Numbers, Task};
 use super::kernel::{Kernel, Product};
 use super::matrix::Matrix;
@@ -65,7 +65,8 @@ pub enum LoadError {
 
 /// What one sequence has in a pass.
 pub(super) struct Part<'a> {
-    pub(super) id: SequenceId,
+    /// What is added to the linear maps for it.
+    pub(super) adapter: Option<&'a PackedAdapter>,
     /// The tokens to read, after those in the cache.
     pub(super) tokens: &'a [u32],
     /// With pages for them.
@@ -78,7 +79,6 @@ pub(super) struct Part<'a> {
 #[derive(Default)]
 pub(super) struct Workspace {
     rows: Vec<Row>,
-    ids: Vec<SequenceId>,
     /// The residual stream, row by row.
     stream: Vec<f32>,
     /// What a linear map reads, row by row, and the same in eight bits.
@@ -86,6 +86,8 @@ pub(super) struct Workspace {
     blocks: Vec<Block>,
     /// What a linear map gives, sixteen outputs after the other, each of all rows.
     output: Vec<Numbers>,
+    /// What adapters shrink the input to, row by row.
+    inner: Vec<f32>,
     queries: Vec<f32>,
     turns: Vec<(f32, f32)>,
     /// Rows of logits.
@@ -162,13 +164,10 @@ impl QuantisedDecoder {
 
     /// Reads the tokens of all parts, whose caches grow by them. Afterwards [`logits`](Self::logits) has those
     /// of the parts that speak, in their order.
-    pub(super) fn read(
-        &self,
-        work: &mut Workspace,
-        parts: &mut [Part<'_>],
-        delta: Option<&dyn Delta>,
-    ) {
-        self.threads.within(|| Pass { model: self, delta }.run(work, parts));
+    pub(super) fn read(&self, work: &mut Workspace, parts: &mut [Part<'_>]) {
+        // The widest of all adapters here; none where all are the base alone.
+        let rank = parts.iter().filter_map(|part| Some(part.adapter?.rank())).max();
+        self.threads.within(|| Pass { model: self, rank }.run(work, parts));
     }
 
     /// The logits of a part that spoke.
@@ -183,7 +182,7 @@ impl QuantisedDecoder {
 /// One pass over a batch.
 struct Pass<'a> {
     model: &'a QuantisedDecoder,
-    delta: Option<&'a dyn Delta>,
+    rank: Option<usize>,
 }
 
 impl Pass<'_> {
@@ -193,15 +192,15 @@ impl Pass<'_> {
         for (number, layer) in self.model.layers.iter().enumerate() {
             let first = number * LINEARS_PER_LAYER;
             self.norm(work, &layer.norm);
-            self.multiply(work, &layer.read, first);
+            self.multiply(work, parts, &layer.read, first);
             self.turn(work, parts, (number, layer.read.starts()));
             self.attend(work, parts, number);
-            self.multiply(work, &layer.out, first + 3);
+            self.multiply(work, parts, &layer.out, first + 3);
             add_rows(&mut work.stream, &work.output, width);
             self.norm(work, &layer.ffn_norm);
-            self.multiply(work, &layer.inner, first + 4);
+            self.multiply(work, parts, &layer.inner, first + 4);
             self.gate(work, layer.inner.starts());
-            self.multiply(work, &layer.down, first + 6);
+            self.multiply(work, parts, &layer.down, first + 6);
             add_rows(&mut work.stream, &work.output, width);
         }
         for part in parts.iter_mut() {
@@ -214,11 +213,9 @@ impl Pass<'_> {
     fn begin(&self, work: &mut Workspace, parts: &[Part<'_>]) {
         let width = self.model.config.width as usize;
         work.rows.clear();
-        work.ids.clear();
         for (part, of) in parts.iter().enumerate() {
             let places = of.cache.len()..of.cache.len() + of.tokens.len();
             work.rows.extend(places.map(|position| Row { part, position }));
-            work.ids.extend(of.tokens.iter().map(|_| of.id));
         }
         work.stream.resize(work.rows.len() * width, 0.0);
         let tokens = parts.iter().flat_map(|part| part.tokens);
@@ -248,14 +245,55 @@ impl Pass<'_> {
     }
 
     /// Maps the input; `linear` is the number of the first map.
-    fn multiply(&self, work: &mut Workspace, matrix: &Matrix, linear: usize) {
+    fn multiply(&self, work: &mut Workspace, parts: &[Part<'_>], matrix: &Matrix, linear: usize) {
         self.product(&work.input, &mut work.blocks, matrix, &mut work.output);
-        let Some(delta) = self.delta else { return };
-        let rows = work.ids.len();
+        let Some(rank) = self.rank else { return };
         for (map, range) in matrix.starts().windows(2).enumerate() {
-            let values = &mut work.output[range[0] * rows..range[1] * rows];
-            delta.add(linear + map, &work.ids, &work.input, Outputs { values, rows });
+            self.adapt(work, parts, (linear + map, rank), range);
         }
+    }
+
+    /// Adds what adapters add to one map, whose outputs are a range of sixteens.
+    fn adapt(
+        &self,
+        work: &mut Workspace,
+        parts: &[Part<'_>],
+        (linear, rank): (usize, usize),
+        range: &[usize],
+    ) {
+        let Workspace { rows, input, inner, output, .. } = work;
+        let map = |row: &Row| parts[row.part].adapter.and_then(|adapter| adapter.map(linear));
+        if rows.iter().all(|row| map(row).is_none()) {
+            return;
+        }
+        let (kernel, threads) = (self.model.kernel, &self.model.threads);
+        let (count, width) = (rows.len(), input.len() / rows.len());
+        let (rows, input) = (&rows[..], &input[..]);
+        inner.resize(count * rank, 0.0);
+        threads.each(
+            (inner, rank),
+            FEW_ROWS,
+            || (),
+            |(), at, out| {
+                if let Some(map) = map(&rows[at]) {
+                    kernel.run(Shrink { map, input: &input[at * width..][..width], out });
+                }
+            },
+        );
+        let (inner, output) = (&inner[..], &mut output[range[0] * count..range[1] * count]);
+        threads.each(
+            (output, count),
+            FEW_PANELS,
+            || (),
+            |(), panel, values| {
+                let numbered = values.iter_mut().zip(inner.chunks_exact(rank)).zip(rows);
+                for ((out, inner), row) in numbered {
+                    if let Some(map) = map(row) {
+                        kernel.run(Expand { map, panel, inner, out });
+                    }
+                }
+            },
+        );
     }
 
     fn product(
@@ -449,13 +487,12 @@ mod tests {
         let mut caches = [pool.promise(31).unwrap(), pool.promise(32).unwrap()];
         let (mut work, mut bits, mut row) = (Workspace::default(), Vec::new(), Vec::new());
         for pieces in [[&[3u32, 200][..], &[7; 19]], [&[9; 20], &[8]], [&[1], &[2, 3, 4]]] {
-            let numbered = pieces.into_iter().zip(&mut caches).zip(0..);
-            let parts = numbered.map(|((tokens, cache), id)| {
+            let parts = pieces.into_iter().zip(&mut caches).map(|(tokens, cache)| {
                 pool.grow(cache, tokens.len());
-                Part { id: SequenceId(id), tokens, cache, speaks: true }
+                Part { adapter: None, tokens, cache, speaks: true }
             });
             let mut parts: Vec<_> = parts.collect();
-            model.read(&mut work, &mut parts, None);
+            model.read(&mut work, &mut parts);
             for speaking in 0..2 {
                 model.logits(&work, speaking, &mut row);
                 assert!(row.iter().all(|logit| logit.is_finite()));
