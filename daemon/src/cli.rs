@@ -10,6 +10,7 @@ mod base;
 mod data;
 mod deposit;
 mod devchain;
+mod export;
 mod init;
 mod model;
 mod rule;
