@@ -15,6 +15,7 @@ mod model;
 mod rule;
 mod run;
 mod serve;
+mod statement;
 mod status;
 mod verify;
 
@@ -69,7 +70,7 @@ enum Command {
     /// Show which data an answer, or any text, comes from; free of charge where this node holds the model
     Attribute(attribute::AttributeArgs),
     /// Show what an account earned, and why some of its work earned nothing
-    Rewards(account::AccountArgs),
+    Rewards(account::RewardsArgs),
     /// Claim what final settlements owe an account
     Claim(account::AccountArgs),
     /// Recompute what the network published
@@ -148,7 +149,7 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Infer(args) => model::infer(&dir, &args).await,
         Command::Deposit(command) => deposit::deposit(&dir, command).await,
         Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,
-        Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
+        Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args, cli.json).await,
         Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,
         Command::Verify(command) => verify::verify(&dir, command).await,
         Command::Rule(args) => rule::rule(&dir, *args).await,

@@ -12,6 +12,7 @@ mod cli_base;
 mod cli_demo;
 mod cli_deposit;
 mod cli_rule;
+mod cli_statement;
 mod cli_support;
 mod cli_verify;
 mod gateway;
