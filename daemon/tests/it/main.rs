@@ -15,6 +15,7 @@ mod cli_rule;
 mod cli_statement;
 mod cli_support;
 mod cli_verify;
+mod cli_wallet;
 mod gateway;
 /// The writer of small model files of the tests of `compute`.
 #[path = "../../../compute/tests/it/gguf.rs"]
