@@ -125,7 +125,9 @@ pub(super) async fn statement(client: &Client, args: &StatementArgs, json: bool)
             args.since
         );
     }
-    let of_all = before.filter(|_| !args.is_narrowed() && gaps.is_empty());
+    // What comes before an epoch that follows on one which is not final is in no final tree.
+    let is_in_tree = last.sums.final_epoch.is_some_and(|end| args.since <= end.saturating_add(1));
+    let of_all = before.filter(|_| is_in_tree && !args.is_narrowed() && gaps.is_empty());
     let totals = tally.totals(&last.sums, of_all);
     let (account, about, sums) = (last.account, args.about(), last.sums);
     let found = Statement { account, about, before, lines, gaps, sums, totals, tally };

@@ -184,7 +184,8 @@ impl NodeHandle {
             account,
             rows: Vec::new(),
             gaps: Vec::new(),
-            before: None,
+            // Before the first epoch nobody had earned anything.
+            before: (query.since == Epoch(0)).then_some(Balance::ZERO),
             is_named: false,
             leaf,
             claimed,
