@@ -11,7 +11,7 @@ use protocol::chain::ChainView;
 use protocol::codec::Wire;
 use protocol::math::split;
 use protocol::node::Failure;
-use protocol::settle::{Division, Outcome, Output, Source, Unpaid, Work, trained_on};
+use protocol::settle::{Division, Outcome, Output, Source, Work, trained_on};
 use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, Hash, ModelId};
 
 use super::compute_thread::not_served;
@@ -378,7 +378,7 @@ impl Pages<'_> {
                 claimed: Amount::ZERO,
                 whole,
                 standing: Standing::Zero,
-                note: Some(format!("{}: other units earned it", Unpaid::NoShare)),
+                note: Some("other units of the account earned all of it".to_owned()),
                 ..row
             },
             Ok(amount) => StatementRow { amount, whole, ..row },
