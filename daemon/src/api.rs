@@ -12,6 +12,7 @@ pub(crate) mod guard;
 pub(crate) mod listener;
 mod problem;
 mod routes;
+mod statement;
 pub mod types;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Commands speak to the running node of a data directory through its API; `init`, `node run`,
-//! `deposit`, `verify`, `devchain`, `demo`, `serve` and what is about base models stand alone. With `--json` the last line of the output is one JSON
+//! `deposit`, `wallet`, `verify`, `devchain`, `demo`, `serve` and what is about base models stand alone. With `--json` the last line of the output is one JSON
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
@@ -16,9 +16,11 @@ mod model;
 mod rule;
 mod run;
 mod serve;
+mod statement;
 mod status;
 mod train;
 mod verify;
+mod wallet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,10 +70,12 @@ enum Command {
     /// Put OPEN down for who serves models, and get back what is left of it
     #[command(subcommand)]
     Deposit(deposit::DepositCommand),
+    /// Show what lies in escrow, what was promised of it and what keys may spend; take it back
+    Wallet(wallet::WalletArgs),
     /// Show which data an answer, or any text, comes from; free of charge where this node holds the model
     Attribute(attribute::AttributeArgs),
     /// Show what an account earned, and why some of its work earned nothing
-    Rewards(account::AccountArgs),
+    Rewards(account::RewardsArgs),
     /// Claim what final settlements owe an account
     Claim(account::AccountArgs),
     /// Recompute what the network published
@@ -149,8 +153,9 @@ async fn dispatch(cli: Cli) -> Result<Output> {
         Command::Serve(args) => serve::serve(&dir, *args, cli.json).await,
         Command::Infer(args) => model::infer(&dir, &args).await,
         Command::Deposit(command) => deposit::deposit(&dir, command).await,
+        Command::Wallet(args) => wallet::wallet(&dir, args).await,
         Command::Attribute(args) => attribute::attribute(&dir, args, cli.json).await,
-        Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args).await,
+        Command::Rewards(args) => account::rewards(&Client::of_dir(&dir)?, &args, cli.json).await,
         Command::Claim(args) => account::claim(&Client::of_dir(&dir)?, &args).await,
         Command::Verify(command) => verify::verify(&dir, command).await,
         Command::Rule(args) => rule::rule(&dir, *args).await,

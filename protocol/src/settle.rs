@@ -12,15 +12,22 @@ mod ledger;
 mod range;
 mod refute;
 mod shards;
+mod statement;
 mod verify;
+mod works;
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::fmt;
 
 pub use invariant::Invariant;
 use ledger::Ledger;
 pub use refute::refute;
+pub use statement::{Entry, Statement, trained_on};
 pub use verify::{VerifyError, verify};
+pub use works::{Division, Output, Work};
 
 use crate::{
     balance::Balance,
@@ -128,6 +135,20 @@ pub enum Unpaid {
     /// No more than half of the drawn auditors passed the work in time.
     #[error("no more than half of the drawn auditors passed the work in time")]
     NotAudited,
+    /// The fee of an output went to others. Only [`Outcome::statement`] says so, of those whose data the
+    /// model was trained on.
+    #[error(
+        "the output is others' work: of its fee this account has no share, or less than a unit"
+    )]
+    NoShare,
+    /// The fee of an output stays in the vault, since its attribution is false: a fault. Said as above.
+    #[error(
+        "most of the drawn auditors found the attribution false, so its fee stays in the vault"
+    )]
+    FoundFalse,
+    /// The fee of an output stays in the vault, since its shares are not a whole. Said as above.
+    #[error("the shares of the attribution are not a whole, so its fee stays in the vault")]
+    NotWhole,
 }
 
 /// Work that earned nothing, with the reason.
@@ -167,6 +188,9 @@ pub struct Outcome {
     pub zeros: Vec<Zero>,
     /// Use of each Datanet.
     pub uses: Vec<DatanetUse>,
+    /// What the records behind lines and zeros are about, where that is a model, and every output whose fee
+    /// was divided or stays in the vault.
+    pub works: BTreeMap<Digest, Work>,
 }
 
 impl Outcome {

@@ -96,7 +96,7 @@ impl From<StatementLine> for RewardLine {
     }
 }
 
-const fn source(source: Source) -> &'static str {
+pub(super) const fn source(source: Source) -> &'static str {
     match source {
         Source::Storage => "storage",
         Source::Shards => "shards",

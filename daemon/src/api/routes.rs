@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::guard::guard;
+use super::statement::statement;
 use super::types::{
     AccountInfo, AddReport, AskQuote, AttributeRequest, AttributionReport, Claim, Claimed,
     Contribute, ContributionInfo, CreateDatanet, Created, DataDeposit, DatanetInfo, Evaluate,
@@ -64,6 +65,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/models/{id}/evaluate", post(evaluate))
         .route("/settlements", get(settlements))
         .route("/rewards", get(rewards))
+        .route("/rewards/statement", get(statement))
         .route("/claims", post(claim))
         .route("/pins", post(pin))
         .route("/blobs/{hash}", get(blob))

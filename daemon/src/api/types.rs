@@ -8,6 +8,7 @@ mod data;
 mod model;
 mod money;
 mod node;
+mod statement;
 
 pub use self::attribution::{
     AttributeRequest, AttributionReport, ContributorReport, EvidenceKind, MarkedSpan, Place,
@@ -26,3 +27,4 @@ pub use self::money::{
     TxReport,
 };
 pub use self::node::{Closed, Pin, Pinned, RunStatus, StatusReport, Ticket};
+pub use self::statement::{StatementGap, StatementLine, StatementPage, StatementSums};

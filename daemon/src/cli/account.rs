@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use protocol::{AccountId, Amount};
 
+use super::statement::{StatementArgs, statement};
 use crate::api::Client;
 use crate::api::types::{Claim, Claimed, RewardLine};
 use crate::output::Output;
@@ -19,8 +20,26 @@ pub(super) struct AccountArgs {
     account: Option<u64>,
 }
 
-pub(super) async fn rewards(client: &Client, args: &AccountArgs) -> Result<Output> {
-    let path = match args.account {
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct RewardsArgs {
+    #[command(flatten)]
+    of: AccountArgs,
+    #[command(subcommand)]
+    command: Option<RewardsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RewardsCommand {
+    /// What was paid, is claimable or pending, by which record, and why something earned nothing
+    Statement(Box<StatementArgs>),
+}
+
+pub(super) async fn rewards(client: &Client, args: &RewardsArgs, json: bool) -> Result<Output> {
+    if let Some(RewardsCommand::Statement(args)) = &args.command {
+        return statement(client, args, json).await;
+    }
+    let path = match args.of.account {
         Some(account) => format!("/rewards?account={account}"),
         None => "/rewards".to_owned(),
     };

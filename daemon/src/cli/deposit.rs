@@ -91,7 +91,7 @@ fn escrow_of(of: &DepositArgs, deployment: &Deployment) -> Result<EvmAddress> {
 }
 
 /// Whether a deposit may be taken in a block.
-fn check_window(deposit: &Deposit, block: BlockNumber) -> Result<()> {
+pub(super) fn check_window(deposit: &Deposit, block: BlockNumber) -> Result<()> {
     match deposit.withdrawal {
         None => bail!("nobody has asked for the deposit; `openledger deposit request` does"),
         Some((from, _)) if block < from => {

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use self::key::KeyCommand;
+pub(super) use self::key::{as_json as key_as_json, described as key_described};
 use crate::api::listener::acceptor;
 use crate::clean;
 use crate::config::ByteSize;

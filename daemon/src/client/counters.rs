@@ -24,6 +24,8 @@ struct Counter {
 }
 
 type All = BTreeMap<EvmAddress, BTreeMap<u64, Counter>>;
+/// Cumulative promises by escrow and number of the payee.
+type Promised = BTreeMap<EvmAddress, BTreeMap<u64, Amount>>;
 
 /// What a payee says was promised to it.
 #[derive(Debug, Clone, Copy)]
@@ -69,15 +71,17 @@ impl Counters {
         Ok(counters)
     }
 
+    /// All that was ever promised, by escrow and payee, as counted in a directory.
+    pub(crate) fn promised(dir: &Path) -> Result<Promised, CountError> {
+        let of_escrow = |(escrow, counters): (EvmAddress, BTreeMap<u64, Counter>)| {
+            let sums = counters.into_iter().map(|(payee, counter)| (payee, counter.cumulative));
+            (escrow, sums.collect())
+        };
+        Ok(read(dir)?.into_iter().map(of_escrow).collect())
+    }
+
     fn read(&self) -> Result<All, CountError> {
-        let path = self.dir.join(FILE);
-        match fs::read(&path) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map_err(|reason| CountError::Damaged { path, reason })
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(All::new()),
-            Err(error) => Err(error.into()),
-        }
+        read(&self.dir)
     }
 
     /// Refuses a payee that claims to have been promised more than was ever signed here, or paid on
@@ -120,6 +124,17 @@ impl Counters {
         let text = serde_json::to_vec(&all).expect("numbers under numbers have a JSON form");
         write_atomic(&self.dir.join(FILE), &text)?;
         Ok(nonce)
+    }
+}
+
+fn read(dir: &Path) -> Result<All, CountError> {
+    let path = dir.join(FILE);
+    match fs::read(&path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|reason| CountError::Damaged { path, reason })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(All::new()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -26,6 +26,7 @@ mod run;
 mod run_data;
 mod settlement;
 mod start;
+mod statement;
 mod status;
 mod steps;
 mod stopped;
@@ -41,6 +42,7 @@ pub use self::models::{AddRequest, Contributed, DepositQuote, HeldOutLoss, Infer
 pub use self::orders::{AdapterRequest, RunNumbers, RunPrice, TrainRequest};
 pub use self::requests::Served;
 pub use self::start::RunOptions;
+pub use self::statement::{Standing, StatementError, StatementPage, StatementQuery, StatementRow};
 pub use self::status::{
     ClosedRound, DeviceStatus, NodeStatus, RunProgress, StatementLine, StoreStatus,
 };

@@ -29,6 +29,7 @@ use super::bought::buy;
 use super::cli::{openledger, stderr};
 use super::cli_attribute::{Used, attribute_freely};
 use super::cli_base::file_of;
+use super::cli_statement::Earned;
 use super::cli_support::{instant, loopback};
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
@@ -395,6 +396,17 @@ async fn data_becomes_money() {
         })
         .await;
     judge(&world, &contributors).await;
+    let nodes: Vec<_> = world.nodes.iter().filter_map(NodeHandle::account).collect();
+    let earned = Earned {
+        node: &world.nodes[0],
+        network: &world.network,
+        client: &world.client,
+        operator: world.operators[0].address(),
+        model: ModelId(1),
+        contributors: &contributors,
+        nodes: &nodes,
+    };
+    earned.check().await;
     for node in &world.nodes {
         node.shutdown().await;
     }

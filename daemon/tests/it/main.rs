@@ -12,8 +12,10 @@ mod cli_base;
 mod cli_demo;
 mod cli_deposit;
 mod cli_rule;
+mod cli_statement;
 mod cli_support;
 mod cli_verify;
+mod cli_wallet;
 mod gateway;
 /// The writer of small model files of the tests of `compute`.
 #[path = "../../../compute/tests/it/gguf.rs"]

@@ -462,7 +462,16 @@ impl ChainView {
 
     /// All deposits of a consumer on which it may be served, by the account that they are locked for.
     pub fn deposits_of(&self, payer: EvmAddress) -> impl Iterator<Item = (AccountId, Deposit)> {
-        self.deposits.of(self.escrow, payer)
+        self.deposits_in(self.escrow, payer)
+    }
+
+    /// All deposits of a consumer in this escrow or one before it.
+    pub fn deposits_in(
+        &self,
+        escrow: EvmAddress,
+        payer: EvmAddress,
+    ) -> impl Iterator<Item = (AccountId, Deposit)> {
+        self.deposits.of(escrow, payer)
     }
 
     /// A contract that the governors named and this network's file does not: what it says counts, and

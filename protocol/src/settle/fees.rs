@@ -13,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Invariant, Source, invariant, ledger::Ledger, range::Remainder};
+use super::{Division, Invariant, Source, invariant, ledger::Ledger, range::Remainder};
 use crate::{
     chain::Redemption,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, ModelId},
@@ -121,17 +121,33 @@ impl Ledger<'_> {
         for Redeemed { payee, outputs } in fees {
             for (record, fee) in outputs {
                 let body = attribution_of(&record)?;
-                if self.is_found_false(&record) || !shares_are_whole(body) {
-                    continue;
-                }
-                // Silence of the auditors and the doubt of a few are no fault of the server.
-                let is_passed = self.attribution_verdict(&record) == Some(Verdict::Pass);
-                let shares = is_passed.then_some(body.shares.as_slice());
+                let division = self.division_of(&record, body);
+                self.divisions.insert(record.id(), division);
+                let shares = match division {
+                    Division::FoundFalse | Division::NotWhole => continue,
+                    Division::Attributed => Some(body.shares.as_slice()),
+                    Division::Declared => None,
+                };
                 self.split_fee(fee, payee, body.model, shares, record.id())?;
                 all = all.checked_add(fee).ok_or(Invariant::Count("what was redeemed"))?;
             }
         }
         invariant::fees_are_whole(all, self.lines_since(paid_before)?)
+    }
+
+    /// How the fee of an output is divided.
+    fn division_of(&self, record: &VerifiedRecord, body: &AttributionBody) -> Division {
+        if self.is_found_false(record) {
+            return Division::FoundFalse;
+        }
+        if !shares_are_whole(body) {
+            return Division::NotWhole;
+        }
+        // Silence of the auditors and the doubt of a few are no fault of the server.
+        match self.attribution_verdict(record) {
+            Some(Verdict::Pass) => Division::Attributed,
+            _ => Division::Declared,
+        }
     }
 
     /// Splits one fee: platform, then contributors, developer, stakers and nodes.

@@ -3,10 +3,12 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
-    Credit, Invariant, Line, Outcome, Source, Unpaid, Zero, encode_balances, invariant, payout_tree,
+    Credit, Division, Invariant, Line, Outcome, Output, Source, Unpaid, Work, Zero,
+    encode_balances, invariant, payout_tree,
 };
 use crate::{
     balance::Balance,
+    blob::BlobRef,
     chain::{ChainView, DatanetUse, Settlement},
     hash::blake3,
     ids::{AccountId, Amount, BlockNumber, DatanetId, Digest, Epoch},
@@ -30,6 +32,8 @@ pub(super) struct Ledger<'a> {
     pub(super) lines: Vec<Line>,
     pub(super) zeros: Vec<Zero>,
     pub(super) uses: BTreeMap<DatanetId, DatanetUse>,
+    /// How the fee of each output was divided.
+    pub(super) divisions: BTreeMap<Digest, Division>,
     /// Bytes proven by each holder that is no newcomer.
     pub(super) proven: BTreeMap<AccountId, u64>,
     /// Audits that hold, and for how many seats there should be some.
@@ -53,6 +57,7 @@ impl<'a> Ledger<'a> {
             lines: Vec::new(),
             zeros: Vec::new(),
             uses: BTreeMap::new(),
+            divisions: BTreeMap::new(),
             proven: BTreeMap::new(),
             good_audits: Vec::new(),
             audits_due: 0,
@@ -174,6 +179,37 @@ impl<'a> Ledger<'a> {
         self.lines.get(before..).ok_or(Invariant::Count("lines of the ledger"))
     }
 
+    /// What the records that this settlement names are about.
+    fn works(&self) -> BTreeMap<Digest, Work> {
+        let lines = self.lines.iter().map(|line| line.record);
+        let named = lines.chain(self.zeros.iter().map(|zero| zero.record));
+        let named = named.chain(self.divisions.keys().copied());
+        named.filter_map(|id| Some((id, self.work(id)?))).collect()
+    }
+
+    fn work(&self, record: Digest) -> Option<Work> {
+        let (model, output) = match &self.known.get(&record)?.record().body {
+            Body::Shard(body) => (body.model, None),
+            Body::Attribution(body) => {
+                let output = Output {
+                    server: body.receipt.receipt.payee,
+                    checkpoint: body.checkpoint,
+                    transcript: BlobRef::new(body.transcript, body.length.into()),
+                    division: self.divisions.get(&record).copied(),
+                };
+                (body.model, Some(output))
+            }
+            // An audit is about what it judged.
+            Body::Audit(body) => match &self.known.get(&body.finding.verdict()?.0)?.record().body {
+                Body::Shard(judged) => (judged.model, None),
+                Body::Attribution(judged) => (judged.model, None),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Work { record, model, output })
+    }
+
     pub(super) fn finish(
         self,
         parent: Digest,
@@ -188,6 +224,7 @@ impl<'a> Ledger<'a> {
         // Cumulative, so that one claim pays any number of epochs and a missed one costs nothing.
         let leaves: Vec<_> = balances.into_iter().collect();
         let total = invariant::balances_follow(before, &self.lines, &leaves)?;
+        let works = self.works();
         let uses: Vec<_> = self.uses.into_values().collect();
         invariant::uses_are_real(&uses)?;
         invariant::lines_are_backed(&self.lines, &self.zeros, &self.known)?;
@@ -206,7 +243,7 @@ impl<'a> Ledger<'a> {
             shards_verified: self.shards_verified,
             shards_rejected: self.shards_rejected,
         };
-        Ok(Outcome { settlement, leaves, lines: self.lines, zeros: self.zeros, uses })
+        Ok(Outcome { settlement, leaves, lines: self.lines, zeros: self.zeros, uses, works })
     }
 }
 
@@ -427,6 +464,20 @@ mod tests {
         params.economics.fee_stakers_bps = 0;
         params.economics.fee_nodes_bps = 0;
         assert_eq!(of(params, 1000).unwrap_err(), Invariant::Division(7));
+    }
+
+    #[test]
+    fn an_output_is_named_with_its_model_and_how_its_fee_was_divided() {
+        let [registered, staked] = register(SERVER.0, 5);
+        let events = [registered, staked, outputs(&[7]), redeemed(7, 7)];
+        let outcome = settled(&chain(Params::minimal(), Amount(1000), &events)).unwrap();
+        let works: Vec<_> = outcome.works.values().collect();
+        let output = works[0].output.unwrap();
+        assert_eq!((works.len(), works[0].model, output.server), (1, ModelId(1), SERVER));
+        assert_eq!(output.division, Some(Division::Declared), "no auditor spoke");
+        let found = outcome.statement(SERVER, Balance::ZERO, &[ModelId(1)].into()).unwrap();
+        let sum: u128 = found.entries.iter().map(|entry| entry.line.amount.0).sum();
+        assert_eq!((found.before, sum), (Balance::ZERO, outcome.earned(SERVER).total().0));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) fn key(dir: &Path, command: KeyCommand) -> Result<Output> {
     }
 }
 
-fn described(key: &Key) -> String {
+pub(in crate::cli) fn described(key: &Key) -> String {
     let of = |most: Option<Amount>| match most {
         Some(most) => format!(" of {}", amount_in_open(most)),
         None => String::new(),
@@ -78,7 +78,7 @@ fn described(key: &Key) -> String {
     )
 }
 
-fn as_json(key: &Key) -> Value {
+pub(in crate::cli) fn as_json(key: &Key) -> Value {
     json!({
         "name": key.name,
         "per_day": key.budget.per_day,
