@@ -10,7 +10,7 @@ use crate::model::{Decoder, token_losses};
 /// Parameters that an optimiser changes, and the model that they are part of.
 pub(super) enum Trainee {
     /// A whole model.
-    Model(Decoder),
+    Model(Box<Decoder>),
     /// An adapter alone: its base has no gradient.
     Adapter {
         /// The model on the autodiff device, whose factors are replaced at each step.
@@ -29,7 +29,7 @@ impl Trainee {
         Ok(match adapter {
             None => guarded(|| {
                 let (config, values) = (checkpoint.config(), checkpoint.values());
-                Self::Model(Decoder::new(config, values, engine.device()))
+                Self::Model(Box::new(Decoder::new(config, values, engine.device())))
             })?,
             Some(adapter) => {
                 let model = AdaptedModel::new(engine, checkpoint, adapter)?;
