@@ -9,7 +9,7 @@ use protocol::attribution::{WeighParams, unit_shares};
 use protocol::balance::{Balance, Due};
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
-use protocol::math::split;
+use protocol::math::{mul_div, split};
 use protocol::node::Failure;
 use protocol::settle::{Division, Outcome, Output, Source, Work, trained_on};
 use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, Hash, ModelId};
@@ -113,7 +113,7 @@ pub struct StatementRow {
     pub datanet: Option<DatanetId>,
     /// What it earned; of a unit, its part.
     pub amount: Amount,
-    /// What of the whole line was claimed.
+    /// What of that was claimed.
     pub claimed: Amount,
     /// What the record earned the account by all its units; only of a unit.
     pub whole: Option<Amount>,
@@ -355,6 +355,7 @@ impl Pages<'_> {
         let whole = Some(row.amount);
         let unknown = |note: &str| StatementRow {
             amount: Amount::ZERO,
+            claimed: Amount::ZERO,
             whole,
             standing: Standing::Unknown,
             note: Some(note.to_owned()),
@@ -381,7 +382,11 @@ impl Pages<'_> {
                 note: Some("other units of the account earned all of it".to_owned()),
                 ..row
             },
-            Ok(amount) => StatementRow { amount, whole, ..row },
+            Ok(amount) => {
+                // Of a line that was claimed in part every unit has as much of its own, rounded down.
+                let claimed = mul_div(row.claimed.0, amount.0, row.amount.0).map(Amount);
+                StatementRow { amount, claimed: claimed.unwrap_or_default(), whole, ..row }
+            }
             Err(failure) => {
                 unknown(&format!("this node cannot repeat the attribution: {}", why(failure)))
             }

@@ -176,6 +176,7 @@ impl Earned<'_> {
                 let divided = known.contains(&line["standing"].as_str().unwrap());
                 let is_told = line["note"].as_str().is_some_and(|note| note.contains("by unit"));
                 assert!(divided || is_told, "{line}");
+                assert!(units(&line["claimed"]) <= units(&line["amount"]), "{line}");
                 sum += units(&line["amount"]);
             }
         }
