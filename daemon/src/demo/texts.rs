@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use compute::model::ModelConfig;
 
 use crate::ingest::{Document, clean, read};
 
@@ -10,8 +11,8 @@ use crate::ingest::{Document, clean, read};
 const HELD_OUT_PERCENT: usize = 10;
 /// Contributors at most.
 const MAX_CONTRIBUTORS: usize = 16;
-/// Characters of a prompt: about 96 tokens of the demo's tokenizer.
-const PROMPT_CHARS: usize = 220;
+/// Bytes of a prompt at most: no token stands for less than one, and what a model does not read at once is refused.
+const PROMPT_BYTES: usize = ModelConfig::nano().context as usize;
 /// Bytes of one contributor's text in the small setting.
 const SMALL_BYTES: usize = 48 << 10;
 
@@ -152,7 +153,7 @@ impl Corpus {
     /// `count` prompts from the text that was held back, spread over it by the seed.
     pub(super) fn prompts(&self, count: usize, seed: u64) -> Vec<String> {
         let text: Vec<char> = self.held_out.concat().chars().collect();
-        let room = text.len().saturating_sub(PROMPT_CHARS);
+        let room = text.len().saturating_sub(PROMPT_BYTES);
         let offset = usize::try_from(seed % 97).unwrap_or_default();
         let prompt = |index: usize| {
             let part = room / count.max(1);
@@ -160,7 +161,12 @@ impl Corpus {
             // From the beginning of a word.
             let space = text[at..].iter().position(|c| c.is_whitespace()).unwrap_or(0);
             let at = if at == 0 { 0 } else { (at + space + 1).min(room) };
-            text[at..text.len().min(at + PROMPT_CHARS)].iter().collect()
+            let mut bytes = 0;
+            let fits = |c: &&char| {
+                bytes += c.len_utf8();
+                bytes <= PROMPT_BYTES
+            };
+            text[at..].iter().take_while(fits).collect()
         };
         (0..count).map(prompt).collect()
     }
@@ -183,7 +189,7 @@ mod tests {
             assert_ne!(prompts[0], prompts[1]);
             let all_text: String = corpus.documents.iter().map(|d| d.text.as_str()).collect();
             for prompt in prompts {
-                assert!(prompt.chars().count() <= PROMPT_CHARS);
+                assert!((PROMPT_BYTES / 2..=PROMPT_BYTES).contains(&prompt.len()));
                 assert!(!all_text.contains(&prompt), "a prompt is not published");
             }
         }
