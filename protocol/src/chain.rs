@@ -16,6 +16,7 @@ mod recent;
 mod runs;
 mod shards;
 mod state;
+mod transaction;
 mod view;
 
 pub use challenge::{Challenge, PayoutLeaf};
@@ -23,10 +24,11 @@ pub use deposits::Deposit;
 pub use disputes::Dispute;
 pub use drawn::Duties;
 pub use event::{
-    BlockHeader, ChainEvent, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication,
-    ProposalAct, Settlement, Transaction,
+    BlockHeader, ChainEvent, Contribution, DatanetUse, Model, ModelPublication, Registration,
+    Settlement,
 };
 pub use recent::Recent;
 pub use shards::ShardFault;
 pub use state::{Account, Pack, Purpose, Redemption, SettlementState};
+pub use transaction::{DisputeAnswer, ProposalAct, Transaction};
 pub use view::ChainView;

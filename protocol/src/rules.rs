@@ -16,8 +16,8 @@ pub use authority::is_by_operator;
 pub use inclusion::included_in;
 pub(crate) use inclusion::{after_inclusion, of_use_until};
 pub(crate) use label::work_epoch;
-pub(crate) use output::shares_are_whole;
 pub use output::{attribution_auditors, follows_transcript, price, tokens_paid};
+pub(crate) use output::{is_attributed, shares_are_whole};
 pub use standing::{Standing, standings};
 pub(crate) use storage::{
     cell_to_show, commits_to_assigned, committed_in_time, passes_storage, shown_in_time,

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod attribution;
+pub mod base;
 pub mod draw;
 pub mod escrow;
 pub mod holding;

@@ -10,7 +10,7 @@ import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRewardVault} from "./interfaces/IRewardVault.sol";
 
-/// @title Training runs and the models they yield
+/// @title Training runs, the models they yield, and bases that no run made
 contract ModelRegistry is IModelRegistry {
     using SafeERC20 for IERC20;
 
@@ -58,9 +58,7 @@ contract ModelRegistry is IModelRegistry {
         _requireController(developer);
         if (escrow == 0) revert NothingPaid();
         if (datanet == 0 || datanet > DATANETS.datanets()) revert UnknownDatanet(datanet);
-        if (config.length == 0 || config.length > MAX_CONFIG) revert BadConfig(config.length);
-        id = ++models;
-        (_models[id].developer, _models[id].datanet) = (developer, datanet);
+        id = _add(developer, datanet, config);
         emit ModelCreated(id, developer, datanet, escrow, config);
         OPEN.safeTransferFrom(msg.sender, address(this), escrow);
         VAULT.addFees(COORDINATOR.currentEpoch(), escrow);
@@ -79,6 +77,16 @@ contract ModelRegistry is IModelRegistry {
             msg.sender, address(this), escrow, permit.deadline, permit.v, permit.r, permit.s
         ) {} catch {}
         return createModel(developer, datanet, escrow, config);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function registerBase(
+        uint64 developer,
+        bytes calldata config
+    ) external returns (uint64 id) {
+        _requireController(developer);
+        id = _add(developer, 0, config);
+        emit BaseRegistered(id, developer, config);
     }
 
     /// @inheritdoc IModelRegistry
@@ -105,6 +113,16 @@ contract ModelRegistry is IModelRegistry {
     ) external view returns (uint64 developer, uint64 datanet, bytes32 checkpoint) {
         Model storage m = _models[id];
         return (m.developer, m.datanet, m.checkpoint);
+    }
+
+    function _add(
+        uint64 developer,
+        uint64 datanet,
+        bytes calldata config
+    ) private returns (uint64 id) {
+        if (config.length == 0 || config.length > MAX_CONFIG) revert BadConfig(config.length);
+        id = ++models;
+        (_models[id].developer, _models[id].datanet) = (developer, datanet);
     }
 
     function _requireController(uint64 account) private view {

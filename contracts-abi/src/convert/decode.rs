@@ -6,7 +6,9 @@
 
 use alloy::primitives::{Address, Log, keccak256};
 use alloy::sol_types::SolEvent;
-use protocol::chain::{ChainEvent, Contribution, Model, ModelPublication, Settlement};
+use protocol::chain::{
+    ChainEvent, Contribution, Model, ModelPublication, Registration, Settlement,
+};
 use protocol::record::batch;
 use protocol::{
     AccountId, Amount, Balance, BlobRef, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash,
@@ -135,6 +137,10 @@ fn models(log: &Log) -> Option<ChainEvent> {
             escrow: Amount(e.escrow),
             config: e.config.to_vec(),
         })
+    } else if is::<ModelRegistry::BaseRegistered>(log) {
+        let e: ModelRegistry::BaseRegistered = read(log)?;
+        let (id, developer) = (ModelId(e.model), AccountId(e.developer));
+        ChainEvent::BaseRegistered(Registration { id, developer, config: e.config.to_vec() })
     } else if is::<ModelRegistry::ModelPublished>(log) {
         let e: ModelRegistry::ModelPublished = read(log)?;
         ChainEvent::ModelPublished(ModelPublication {

@@ -4,7 +4,7 @@ use alloy::primitives::{Address, Bytes, FixedBytes, U256};
 use alloy::sol_types::SolCall;
 use protocol::chain::{
     Challenge, Contribution, DatanetUse, DisputeAnswer, Model, ModelPublication, PayoutLeaf,
-    ProposalAct, Settlement, Transaction,
+    ProposalAct, Registration, Settlement, Transaction,
 };
 use protocol::hash::keccak;
 use protocol::merkle::{Path, SumNode};
@@ -61,6 +61,7 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             call(at.datanets, &DatanetRegistry::takeBackCall { contribution: *number })
         }
         Transaction::CreateModel(model) => call(at.models, &create_model(model)),
+        Transaction::RegisterBase(base) => call(at.models, &register_base(base)),
         Transaction::PublishModel(publication) => call(at.models, &publish(publication)),
         Transaction::Deposit { payee, amount } => {
             call(at.escrow, &UsageEscrow::depositCall { payee: payee.0, amount: amount.0 })
@@ -72,10 +73,7 @@ pub(crate) fn encode(tx: &Transaction, at: &Deployment) -> Encoded {
             call(*escrow, &UsageEscrow::withdrawCall { payee: payee.0 })
         }
         Transaction::Redeem(signed) => call(signed.receipt.escrow, &redeem(signed)),
-        Transaction::Include { epoch, records } => {
-            let batch = batch::encode(records).into();
-            call(at.coordinator, &Coordinator::includeCall { epoch: epoch.0, batch })
-        }
+        Transaction::Include { epoch, records } => call(at.coordinator, &include(*epoch, records)),
         Transaction::Propose { proposer, settlement: s } => {
             let (proposer, settlement) = (proposer.0, settlement(s));
             call(at.settlements, &Settlements::proposeCall { proposer, settlement })
@@ -157,6 +155,15 @@ fn create_model(model: &Model) -> ModelRegistry::createModelCall {
         escrow: model.escrow.0,
         config: Bytes::copy_from_slice(&model.config),
     }
+}
+
+fn register_base(base: &Registration) -> ModelRegistry::registerBaseCall {
+    let (developer, config) = (base.developer.0, Bytes::copy_from_slice(&base.config));
+    ModelRegistry::registerBaseCall { developer, config }
+}
+
+fn include(epoch: Epoch, records: &[SignedRecord]) -> Coordinator::includeCall {
+    Coordinator::includeCall { epoch: epoch.0, batch: batch::encode(records).into() }
 }
 
 fn publish(publication: &ModelPublication) -> ModelRegistry::publishCall {

@@ -4,10 +4,12 @@
 //! order. Nothing is taken back: [`super::Recent`] has what stood before.
 
 use super::{
-    BlockHeader, ChainEvent, ChainView, Contribution, Deposit, Dispute,
+    BlockHeader, ChainEvent, ChainView, Contribution, Deposit, Dispute, Registration,
     state::{Account, Pack, Redemption, SettlementState, is_next},
 };
 use crate::{
+    base::{BaseModel, Registered},
+    codec::Wire as _,
     identity::Binding,
     ids::{AccountId, Amount, BlockNumber, Digest, Epoch, EvmAddress, NodeId},
     limits::FEE_EPOCHS,
@@ -77,6 +79,7 @@ impl ChainView {
                 self.orders.insert(model.id, order);
                 self.models.insert(model.id, (block, model.clone()));
             }
+            ChainEvent::BaseRegistered(registration) => self.register_base(block, registration),
             ChainEvent::ModelPublished(publication) => {
                 // All offers are kept: an output is judged by who offered the model in its epoch, which
                 // a later offer must not change.
@@ -109,6 +112,14 @@ impl ChainView {
             | ChainEvent::DisputeAnswered { .. }
             | ChainEvent::DisputeExpired { .. } => self.apply_dispute(event),
         }
+    }
+
+    /// Takes in what is a base; anything else that was registered as one is nothing.
+    fn register_base(&mut self, block: BlockNumber, registration: &Registration) {
+        let Registration { id, developer, config } = registration;
+        let base = BaseModel::from_bytes(config).ok().filter(BaseModel::is_sane);
+        let developer = *developer;
+        self.bases.extend(base.map(|base| (*id, Registered { block, developer, base })));
     }
 
     fn apply_stake(&mut self, block: BlockNumber, event: &ChainEvent) {

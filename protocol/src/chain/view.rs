@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     balance::{Balance, Due},
+    base::Registered,
     blob::BlobRef,
     draw::Part,
     eip712::Domain,
@@ -53,6 +54,8 @@ pub struct ChainView {
     pub(super) models: BTreeMap<ModelId, (BlockNumber, Model)>,
     /// What each order came to when it was made.
     pub(super) orders: BTreeMap<ModelId, Result<Order, OrderFault>>,
+    /// Models that no run made.
+    pub(super) bases: BTreeMap<ModelId, Registered>,
     /// Every offer of a model, with the block that made it.
     pub(super) publications: BTreeMap<ModelId, Vec<(BlockNumber, ModelPublication)>>,
     pub(super) inclusions: Inclusions,
@@ -104,6 +107,7 @@ impl ChainView {
             contributions: Vec::new(),
             packs: BTreeMap::new(),
             models: BTreeMap::new(),
+            bases: BTreeMap::new(),
             orders: BTreeMap::new(),
             publications: BTreeMap::new(),
             inclusions: Inclusions::new(),
@@ -272,7 +276,37 @@ impl ChainView {
         self.models.values()
     }
 
-    /// The newest offer of a finished model.
+    /// A base: a model that no run made.
+    pub fn base(&self, id: ModelId) -> Option<&Registered> {
+        self.bases.get(&id)
+    }
+
+    /// All bases, by their ids.
+    pub fn bases(&self) -> impl Iterator<Item = (ModelId, &Registered)> {
+        self.bases.iter().map(|(id, base)| (*id, base))
+    }
+
+    /// The run of a model that was ordered before an epoch was over. What comes later changes nothing of
+    /// what is settled: ids follow each other, so anybody can use one that there is not yet.
+    pub(crate) fn run_in(&self, id: ModelId, epoch: Epoch) -> Option<&Model> {
+        let (block, model) = self.model(id)?;
+        (*block < self.schedule.start(epoch.next())).then_some(model)
+    }
+
+    /// The base that was registered before an epoch was over.
+    pub(crate) fn base_in(&self, id: ModelId, epoch: Epoch) -> Option<&Registered> {
+        let base = self.base(id)?;
+        (base.block < self.schedule.start(epoch.next())).then_some(base)
+    }
+
+    /// Who earns the developer's part of what was paid for a use: who had ordered the model's run, or
+    /// registered it.
+    pub(crate) fn developer_in(&self, id: ModelId, epoch: Epoch) -> Option<AccountId> {
+        let ordered = self.run_in(id, epoch).map(|model| model.developer);
+        ordered.or_else(|| self.base_in(id, epoch).map(|base| base.developer))
+    }
+
+    /// The newest offer of a finished model or a base.
     pub fn publication(&self, id: ModelId) -> Option<&ModelPublication> {
         self.publications.get(&id).and_then(|all| all.last()).map(|(_, offer)| offer)
     }

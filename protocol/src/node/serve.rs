@@ -13,7 +13,7 @@ use crate::{
     ranges::Ranges,
     receipt::{Receipt, SignedReceipt},
     record::{AttributionBody, AuditBody, Body, Finding, Verdict, VerifiedRecord, audit_subject},
-    rules::{attribution_auditors, price, tokens_paid, work_epoch},
+    rules::{attribution_auditors, is_attributed, price, tokens_paid, work_epoch},
 };
 
 /// Attributions of others that are kept until they can be audited.
@@ -330,7 +330,8 @@ impl Node {
             if let Some((request, price)) = self.serving.signed(record.record().subject) {
                 self.tell(Event::Served { request, record: id, price });
             }
-        } else if self.serving.has_room_for(record.record().account)
+        } else if is_attributed(chain, record)
+            && self.serving.has_room_for(record.record().account)
             && !self.serving.audited.contains_key(&id)
         {
             self.serving.waiting.insert(id, Arc::clone(record));

@@ -6,7 +6,7 @@ use crate::{
     draw::{self, Seats},
     ids::{AccountId, Amount},
     math::{PPM, mul_div},
-    record::{AttributionBody, VerifiedRecord},
+    record::{AttributionBody, Body, VerifiedRecord},
 };
 
 /// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.
@@ -33,8 +33,12 @@ pub fn tokens_paid(
 }
 
 /// Who audits an attribution, of those that count in the epoch in which it was fixed; `None` until the
-/// block after that exists. An output is named by its receipt, which no record about it can change.
+/// block after that exists, and of an output of a base, of which nothing is attributed. An output is named by
+/// its receipt, which no record about it can change.
 pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Option<Seats> {
+    if !is_attributed(chain, record) {
+        return None;
+    }
     let beacon = after_inclusion(chain, record)?;
     let counting = chain.seats_in(chain.schedule.epoch_of(included_in(chain, record)?));
     let (made, count) = (record.record(), chain.params().training.auditors);
@@ -54,8 +58,25 @@ pub fn follows_transcript(
         && u32::try_from(tokens_out) == Ok(body.tokens_out)
 }
 
-/// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million.
-pub(crate) fn shares_are_whole(body: &AttributionBody) -> bool {
+/// Whether anybody contributed to the model of an output, as far as the network can tell: nobody did to a base.
+pub(crate) fn is_attributed(chain: &ChainView, record: &VerifiedRecord) -> bool {
+    let made = record.record();
+    match &made.body {
+        Body::Attribution(body) => chain.base_in(body.model, made.epoch).is_none(),
+        _ => true,
+    }
+}
+
+/// Whether the shares of an attribution are well formed: sorted, distinct, summing to a million; of a base's
+/// output there are none.
+pub(crate) fn shares_are_whole(
+    chain: &ChainView,
+    record: &VerifiedRecord,
+    body: &AttributionBody,
+) -> bool {
+    if !is_attributed(chain, record) {
+        return body.shares.is_empty();
+    }
     let sum = body.shares.iter().fold(0u64, |sum, (_, ppm)| sum.saturating_add(u64::from(*ppm)));
     let is_sorted = body.shares.is_sorted_by(|(a, _), (b, _)| a < b);
     is_sorted && sum == u64::from(PPM)

@@ -298,12 +298,13 @@ impl Ledger<'_> {
     }
 
     pub(super) fn datanet_of(&self, record: &VerifiedRecord) -> Option<crate::DatanetId> {
-        let model = match &record.record().body {
+        let made = record.record();
+        let model = match &made.body {
             Body::Shard(body) => body.model,
             Body::Attribution(body) => body.model,
             _ => return None,
         };
-        self.chain.model(model).map(|(_, model)| model.datanet)
+        self.chain.run_in(model, made.epoch).map(|model| model.datanet)
     }
 
     /// Whoever attributed an output that was paid for gets the platform's part of its fee, and less of

@@ -128,7 +128,7 @@ impl Ledger<'_> {
                     Division::Attributed => Some(body.shares.as_slice()),
                     Division::Declared => None,
                 };
-                self.split_fee(fee, payee, body.model, shares, record.id())?;
+                self.split_fee(fee, payee, &record, body.model, shares)?;
                 all = all.checked_add(fee).ok_or(Invariant::Count("what was redeemed"))?;
             }
         }
@@ -140,7 +140,7 @@ impl Ledger<'_> {
         if self.is_found_false(record) {
             return Division::FoundFalse;
         }
-        if !shares_are_whole(body) {
+        if !shares_are_whole(self.chain, record, body) {
             return Division::NotWhole;
         }
         // Silence of the auditors and the doubt of a few are no fault of the server.
@@ -155,14 +155,15 @@ impl Ledger<'_> {
         &mut self,
         gross: u128,
         server: AccountId,
+        output: &VerifiedRecord,
         model: ModelId,
         shares: Option<&[(AccountId, u32)]>,
-        record: Digest,
     ) -> Result<(), Invariant> {
         if gross == 0 {
             return Ok(());
         }
         let paid_before = self.lines.len();
+        let (record, used_in) = (output.id(), output.record().epoch);
         let rules = self.chain.params().economics;
         let treasury = self.chain.treasury;
         let platform = mul_div(gross, u128::from(rules.fee_platform_bps), BPS);
@@ -180,11 +181,16 @@ impl Ledger<'_> {
         let [contributors, developer, stakers, nodes] = parts[..] else {
             return Err(Invariant::Division(net));
         };
-        self.pay_contributors(contributors, model, shares, record)?;
-        // Of an output of a model that nobody ordered the developer's part is the platform's, as the
+        let weights: Vec<_> = match shares {
+            Some(shares) => shares.iter().map(|(id, ppm)| (*id, u128::from(*ppm))).collect(),
+            None => self.pool_of(model, used_in)?,
+        };
+        // By attribution where it holds; otherwise to the declared pool.
+        self.pay_by_weight(contributors, Source::Attribution, &weights, treasury, record)?;
+        // Of an output of a model that there is not the developer's part is the platform's, as the
         // contributors' part is.
-        let earns = match self.chain.model(model) {
-            Some((_, model)) => model.developer,
+        let earns = match self.chain.developer_in(model, used_in) {
+            Some(developer) => developer,
             None => treasury,
         };
         self.pay(earns, Source::Model, developer, record);
@@ -201,30 +207,14 @@ impl Ledger<'_> {
         invariant::fees_are_whole(gross, self.lines_since(paid_before)?)
     }
 
-    /// By attribution where it holds; otherwise to the declared pool: everyone whose data the model
-    /// was trained on, by bytes.
-    fn pay_contributors(
-        &mut self,
-        amount: u128,
-        model: ModelId,
-        shares: Option<&[(AccountId, u32)]>,
-        record: Digest,
-    ) -> Result<(), Invariant> {
-        let weights: Vec<_> = match shares {
-            Some(shares) => shares.iter().map(|(id, ppm)| (*id, u128::from(*ppm))).collect(),
-            None => self.pool_of(model)?,
-        };
-        let treasury = self.chain.treasury;
-        self.pay_by_weight(amount, Source::Attribution, &weights, treasury, record)
-    }
-
     /// Everyone whose data a model was trained on, by bytes of the packs that they brought first; nobody
-    /// for a model that there is not. All units of a run are cut from its packs by its members, who do
+    /// for a base, or a model that there is not. All units of a run are cut from its packs by its members, who do
     /// not begin one of which a pack is not as long as the chain says; what a contributor declares beside
     /// that weighs nothing.
-    fn pool_of(&self, model: ModelId) -> Result<Vec<(AccountId, u128)>, Invariant> {
+    fn pool_of(&self, model: ModelId, used_in: Epoch) -> Result<Vec<(AccountId, u128)>, Invariant> {
         let (mut bytes, mut seen) = (BTreeMap::<AccountId, u128>::new(), BTreeSet::new());
-        let data = self.chain.run_data(model).into_iter();
+        let is_there = self.chain.run_in(model, used_in).is_some();
+        let data = is_there.then(|| self.chain.run_data(model)).into_iter().flatten();
         for (account, pack) in data.flat_map(|c| c.packs.iter().map(|pack| (c.account, pack))) {
             if seen.insert(pack.hash) {
                 let sum = bytes.entry(account).or_default();

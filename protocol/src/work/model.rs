@@ -97,9 +97,15 @@ impl Shape {
         Some(Self { vocab, context, width, layers, heads, ffn, parameters })
     }
 
-    fn is_sane(&self) -> bool {
+    /// Whether its numbers are within the network's bounds, and the files of a base may be of it.
+    pub(crate) fn is_of(&self, checkpoint: &BlobRef, card: &BlobRef) -> bool {
         let dims = [self.vocab, self.context, self.width, self.layers, self.heads, self.ffn];
-        dims.iter().all(|dim| (1..=MAX_DIM).contains(dim)) && self.parameters > 0
+        let weights = self.parameters.checked_mul(4);
+        let longest = weights.and_then(|bytes| bytes.checked_add(MAX_HEADER));
+        dims.iter().all(|dim| (1..=MAX_DIM).contains(dim))
+            && self.parameters > 0
+            && longest.is_some_and(|longest| (1..=longest).contains(&checkpoint.length))
+            && (1..=MAX_CARD).contains(&card.length)
     }
 }
 
@@ -118,11 +124,7 @@ impl AdapterOrder {
 
     /// Whether its numbers are within the network's bounds, and hide no cost.
     pub fn is_sane(&self) -> bool {
-        let weights = self.shape.parameters.checked_mul(4);
-        let longest = weights.and_then(|bytes| bytes.checked_add(MAX_HEADER));
-        self.shape.is_sane()
-            && longest.is_some_and(|longest| (1..=longest).contains(&self.base.length))
-            && (1..=MAX_CARD).contains(&self.card.length)
+        self.shape.is_of(&self.base, &self.card)
             && self.rank.is_power_of_two()
             && self.rank <= MAX_RANK
             && (1..=MAX_SCALE).contains(&self.scale)

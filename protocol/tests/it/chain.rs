@@ -6,8 +6,8 @@ use protocol::{
     AccountId, Amount, Balance, BlockNumber, Blocks, Digest, Epoch, EvmAddress, ModelId, NodeId,
     Timestamp,
     chain::{
-        BlockHeader, ChainEvent, ChainView, Contribution, Model, ProposalAct, Settlement,
-        Transaction,
+        BlockHeader, ChainEvent, ChainView, Contribution, Model, ProposalAct, Registration,
+        Settlement, Transaction,
     },
     codec::Wire,
     eip712::{Domain, EvmKey},
@@ -150,8 +150,10 @@ impl FakeChain {
                 Some(ChainEvent::ContributionAdmitted(Contribution { id, ..contribution }))
             }
             Transaction::CreateModel(model) => {
-                self.models += 1;
-                Some(ChainEvent::ModelCreated(Model { id: ModelId(self.models), ..model }))
+                Some(ChainEvent::ModelCreated(Model { id: self.next_model(), ..model }))
+            }
+            Transaction::RegisterBase(base) => {
+                Some(ChainEvent::BaseRegistered(Registration { id: self.next_model(), ..base }))
             }
             Transaction::PublishModel(offer) => Some(ChainEvent::ModelPublished(offer)),
             Transaction::Include { epoch, records } => self.include(now, epoch, records),
@@ -202,6 +204,11 @@ impl FakeChain {
             | Transaction::ExpireDispute { .. }) => self.dispute(now, dispute, same_block),
             other => panic!("the scenarios do not send {other:?}"),
         }
+    }
+
+    fn next_model(&mut self) -> ModelId {
+        self.models += 1;
+        ModelId(self.models)
     }
 
     fn about(

@@ -236,7 +236,10 @@ impl Net {
             tokens_in: 1,
             tokens_out: 1,
             lambda: 0,
-            shares: vec![(CONTRIBUTOR, 1_000_000)],
+            shares: match self.chain.view.base(model) {
+                Some(_) => vec![],
+                None => vec![(CONTRIBUTOR, 1_000_000)],
+            },
         })
     }
 

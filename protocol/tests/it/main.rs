@@ -2,6 +2,7 @@
 //! golden vectors, and the rules of the workspace.
 
 mod awaited;
+mod bases;
 mod chain;
 mod disputes;
 mod enrol;

@@ -29,13 +29,23 @@ pub(crate) const SERVER: AccountId = AccountId(1);
 const DEPOSIT: Amount = Amount(2_000_000);
 
 /// The consumer's receipt for what lies between two sums of all that it promised.
-pub(crate) fn request(id: u64, payee: u64, (from, to): (u128, u128)) -> ServeRequest {
+pub(crate) fn request(id: u64, payee: u64, range: (u128, u128)) -> ServeRequest {
+    request_of(ModelId(1), id, payee, range)
+}
+
+/// The same for a use of another model.
+pub(crate) fn request_of(
+    model: ModelId,
+    id: u64,
+    payee: u64,
+    (from, to): (u128, u128),
+) -> ServeRequest {
     let payer = key(CONSUMER);
     let receipt = Receipt {
         escrow: ESCROW,
         payer: payer.address(),
         payee: AccountId(payee),
-        model: ModelId(1),
+        model,
         cumulative: Amount(to),
         price: Amount(to.saturating_sub(from)),
         nonce: id,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title Training runs and the models they yield
+/// @title Training runs, the models they yield, and bases that no run made
 interface IModelRegistry {
     /// A signature by which OPEN may be taken without an approval before (EIP-2612).
     struct Permit {
@@ -20,6 +20,8 @@ interface IModelRegistry {
         uint128 escrow,
         bytes config
     );
+    /// @notice A base was registered: a model that no run made. `config` says canonically which one.
+    event BaseRegistered(uint64 indexed model, uint64 indexed developer, bytes config);
     /// @notice A model is offered. Prices are in the smallest unit of OPEN.
     event ModelPublished(
         uint64 indexed model,
@@ -65,8 +67,15 @@ interface IModelRegistry {
         Permit calldata permit
     ) external returns (uint64 model);
 
-    /// @notice Offers a finished model; by the developer's owner or operator.
-    /// @param model The training run whose checkpoint it is.
+    /// @notice Registers a base, which has an id among the models; by the developer's owner or operator.
+    /// Nothing is taken for it, and nobody works on it.
+    function registerBase(
+        uint64 developer,
+        bytes calldata config
+    ) external returns (uint64 model);
+
+    /// @notice Offers a finished model or a base; by the developer's owner or operator.
+    /// @param model The training run whose checkpoint it is, or the base.
     /// @param checkpoint BLAKE3 hash of the checkpoint that is served.
     /// @param sketchRoot Merkle root of the attribution sketches.
     /// @param server The account that serves it.
@@ -86,7 +95,8 @@ interface IModelRegistry {
     /// @notice The number of models; their ids are 1 to this.
     function models() external view returns (uint64);
 
-    /// @notice Developer, Datanet and current checkpoint of a model; zero when it does not exist.
+    /// @notice Developer, Datanet (zero of a base) and current checkpoint of a model; zero when it does not
+    /// exist.
     function model(
         uint64 id
     ) external view returns (uint64 developer, uint64 datanet, bytes32 checkpoint);

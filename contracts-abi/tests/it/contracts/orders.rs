@@ -48,7 +48,37 @@ pub(crate) fn scenario(chain: &mut dyn Chain) {
     let up_to = |epoch| V::feesUpToCall { epoch };
     assert_eq!([0, 1].map(|epoch| world.read(vault, &up_to(epoch))), [2 * PAID, 3 * PAID]);
     settle(&mut world);
-    check_gas(&[("create_model", gas)], &[("create_model", 250_000)]);
+    let registered = base(&mut world);
+    let measured = [("create_model", gas), ("register_base", registered)];
+    check_gas(&measured, &[("create_model", 250_000), ("register_base", 150_000)]);
+}
+
+/// Who registers a base pays nothing for it, is answered with an id among the models, and alone offers it.
+fn base(world: &mut World<'_>) -> u64 {
+    let (models, known) = (world.models, world.read(world.models, &M::modelsCall {}));
+    let call = |length| M::registerBaseCall { developer: 2, config: vec![7; length].into() };
+    world.fails::<M::NotController, _>(1, models, &call(90));
+    for length in [0, 4097] {
+        world.fails::<M::BadConfig, _>(2, models, &call(length));
+    }
+    let gas = world.send(2, models, &call(250));
+    let id = known + 1;
+    assert_eq!(world.read(models, &M::modelsCall {}), id);
+    let found = world.read(models, &M::modelCall { id });
+    assert_eq!((found.developer, found.datanet, found.checkpoint), (2, 0, B256::ZERO));
+    let publish = M::publishCall {
+        id,
+        checkpoint: B256::repeat_byte(1),
+        sketchRoot: B256::ZERO,
+        server: 2,
+        priceIn: 1,
+        priceOut: 1,
+        priceUse: 1,
+    };
+    world.fails::<M::NotController, _>(1, models, &publish);
+    world.send(2, models, &publish);
+    assert_eq!(M::BaseRegistered::SIGNATURE, "BaseRegistered(uint64,uint64,bytes)");
+    gas
 }
 
 /// What cannot be a run is refused, as far as a contract can know, and nothing is taken for it.

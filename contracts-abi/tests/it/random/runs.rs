@@ -42,6 +42,10 @@ pub(super) enum Call {
         signer: usize,
         nonce: u64,
     },
+    Register {
+        developer: u64,
+        config: usize,
+    },
     Publish {
         model: u64,
         checkpoint: u8,
@@ -119,6 +123,7 @@ impl Model for Runs {
     const CALLS: &'static [&'static str] = &[
         "ModelRegistry.createModel",
         "ModelRegistry.createModelWithPermit",
+        "ModelRegistry.registerBase",
         "ModelRegistry.publish",
     ];
 
@@ -152,7 +157,7 @@ impl Model for Runs {
         let order = self.drawn(draw, from);
         let own = if from == HOT { 3 } else { from as u64 };
         let order = if draw.one_in(6) { order } else { Order { developer: own, ..order } };
-        let call = match draw.below(8) {
+        let call = match draw.below(9) {
             0 => Call::Approve(draw.of(&[0, 5 * OPEN, 100 * OPEN, u128::MAX])),
             1..=3 => Call::Order(order),
             4 | 5 => {
@@ -160,6 +165,7 @@ impl Model for Runs {
                 let nonce = self.nonces[signer] + u64::from(draw.one_in(5));
                 Call::Permitted { order, signer, nonce }
             }
+            6 => Call::Register { developer: order.developer, config: order.config },
             _ => Call::Publish {
                 model: draw.below(self.models.len() + 2) as u64,
                 checkpoint: 1 + draw.below(9) as u8,
@@ -194,6 +200,11 @@ impl Model for Runs {
                 };
                 Encoded::new("ModelRegistry.createModelWithPermit", at, &call)
             }
+            Call::Register { developer, config } => {
+                let call =
+                    ModelRegistry::registerBaseCall { developer, config: vec![7; config].into() };
+                Encoded::new("ModelRegistry.registerBase", at, &call)
+            }
             Call::Publish { model, checkpoint, server } => {
                 let checkpoint = B256::repeat_byte(checkpoint);
                 let call = ModelRegistry::publishCall {
@@ -223,6 +234,12 @@ impl Model for Runs {
                     self.allowed[from] = order.escrow;
                 }
                 self.order(from, &order, block)
+            }
+            Call::Register { developer, config } => {
+                self.controls(developer, from)?;
+                need((1..=MAX_CONFIG).contains(&config), "BadConfig")?;
+                self.models.push((developer, 0, 0));
+                Ok(())
             }
             Call::Publish { model, checkpoint, server } => {
                 let index = usize::try_from(model).unwrap().checked_sub(1);
@@ -263,7 +280,13 @@ impl Model for Runs {
     }
 
     fn compare_view(&self, _world: &mut World<'_>, view: &ChainView) {
-        assert_eq!(view.models().count(), self.models.len());
+        let ordered = self.models.iter().filter(|(_, datanet, _)| *datanet > 0).count();
+        assert_eq!(view.models().count(), ordered);
+        assert_eq!(
+            view.bases().count(),
+            0,
+            "what they were registered with says nothing of a base"
+        );
         for (index, (_, _, checkpoint)) in self.models.iter().enumerate() {
             let id = ModelId(index as u64 + 1);
             let offered = view.publication(id).map(|publication| publication.checkpoint.0);
