@@ -1,20 +1,17 @@
-//! The page: one file without scripts, fonts or requests, for a screen or for paper.
+//! The page of an attribution.
 //!
 //! The template library escapes whatever is put into a page; [`for_page`] takes out of strangers' text
 //! the characters that no escaping makes harmless.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use protocol::AccountId;
 
+use super::document::{Head, document};
 use super::marks::{Legend, Mark, Piece, excerpt, pieces};
 use super::words;
 use crate::api::types::{AttributionReport, ContributorReport, EvidenceKind, UnitLine};
 use crate::clean::for_page;
 
-const STYLE: &str = include_str!("style.css");
-/// No script, no request, whatever the text in the page tries.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-                      form-action 'none'";
 /// Longest text of a unit on the page, in bytes.
 const UNIT_BYTES: usize = 1_200;
 
@@ -34,7 +31,7 @@ const NARROW: BarSize = BarSize { class: "bar", letter_fits: 60_000, part_fits: 
 /// The page of a record.
 pub(crate) fn page(report: &AttributionReport) -> String {
     let page = Page { report, legend: Legend::of(report) };
-    page.render().into_string()
+    page.render()
 }
 
 struct Page<'a> {
@@ -43,41 +40,23 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn render(&self) -> Markup {
+    fn render(&self) -> String {
         let AttributionReport { model, datanet, .. } = self.report;
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta http-equiv="Content-Security-Policy" content=(POLICY);
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta name="referrer" content="no-referrer";
-                    title { "Attribution of model " (model) }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    main {
-                        header.top {
-                            p.eyebrow { "openledger · model " (model) " · Datanet " (datanet) }
-                            h1 { "Where this text comes from" }
-                            p.finding { (words::finding(self.report)) }
-                        }
-                        (self.answer())
-                        (self.payment())
-                        (self.spans())
-                        (self.units())
-                        (self.limits())
-                        (self.sources())
-                        footer {
-                            "Made by openledger " (env!("CARGO_PKG_VERSION"))
-                            ". This page needs no network and runs no script."
-                        }
-                    }
-                }
-            }
-        }
+        let head = Head {
+            title: format!("Attribution of model {model}"),
+            eyebrow: format!("openledger · model {model} · Datanet {datanet}"),
+            heading: "Where this text comes from".to_owned(),
+            finding: words::finding(self.report),
+        };
+        let body = html! {
+            (self.answer())
+            (self.payment())
+            (self.spans())
+            (self.units())
+            (self.limits())
+            (self.sources())
+        };
+        document(&head, &body)
     }
 
     fn answer(&self) -> Markup {

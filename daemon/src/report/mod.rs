@@ -5,6 +5,7 @@
 //! request; the terminal gets no control character of it.
 
 mod csv;
+mod document;
 mod html;
 mod marks;
 pub(crate) mod statement;

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use protocol::{AccountId, Amount, Digest};
 use serde::Serialize;
 
 use super::csv::row;
+use super::document::{Head, document};
 use crate::api::types::{StatementGap, StatementLine, StatementPage, StatementSums};
 use crate::words::amount_in_open;
 
-const STYLE: &str = include_str!("style.css");
-/// No script, no request.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-                      form-action 'none'";
 /// The columns of the spreadsheet.
 const COLUMNS: [&str; 11] = [
     "account", "epoch", "source", "amount", "claimed", "standing", "model", "datanet", "record",
@@ -199,49 +196,30 @@ pub(crate) fn text(statement: &Statement) -> String {
     text
 }
 
-/// The page: one file without scripts, fonts or requests.
+/// The page.
 pub(crate) fn page(statement: &Statement) -> String {
     let Statement { account, about, .. } = statement;
-    let whole = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { "Statement of account " (account) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header.top {
-                        p.eyebrow { "openledger · account " (account) " · epoch " (statement.sums.now) }
-                        h1 { "What account " (account) " earned" (about) }
-                        p.finding { (agreement(statement)) }
-                    }
-                    section {
-                        h2 { "Where it stands" }
-                        dl {
-                            @for (name, amount) in sums(statement) {
-                                dt { (name) }
-                                dd.num { (amount) }
-                            }
-                        }
-                    }
-                    (by_source(statement))
-                    (lines(statement))
-                    (gaps(statement))
-                    footer {
-                        "Made by openledger " (env!("CARGO_PKG_VERSION"))
-                        ". This page needs no network and runs no script."
-                    }
+    let head = Head {
+        title: format!("Statement of account {account}"),
+        eyebrow: format!("openledger · account {account} · epoch {}", statement.sums.now),
+        heading: format!("What account {account} earned{about}"),
+        finding: agreement(statement),
+    };
+    let body = html! {
+        section {
+            h2 { "Where it stands" }
+            dl {
+                @for (name, amount) in sums(statement) {
+                    dt { (name) }
+                    dd.num { (amount) }
                 }
             }
         }
+        (by_source(statement))
+        (lines(statement))
+        (gaps(statement))
     };
-    whole.into_string()
+    document(&head, &body)
 }
 
 fn by_source(statement: &Statement) -> Markup {

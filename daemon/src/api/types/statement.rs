@@ -38,7 +38,7 @@ pub struct StatementLine {
     pub datanet: Option<DatanetId>,
     /// What it earned, in the smallest unit; where a unit is asked about, that unit's part.
     pub amount: Amount,
-    /// What of the whole line was claimed.
+    /// What of `amount` was claimed.
     pub claimed: Amount,
     /// Where a unit is asked about: what the record earned the account by all its units.
     pub whole: Option<Amount>,
