@@ -6,6 +6,7 @@
 //! Errors are `application/problem+json` with a `code` that does not change.
 
 mod attribution;
+mod bases;
 mod client;
 mod convert;
 pub(crate) mod guard;

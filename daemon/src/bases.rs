@@ -150,6 +150,10 @@ impl BaseFiles {
         self.base.checkpoint().config()
     }
 
+    pub(crate) fn card(&self) -> &Card {
+        self.base.card()
+    }
+
     pub(crate) fn checkpoint_ref(&self) -> BlobRef {
         BlobRef::new(self.base.card().checkpoint, self.checkpoint.len() as u64)
     }

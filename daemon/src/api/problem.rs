@@ -1,9 +1,11 @@
 //! Errors of the API (RFC 9457), with codes that programs can rely on.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::node::Refusal;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::node::{AttributeError, PromptLength};
@@ -81,7 +83,7 @@ impl Problem {
                 let title = "the node does not hold this model's data";
                 Self::new(StatusCode::CONFLICT, "not_held", title, error.to_string())
             }
-            E::EmptyPrompt | E::EmptyOutput | E::LongPrompt(_) | E::LongOutput => {
+            E::Base(_) | E::EmptyPrompt | E::EmptyOutput | E::LongPrompt(_) | E::LongOutput => {
                 Self::invalid(error)
             }
         }
@@ -104,6 +106,19 @@ impl Problem {
         let title = "the node could not do this";
         Self::new(StatusCode::CONFLICT, "failed", title, detail)
     }
+}
+
+/// What a request is answered.
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
+
+/// Reads a body strictly: an unknown field is an error that names it.
+pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(Problem::invalid)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+pub(super) fn failed(error: anyhow::Error) -> Problem {
+    Problem::of(&error)
 }
 
 impl IntoResponse for Problem {

@@ -16,9 +16,9 @@ use protocol::training::RunConfig;
 use protocol::usage::Prompt;
 use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, Hash, ModelId, NodeId};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::guard::guard;
+use super::problem::{Answer, body, failed};
 use super::statement::statement;
 use super::types::{
     AccountInfo, AddReport, AskQuote, AttributeRequest, AttributionReport, Claim, Claimed,
@@ -41,7 +41,6 @@ const MAX_BLOB: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(100);
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Answer<T> = Result<Json<T>, Problem>;
 type Ctx = State<Arc<Context>>;
 
 /// All routes behind the guard.
@@ -57,6 +56,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/datanets/{id}", get(datanet))
         .route("/deposits", get(data_deposit).post(take_back))
         .route("/models", get(models).post(train))
+        .merge(super::bases::routes())
         .route("/models/price", post(price_of_run))
         .route("/models/{id}/publish", post(publish))
         .route("/models/{id}/quote", post(quote))
@@ -93,16 +93,6 @@ async fn as_problem(response: Response) -> Response {
     }
     let said = axum::body::to_bytes(response.into_body(), 1024).await.unwrap_or_default();
     Problem::of_status(status, &String::from_utf8_lossy(&said)).into_response()
-}
-
-/// Reads a body strictly: an unknown field is an error that names it.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(Problem::invalid)
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "the shape of map_err")]
-fn failed(error: anyhow::Error) -> Problem {
-    Problem::of(&error)
 }
 
 // --- this node

@@ -4,6 +4,7 @@
 //! numbers. Requests are read strictly: an unknown field is an error that names it.
 
 mod attribution;
+mod base;
 mod data;
 mod model;
 mod money;
@@ -14,6 +15,7 @@ pub use self::attribution::{
     AttributeRequest, AttributionReport, ContributorReport, EvidenceKind, MarkedSpan, Place,
     RuleReport, Sources, UnitLine,
 };
+pub use self::base::{BaseInfo, OfferBase};
 pub use self::data::{
     AddReport, Contribute, ContributionInfo, CreateDatanet, DataDeposit, DatanetInfo, Document,
     TakeBack,

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use protocol::{Amount, ModelId};
+use serde_json::json;
 
 use super::base::{self, AskArgs, ImportArgs};
 use super::export::{self, ExportArgs};
 use super::train::{self, TrainArgs};
 use crate::api::Client;
-use crate::api::types::{InferReport, ModelInfo, Offer, Publish};
+use crate::api::types::{BaseInfo, InferReport, ModelInfo, Offer, OfferBase, Publish};
+use crate::clean;
 use crate::client::{Consumer, Question};
 use crate::keys::{NodeKeys, PassphraseSources};
 use crate::network::NetworkFile;
@@ -22,21 +24,9 @@ use crate::words::{amount_in_open, open_amount};
 pub(super) enum ModelCommand {
     /// Order a training run on a Datanet: of a model from nothing, or of an adapter of a base
     Train(TrainArgs),
-    /// Offer a finished model for use, served by this node
-    Publish {
-        /// Number of the model, as `openledger model ls` lists it
-        model: u64,
-        /// Price of 1,000 prompt tokens, in the smallest unit of OPEN
-        #[arg(long, default_value_t = 1_000_000_000_000_000_000)]
-        price_in: u128,
-        /// Price of 1,000 generated tokens, in the smallest unit of OPEN
-        #[arg(long, default_value_t = 4_000_000_000_000_000_000)]
-        price_out: u128,
-        /// Fixed part of the price of one use, in the smallest unit of OPEN
-        #[arg(long, default_value_t = 10_000_000_000_000_000)]
-        price_use: u128,
-    },
-    /// List all models
+    /// Offer a finished model, or a base on this machine as it is, for use, served by this node
+    Publish(PublishArgs),
+    /// List all models, and the bases that are offered
     Ls,
     /// Write an adapter that was trained, as Hugging Face's `peft` reads it
     Export(ExportArgs),
@@ -48,30 +38,71 @@ pub(super) enum ModelCommand {
     Ask(AskArgs),
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PublishArgs {
+    /// Number of the model, as `openledger model ls` lists it; or the start of the name or hash of a base
+    model: String,
+    /// Price of 1,000 prompt tokens, in the smallest unit of OPEN
+    #[arg(long, default_value_t = 1_000_000_000_000_000_000)]
+    price_in: u128,
+    /// Price of 1,000 generated tokens, in the smallest unit of OPEN
+    #[arg(long, default_value_t = 4_000_000_000_000_000_000)]
+    price_out: u128,
+    /// Fixed part of the price of one use, in the smallest unit of OPEN
+    #[arg(long, default_value_t = 10_000_000_000_000_000)]
+    price_use: u128,
+}
+
 pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> Result<Output> {
     match command {
         ModelCommand::Import(args) => base::import(dir, args).await,
         ModelCommand::Bases => base::list(dir),
         ModelCommand::Ask(args) => base::ask(dir, args, is_json).await,
         ModelCommand::Train(args) => train::order(&Client::of_dir(dir)?, args).await,
-        ModelCommand::Publish { model, price_in, price_out, price_use } => {
-            let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
-            let publish = Publish { price_in, price_out, price_use };
-            let path = format!("/models/{model}/publish");
-            let offer: Offer = Client::of_dir(dir)?.post(&path, &publish).await?;
-            let text =
-                format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
-            Ok(Output::new(text, &offer))
-        }
+        ModelCommand::Publish(args) => publish(&Client::of_dir(dir)?, args).await,
         ModelCommand::Export(args) => export::export(dir, args).await,
-        ModelCommand::Ls => {
-            let all: Vec<ModelInfo> = Client::of_dir(dir)?.get("/models").await?;
-            let lines: Vec<_> = all.iter().map(line).collect();
-            let none = "no model yet; order one with `openledger model train DATANET`";
-            let text = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };
-            Ok(Output::new(text, &all))
-        }
+        ModelCommand::Ls => list(&Client::of_dir(dir)?).await,
     }
+}
+
+async fn publish(client: &Client, args: PublishArgs) -> Result<Output> {
+    let PublishArgs { model, price_in, price_out, price_use } = args;
+    let [price_in, price_out, price_use] = [price_in, price_out, price_use].map(Amount);
+    let offer: Offer = match model.parse::<u64>() {
+        Ok(model) => {
+            let publish = Publish { price_in, price_out, price_use };
+            client.post(&format!("/models/{model}/publish"), &publish).await?
+        }
+        Err(_) => {
+            let offer = OfferBase { base: model, price_in, price_out, price_use };
+            client.post("/bases", &offer).await?
+        }
+    };
+    let model = offer.model;
+    let text = format!("model {model} is offered; use it with `openledger infer {model} TEXT`");
+    Ok(Output::new(text, &offer))
+}
+
+async fn list(client: &Client) -> Result<Output> {
+    let trained: Vec<ModelInfo> = client.get("/models").await?;
+    let bases: Vec<BaseInfo> = client.get("/bases").await?;
+    let mut lines: Vec<_> = trained.iter().map(|model| (model.id, line(model))).collect();
+    lines.extend(bases.iter().map(|base| (base.id, base_line(base))));
+    lines.sort_unstable();
+    let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+    let none = "no model yet; order one with `openledger model train DATANET`";
+    let text = if lines.is_empty() { none.to_owned() } else { lines.join("\n") };
+    Ok(Output::new(text, &json!({ "trained": trained, "bases": bases })))
+}
+
+fn base_line(base: &BaseInfo) -> String {
+    let licence = if base.licence.is_empty() { "no licence stated" } else { &base.licence };
+    let state = match &base.offer {
+        Some(offer) => format!("served by account {}", offer.server),
+        None => "not offered".to_owned(),
+    };
+    let (name, licence) = (clean::line(&base.name), clean::line(licence));
+    format!("{}\tbase {name}, {licence}, developer account {}: {state}", base.id, base.developer)
 }
 
 fn line(model: &ModelInfo) -> String {

@@ -45,7 +45,10 @@ impl Backend for Market {
                 let chats = self.chats(model);
                 Some(Offered { id: format!("{PREFIX}{model}"), owner, chats })
             };
-            chain.models().filter_map(|(_, model)| offered(model.id)).collect()
+            let runs = chain.models().map(|(_, model)| model.id);
+            let mut all: Vec<_> = runs.chain(chain.bases().map(|(id, _)| id)).collect();
+            all.sort_unstable();
+            all.into_iter().filter_map(offered).collect()
         })
     }
 
@@ -68,7 +71,10 @@ impl Market {
     /// Whether a model may hold conversations: one that was trained from nothing has no way of writing them.
     fn chats(&self, model: ModelId) -> bool {
         let chain = self.node.chain();
-        chain.order(model).is_ok_and(|order| matches!(order.config.model, RunModel::Adapter(_)))
+        chain.base(model).is_some()
+            || chain
+                .order(model)
+                .is_ok_and(|order| matches!(order.config.model, RunModel::Adapter(_)))
     }
 
     async fn buy(&self, question: Question) -> Result<Answering, Refused> {

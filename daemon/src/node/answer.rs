@@ -1,5 +1,6 @@
 //! An answer of a model, with the evidence for where it came from in words.
 
+use compute::formats::Tokenizer;
 use compute::serve::{Evidence, Transcript, pairs};
 use protocol::attribution::UnitEvidence;
 use protocol::node::Failure;
@@ -41,7 +42,7 @@ pub struct AnswerUnit {
 }
 
 /// An answer, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The generated text.
     pub text: String,
@@ -92,6 +93,20 @@ pub(crate) fn describe(
         lambda_ppm: evidence.weights.lambda_ppm,
         spans,
         top_units: top_units(run, &evidence.units),
+    })
+}
+
+/// An answer of a model of which nothing is attributed.
+pub(crate) fn unattributed(
+    tokenizer: &Tokenizer,
+    transcript: &Transcript,
+) -> Result<Answer, Failure> {
+    let count = |tokens: &[u32]| u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+    Ok(Answer {
+        text: tokenizer.decode(&transcript.output).map_err(|_| Failure::Invalid)?,
+        tokens_in: count(&transcript.prompt),
+        tokens_out: count(&transcript.output),
+        ..Answer::default()
     })
 }
 

@@ -17,7 +17,7 @@ use protocol::node::Failure;
 use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
 
 use self::documents::name_documents;
-use super::compute_thread::not_served;
+use super::failures::not_served;
 use super::handle::{NodeHandle, why};
 use super::worker::sampling;
 
@@ -47,6 +47,11 @@ pub enum AttributeError {
     /// The chain knows no such model.
     #[error("there is no model {0}; `openledger model ls` lists them")]
     UnknownModel(ModelId),
+    /// No run made it.
+    #[error(
+        "model {0} is a base: what it was trained on is not known, and nobody is paid as its contributor"
+    )]
+    Base(ModelId),
     /// The model exists, and its data are not here.
     #[error(
         "this node does not hold the data of model {0}. A node holds them once it has an account \
@@ -135,6 +140,9 @@ impl NodeHandle {
         query: AttributeQuery,
     ) -> Result<Attribution, AttributeError> {
         let chain = self.chain();
+        if chain.base(model).is_some() {
+            return Err(AttributeError::Base(model));
+        }
         let (_, order) = chain.model(model).ok_or(AttributeError::UnknownModel(model))?;
         let worker = &self.inner.worker;
         let run = worker.run_data(model).ok_or(AttributeError::NotHeld(model))?;
@@ -145,8 +153,7 @@ impl NodeHandle {
         let checkpoint = worker.load(model).await.map_err(broken)?;
         let sampling = sampling(query.max_tokens, query.seed);
         let exchange = worker.thread.run(move |state| {
-            let loaded = state.attributors.get(&(model, checkpoint));
-            let loaded = loaded.ok_or(Failure::Unavailable)?;
+            let loaded = state.attributor(&(model, checkpoint))?;
             attribute(loaded, prompt, output, &sampling).map_err(not_served)
         });
         let exchange = exchange.await.map_err(broken)?;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use compute::device::{Engine, guarded};
-use compute::run::RunError;
-use compute::serve::{Attributor, ServeError};
+use compute::serve::Attributor;
 use compute::train::ProvenEngine;
 use protocol::node::Failure;
 use protocol::{Hash, ModelId};
 use tokio::sync::{mpsc, oneshot};
+
+use super::speaker::Speaker;
 
 /// Jobs that wait for the device.
 const QUEUE: usize = 256;
@@ -22,8 +23,23 @@ type Task = Box<dyn FnOnce(&mut ComputeState) + Send>;
 /// What the thread keeps between jobs.
 pub(crate) struct ComputeState {
     pub(crate) engine: Engine,
-    /// Loaded models with their evidence, by model and checkpoint.
-    pub(crate) attributors: BTreeMap<(ModelId, Hash), Attributor>,
+    /// Loaded models, by model and checkpoint.
+    pub(crate) speakers: BTreeMap<(ModelId, Hash), Speaker>,
+}
+
+impl ComputeState {
+    /// A loaded model.
+    pub(crate) fn speaker(&self, key: &(ModelId, Hash)) -> Result<&Speaker, Failure> {
+        self.speakers.get(key).ok_or(Failure::Unavailable)
+    }
+
+    /// A loaded model with its evidence; a base has none.
+    pub(crate) fn attributor(&self, key: &(ModelId, Hash)) -> Result<&Attributor, Failure> {
+        match self.speaker(key)? {
+            Speaker::Model(model) => Ok(model),
+            Speaker::Base(..) => Err(Failure::Invalid),
+        }
+    }
 }
 
 /// Sends jobs to the computing thread; clones share it, and it ends with the last one.
@@ -42,13 +58,13 @@ impl ComputeThread {
         let device: Arc<str> = engine.name().into();
         let refused = refused.map(|refusal| Arc::from(refusal.to_string()));
         std::thread::Builder::new().name("compute".into()).spawn(move || {
-            let mut state = ComputeState { engine, attributors: BTreeMap::new() };
+            let mut state = ComputeState { engine, speakers: BTreeMap::new() };
             while let Some(task) = queue.blocking_recv() {
                 // Whoever waits for the task sees its answer dropped. What it left half-changed goes
                 // with it: models are loaded again.
                 if let Err(error) = guarded(|| task(&mut state)) {
                     tracing::error!(%error, "a job on the compute thread panicked: please report it");
-                    state.attributors.clear();
+                    state.speakers.clear();
                 }
             }
         })?;
@@ -78,23 +94,6 @@ impl ComputeThread {
         self.tasks.send(task).await.map_err(|_| Failure::Local)?;
         answer.await.map_err(|_| Failure::Local)?
     }
-}
-
-/// What the machine is told when a job of a run fails; the log has the reason.
-pub(crate) fn failed(error: RunError) -> Failure {
-    let failure = error.failure();
-    if failure == Failure::Local {
-        tracing::error!(%error, "a job of a run failed");
-    } else {
-        tracing::warn!(%error, "a job of a run was refused");
-    }
-    failure
-}
-
-/// What the machine is told when a model cannot answer or attribute; the log has the reason.
-pub(crate) fn not_served(error: ServeError) -> Failure {
-    tracing::warn!(%error, "an answer or an attribution was refused");
-    error.failure()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use protocol::{Hash, ModelId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::compute_thread::{ComputeState, ComputeThread, not_served};
+use super::compute_thread::{ComputeState, ComputeThread};
 use super::requests::{Piece, Question};
 
 /// Tokens that are generated before others have their turn.
@@ -46,8 +46,7 @@ impl Generating<'_> {
         let Question { asked, mut paid, said } = question;
         let (most, key) = (asked.sampling.tokens, self.key);
         let begin = move |state: &mut ComputeState| {
-            let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
-            let generation = served.begin(&asked.prompt, &asked.sampling).map_err(not_served)?;
+            let generation = state.speaker(&key)?.begin(&asked.prompt, &asked.sampling)?;
             let characters = Detokenizer::default();
             let going = Going { generation, characters, said, is_over: false };
             Ok((asked.receipt, going))
@@ -79,8 +78,8 @@ impl Generating<'_> {
     async fn turn(&self, mut going: Going, until: u32) -> Result<Going, Failure> {
         let key = self.key;
         let turn = move |state: &mut ComputeState| {
-            let served = state.attributors.get(&key).ok_or(Failure::Unavailable)?;
-            let (tokenizer, ends) = (&served.run().tokenizer, served.run().ends());
+            let speaker = state.speaker(&key)?;
+            let (tokenizer, ends) = speaker.endings();
             let mut tokens = going.made();
             let Going { generation, characters, said, is_over } = &mut going;
             let mut say = |token: u32| {
@@ -94,7 +93,7 @@ impl Generating<'_> {
                 tell(said.as_ref(), Piece { text, tokens });
                 true
             };
-            served.advance(generation, until, &mut say).map_err(not_served)?;
+            speaker.advance(generation, until, &mut say)?;
             Ok(going)
         };
         self.thread.run(turn).await

@@ -15,7 +15,6 @@ use super::health::{Health, Offline};
 use super::run::Command;
 use super::status::{DeviceStatus, NodeStatus, Snapshot, StoreStatus};
 use super::worker::Worker;
-use crate::bases::Bases;
 use crate::net::{FrameReader, FrameWriter, NetworkHandle, ProviderError};
 
 /// Talks to a running node. Clones are cheap.
@@ -34,7 +33,6 @@ pub(super) struct Inner {
     pub(super) operator: EvmAddress,
     pub(super) health: Health,
     /// Base models on this machine.
-    pub(super) bases: Bases,
     pub(super) stop: CancellationToken,
 }
 
@@ -205,6 +203,7 @@ fn created(event: &ChainEvent) -> Option<u64> {
         ChainEvent::DatanetCreated { datanet, .. } => Some(datanet.0),
         ChainEvent::ContributionAdmitted(contribution) => Some(contribution.id),
         ChainEvent::ModelCreated(model) => Some(model.id.0),
+        ChainEvent::BaseRegistered(base) => Some(base.id.0),
         _ => None,
     }
 }

@@ -7,9 +7,11 @@
 
 mod answer;
 mod attribution;
+mod base_offers;
 mod blobs;
 mod chain;
 mod compute_thread;
+mod failures;
 mod generating;
 mod handle;
 mod health;
@@ -25,6 +27,7 @@ mod rewards;
 mod run;
 mod run_data;
 mod settlement;
+mod speaker;
 mod start;
 mod statement;
 mod status;
@@ -36,6 +39,7 @@ mod worker;
 
 pub use self::answer::{Answer, AnswerSpan, AnswerUnit};
 pub use self::attribution::{AttributeError, AttributeQuery, Attribution};
+pub use self::base_offers::BaseOffer;
 pub use self::handle::{NodeHandle, TxOutcome};
 pub use self::health::Offline;
 pub use self::models::{AddRequest, Contributed, DepositQuote, HeldOutLoss, InferRequest, Quote};

@@ -1,7 +1,6 @@
 //! Contributing data, using models and measuring them.
 
 use anyhow::{Context, Result, anyhow, bail};
-use compute::formats::Message;
 use compute::run::Weights;
 use compute::serve::Sampling;
 use compute::train::eval;
@@ -12,11 +11,11 @@ use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
-use protocol::usage::{Line, Prompt};
+use protocol::usage::Prompt;
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 
-use super::compute_thread::failed;
+use super::failures::failed;
 use super::handle::{NodeHandle, why};
 use super::requests::{Asked, Opened, Served};
 use super::run::Command;
@@ -213,25 +212,15 @@ impl NodeHandle {
         let chain = self.chain();
         let offer = chain.publication(model);
         let offer = offer.with_context(|| format!("model {model} is not offered yet"))?;
-        let tokens_in = u32::try_from(self.encode(model, prompt)?.len())?;
+        let tokens_in = u32::try_from(self.encode(model, prompt).await?.len())?;
         let price = price(offer, tokens_in, max_tokens).context("the price overflows")?;
         Ok(Quote { price, payee: offer.server, promised: self.promised(payer).await?, tokens_in })
     }
 
-    fn encode(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>> {
-        let run = self.inner.worker.run_data(model);
-        let run = run.with_context(|| {
-            format!("this node has not fetched the data of model {model} yet; try again later")
-        })?;
-        let tokens = match prompt {
-            Prompt::Text(text) => run.prompt(text)?,
-            Prompt::Chat(lines) => {
-                let said = lines.iter().cloned();
-                let said = said.map(|Line { role, content }| Message { role, content });
-                run.chat(&said.collect::<Vec<_>>())?
-            }
-        };
-        let (count, context) = (tokens.len(), run.shape.context);
+    async fn encode(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>> {
+        let language = self.inner.worker.language(&self.chain(), model).await?;
+        let tokens = language.encode(prompt)?;
+        let (count, context) = (tokens.len(), language.context());
         // What is paid is what is read.
         if tokens.is_empty() || count > context as usize {
             bail!(PromptLength { tokens: count, context });
@@ -256,7 +245,7 @@ impl NodeHandle {
         is_streamed: bool,
     ) -> Result<Opened> {
         receipt.verify(&self.chain().domain).context("the receipt is not signed by its payer")?;
-        let prompt = self.encode(receipt.receipt.model, prompt)?;
+        let prompt = self.encode(receipt.receipt.model, prompt).await?;
         let asked = Asked { receipt, prompt, sampling, is_streamed };
         let requests = &self.inner.worker.requests;
         let (request, opened) = requests.open(asked)?;

@@ -174,8 +174,8 @@ impl NodeHandle {
     }
 
     /// The files of a base model on this machine.
-    async fn base(&self, named: &str) -> Result<BaseFiles> {
-        let (bases, named) = (self.inner.bases.clone(), named.to_owned());
+    pub(super) async fn base(&self, named: &str) -> Result<BaseFiles> {
+        let (bases, named) = (self.inner.worker.bases.clone(), named.to_owned());
         tokio::task::spawn_blocking(move || bases.files(&bases.find(&named)?.card)).await?
     }
 

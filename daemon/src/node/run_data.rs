@@ -13,7 +13,7 @@ use protocol::training::{Contributions, Selection};
 use protocol::{BlobRef, BlockNumber, DatanetId, ModelId};
 
 use super::blobs::Blobs;
-use super::compute_thread::failed;
+use super::failures::failed;
 
 /// Fetches and reads what a run needs.
 pub(crate) async fn load(

@@ -134,7 +134,8 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
         opened_cells: holding.opened_cells,
     };
     let sender = Sender::start(Arc::clone(&client), stop.clone());
-    let worker = Worker::new(blobs, pool, prover, thread, sender);
+    let bases = Bases::of_dir(&options.data_dir);
+    let worker = Worker::new(blobs, pool, prover, thread, sender, bases);
     let depth = Depth {
         confirmations: options.chain.confirmations,
         reorganised: usize::try_from(options.chain.reorg_blocks).unwrap_or(usize::MAX),
@@ -170,8 +171,7 @@ async fn start(options: RunOptions, jobs: AssignJobs) -> Result<NodeHandle> {
     };
     health.guard(main.run(Feeds { blocks, events, commands: command_queue }, stop.clone()));
     let operator = options.keys.operator_address();
-    let bases = Bases::of_dir(&options.data_dir);
-    let inner = Inner { store, net, worker, commands, status, operator, health, bases, stop };
+    let inner = Inner { store, net, worker, commands, status, operator, health, stop };
     let node = NodeHandle { inner: Arc::new(inner) };
     let stopped = node.inner.stop.clone();
     node.inner.health.guard(uses::answer_all(node.clone(), streams, stopped));

@@ -14,7 +14,7 @@ use protocol::node::Failure;
 use protocol::settle::{Division, Outcome, Output, Source, Work, trained_on};
 use protocol::{AccountId, Amount, DatanetId, Digest, Epoch, Hash, ModelId};
 
-use super::compute_thread::not_served;
+use super::failures::not_served;
 use super::handle::{NodeHandle, why};
 
 /// Lines after which a page ends with its epoch, and epochs that one page looks at.
@@ -412,8 +412,7 @@ impl Pages<'_> {
         let transcript = Transcript::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
         let owner = self.account;
         let parts = worker.thread.run(move |state| {
-            let loaded = state.attributors.get(&(model, checkpoint));
-            let loaded = loaded.ok_or(Failure::Unavailable)?;
+            let loaded = state.attributor(&(model, checkpoint))?;
             let evidence = loaded.attribute(&transcript.prompt, &transcript.output);
             let evidence = evidence.map_err(not_served)?;
             let shares = unit_shares(&evidence.units, &evidence.weights, WeighParams::DEFAULT);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{Context, Result, bail};
+use compute::formats::Base;
 use compute::serve::{Attributor, MAX_TRANSCRIPT_BYTES, Sampling, Transcript};
 use futures::future::BoxFuture;
 use protocol::chain::ChainView;
@@ -15,10 +17,10 @@ use protocol::rules::follows_transcript;
 use protocol::training::ShardTask;
 use protocol::{BlobRef, Digest, Hash, ModelId, NodeId};
 
-use super::answer::describe;
 use super::blobs::Blobs;
 use super::chain::Sender;
-use super::compute_thread::{ComputeThread, failed, not_served};
+use super::compute_thread::ComputeThread;
+use super::failures::{failed, not_served};
 use super::generating::Generating;
 use super::holding::Prover;
 use super::jobs::Jobs;
@@ -27,7 +29,9 @@ use super::pool::Pool;
 use super::requests::Requests;
 use super::run_data::{self, RunData};
 use super::settlement::Settler;
+use super::speaker::{Language, Speaker};
 use super::steps::{Step, Steps};
+use crate::bases::Bases;
 
 /// Temperature of answers.
 const TEMPERATURE_PPM: u32 = 800_000;
@@ -45,6 +49,7 @@ pub(crate) struct Worker {
     pub(crate) sender: Sender,
     pub(crate) requests: Requests,
     pub(crate) marks: Marks,
+    pub(crate) bases: Bases,
     steps: Steps,
     shared: Arc<Mutex<Shared>>,
 }
@@ -52,6 +57,8 @@ pub(crate) struct Worker {
 #[derive(Debug, Default)]
 struct Shared {
     runs: BTreeMap<ModelId, Arc<RunData>>,
+    /// Bases that this node serves, as it has read them.
+    bases: BTreeMap<ModelId, Arc<Base>>,
     /// Checkpoint and sketch blobs by model, once its run is ready.
     sketches: BTreeMap<ModelId, (Hash, Vec<BlobRef>)>,
     shards_done: u64,
@@ -70,12 +77,13 @@ impl Worker {
         prover: Prover,
         thread: ComputeThread,
         sender: Sender,
+        bases: Bases,
     ) -> Self {
         let settler = Settler::new(blobs.clone());
         let marks = Marks::new(blobs.shared_store());
         let steps = Steps::new(blobs.shared_store());
         let (requests, shared) = (Requests::default(), Arc::default());
-        Self { blobs, pool, prover, settler, thread, sender, requests, marks, steps, shared }
+        Self { blobs, pool, prover, settler, thread, sender, requests, marks, steps, bases, shared }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -102,6 +110,7 @@ impl Worker {
     pub(crate) fn forget(&self, left: &ChainView) {
         let mut shared = self.lock();
         shared.runs.clear();
+        shared.bases.clear();
         shared.sketches.clear();
         drop(shared);
         self.settler.forget(left);
@@ -133,7 +142,7 @@ impl Worker {
             Job::Aggregate { model, base, payloads, from, expected: _ } => {
                 self.aggregate(model, base, &payloads, &from).await
             }
-            Job::Infer { request, model } => self.infer(request, model).await,
+            Job::Infer { request, model } => self.infer(&chain, request, model).await,
             Job::AuditAttribution { record } => self.audit_attribution(&chain, &record).await,
             Job::Settle { epoch } => Ok(self.settler.settle(&chain, epoch).await),
             Job::Refute { settlement } => Ok(self.settler.refute(&chain, &settlement).await),
@@ -271,33 +280,69 @@ impl Worker {
         }
         self.thread
             .run(move |state| {
-                if state.attributors.contains_key(&(model, checkpoint)) {
+                if state.speakers.contains_key(&(model, checkpoint)) {
                     return Ok(());
                 }
                 let weights = run.weights(&bytes).map_err(failed)?;
                 let loaded = Attributor::load(&state.engine, run, &weights, &sketches);
-                let loaded = loaded.map_err(not_served)?;
-                state.attributors.insert((model, checkpoint), loaded);
+                let loaded = Speaker::Model(Box::new(loaded.map_err(not_served)?));
+                state.speakers.insert((model, checkpoint), loaded);
                 Ok(())
             })
             .await?;
         Ok(checkpoint)
     }
 
-    async fn infer(&self, request: u64, model: ModelId) -> Result<Done, Failure> {
+    /// How texts become tokens of a model; of a base that was not asked yet once it is read from the disk.
+    pub(crate) async fn language(&self, chain: &ChainView, model: ModelId) -> Result<Language> {
+        if let Some(run) = self.run_data(model) {
+            return Ok(Language::Run(run));
+        }
+        let Some(registered) = chain.base(model) else {
+            bail!("this node has not fetched the data of model {model} yet; try again later");
+        };
+        if let Some(known) = self.lock().bases.get(&model) {
+            return Ok(Language::Base(Arc::clone(known)));
+        }
+        let (bases, hash) = (self.bases.clone(), registered.base.checkpoint.hash);
+        let read = move || bases.load(&bases.find(&hash.to_string())?.card);
+        let base = tokio::task::spawn_blocking(read).await?;
+        let base = Arc::new(base.context("this node serves a base that it does not have")?);
+        self.lock().bases.insert(model, Arc::clone(&base));
+        Ok(Language::Base(base))
+    }
+
+    /// Has a base loaded on the computing thread.
+    async fn load_base(&self, model: ModelId, base: Arc<Base>) -> Result<Hash, Failure> {
+        let checkpoint = base.checkpoint().hash();
+        self.thread
+            .run(move |state| {
+                let key = (model, checkpoint);
+                if !state.speakers.contains_key(&key) {
+                    state.speakers.insert(key, Speaker::base(&state.engine, base)?);
+                }
+                Ok(checkpoint)
+            })
+            .await
+    }
+
+    async fn infer(
+        &self,
+        chain: &ChainView,
+        request: u64,
+        model: ModelId,
+    ) -> Result<Done, Failure> {
         let question = self.requests.begin(request).ok_or(Failure::Unavailable)?;
-        let checkpoint = self.load(model).await?;
+        let checkpoint = match self.language(chain, model).await {
+            Ok(Language::Base(base)) => self.load_base(model, base).await?,
+            Ok(Language::Run(_)) => self.load(model).await?,
+            Err(_) => return Err(Failure::Unavailable),
+        };
         let generating = Generating { thread: &self.thread, key: (model, checkpoint) };
         let (receipt, generation) = generating.run(question).await?;
         let (transcript, answer) = self
             .thread
-            .run(move |state| {
-                let served = state.attributors.get(&(model, checkpoint));
-                let served = served.ok_or(Failure::Unavailable)?;
-                let (transcript, evidence) = served.finish(generation).map_err(not_served)?;
-                let answer = describe(served.run(), &transcript, &evidence)?;
-                Ok((transcript, answer))
-            })
+            .run(move |state| state.speaker(&(model, checkpoint))?.finish(generation))
             .await?;
         // Stored before the record names it: its auditors will ask for it.
         let bytes = transcript.to_bytes();
@@ -345,8 +390,7 @@ impl Worker {
                 if !follows_transcript(&body, &transcript.shares, prompt, output) {
                     return Ok(false);
                 }
-                let served = state.attributors.get(&(body.model, checkpoint));
-                let repeated = served.ok_or(Failure::Unavailable)?.repeat(&transcript);
+                let repeated = state.attributor(&(body.model, checkpoint))?.repeat(&transcript);
                 Ok(repeated.map_err(not_served)?.accepts(&limits))
             })
             .await?;
