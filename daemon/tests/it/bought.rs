@@ -15,6 +15,7 @@ use protocol::usage::Prompt;
 use protocol::{Amount, ModelId};
 use serde_json::{Value, json};
 
+use super::clients::conversations;
 use super::loopback::start_node;
 
 const OPEN: u128 = Amount::ONE_OPEN.0;
@@ -57,10 +58,10 @@ impl Door {
     }
 
     /// One model only goes on with texts, the other holds conversations.
-    async fn lists_both(&self, model: ModelId, adapted: ModelId) {
+    async fn lists(&self, model: ModelId, speaking: [ModelId; 2]) {
         let models = self.http.get(format!("{}/models", self.url)).bearer_auth(&self.key);
         let models: Value = models.send().await.unwrap().json().await.unwrap();
-        for (place, id) in [(0, model), (1, adapted)] {
+        for (place, id) in [model, speaking[0], speaking[1]].into_iter().enumerate() {
             assert_eq!(models["data"][place]["id"], format!("model-{id}"), "{models}");
         }
         let asked = json!({
@@ -124,7 +125,7 @@ pub(super) async fn buy(
     network: &NetworkFile,
     client: &ChainClient,
     server: &NodeHandle,
-    (model, adapted): (ModelId, ModelId),
+    (model, adapted, base): (ModelId, ModelId, ModelId),
 ) {
     let (dir, keys) = (tempfile::tempdir().unwrap(), NodeKeys::generate().unwrap());
     let payer = keys.operator.clone();
@@ -132,7 +133,7 @@ pub(super) async fn buy(
     client.transfer(payer.address(), Amount(1_000 * OPEN)).await.unwrap();
     let bootstrap = server.join_ticket().await.unwrap().bootstrap();
     let node = start_node(dir.path(), network, keys, bootstrap, false).await;
-    while [model, adapted].iter().any(|id| node.chain().publication(*id).is_none()) {
+    while [model, adapted, base].iter().any(|id| node.chain().publication(*id).is_none()) {
         node.changed().await;
     }
     let listener = NodeGateway::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -142,7 +143,7 @@ pub(super) async fn buy(
     let key = gateway.key().unwrap().to_owned();
     let door = Door { url: gateway.url(), key, http: reqwest::Client::new() };
 
-    door.lists_both(model, adapted).await;
+    door.lists(model, [adapted, base]).await;
     let long = door.post(json!({ "model": "model-1", "prompt": "love ".repeat(2_000) })).await;
     assert_eq!(long.status(), 400, "what is not read is not paid");
     let payee = server.account().unwrap();
@@ -177,7 +178,12 @@ pub(super) async fn buy(
     assert!(short.price < due.0, "{stopped}");
     bills.push(short);
     bills.push(door.chat(adapted).await);
-    let sum = Amount(bills.iter().map(|bill| bill.price).sum());
+    bills.push(door.chat(base).await);
+    let models = [adapted, base].map(|model| format!("model-{model}"));
+    let asked = json!({ "url": door.url, "key": door.key, "models": models });
+    let conversations = tokio::task::spawn_blocking(move || conversations(&asked)).await.unwrap();
+    let prices = bills.iter().map(|bill| bill.price).chain(conversations);
+    let sum = Amount(prices.sum());
     let paid = async {
         while node.chain().redeemed(payer.address(), payee) != sum {
             node.changed().await;

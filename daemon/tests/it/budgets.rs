@@ -6,13 +6,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use contracts_abi::ChainClient;
 use contracts_abi::devchain::DEV_KEYS;
 use contracts_abi::rpc::{DevChainHandle, Mining, ServerConfig};
-use daemon::api::Client;
 use daemon::api::types::{AddReport, Contribute, CreateDatanet, Created, Document, StatusReport};
 use daemon::net::NetConfig;
 use daemon::network::NETWORK_FILE;
@@ -29,9 +27,9 @@ use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, Epoch, Hash, NodeI
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use super::cli::{openledger, stderr};
 use super::cli_support::start_chain;
 use super::net_support::{Node, PATIENCE, config};
+use super::process::{NodeProcess, init, until};
 
 /// Names that one host uses at once.
 const CROWD: u8 = 24;
@@ -48,8 +46,7 @@ const LATENCY: Duration = Duration::from_secs(8);
 
 /// A node in a process of its own, so that what it uses can be told from what its attackers use.
 struct Victim {
-    process: Child,
-    client: Client,
+    process: NodeProcess,
     dir: tempfile::TempDir,
     chain: DevChainHandle,
     domain: Domain,
@@ -59,14 +56,6 @@ struct Victim {
     name: AccountId,
 }
 
-impl Drop for Victim {
-    fn drop(&mut self) {
-        // It is gone already where the test failed for that reason.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Victim {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -74,40 +63,14 @@ impl Victim {
         let (chain, network) = start_chain(ServerConfig { mining, ..Default::default() }).await;
         let file = dir.path().join(NETWORK_FILE);
         network.write(&file).unwrap();
-        let init = openledger(&home, &["init", "--light", "--network", file.to_str().unwrap()]);
-        assert!(init.status.success(), "{}", stderr(&init));
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let mut run = Command::new(env!("CARGO_BIN_EXE_openledger"));
-        run.args([
-            "node",
-            "run",
-            "--stop-with-stdin",
-            "--listen-ip",
-            "127.0.0.1",
-            "--mdns",
-            "false",
-        ])
-        .args(["--control-port", "0", "--data-port", "0", "--api-port", "0"])
-        .args(["--device", "cpu", "--confirmations", "0", "--dir"])
-        .arg(&home)
-        .env("OPENLEDGER_PASSPHRASE_FILE", home.join("keys/passphrase"));
-        let run = run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-        let process = run.spawn().unwrap();
-        let report = until(|| async { Client::of_dir(&home).ok()?.get("/status").await.ok() });
-        let report: StatusReport = report.await;
-        let client = Client::of_dir(&home).unwrap();
-        let (node, bootstrap) = (report.node, report.bootstrap);
+        init(&home, &file);
+        let process = NodeProcess::start(&home, &[]).await;
+        let StatusReport { node: id, bootstrap, .. } = process.status().await;
         let domain = network.deployment.domain();
-        let name = AccountId(0);
-        let mut victim = Self { process, client, dir, chain, domain, node, bootstrap, name };
         let key = EvmKey::from_bytes(&DEV_KEYS[1].0).unwrap();
         let sponsor =
             ChainClient::connect(&network.rpc_url, network.deployment, &key).await.unwrap();
-        let operator = victim.status().await.waiting[0].clone();
-        let operator = operator.split_whitespace().find(|word| word.starts_with("0x")).unwrap();
-        sponsor.send_gas(operator.parse().unwrap(), 10_u128.pow(18)).await.unwrap();
-        sponsor.transfer(operator.parse().unwrap(), Amount::ONE_OPEN).await.unwrap();
-        until(|| async { (victim.status().await.account != AccountId(0)).then_some(()) }).await;
+        process.enrol(&sponsor, Amount::ONE_OPEN).await;
         let owner = sponsor.address();
         let (node, binding) = (NodeId([3; 32]), [9; 64]);
         let name = Transaction::Register { owner, operator: owner, payout: owner, node, binding };
@@ -115,24 +78,24 @@ impl Victim {
         let [ChainEvent::AccountRegistered { account, .. }] = events[..] else {
             panic!("{events:?}")
         };
-        victim.name = account;
-        victim
+        Self { process, dir, chain, domain, node: id, bootstrap, name: account }
     }
 
     async fn status(&self) -> StatusReport {
-        self.client.get("/status").await.unwrap()
+        self.process.status().await
     }
 
     /// Publishes a text; the address of its manifest, which anybody may fetch.
     async fn publish(&self) -> Hash {
         let (name, domain) = ("tales".to_owned(), "text".to_owned());
         let create = CreateDatanet { name, domain, licence: 0 };
-        let Created::<DatanetId> { id } = self.client.post("/datanets", &create).await.unwrap();
+        let Created::<DatanetId> { id } =
+            self.process.client.post("/datanets", &create).await.unwrap();
         let text = "Once upon a time there was a ledger.\n".repeat(3_000);
         let documents = vec![Document { name: "tale".to_owned(), text }];
         let contribute = Contribute { owner: None, documents };
         let path = format!("/datanets/{id}/contributions");
-        let report: AddReport = self.client.post(&path, &contribute).await.unwrap();
+        let report: AddReport = self.process.client.post(&path, &contribute).await.unwrap();
         report.manifest
     }
 
@@ -156,20 +119,6 @@ fn bytes_in(dir: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
-}
-
-/// Asks again until there is an answer.
-async fn until<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
-    let mut turns = tokio::time::interval(Duration::from_millis(100));
-    let asked = async {
-        loop {
-            turns.tick().await;
-            if let Some(found) = ask().await {
-                return found;
-            }
-        }
-    };
-    timeout(Duration::from_secs(90), asked).await.expect("it comes in time")
 }
 
 /// A node that speaks the protocol at an address of this machine.
@@ -279,7 +228,7 @@ async fn a_crowd_without_stake_costs_a_node_little_and_honest_peers_nothing() {
     let victim = Victim::start().await;
     let manifest = victim.publish().await;
     let ticket: daemon::api::types::Ticket =
-        victim.client.get(&format!("/blobs/{manifest}/ticket")).await.unwrap();
+        victim.process.client.get(&format!("/blobs/{manifest}/ticket")).await.unwrap();
     let ticket: BlobTicket = ticket.ticket.parse().unwrap();
     let (memory, disk, log) = victim.usage();
 

@@ -13,8 +13,8 @@ use daemon::demo::start_dishonest_node;
 use daemon::keys::{NodeKeys, random_evm_key};
 use daemon::network::{NetworkFile, Preset};
 use daemon::node::{
-    AdapterRequest, AddRequest, Answer, InferRequest, NodeHandle, RunNumbers, RunOptions,
-    StatementLine, TrainRequest,
+    AdapterRequest, AddRequest, Answer, BaseOffer, InferRequest, NodeHandle, RunNumbers,
+    RunOptions, StatementLine, TrainRequest,
 };
 use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
@@ -317,6 +317,26 @@ async fn adapt(world: &World, datanet: DatanetId, developer: AccountId) -> Model
     model
 }
 
+/// Offers the base as it is; a second time it is the same.
+async fn offer_base(node: &NodeHandle) -> ModelId {
+    let offer = |price_use| BaseOffer {
+        base: "tiny".into(),
+        price_in: Amount(OPEN),
+        price_out: Amount(2 * OPEN),
+        price_use: Amount(price_use),
+    };
+    let first = node.offer_base(offer(0)).await.unwrap().model;
+    while node.chain().publication(first).is_none() {
+        node.changed().await;
+    }
+    let again = node.offer_base(offer(OPEN / 10)).await.unwrap();
+    assert_eq!(again.model, first);
+    while node.chain().publication(first).is_none_or(|known| known.price_use != again.price_use) {
+        node.changed().await;
+    }
+    first
+}
+
 /// Trains, publishes, uses; gives the fee.
 async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> Amount {
     let operator = world.operators[0].address();
@@ -352,7 +372,8 @@ async fn train_and_use(world: &World, datanet: DatanetId, author: AccountId) -> 
     let used = Used { model, prompt, seed: 5, answer: &answer, quote: quote.trim_end(), author };
     attribute_freely(&world.nodes[0], &world.network, operator, used).await;
     let adapted = adapt(world, datanet, developer).await;
-    buy(&world.network, &world.client, &world.nodes[0], (model, adapted)).await;
+    let base = offer_base(&world.nodes[0]).await;
+    buy(&world.network, &world.client, &world.nodes[0], (model, adapted, base)).await;
     fee
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod cli_attribute;
 mod cli_bad_input;
 mod cli_base;
+mod cli_bought;
 mod cli_demo;
 mod cli_deposit;
 mod cli_rule;
@@ -16,6 +17,7 @@ mod cli_statement;
 mod cli_support;
 mod cli_verify;
 mod cli_wallet;
+mod clients;
 mod gateway;
 /// The writer of small model files of the tests of `compute`.
 #[path = "../../../compute/tests/it/gguf.rs"]
@@ -30,6 +32,7 @@ mod net_foreign;
 mod net_streams;
 mod net_support;
 mod offline;
+mod process;
 #[cfg(target_os = "linux")]
 mod watcher;
 
