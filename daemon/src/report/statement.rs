@@ -196,7 +196,7 @@ pub(crate) fn text(statement: &Statement) -> String {
     text
 }
 
-/// The page.
+/// The statement as a page that stands by itself.
 pub(crate) fn page(statement: &Statement) -> String {
     let Statement { account, about, .. } = statement;
     let head = Head {

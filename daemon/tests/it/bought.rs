@@ -117,6 +117,19 @@ impl Door {
         let last = parts.iter().rev().find(|part| part.get("openledger").is_some());
         (texts, bill(last.unwrap_or_else(|| panic!("{said}"))))
     }
+
+    /// What is said until a piece of it comes. Whoever stops reading pays for what it read, and for no more than a
+    /// few tokens beyond.
+    async fn stopped(&self, text: &str) -> Bill {
+        let stop = &text.chars().take(12).collect::<String>()[6..];
+        let asked = json!({
+            "model": "model-1", "prompt": "LOVE, n.", "max_tokens": TOKENS, "seed": 5,
+            "stop": [stop],
+        });
+        let stopped: Value = self.post(asked).await.json().await.unwrap();
+        assert_eq!(stopped["choices"][0]["finish_reason"], "stop", "{stopped}");
+        bill(&stopped)
+    }
 }
 
 /// Buys answers of a model that another node serves, one after the other and several at once, and checks that the
@@ -165,17 +178,8 @@ pub(super) async fn buy(
     assert!(bills.iter().all(|bill| bill.price == due.0), "{bills:?}");
     let records: BTreeSet<_> = bills.iter().map(|bill| (&bill.record, &bill.receipt)).collect();
     assert_eq!(records.len(), bills.len(), "each has its own");
-    // Whoever stops reading pays for what it read, and for no more than a few tokens beyond.
-    let stopped = door
-        .post(json!({
-            "model": "model-1", "prompt": "LOVE, n.", "max_tokens": TOKENS, "seed": 5,
-            "stop": [&text.chars().take(12).collect::<String>()[6..].to_owned()],
-        }))
-        .await;
-    let stopped: Value = stopped.json().await.unwrap();
-    assert_eq!(stopped["choices"][0]["finish_reason"], "stop", "{stopped}");
-    let short = bill(&stopped);
-    assert!(short.price < due.0, "{stopped}");
+    let short = door.stopped(&text).await;
+    assert!(short.price < due.0, "{short:?}");
     bills.push(short);
     bills.push(door.chat(adapted).await);
     bills.push(door.chat(base).await);
