@@ -15,6 +15,7 @@ mod cli_deposit;
 mod cli_rule;
 mod cli_statement;
 mod cli_support;
+mod cli_trained;
 mod cli_verify;
 mod cli_wallet;
 mod clients;
