@@ -1,22 +1,25 @@
 //! Imports a model of others and shows what it computes, for comparison with other programs.
 //!
 //! ```sh
-//! cargo run --release -p openledger-compute --example base -- MODEL OUT [PROMPTS.json]
+//! cargo run --release -p openledger-compute --example base -- MODEL OUT [PROMPTS.json [ADAPTER]]
 //! cargo run --release -p openledger-compute --example base -- MODEL OUT --ask "What is rain?"
 //! ```
 //!
 //! `MODEL` is a GGUF file or a Hugging Face folder. `OUT` receives the three files of the base and, of
 //! each prompt, its token ids (`ids.json`) and the logits behind each token (`logits.f32`, little-endian,
-//! one row of the vocabulary after the other). A prompt is a text or a list of messages. With `--ask` the
-//! model answers, by the likeliest token each time.
+//! one row of the vocabulary after the other). A prompt is a text or a list of messages. `ADAPTER` is a folder as
+//! `peft` saves one; the logits are then those of the base with it. With `--ask` the model answers, by the
+//! likeliest token each time.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs, io, process};
 
+use burn::tensor::Tensor;
 use compute::device::Engine;
 use compute::formats::import::{self, Folder, Imported, Options, Progress};
 use compute::formats::{Base, Message};
+use compute::lora::{AdaptedModel, Adapter, BaseId, PeftFiles};
 use compute::model::Decoder;
 use compute::serve::{Generator, Sampling};
 use serde::Deserialize;
@@ -45,11 +48,14 @@ fn main() {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let done = match arguments.as_slice() {
         [model, out] => run(model, out).map(|_| ()),
-        [model, out, prompts] => run(model, out).and_then(|base| logits(&base, prompts, out)),
+        [model, out, prompts] => run(model, out).and_then(|base| logits(&base, prompts, None, out)),
         [model, out, flag, question] if flag.as_os_str() == "--ask" => {
             run(model, out).and_then(|base| ask(&base, &question.to_string_lossy()))
         }
-        _ => Err("usage: base MODEL OUT [PROMPTS.json | --ask QUESTION]".into()),
+        [model, out, prompts, adapter] => {
+            run(model, out).and_then(|base| logits(&base, prompts, Some(adapter), out))
+        }
+        _ => Err("usage: base MODEL OUT [PROMPTS.json [ADAPTER] | --ask QUESTION]".into()),
     };
     if let Err(error) = done {
         eprintln!("{error}");
@@ -97,10 +103,26 @@ fn import(model: &Path) -> Result<Imported, Failure> {
     })
 }
 
-fn logits(base: &Base, prompts: &Path, out: &Path) -> Result<(), Failure> {
+/// What `peft` saved.
+fn adapter(base: &Base, folder: &Path) -> Result<Adapter, Failure> {
+    let file = |name: &str| fs::read(folder.join(name));
+    let [config, weights] = [file("adapter_config.json")?, file("adapter_model.safetensors")?];
+    Ok(Adapter::from_peft(&BaseId::of(base.checkpoint()), &PeftFiles { config, weights })?)
+}
+
+fn logits(base: &Base, prompts: &Path, with: Option<&PathBuf>, out: &Path) -> Result<(), Failure> {
     let prompts: Vec<Prompt> = serde_json::from_slice(&fs::read(prompts)?)?;
-    let checkpoint = base.checkpoint();
-    let model = Decoder::new(checkpoint.config(), checkpoint.values(), Engine::cpu().device());
+    let (checkpoint, engine) = (base.checkpoint(), Engine::cpu());
+    let forward: Box<dyn Fn(&[u32]) -> Tensor<3>> = match with {
+        None => {
+            let model = Decoder::new(checkpoint.config(), checkpoint.values(), engine.device());
+            Box::new(move |ids| model.forward(model.tokens(&[ids])))
+        }
+        Some(folder) => {
+            let model = AdaptedModel::new(&engine, checkpoint, &adapter(base, folder)?)?;
+            Box::new(move |ids| model.forward(model.base().tokens(&[ids])))
+        }
+    };
     let (mut ids, mut values) = (Vec::new(), Vec::new());
     let start = Instant::now();
     for prompt in &prompts {
@@ -114,7 +136,7 @@ fn logits(base: &Base, prompts: &Path, out: &Path) -> Result<(), Failure> {
                 base.chat(&said.iter().map(message).collect::<Vec<_>>())?
             }
         };
-        let data = model.forward(model.tokens(&[&tokens])).into_data();
+        let data = forward(&tokens).into_data();
         let data = data.as_slice::<f32>().map_err(|_| "logits are f32")?;
         values.extend(data.iter().flat_map(|value| value.to_le_bytes()));
         ids.push(tokens);
