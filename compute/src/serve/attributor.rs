@@ -162,12 +162,15 @@ impl Attributor {
     /// Attributes what was generated.
     pub fn finish(&self, generation: Generation) -> Result<(Transcript, Evidence), ServeError> {
         let prompt = generation.prompt().to_vec();
+        let (sampling, activations) = (generation.sampling().clone(), generation.activations());
         let (prompt, (output, trace)) = (prompt.as_slice(), generation.finish());
         let query = self.query(prompt, &output, trace.as_ref())?;
         let evidence = self.evidence(prompt, &output, &query)?;
         let transcript = Transcript {
             prompt: prompt.to_vec(),
             output,
+            sampling,
+            activations,
             query: query.encode(),
             shares: pairs(&evidence.weights.shares),
         };
@@ -184,14 +187,17 @@ impl Attributor {
         self.spans.snapshot()
     }
 
-    /// Repeats a published attribution: how far this node's own query is from the published one, and
-    /// whether the shares that follow from the **published** query are those that were published.
-    /// The protocol's [`RepeatedUse::accepts`] says whether that is the same attribution.
+    /// Repeats a published use: how far this model is from having given that answer, how far this node's own
+    /// query is from the published one, and whether the shares that follow from the **published** query are those
+    /// that were published. The protocol's [`RepeatedUse::accepts`] says whether that is the same use.
     pub fn repeat(&self, published: &Transcript) -> Result<RepeatedUse, ServeError> {
         let query = Query::decode(&published.query, &self.spec)?;
         let own = self.query(&published.prompt, &published.output, None)?;
         let evidence = self.evidence(&published.prompt, &published.output, &query)?;
+        let reread = self.generator.reread(&published.claimed())?;
         Ok(RepeatedUse {
+            token_slack_ppm: reread.slack_ppm,
+            activation_distance_ppm: reread.distance_ppm,
             query_cosine_ppm: own.cosine_ppm(&query),
             has_same_shares: pairs(&evidence.weights.shares) == published.shares,
         })

@@ -1,9 +1,13 @@
 //! Sampling from a model, token by token, with the keys and values of past tokens kept.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use protocol::Hash;
 use serde::{Deserialize, Serialize};
 
+use super::activations::{Activations, Signs};
+use super::draw::choose;
 use super::likeliest::likeliest;
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
@@ -76,7 +80,8 @@ pub enum InferError {
 
 /// A model loaded for answering.
 pub struct Generator {
-    model: Decoder,
+    pub(super) model: Decoder,
+    signs: Arc<Signs>,
     tokenizer: Hash,
 }
 
@@ -84,7 +89,8 @@ impl Generator {
     /// Loads a checkpoint onto the engine's device.
     pub fn new(engine: &Engine, checkpoint: &Checkpoint) -> Result<Self, InferError> {
         let load = || Decoder::new(checkpoint.config(), checkpoint.values(), engine.device());
-        Ok(Self { model: guarded(load)?, tokenizer: checkpoint.tokenizer() })
+        let signs = Arc::new(Signs::of(checkpoint.config().width));
+        Ok(Self { model: guarded(load)?, signs, tokenizer: checkpoint.tokenizer() })
     }
 
     /// The tokenizer whose ids the model speaks.
@@ -139,10 +145,10 @@ impl Generator {
             prompt: prompt.len(),
             tokens: prompt.to_vec(),
             fresh: prompt.len().min(self.model.config().context as usize),
-            random: Stream::new("sampling", &sampling.seed.to_be_bytes()),
+            random: stream(sampling),
             sampling: sampling.clone(),
             cache: Cache::default(),
-            keeper: Keeper { layer, rows: Vec::new() },
+            keeper: self.keeper(layer),
         })
     }
 
@@ -171,15 +177,25 @@ impl Generator {
         Ok(generation.finish())
     }
 
-    fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<(), InferError> {
-        let vocab = self.model.config().vocab;
+    pub(super) fn keeper(&self, layer: Option<usize>) -> Keeper {
+        let (signs, activations) = (Arc::clone(&self.signs), Activations::new());
+        let layers = self.model.config().layers as usize;
+        Keeper { layer, rows: Vec::new(), behind: 1, layers, signs, activations }
+    }
+
+    pub(super) fn check(&self, prompt: &[u32], sampling: &Sampling) -> Result<(), InferError> {
         if prompt.is_empty() {
             return Err(InferError::EmptyPrompt);
         }
         if sampling.tokens > MAX_NEW_TOKENS {
             return Err(InferError::TooManyTokens(sampling.tokens));
         }
-        match prompt.iter().find(|id| **id >= vocab) {
+        self.check_ids(prompt)
+    }
+
+    pub(super) fn check_ids(&self, tokens: &[u32]) -> Result<(), InferError> {
+        let vocab = self.model.config().vocab;
+        match tokens.iter().find(|id| **id >= vocab) {
             Some(&id) => Err(InferError::UnknownId { id, vocab }),
             None => Ok(()),
         }
@@ -194,11 +210,7 @@ impl Generator {
         let context = self.model.config().context as usize;
         let Generation { prompt, tokens, sampling, random, cache, keeper, fresh } = generation;
         while tokens.len() - *prompt < most {
-            if cache.len() + *fresh > context {
-                // Full: start again from the later half of what was said.
-                *cache = Cache::default();
-                *fresh = (context / 2).max(1);
-            }
+            *fresh = make_room(cache, *fresh, context);
             // After the first pass one token a pass: the cache holds the others.
             let input = &tokens[tokens.len() - *fresh..];
             let input = self.model.tokens(&[input]);
@@ -214,6 +226,16 @@ impl Generator {
             }
         }
     }
+}
+
+/// How many tokens are read next, of which `fresh` are new: where the cache is full, it is emptied, and the later
+/// half of what it may hold is read again.
+pub(super) fn make_room(cache: &mut Cache, fresh: usize, context: usize) -> usize {
+    if cache.len() + fresh <= context {
+        return fresh;
+    }
+    *cache = Cache::default();
+    (context / 2).max(1)
 }
 
 /// An answer on its way: what was said so far, and what the model remembers of it.
@@ -240,6 +262,16 @@ impl Generation {
         &self.tokens[self.prompt..]
     }
 
+    /// How its tokens are drawn.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The digest of what the model computed for it so far.
+    pub fn activations(&self) -> Vec<i32> {
+        self.keeper.activations.digest()
+    }
+
     /// The whole answer, and its trace if there is one.
     pub(super) fn finish(mut self) -> (Vec<u32>, Option<Trace>) {
         let output = self.tokens.split_off(self.prompt);
@@ -256,10 +288,31 @@ impl Generation {
     }
 }
 
-/// Keeps what enters one layer, token by token.
-struct Keeper {
+pub(super) fn stream(sampling: &Sampling) -> Stream {
+    Stream::new("sampling", &sampling.seed.to_be_bytes())
+}
+
+/// Keeps what enters one layer, token by token, and a digest of what leaves the last.
+pub(super) struct Keeper {
     layer: Option<usize>,
     rows: Vec<Tensor<2>>,
+    /// Tokens at the end of a pass behind which one of the answer is drawn.
+    pub(super) behind: usize,
+    /// Layers of the model.
+    layers: usize,
+    signs: Arc<Signs>,
+    pub(super) activations: Activations,
+}
+
+impl Keeper {
+    fn digest(&mut self, rows: &Tensor<2>) {
+        let [count, width] = rows.dims();
+        let states = rows.clone().slice([count - self.behind..count, 0..width]).into_data();
+        let states = states.as_slice::<f32>().expect("states are f32");
+        for state in states.chunks_exact(width) {
+            self.activations.add(state, &self.signs);
+        }
+    }
 }
 
 impl Watch for Keeper {
@@ -270,6 +323,9 @@ impl Watch for Keeper {
     fn entered(&mut self, layer: usize, rows: &Tensor<2>) {
         if self.layer == Some(layer) {
             self.rows.push(rows.clone());
+        }
+        if layer == self.layers {
+            self.digest(rows);
         }
     }
 }
@@ -289,43 +345,6 @@ impl Scores {
     }
 }
 
-/// Draws a token; ties go to the lower id, values that are no numbers are never chosen.
-pub(super) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Stream) -> u32 {
-    if sampling.temperature_ppm == 0 {
-        return likeliest(logits, 1)[0].1;
-    }
-    let order = likeliest(logits, sampling.top as usize);
-    let temperature = f64::from(sampling.temperature_ppm) / 1.0e6;
-    // Relative to the best, so that the largest exponent is zero and none overflows.
-    let best = f64::from(order[0].0);
-    let mut weights: Vec<f64> =
-        order.iter().map(|(logit, _)| ((f64::from(*logit) - best) / temperature).exp()).collect();
-    if sampling.top_p_ppm < Sampling::ALL {
-        let part = f64::from(sampling.top_p_ppm) / f64::from(Sampling::ALL);
-        weights.truncate(nucleus(&weights, part));
-    }
-    let mut draw = random.unit() * weights.iter().sum::<f64>();
-    for (weight, (_, id)) in weights.iter().zip(&order) {
-        draw -= weight;
-        if draw < 0.0 {
-            return *id;
-        }
-    }
-    // Rounding may leave a last crumb of the draw.
-    order[0].1
-}
-
-/// How many of these weights, the largest first, have that part of their sum together; one at least.
-fn nucleus(weights: &[f64], part: f64) -> usize {
-    let enough = part * weights.iter().sum::<f64>();
-    let mut sum = 0.0;
-    let reaches = |weight: &f64| {
-        sum += weight;
-        sum >= enough
-    };
-    weights.iter().position(reaches).map_or(weights.len(), |last| last + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,28 +352,6 @@ mod tests {
     /// Probabilities 0.6, 0.3 and 0.1 of tokens 2, 0 and 1.
     fn logits() -> Vec<f32> {
         [0.3_f32, 0.1, 0.6].map(f32::ln).to_vec()
-    }
-
-    /// The tokens that a thousand draws give.
-    fn drawn(top_p_ppm: u32, top: u32) -> Vec<u32> {
-        let mut random = Stream::new("sampling", &[7]);
-        let sampling = Sampling { tokens: 1, temperature_ppm: 1_000_000, top, top_p_ppm, seed: 0 };
-        let mut drawn: Vec<_> =
-            (0..1_000).map(|_| choose(&logits(), &sampling, &mut random)).collect();
-        drawn.sort_unstable();
-        drawn.dedup();
-        drawn
-    }
-
-    #[test]
-    fn the_likeliest_tokens_are_kept_until_they_have_their_part() {
-        assert_eq!(drawn(Sampling::ALL, 0), [0, 1, 2]);
-        assert_eq!(drawn(850_000, 0), [0, 2]);
-        assert_eq!(drawn(550_000, 0), [2]);
-        assert_eq!(drawn(0, 0), [2], "the likeliest is always one of them");
-        // Of the two that `top` leaves, the first has two thirds.
-        assert_eq!(drawn(700_000, 2), [0, 2]);
-        assert_eq!(drawn(660_000, 2), [2]);
     }
 
     #[test]

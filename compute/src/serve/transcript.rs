@@ -1,9 +1,12 @@
-//! What a server publishes of one use of a model, so that anyone can repeat the attribution.
+//! What a server publishes of one use of a model, so that anyone can repeat the answer and its attribution.
 
 use protocol::AccountId;
 use protocol::attribution::Share;
 use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
+
+use super::generate::Sampling;
+use super::reread::Claimed;
 
 /// The version of the encoding, its first byte.
 const VERSION: u8 = 1;
@@ -19,6 +22,11 @@ pub struct Transcript {
     pub prompt: Vec<u32>,
     /// Token ids of the output.
     pub output: Vec<u32>,
+    /// How the output was drawn.
+    pub sampling: Sampling,
+    /// The digest of what the model computed for the output
+    /// ([`Generation::activations`](super::Generation::activations)).
+    pub activations: Vec<i32>,
     /// The quantised query ([`Query`](crate::attribute::Query)), encoded.
     pub query: Vec<u8>,
     /// What is paid, in ppm.
@@ -30,6 +38,10 @@ impl Wire for Transcript {
         VERSION.encode(out);
         encode_list(&self.prompt, out);
         encode_list(&self.output, out);
+        let Sampling { tokens, temperature_ppm, top, top_p_ppm, seed } = &self.sampling;
+        [tokens, temperature_ppm, top, top_p_ppm].map(|number| number.encode(out));
+        seed.encode(out);
+        encode_list(&self.activations, out);
         encode_bytes(&self.query, out);
         encode_list(&self.shares, out);
     }
@@ -39,11 +51,27 @@ impl Wire for Transcript {
             VERSION => Ok(Self {
                 prompt: input.list(MAX_PROMPT_BYTES)?,
                 output: input.list(MAX_GENERATED_TOKENS as usize)?,
+                sampling: Sampling {
+                    tokens: Wire::decode(input)?,
+                    temperature_ppm: Wire::decode(input)?,
+                    top: Wire::decode(input)?,
+                    top_p_ppm: Wire::decode(input)?,
+                    seed: Wire::decode(input)?,
+                },
+                activations: input.list(MAX_GENERATED_TOKENS as usize)?,
                 query: input.bytes(MAX_QUERY_BYTES)?,
                 shares: input.list(MAX_SHARES)?,
             }),
             version => Err(DecodeError::Tag(version)),
         }
+    }
+}
+
+impl Transcript {
+    /// The answer, as [`Generator::reread`](super::Generator::reread) reads it.
+    pub fn claimed(&self) -> Claimed<'_> {
+        let Self { prompt, output, sampling, activations, .. } = self;
+        Claimed { prompt, output, sampling, activations }
     }
 }
 
@@ -61,6 +89,8 @@ mod tests {
         let transcript = Transcript {
             prompt: vec![1, 70_000],
             output: vec![3],
+            sampling: Sampling { tokens: 9, temperature_ppm: 5, top: 4, top_p_ppm: 3, seed: 2 },
+            activations: vec![-7, 1_000_000],
             query: vec![5; 9],
             shares: vec![(AccountId(7), 1_000_000)],
         };

@@ -15,6 +15,7 @@ mod kernel;
 mod lora;
 mod model;
 mod quality;
+mod reread;
 mod runs;
 mod serving;
 mod spans;

@@ -105,8 +105,11 @@ impl Speaker {
             }
             Self::Base(base, _) => {
                 let (prompt, output) = (generation.prompt().to_vec(), generation.output().to_vec());
+                let (sampling, activations) =
+                    (generation.sampling().clone(), generation.activations());
                 let (query, shares) = (Vec::new(), Vec::new());
-                let transcript = Transcript { prompt, output, query, shares };
+                let transcript =
+                    Transcript { prompt, output, sampling, activations, query, shares };
                 let answer = unattributed(base.tokenizer(), &transcript)?;
                 Ok((transcript, answer))
             }

@@ -186,7 +186,7 @@ macro_rules! wire_int {
         }
     )*};
 }
-wire_int!(u8, u16, u32, u64, u128, i64);
+wire_int!(u8, u16, u32, u64, u128, i32, i64);
 
 macro_rules! wire_newtype {
     ($($name:ident),*) => {$(

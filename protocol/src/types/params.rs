@@ -144,6 +144,10 @@ pub struct Training {
 pub struct Attribution {
     /// Least cosine between a published query and the auditor's own, in ppm.
     pub min_query_cosine_ppm: u32,
+    /// Most that the auditor's logits may be, in millionths of a nat, from some that draw exactly the answer.
+    pub max_token_slack_ppm: u32,
+    /// Greatest distance of the published digest of what the model computed from the auditor's own, in ppm.
+    pub max_activation_distance_ppm: u32,
 }
 
 /// Whose stake counts, and how emission and fees are split, in basis points.
@@ -222,7 +226,11 @@ impl Params {
                 work_price: Amount(1_000),
                 part_work: 1_000_000_000_000,
             },
-            attribution: Attribution { min_query_cosine_ppm: 995_000 },
+            attribution: Attribution {
+                min_query_cosine_ppm: 995_000,
+                max_token_slack_ppm: 1_000,
+                max_activation_distance_ppm: 1_000,
+            },
             economics: Economics::DEFAULT,
             work_margin_blocks: Blocks(600),
             propose_fallback_blocks: Blocks(30),

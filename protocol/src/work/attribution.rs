@@ -57,9 +57,14 @@ impl UnitEvidence {
     }
 }
 
-/// What an auditor found who repeated the attribution of one use of a model.
+/// What an auditor found who repeated one use of a model, its answer and its attribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatedUse {
+    /// How far the auditor's logits are, in millionths of a nat, from some that draw exactly the tokens of the
+    /// answer with the published seed.
+    pub token_slack_ppm: u32,
+    /// How far the published digest of what the model computed is from the auditor's, in ppm of the latter.
+    pub activation_distance_ppm: u32,
     /// Cosine between the published query and the auditor's own, in ppm; none where they can't be
     /// compared. Queries come from float arithmetic, which differs by hardware.
     pub query_cosine_ppm: Option<i32>,
@@ -68,11 +73,13 @@ pub struct RepeatedUse {
 }
 
 impl RepeatedUse {
-    /// Whether published and repeated attribution are the same up to the arithmetic of other hardware.
+    /// Whether published and repeated use are the same up to the arithmetic of other hardware.
     pub fn accepts(&self, limits: &Attribution) -> bool {
         let least = i64::from(limits.min_query_cosine_ppm);
         let is_close = self.query_cosine_ppm.is_some_and(|cosine| i64::from(cosine) >= least);
-        is_close && self.has_same_shares
+        let is_drawn = self.token_slack_ppm <= limits.max_token_slack_ppm;
+        let is_computed = self.activation_distance_ppm <= limits.max_activation_distance_ppm;
+        is_drawn && is_computed && is_close && self.has_same_shares
     }
 }
 
@@ -375,16 +382,26 @@ mod tests {
     const FLOOR: WeighParams = WeighParams { floor_per_token: 100, lambda_max_ppm: PPM / 2 };
 
     #[test]
-    fn a_repeated_use_stands_by_a_close_query_and_by_equal_shares() {
+    fn a_repeated_use_stands_by_its_tokens_its_query_and_its_shares() {
         let limits = crate::params::Params::mainnet().attribution;
-        let accepts = |query_cosine_ppm, has_same_shares| {
-            RepeatedUse { query_cosine_ppm, has_same_shares }.accepts(&limits)
+        let honest = RepeatedUse {
+            token_slack_ppm: limits.max_token_slack_ppm,
+            activation_distance_ppm: limits.max_activation_distance_ppm,
+            query_cosine_ppm: Some(995_000),
+            has_same_shares: true,
         };
-        assert!(accepts(Some(995_000), true));
-        assert!(!accepts(Some(994_999), true), "another query");
-        assert!(!accepts(Some(-1_000_000), true), "the opposite query");
-        assert!(!accepts(None, true), "a query of another shape");
-        assert!(!accepts(Some(1_000_000), false), "other shares");
+        assert!(honest.accepts(&limits));
+        let tampered = [
+            RepeatedUse { token_slack_ppm: honest.token_slack_ppm + 1, ..honest },
+            RepeatedUse { activation_distance_ppm: honest.activation_distance_ppm + 1, ..honest },
+            RepeatedUse { query_cosine_ppm: Some(994_999), ..honest },
+            RepeatedUse { query_cosine_ppm: Some(-1_000_000), ..honest },
+            RepeatedUse { query_cosine_ppm: None, ..honest },
+            RepeatedUse { has_same_shares: false, ..honest },
+        ];
+        for used in tampered {
+            assert!(!used.accepts(&limits), "{used:?}");
+        }
     }
 
     #[test]

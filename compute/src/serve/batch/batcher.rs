@@ -8,7 +8,7 @@ use super::decoder::{Part, QuantisedDecoder, Workspace};
 use super::pages::{Cache, Pool, Short};
 use crate::math::Stream;
 use crate::serve::Sampling;
-use crate::serve::generate::choose;
+use crate::serve::draw::choose;
 
 /// The name of a sequence in a batch; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
