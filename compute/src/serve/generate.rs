@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use protocol::Hash;
+use protocol::usage::{Ask, USUAL_TEMPERATURE_PPM};
 use serde::{Deserialize, Serialize};
 
 use super::activations::{Activations, Signs};
@@ -34,6 +35,19 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// As where nothing else is said.
+    pub const fn usual(tokens: u32, seed: u64) -> Self {
+        let temperature_ppm = USUAL_TEMPERATURE_PPM;
+        Self { tokens, temperature_ppm, top: 0, top_p_ppm: Self::ALL, seed }
+    }
+
+    /// What was asked for, up to so many tokens.
+    pub fn asked(ask: &Ask, tokens: u32) -> Self {
+        let &Ask { temperature_ppm, top_k, top_p_ppm, seed, .. } = ask;
+        let top_p_ppm = top_p_ppm.min(Self::ALL);
+        Self { tokens, temperature_ppm, top: top_k, top_p_ppm, seed }
+    }
+
     /// The whole probability, in parts per million.
     pub const ALL: u32 = 1_000_000;
 }

@@ -24,4 +24,4 @@ pub use attributor::{Attributor, ServeError};
 pub use evidence::Evidence;
 pub use generate::{Chosen, Generation, Generator, InferError, Sampling, Scores};
 pub use reread::{Claimed, Reread};
-pub use transcript::{MAX_TRANSCRIPT_BYTES, Transcript, pairs};
+pub use transcript::{MAX_TRANSCRIPT_BYTES, PublishedUse, Transcript, pairs};

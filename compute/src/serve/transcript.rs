@@ -4,6 +4,7 @@ use protocol::AccountId;
 use protocol::attribution::Share;
 use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
+use protocol::usage::Ask;
 
 use super::generate::Sampling;
 use super::reread::Claimed;
@@ -14,6 +15,35 @@ const VERSION: u8 = 1;
 const MAX_QUERY_BYTES: usize = 4 << 20;
 /// Longest transcript, in bytes.
 pub const MAX_TRANSCRIPT_BYTES: u64 = 8 << 20;
+
+/// What is published of a use: what was asked, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedUse {
+    /// What the consumer's receipt names.
+    pub ask: Ask,
+    /// What the server says that its model made of it.
+    pub transcript: Transcript,
+}
+
+impl PublishedUse {
+    /// Whether the answer was drawn as was asked.
+    pub fn is_as_asked(&self) -> bool {
+        let Sampling { tokens, .. } = self.transcript.sampling;
+        tokens <= self.ask.max_tokens
+            && self.transcript.sampling == Sampling::asked(&self.ask, tokens)
+    }
+}
+
+impl Wire for PublishedUse {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.ask.encode(out);
+        self.transcript.encode(out);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { ask: Wire::decode(input)?, transcript: Wire::decode(input)? })
+    }
+}
 
 /// Prompt, output, the published query, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +69,9 @@ impl Wire for Transcript {
         encode_list(&self.prompt, out);
         encode_list(&self.output, out);
         let Sampling { tokens, temperature_ppm, top, top_p_ppm, seed } = &self.sampling;
-        [tokens, temperature_ppm, top, top_p_ppm].map(|number| number.encode(out));
+        for number in [tokens, temperature_ppm, top, top_p_ppm] {
+            number.encode(out);
+        }
         seed.encode(out);
         encode_list(&self.activations, out);
         encode_bytes(&self.query, out);
@@ -82,6 +114,8 @@ pub fn pairs(shares: &[Share]) -> Vec<(AccountId, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::{EvmAddress, ModelId};
+
     use super::*;
 
     #[test]
@@ -94,6 +128,10 @@ mod tests {
             query: vec![5; 9],
             shares: vec![(AccountId(7), 1_000_000)],
         };
+        let ask = Ask::text(EvmAddress([3; 20]), ModelId(4), "Why?".to_owned(), 8, 2);
+        let published = PublishedUse { ask, transcript: transcript.clone() };
+        assert_eq!(PublishedUse::from_bytes(&published.to_bytes()), Ok(published.clone()));
+        assert!(!published.is_as_asked(), "another temperature, and a token too many");
         let mut bytes = transcript.to_bytes();
         assert_eq!(Transcript::from_bytes(&bytes), Ok(transcript));
         assert!(Transcript::from_bytes(&bytes[..bytes.len() - 1]).is_err());

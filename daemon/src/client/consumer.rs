@@ -8,8 +8,8 @@ use contracts_abi::ChainClient;
 use protocol::chain::Transaction;
 use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
-use protocol::hash::keccak;
 use protocol::receipt::{Receipt, SignedReceipt};
+use protocol::usage::Ask;
 use protocol::{Amount, ModelId};
 
 use super::counters::{Claim, Counters};
@@ -104,9 +104,10 @@ impl Consumer {
     }
 
     fn sign(&mut self, quote: &PricedQuote, question: &Question) -> Result<SignedReceipt> {
-        let model = question.model;
         let cumulative =
             quote.promised.checked_add(quote.price).context("the promise overflows")?;
+        let Question { model, max_tokens, seed, .. } = *question;
+        let ask = Ask::text(self.key.address(), model, question.prompt.clone(), max_tokens, seed);
         let receipt = Receipt {
             escrow: self.chain.deployment().escrow,
             payer: self.key.address(),
@@ -115,13 +116,7 @@ impl Consumer {
             cumulative,
             price: quote.price,
             nonce: self.counters.advance(quote.payee, cumulative)?,
-            request: keccak(&[
-                b"openledger/request",
-                &model.0.to_be_bytes(),
-                &question.max_tokens.to_be_bytes(),
-                &question.seed.to_be_bytes(),
-                question.prompt.as_bytes(),
-            ]),
+            request: ask.digest(),
         };
         let domain = self.chain.deployment().domain();
         receipt.sign(&domain, &self.key).context("the receipt cannot be signed")

@@ -19,7 +19,6 @@ use protocol::{AccountId, DatanetId, Digest, EvmAddress, Hash, ModelId};
 use self::documents::name_documents;
 use super::failures::not_served;
 use super::handle::{NodeHandle, why};
-use super::worker::sampling;
 
 /// Most units that one attribution lists: what comes after them weighs less than all of these.
 const MAX_UNITS: usize = 100_000;
@@ -151,7 +150,7 @@ impl NodeHandle {
         let (prompt, output) = tokens(model, &run, &query)?;
         let broken = |failure| AttributeError::Broken { model, failure };
         let checkpoint = worker.load(model).await.map_err(broken)?;
-        let sampling = sampling(query.max_tokens, query.seed);
+        let sampling = Sampling::usual(query.max_tokens, query.seed);
         let exchange = worker.thread.run(move |state| {
             let loaded = state.attributor(&(model, checkpoint))?;
             attribute(loaded, prompt, output, &sampling).map_err(not_served)

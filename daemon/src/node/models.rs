@@ -11,7 +11,7 @@ use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
-use protocol::usage::Prompt;
+use protocol::usage::{Ask, Prompt};
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 
@@ -19,7 +19,6 @@ use super::failures::failed;
 use super::handle::{NodeHandle, why};
 use super::requests::{Asked, Opened, Served};
 use super::run::Command;
-use super::worker::sampling;
 use crate::words::amount_in_open;
 
 /// A contribution, packed by [`crate::ingest`].
@@ -231,22 +230,30 @@ impl NodeHandle {
     /// Serves a request that is paid at once: as much of an answer as its receipt pays for.
     pub async fn infer(&self, request: InferRequest) -> Result<Served> {
         let InferRequest { receipt, prompt, max_tokens, seed } = request;
-        let prompt = Prompt::Text(prompt);
-        let opened = self.open(receipt, &prompt, sampling(max_tokens, seed), false).await?;
+        let (payer, model) = (receipt.receipt.payer, receipt.receipt.model);
+        let ask = Ask::text(payer, model, prompt, max_tokens, seed);
+        let opened = self.open(receipt, ask, max_tokens, false).await?;
         Ok(opened.outcome.await.context("the node is stopping")??)
     }
 
-    /// Opens a paid request, read as it comes and paid for step by step where it `is_streamed`.
+    /// Opens a paid request for so many tokens at most, read as it comes and paid for step by step where it
+    /// `is_streamed`.
     pub(super) async fn open(
         &self,
         receipt: SignedReceipt,
-        prompt: &Prompt,
-        sampling: Sampling,
+        ask: Ask,
+        tokens: u32,
         is_streamed: bool,
     ) -> Result<Opened> {
         receipt.verify(&self.chain().domain).context("the receipt is not signed by its payer")?;
-        let prompt = self.encode(receipt.receipt.model, prompt).await?;
-        let asked = Asked { receipt, prompt, sampling, is_streamed };
+        // Its auditors would find that it names something else.
+        let named = &receipt.receipt;
+        if (named.payer, named.model, named.request) != (ask.payer, ask.model, ask.digest()) {
+            return Err(Refusal::WrongUse.into());
+        }
+        let prompt = self.encode(ask.model, &ask.prompt).await?;
+        let sampling = Sampling::asked(&ask, tokens);
+        let asked = Asked { receipt, ask, prompt, sampling, is_streamed };
         let requests = &self.inner.worker.requests;
         let (request, opened) = requests.open(asked)?;
         if let Err(error) = self.command(Command::Serve(Box::new(request))).await {

@@ -19,6 +19,7 @@ use compute::serve::Sampling;
 use protocol::limits::PAID_AHEAD_TOKENS;
 use protocol::node::{Refusal, ServeRequest};
 use protocol::receipt::SignedReceipt;
+use protocol::usage::Ask;
 use protocol::{Amount, Digest};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,7 +38,9 @@ const MAX_UNREAD: usize = PAID_AHEAD_TOKENS as usize;
 pub(crate) struct Asked {
     /// The consumer's promise; its signature was checked.
     pub(crate) receipt: SignedReceipt,
-    /// Token ids of the prompt.
+    /// What the receipt names.
+    pub(crate) ask: Ask,
+    /// Token ids of its prompt.
     pub(crate) prompt: Vec<u32>,
     /// How many tokens are generated at most, and how they are drawn.
     pub(crate) sampling: Sampling,
@@ -239,7 +242,8 @@ mod tests {
         let receipt = receipt.sign(&Domain::new(1, EvmAddress([1; 20])), &key).unwrap();
         let sampling =
             Sampling { tokens: 5, temperature_ppm: 0, top: 0, top_p_ppm: Sampling::ALL, seed: 9 };
-        Asked { receipt, prompt: vec![1, 2, 3], sampling, is_streamed: true }
+        let ask = Ask::text(key.address(), ModelId(1), "Why?".to_owned(), 5, 9);
+        Asked { receipt, ask, prompt: vec![1, 2, 3], sampling, is_streamed: true }
     }
 
     fn answer() -> Answer {

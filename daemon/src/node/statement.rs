@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use compute::serve::{MAX_TRANSCRIPT_BYTES, Transcript};
+use compute::serve::{MAX_TRANSCRIPT_BYTES, PublishedUse};
 use protocol::attribution::{WeighParams, unit_shares};
 use protocol::balance::{Balance, Due};
 use protocol::chain::ChainView;
@@ -409,7 +409,8 @@ impl Pages<'_> {
         }
         let blob = output.transcript;
         let bytes = worker.blobs.obtain(blob.hash, blob.length, &[]).await?;
-        let transcript = Transcript::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let published = PublishedUse::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let transcript = published.transcript;
         let owner = self.account;
         let parts = worker.thread.run(move |state| {
             let loaded = state.attributor(&(model, checkpoint))?;

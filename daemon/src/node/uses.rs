@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use compute::formats::BaseError;
-use compute::serve::Sampling;
 use protocol::codec::Wire;
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_USAGE_TEXT};
 use protocol::node::Refusal;
@@ -160,14 +159,7 @@ async fn answer(node: &NodeHandle, incoming: Incoming, place: Option<Place>) -> 
     };
     consumer.send(&quoted).await?;
     let FromServer::Quoted { tokens_out, .. } = quoted else { return Err(Ended::Confused) };
-    let sampling = Sampling {
-        tokens: tokens_out,
-        temperature_ppm: ask.temperature_ppm,
-        top: ask.top_k,
-        top_p_ppm: ask.top_p_ppm.min(Sampling::ALL),
-        seed: ask.seed,
-    };
-    let opened = open(node, &mut consumer, &ask, &sampling).await?;
+    let opened = open(node, &mut consumer, &ask, tokens_out).await?;
     drop(place);
     match opened {
         Ok(opened) => relay(node, &mut consumer, ask.payer, opened).await,
@@ -201,13 +193,13 @@ async fn open(
     node: &NodeHandle,
     consumer: &mut Consumer,
     ask: &Ask,
-    sampling: &Sampling,
+    tokens: u32,
 ) -> Result<Result<Opened, Told>, Ended> {
     for _ in 0..TRIES {
         let FromConsumer::Pay(receipt) = consumer.next(THINKING).await? else {
             return Err(Ended::Confused);
         };
-        let opened = match admit(node, ask, receipt, sampling).await {
+        let opened = match admit(node, ask, receipt, tokens).await {
             Ok(opened) => opened,
             Err(told) if told.0 == Cause::Payment => {
                 unpaid(node, consumer, ask.payer, told.1).await?;
@@ -225,12 +217,9 @@ async fn admit(
     node: &NodeHandle,
     ask: &Ask,
     receipt: SignedReceipt,
-    sampling: &Sampling,
+    tokens: u32,
 ) -> Result<Opened, Told> {
-    if receipt.receipt.model != ask.model || receipt.receipt.payer != ask.payer {
-        return Err(Refusal::WrongUse.into());
-    }
-    let opened = node.open(receipt, &ask.prompt, sampling.clone(), true).await;
+    let opened = node.open(receipt, ask.clone(), tokens, true).await;
     let mut opened = opened.map_err(|error| Told::of(&error))?;
     let is_paid = tokio::select! {
         biased;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use compute::formats::Base;
-use compute::serve::{Attributor, MAX_TRANSCRIPT_BYTES, Sampling, Transcript};
+use compute::serve::{Attributor, MAX_TRANSCRIPT_BYTES, PublishedUse};
 use futures::future::BoxFuture;
 use protocol::chain::ChainView;
 use protocol::codec::Wire;
@@ -33,8 +33,6 @@ use super::speaker::{Language, Speaker};
 use super::steps::{Step, Steps};
 use crate::bases::Bases;
 
-/// Temperature of answers.
-const TEMPERATURE_PPM: u32 = 800_000;
 /// Longest checkpoint, in bytes.
 const MAX_CHECKPOINT_BYTES: u64 = 1 << 30;
 
@@ -339,13 +337,16 @@ impl Worker {
             Err(_) => return Err(Failure::Unavailable),
         };
         let generating = Generating { thread: &self.thread, key: (model, checkpoint) };
+        let ask = question.asked.ask.clone();
         let (receipt, generation) = generating.run(question).await?;
         let (transcript, answer) = self
             .thread
             .run(move |state| state.speaker(&(model, checkpoint))?.finish(generation))
             .await?;
         // Stored before the record names it: its auditors will ask for it.
-        let bytes = transcript.to_bytes();
+        let published = PublishedUse { ask, transcript };
+        let bytes = published.to_bytes();
+        let transcript = published.transcript;
         let length = u32::try_from(bytes.len()).map_err(|_| Failure::Local)?;
         let body = AttributionBody {
             model,
@@ -382,23 +383,25 @@ impl Worker {
             return Ok(Done::Judged(Verdict::Fail));
         }
         let bytes = self.blobs.obtain(body.transcript, u64::from(body.length), &[]).await?;
-        let transcript = Transcript::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let published = PublishedUse::from_bytes(&bytes).map_err(|_| Failure::Invalid)?;
+        let language = self.language(chain, body.model).await.map_err(|_| Failure::Unavailable)?;
         let is_confirmed = self
             .thread
             .run(move |state| {
+                let PublishedUse { ask, transcript } = &published;
                 let (prompt, output) = (transcript.prompt.len(), transcript.output.len());
-                if !follows_transcript(&body, &transcript.shares, prompt, output) {
+                let is_read =
+                    language.encode(&ask.prompt).is_ok_and(|ids| ids == transcript.prompt);
+                if !is_read
+                    || !published.is_as_asked()
+                    || !follows_transcript(&body, ask, &transcript.shares, prompt, output)
+                {
                     return Ok(false);
                 }
-                let repeated = state.attributor(&(body.model, checkpoint))?.repeat(&transcript);
+                let repeated = state.attributor(&(body.model, checkpoint))?.repeat(transcript);
                 Ok(repeated.map_err(not_served)?.accepts(&limits))
             })
             .await?;
         Ok(Done::Judged(if is_confirmed { Verdict::Pass } else { Verdict::Fail }))
     }
-}
-
-/// How answers are drawn, paid ones and those for the node's owner alike.
-pub(crate) fn sampling(tokens: u32, seed: u64) -> Sampling {
-    Sampling { tokens, temperature_ppm: TEMPERATURE_PPM, top: 0, top_p_ppm: Sampling::ALL, seed }
 }

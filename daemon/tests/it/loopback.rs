@@ -21,8 +21,8 @@ use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
 use protocol::settle::Source;
-use protocol::usage::Prompt;
-use protocol::{AccountId, Amount, BlobRef, DatanetId, Digest, EvmAddress, ModelId, NodeId};
+use protocol::usage::{Ask, Prompt};
+use protocol::{AccountId, Amount, BlobRef, DatanetId, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 
 use super::bought::buy;
@@ -237,6 +237,7 @@ async fn use_model(
     let quote =
         node.quote(model, consumer.address(), &Prompt::Text(prompt.into()), 24).await.unwrap();
     assert_eq!(quote.payee, server);
+    let ask = Ask::text(consumer.address(), model, prompt.into(), 24, 5);
     let receipt = Receipt {
         escrow: world.network.deployment.escrow,
         payer: consumer.address(),
@@ -245,7 +246,7 @@ async fn use_model(
         cumulative: Amount(quote.promised.0 + quote.price.0),
         price: quote.price,
         nonce: 1,
-        request: Digest::ZERO,
+        request: ask.digest(),
     };
     let receipt = receipt.sign(&world.network.deployment.domain(), &consumer).unwrap();
     let request = InferRequest { receipt, prompt: prompt.into(), max_tokens: 24, seed: 5 };

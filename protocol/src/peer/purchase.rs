@@ -7,8 +7,6 @@
 use super::usage::{Ask, FromServer};
 use crate::{
     chain::ModelPublication,
-    codec::Wire,
-    hash::keccak,
     ids::{AccountId, Amount, Digest, EvmAddress},
     limits::PAID_AHEAD_TOKENS,
     ranges::Ranges,
@@ -86,8 +84,7 @@ impl Purchase {
         if !is_length || !is_fair {
             return Err(Breach::Quote);
         }
-        let question = keccak(&[b"openledger/ask", &ask.to_bytes()]);
-        Ok((Self::new(*offer, (tokens_in, tokens_out), question), promised))
+        Ok((Self::new(*offer, (tokens_in, tokens_out), ask.digest()), promised))
     }
 
     /// A use that reads and gives so many tokens at most, of which nothing is paid.

@@ -14,8 +14,10 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     codec::{DecodeError, Reader, Wire, encode_bytes, encode_list},
+    hash::keccak,
     ids::{AccountId, Amount, Digest, EvmAddress, ModelId},
     limits::{MAX_PROMPT_BYTES, MAX_USAGE_TEXT},
+    math::PPM,
     node::Refusal,
     receipt::SignedReceipt,
 };
@@ -94,6 +96,28 @@ pub struct Ask {
     pub top_k: u32,
     /// Seed of the draws.
     pub seed: u64,
+}
+
+/// The temperature of a use for which none is said, in millionths.
+pub const USUAL_TEMPERATURE_PPM: u32 = 800_000;
+
+impl Ask {
+    /// How a text is gone on with where nothing else is said.
+    pub fn text(
+        payer: EvmAddress,
+        model: ModelId,
+        text: String,
+        max_tokens: u32,
+        seed: u64,
+    ) -> Self {
+        let (prompt, temperature_ppm) = (Prompt::Text(text), USUAL_TEMPERATURE_PPM);
+        Self { payer, model, prompt, max_tokens, temperature_ppm, top_p_ppm: PPM, top_k: 0, seed }
+    }
+
+    /// What receipts name it by: nobody can say later that something else was asked.
+    pub fn digest(&self) -> Digest {
+        keccak(&[b"openledger/ask", &self.to_bytes()])
+    }
 }
 
 /// What a consumer sends.

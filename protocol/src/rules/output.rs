@@ -7,6 +7,7 @@ use crate::{
     ids::{AccountId, Amount},
     math::{PPM, mul_div},
     record::{AttributionBody, Body, VerifiedRecord},
+    usage::Ask,
 };
 
 /// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.
@@ -45,15 +46,24 @@ pub fn attribution_auditors(chain: &ChainView, record: &VerifiedRecord) -> Optio
     Some(draw::attribution_auditors(&beacon, &made.subject, made.account, &counting, count))
 }
 
-/// Whether a record says what its transcript says: the same shares, and as many tokens as were paid for.
-/// One that its own transcript contradicts is wrong, whatever repeating the attribution would find.
+/// Whether a record says what its transcript says: that its receipt's request was asked, the same shares, and
+/// as many tokens as were paid for. One that its own transcript contradicts is wrong, whatever repeating it would
+/// find. Were it not bound to what was asked, a server would choose the seed, or a prompt, by which its own data is
+/// paid.
 pub fn follows_transcript(
     body: &AttributionBody,
+    ask: &Ask,
     shares: &[(AccountId, u32)],
     tokens_in: usize,
     tokens_out: usize,
 ) -> bool {
-    body.shares == shares
+    let receipt = &body.receipt.receipt;
+    let is_asked = receipt.request == ask.digest()
+        && receipt.payer == ask.payer
+        && receipt.model == ask.model
+        && body.tokens_out <= ask.max_tokens;
+    is_asked
+        && body.shares == shares
         && u32::try_from(tokens_in) == Ok(body.tokens_in)
         && u32::try_from(tokens_out) == Ok(body.tokens_out)
 }

@@ -9,10 +9,12 @@ use protocol::{
     hash::blake3,
     limits::MAX_DEPOSITS,
     node::{Event, Input, Refusal, ServeRequest},
+    ranges::Ranges,
     receipt::Receipt,
-    record::{Body, Kind},
-    rules::attribution_auditors,
+    record::{AttributionBody, Body, Kind},
+    rules::{attribution_auditors, follows_transcript},
     settle::{Line, Source, verify},
+    usage::{Ask, Prompt},
 };
 
 use crate::{
@@ -541,4 +543,47 @@ fn audited_by(net: &mut Net, liar: impl Fn(&Seats) -> Option<AccountId>) {
     (2..=5).for_each(|account| net.peer(account).faults.offline = false);
     net.run_epochs(4);
     assert_conserved(net, 2, 1000);
+}
+
+#[test]
+fn an_answer_to_something_else_than_was_asked_is_wrong() {
+    let payer = key(CONSUMER);
+    let ask = Ask::text(payer.address(), ModelId(1), "Why is the sky blue?".to_owned(), 4, 9);
+    let receipt = Receipt {
+        escrow: ESCROW,
+        payer: payer.address(),
+        payee: SERVER,
+        model: ModelId(1),
+        cumulative: Amount(70),
+        price: Amount(70),
+        nonce: 1,
+        request: ask.digest(),
+    };
+    let shares = vec![(CONTRIBUTOR, 1_000_000)];
+    let body = AttributionBody {
+        model: ModelId(1),
+        checkpoint: Hash::ZERO,
+        receipt: receipt.sign(&domain(), &payer).unwrap(),
+        ranges: Ranges::default(),
+        transcript: Hash::ZERO,
+        length: 10,
+        tokens_in: 6,
+        tokens_out: 4,
+        lambda: 0,
+        shares: shares.clone(),
+    };
+    let follows = |ask: &Ask| follows_transcript(&body, ask, &shares, 6, 4);
+    assert!(follows(&ask));
+    assert!(!follows_transcript(&body, &ask, &shares, 6, 3), "fewer tokens than were paid");
+    assert!(!follows_transcript(&body, &ask, &[], 6, 4), "other shares");
+    let others = [
+        Ask { seed: 10, ..ask.clone() },
+        Ask { temperature_ppm: 0, ..ask.clone() },
+        Ask { prompt: Prompt::Text("In the words of account 4:".to_owned()), ..ask.clone() },
+        Ask { payer: key(CONSUMER + 1).address(), ..ask.clone() },
+        Ask { max_tokens: 3, ..ask.clone() },
+    ];
+    for other in others {
+        assert!(!follows(&other), "{other:?}");
+    }
 }
