@@ -208,11 +208,11 @@ impl Folder for OnDisk<'_> {
     }
 }
 
-fn optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+/// The bytes of a file with so many at most; none where there is no such file.
+pub(crate) fn optional(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     bounded(path, most).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// The bytes of a file; none where there is no such file.
 fn bounded(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     let length = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -5,6 +5,7 @@
 //! value, errors included. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod account;
+mod adapter;
 mod attribute;
 mod base;
 mod data;

@@ -1,6 +1,7 @@
 //! The openledger node: control plane, data plane, chain, disk and device around the machine of
 //! [`protocol::node`], its API and its command line.
 
+mod adapters;
 pub mod api;
 mod bases;
 mod clean;

@@ -33,7 +33,7 @@ mod work;
 
 pub use crypto::{eip712, hash, identity, merkle, slice};
 pub use peer::{awaited, message, purchase, sync, usage};
-pub use record::{ranges, receipt};
+pub use record::{ask, ranges, receipt};
 pub use types::{balance, blob, codec, ids, limits, manifest, math, params};
 pub use work::{
     adapter, attribution, base, draw, escrow, holding, model, order, placement, training,

@@ -4,6 +4,7 @@
 //! header names by hash. (kind, account, subject) is unique inside an epoch, so counting work twice
 //! is provable from two headers alone. No record, no pay: presence earns nothing.
 
+pub mod ask;
 pub mod batch;
 mod body;
 pub mod ranges;

@@ -7,7 +7,8 @@ use protocol::attribution::{RepeatedUse, UnitEvidence, WeighError};
 use protocol::node::Failure;
 
 use super::evidence::Evidence;
-use super::generate::{Generation, Generator, InferError, Sampling};
+use super::generate::{Generation, Generator, InferError};
+use super::sampling::Sampling;
 use super::transcript::{Transcript, pairs};
 use crate::attribute::{
     AdapterCaptureError, AssembleError, CaptureError, Capturer, FitError, PartError,

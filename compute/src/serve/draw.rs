@@ -1,7 +1,7 @@
 //! Drawing a token from logits, and how far another's logits are from having drawn it.
 
-use super::generate::Sampling;
 use super::likeliest::likeliest;
+use super::sampling::Sampling;
 use crate::math::Stream;
 
 /// Slacks that are told apart, in nats: powers of two from the first to the last.

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use protocol::Hash;
-use protocol::usage::{Ask, USUAL_TEMPERATURE_PPM};
-use serde::{Deserialize, Serialize};
 
 use super::activations::{Activations, Signs};
 use super::draw::choose;
 use super::likeliest::likeliest;
+use super::sampling::Sampling;
 use crate::device::{DeviceFault, Engine, guarded};
 use crate::formats::Checkpoint;
 use crate::math::Stream;
@@ -17,40 +16,6 @@ use crate::model::{Cache, Decoder, Trace, Watch};
 
 /// The most tokens of one answer.
 pub(crate) const MAX_NEW_TOKENS: u32 = 65_536;
-
-/// How to choose tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// Tokens to generate.
-    pub tokens: u32,
-    /// Temperature in parts per million; zero takes the likeliest token each time.
-    pub temperature_ppm: u32,
-    /// Choose among this many likeliest tokens only; zero: among all.
-    pub top: u32,
-    /// Of those, choose among the likeliest that together have this much of the probability, in parts
-    /// per million, after the temperature; [`Sampling::ALL`]: among all.
-    pub top_p_ppm: u32,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Sampling {
-    /// As where nothing else is said.
-    pub const fn usual(tokens: u32, seed: u64) -> Self {
-        let temperature_ppm = USUAL_TEMPERATURE_PPM;
-        Self { tokens, temperature_ppm, top: 0, top_p_ppm: Self::ALL, seed }
-    }
-
-    /// What was asked for, up to so many tokens.
-    pub fn asked(ask: &Ask, tokens: u32) -> Self {
-        let &Ask { temperature_ppm, top_k, top_p_ppm, seed, .. } = ask;
-        let top_p_ppm = top_p_ppm.min(Self::ALL);
-        Self { tokens, temperature_ppm, top: top_k, top_p_ppm, seed }
-    }
-
-    /// The whole probability, in parts per million.
-    pub const ALL: u32 = 1_000_000;
-}
 
 /// A token that was chosen.
 #[derive(Clone, Debug, PartialEq)]

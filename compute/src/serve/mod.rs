@@ -18,10 +18,12 @@ mod evidence;
 mod generate;
 mod likeliest;
 mod reread;
+mod sampling;
 mod transcript;
 
 pub use attributor::{Attributor, ServeError};
 pub use evidence::Evidence;
-pub use generate::{Chosen, Generation, Generator, InferError, Sampling, Scores};
+pub use generate::{Chosen, Generation, Generator, InferError, Scores};
 pub use reread::{Claimed, Reread};
+pub use sampling::Sampling;
 pub use transcript::{MAX_TRANSCRIPT_BYTES, PublishedUse, Transcript, pairs};

@@ -8,7 +8,8 @@
 
 use super::activations::distance_ppm;
 use super::draw::slack;
-use super::generate::{Generator, InferError, Sampling, make_room, stream};
+use super::generate::{Generator, InferError, make_room, stream};
+use super::sampling::Sampling;
 use crate::device::guarded;
 use crate::model::Cache;
 

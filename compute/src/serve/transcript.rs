@@ -1,13 +1,13 @@
 //! What a server publishes of one use of a model, so that anyone can repeat the answer and its attribution.
 
 use protocol::AccountId;
+use protocol::ask::Ask;
 use protocol::attribution::Share;
 use protocol::codec::{DecodeError, Reader, Wire, encode_bytes, encode_list};
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_PROMPT_BYTES, MAX_SHARES};
-use protocol::usage::Ask;
 
-use super::generate::Sampling;
 use super::reread::Claimed;
+use super::sampling::Sampling;
 
 /// The version of the encoding, its first byte.
 const VERSION: u8 = 1;

@@ -8,12 +8,12 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, body::Bytes, middleware};
+use protocol::ask::Prompt;
 use protocol::balance::Due;
 use protocol::chain::{ChainView, ModelPublication, Transaction};
 use protocol::codec::Wire;
 use protocol::receipt::SignedReceipt;
 use protocol::training::RunConfig;
-use protocol::usage::Prompt;
 use protocol::{AccountId, Amount, DatanetId, Epoch, EvmAddress, Hash, ModelId, NodeId};
 use serde::Deserialize;
 

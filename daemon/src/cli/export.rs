@@ -9,13 +9,11 @@ use protocol::ModelId;
 use serde::Serialize;
 use storage::durable::{create_dir, write_atomic};
 
+use crate::adapters::{PEFT_CONFIG, PEFT_WEIGHTS};
 use crate::api::Client;
 use crate::api::types::ModelInfo;
 use crate::bases::Bases;
 use crate::output::Output;
-
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -40,7 +38,7 @@ struct Exported {
 
 pub(super) async fn export(dir: &Path, args: ExportArgs) -> Result<Output> {
     let ExportArgs { model, folder } = args;
-    for name in [CONFIG, WEIGHTS] {
+    for name in [PEFT_CONFIG, PEFT_WEIGHTS] {
         if folder.join(name).exists() {
             bail!("{} is there already; choose another folder", folder.join(name).display());
         }
@@ -65,8 +63,8 @@ pub(super) async fn export(dir: &Path, args: ExportArgs) -> Result<Output> {
     let called = named.map_or_else(|_| base.to_string(), |found| found.card.name);
     let PeftFiles { config, weights } = adapter.to_peft(&called);
     create_dir(&folder)?;
-    write_atomic(&folder.join(WEIGHTS), &weights)?;
-    write_atomic(&folder.join(CONFIG), &config)?;
+    write_atomic(&folder.join(PEFT_WEIGHTS), &weights)?;
+    write_atomic(&folder.join(PEFT_CONFIG), &config)?;
     let exported = Exported {
         model: found.id,
         checkpoint,

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use protocol::{Amount, ModelId};
 use serde_json::json;
 
+use super::adapter::{self, AdapterCommand};
 use super::base::{self, AskArgs, ImportArgs};
 use super::export::{self, ExportArgs};
 use super::train::{self, TrainArgs};
@@ -34,6 +35,9 @@ pub(super) enum ModelCommand {
     Import(ImportArgs),
     /// List the base models on this machine
     Bases,
+    /// Import, list and forget adapters of base models
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
     /// Ask a base model on this machine: free, and nothing leaves it
     Ask(AskArgs),
 }
@@ -57,6 +61,7 @@ pub(super) async fn model(dir: &Path, command: ModelCommand, is_json: bool) -> R
     match command {
         ModelCommand::Import(args) => base::import(dir, args).await,
         ModelCommand::Bases => base::list(dir),
+        ModelCommand::Adapter(command) => adapter::adapter(dir, command).await,
         ModelCommand::Ask(args) => base::ask(dir, args, is_json).await,
         ModelCommand::Train(args) => train::order(&Client::of_dir(dir)?, args).await,
         ModelCommand::Publish(args) => publish(&Client::of_dir(dir)?, args).await,

@@ -1,4 +1,4 @@
-//! `openledger serve`: a gateway for OpenAI's clients to the base models of this machine.
+//! `openledger serve`: a gateway for OpenAI's clients to the base models of this machine and their adapters.
 
 mod key;
 
@@ -19,7 +19,7 @@ use crate::clean;
 use crate::config::ByteSize;
 use crate::gateway::backend::Offered;
 use crate::gateway::keys::KeyRing;
-use crate::gateway::local::Local;
+use crate::gateway::local::{ADAPTER_MEMORY, Local};
 use crate::gateway::{FIRST_KEY, GatewayServer, Settings};
 use crate::memory;
 use crate::output::Output;
@@ -42,6 +42,9 @@ pub(super) struct ServeArgs {
     /// Most memory for the weights of models, like "8 GiB"; half of the machine's by default
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<ByteSize>,
+    /// Most memory for the adapters of each model, of which those stay that were asked last; 256 MiB by default
+    #[arg(long, value_name = "SIZE")]
+    adapter_memory: Option<ByteSize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,7 +76,9 @@ pub(super) async fn serve(dir: &Path, args: ServeArgs, is_json: bool) -> Result<
     })?;
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let local = Local::of_dir(dir, args.max_memory.map_or_else(memory::half, |size| size.0));
+    let memory = args.max_memory.map_or_else(memory::half, |size| size.0);
+    let adapter_memory = args.adapter_memory.map_or(ADAPTER_MEMORY, |size| size.0);
+    let local = Local::of_dir(dir, memory, adapter_memory);
     let offered = local.offered()?;
     let keys = KeyRing::of_dir(dir);
     let key = keys.first(FIRST_KEY)?;

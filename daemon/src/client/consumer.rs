@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use contracts_abi::ChainClient;
+use protocol::ask::Ask;
 use protocol::chain::Transaction;
 use protocol::codec::Wire;
 use protocol::eip712::EvmKey;
 use protocol::receipt::{Receipt, SignedReceipt};
-use protocol::usage::Ask;
 use protocol::{Amount, ModelId};
 
 use super::counters::{Claim, Counters};

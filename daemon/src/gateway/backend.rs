@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-pub(crate) use protocol::usage::{Line, Prompt};
+pub(crate) use protocol::ask::{Line, Prompt};
 use protocol::{Amount, Digest};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::ask::Ask;
 use protocol::chain::ModelPublication;
 use protocol::codec::Wire;
 use protocol::purchase::{Breach, Purchase};
-use protocol::usage::{Ask, Cause, FromConsumer, FromServer};
+use protocol::usage::{Cause, FromConsumer, FromServer};
 use protocol::{Amount, Digest};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

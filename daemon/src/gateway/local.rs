@@ -1,4 +1,4 @@
-//! The base models of this machine as a backend: free of charge, nothing leaves the machine.
+//! The base models of this machine and their adapters as a backend: free of charge, nothing leaves the machine.
 
 mod jobs;
 mod shelf;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use compute::formats::{BaseError, ChatError, Message};
 use compute::serve::Sampling;
+use compute::serve::batch::PackedAdapter;
 use protocol::Amount;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -19,46 +20,85 @@ use self::jobs::Job;
 use self::shelf::Shelf;
 use self::worker::Model;
 use super::backend::{Answering, Backend, Later, Offered, Prompt, Question, Refused};
+use crate::adapters::{AdapterCard, Adapters};
 use crate::bases::{Bases, Found, short, title};
 
-/// The base models of a data directory.
+/// Bytes for the adapters of a model where nothing is said.
+pub(crate) const ADAPTER_MEMORY: u64 = 256 << 20;
+/// Stands between the names of a base and of an adapter.
+const COLON: char = ':';
+
+/// The base models of a data directory, and their adapters.
 pub(crate) struct Local {
     bases: Arc<Bases>,
+    adapters: Arc<Adapters>,
     shelf: Shelf,
 }
 
 impl Local {
-    /// Serves those of a directory, with at most so many bytes of weights in memory.
-    pub(crate) fn of_dir(dir: &Path, max_memory: u64) -> Self {
-        Self { bases: Arc::new(Bases::of_dir(dir)), shelf: Shelf::new(max_memory) }
+    /// Serves those of a directory, with at most so many bytes of weights in memory, and of each model's adapters.
+    pub(crate) fn of_dir(dir: &Path, max_memory: u64, adapter_memory: u64) -> Self {
+        let (bases, adapters) = (Arc::new(Bases::of_dir(dir)), Arc::new(Adapters::of_dir(dir)));
+        Self { bases, adapters, shelf: Shelf::new(max_memory, adapter_memory) }
     }
 
     /// The models that can be asked, with the names by which they are.
     pub(crate) fn offered(&self) -> Result<Vec<Offered>> {
-        let all = self.bases.all()?;
-        let offered = all.iter().map(|found| Offered {
-            id: id_of(found, &all),
-            owner: found.card.origin.clone().unwrap_or_else(|| "unknown".to_owned()),
-            chats: found.card.template.is_some(),
-        });
-        Ok(offered.collect())
+        let (all, adapters) = (self.bases.all()?, self.adapters.all()?);
+        let of_base = |found: &Found| {
+            let id = id_of(found, &all);
+            let own = adapters.iter().filter(|card| card.base == found.card.checkpoint);
+            let adapted = own.map(|card| format!("{id}{COLON}{}", card.name)).collect::<Vec<_>>();
+            let offered = |id| Offered {
+                id,
+                owner: found.card.origin.clone().unwrap_or_else(|| "unknown".to_owned()),
+                chats: found.card.template.is_some(),
+            };
+            [id].into_iter().chain(adapted).map(offered).collect::<Vec<_>>()
+        };
+        Ok(all.iter().flat_map(of_base).collect())
     }
 
-    async fn find(&self, named: &str) -> Result<Found, Refused> {
-        let (bases, name) = (Arc::clone(&self.bases), named.to_owned());
+    /// The base that is asked, and its adapter where one is.
+    async fn find(&self, named: &str) -> Result<(Found, Option<AdapterCard>), Refused> {
+        let (bases, adapters) = (Arc::clone(&self.bases), Arc::clone(&self.adapters));
+        let name = named.to_owned();
         let found = blocking(move || {
             let all = bases.all()?;
-            let exact = all.iter().find(|found| id_of(found, &all) == name).cloned();
             // Whoever types a name by hand may be short, as with `openledger model ask`.
-            anyhow::Ok(exact.or_else(|| bases.find(&name).ok()))
+            let base = |name: &str| {
+                let exact = all.iter().find(|found| id_of(found, &all) == name).cloned();
+                exact.or_else(|| bases.find(name).ok())
+            };
+            // A base may have a colon in its own name, an adapter has none.
+            if let Some(found) = base(&name) {
+                return anyhow::Ok(Some((found, None)));
+            }
+            let Some((base_name, adapter)) = name.rsplit_once(COLON) else { return Ok(None) };
+            let Some(found) = base(base_name) else { return Ok(None) };
+            let mut own = adapters.all()?.into_iter();
+            let own = own.find(|card| card.base == found.card.checkpoint && card.name == adapter);
+            Ok(own.map(|card| (found, Some(card))))
         });
         let found = found.await?.map_err(|error| Refused::Failed(format!("{error:#}")))?;
         found.ok_or_else(|| Refused::UnknownModel(named.to_owned()))
     }
 
+    /// The adapter in memory, if one is asked.
+    async fn adapter(
+        &self,
+        model: &Arc<Model>,
+        card: Option<AdapterCard>,
+    ) -> Result<Option<Arc<PackedAdapter>>, Refused> {
+        let Some(card) = card else { return Ok(None) };
+        let (adapters, model) = (Arc::clone(&self.adapters), Arc::clone(model));
+        blocking(move || model.adapter(&adapters, &card)).await?.map(Some)
+    }
+
     async fn begin(&self, question: Question) -> Result<Answering, Refused> {
-        let found = self.find(&question.model).await?;
+        let (found, card) = self.find(&question.model).await?;
         let model = self.shelf.get(&self.bases, &found).await?;
+        let adapter = self.adapter(&model, card).await?;
         let (of_model, name) = (Arc::clone(&model), question.model.clone());
         let prompt = question.prompt;
         let prompt = blocking(move || tokens(&of_model, &name, &prompt)).await??;
@@ -83,7 +123,7 @@ impl Local {
         let (say, said) = mpsc::channel(tokens as usize + 2);
         let enough = CancellationToken::new();
         let (logprobs, done) = (question.logprobs, enough.clone());
-        model.ask(Job { prompt, sampling, logprobs, say, enough: done })?;
+        model.ask(Job { prompt, adapter, sampling, logprobs, say, enough: done })?;
         Ok(Answering { tokens_in, most: Amount::ZERO, enough, said })
     }
 }

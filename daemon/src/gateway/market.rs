@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use protocol::ask::Ask;
 use protocol::chain::ModelPublication;
 use protocol::limits::MAX_PROMPT_BYTES;
 use protocol::model::RunModel;
-use protocol::usage::Ask;
 use protocol::{AccountId, Amount, ModelId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

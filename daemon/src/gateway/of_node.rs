@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::backend::{Answering, Backend, Later, Offered, Question, Refused};
 use super::keys::KeyRing;
-use super::local::Local;
+use super::local::{ADAPTER_MEMORY, Local};
 use super::market::Market;
 use super::wallet::Wallet;
 use super::{GatewayServer, Settings};
@@ -62,8 +62,10 @@ impl NodeGateway {
         let address = listener.local_addr()?;
         let most = Amount(u128::from(options.gateway_deposits) * Amount::ONE_OPEN.0);
         let wallet = Wallet::open(node.clone(), payer, dir, most)?;
-        let both =
-            Both { local: Local::of_dir(dir, memory::half()), market: Market::new(node, wallet) };
+        let both = Both {
+            local: Local::of_dir(dir, memory::half(), ADAPTER_MEMORY),
+            market: Market::new(node, wallet),
+        };
         let keys = KeyRing::of_dir(dir);
         let key = keys.first(FIRST_KEY)?;
         let settings = Settings { keys, tls: None, is_shown: false };

@@ -5,13 +5,13 @@ use compute::run::Weights;
 use compute::serve::Sampling;
 use compute::train::eval;
 use contracts_abi::DataDeposit;
+use protocol::ask::{Ask, Prompt};
 use protocol::chain::{Contribution, Transaction};
 use protocol::codec::Wire;
 use protocol::manifest::Manifest;
 use protocol::node::{Failure, Refusal};
 use protocol::receipt::SignedReceipt;
 use protocol::rules::price;
-use protocol::usage::{Ask, Prompt};
 use protocol::{AccountId, Amount, BlobRef, BlockNumber, DatanetId, EvmAddress, Hash, ModelId};
 use tokio::sync::oneshot;
 

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use compute::serve::Sampling;
+use protocol::ask::Ask;
 use protocol::limits::PAID_AHEAD_TOKENS;
 use protocol::node::{Refusal, ServeRequest};
 use protocol::receipt::SignedReceipt;
-use protocol::usage::Ask;
 use protocol::{Amount, Digest};
 use tokio::sync::{mpsc, oneshot, watch};
 

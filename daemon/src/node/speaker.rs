@@ -6,8 +6,8 @@ use anyhow::Result;
 use compute::device::Engine;
 use compute::formats::{Base, Message, Tokenizer};
 use compute::serve::{Attributor, Generation, Generator, Sampling, Transcript};
+use protocol::ask::{Line, Prompt};
 use protocol::node::Failure;
-use protocol::usage::{Line, Prompt};
 
 use super::answer::{Answer, describe, unattributed};
 use super::failures::not_served;

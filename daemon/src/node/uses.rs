@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use compute::formats::BaseError;
+use protocol::ask::Ask;
 use protocol::codec::Wire;
 use protocol::limits::{MAX_GENERATED_TOKENS, MAX_USAGE_TEXT};
 use protocol::node::Refusal;
 use protocol::receipt::SignedReceipt;
-use protocol::usage::{Ask, Cause, FromConsumer, FromServer};
+use protocol::usage::{Cause, FromConsumer, FromServer};
 use protocol::{EvmAddress, ModelId, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

@@ -11,7 +11,7 @@ use daemon::keys::NodeKeys;
 use daemon::network::NetworkFile;
 use daemon::node::NodeHandle;
 use futures::future::join_all;
-use protocol::usage::Prompt;
+use protocol::ask::Prompt;
 use protocol::{Amount, ModelId};
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! `openledger serve` as people and their clients meet it: the binary, over HTTP, with a tiny model.
 
+mod adapters;
 mod answers;
 mod bounds;
 mod clients;

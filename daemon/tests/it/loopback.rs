@@ -16,12 +16,12 @@ use daemon::node::{
     AdapterRequest, AddRequest, Answer, BaseOffer, InferRequest, NodeHandle, RunNumbers,
     RunOptions, StatementLine, TrainRequest,
 };
+use protocol::ask::{Ask, Prompt};
 use protocol::chain::{ChainEvent, ModelPublication, Transaction};
 use protocol::eip712::EvmKey;
 use protocol::manifest::{Document, Manifest, cut_units};
 use protocol::receipt::Receipt;
 use protocol::settle::Source;
-use protocol::usage::{Ask, Prompt};
 use protocol::{AccountId, Amount, BlobRef, DatanetId, EvmAddress, ModelId, NodeId};
 use storage::packs::{PackRule, pack_all};
 

@@ -4,8 +4,9 @@
 //! for the next tokens when half of those that are paid for have come. A server that quotes, counts or bills
 //! otherwise is in breach, and has had one step of payment at most that it did not answer for.
 
-use super::usage::{Ask, FromServer};
+use super::usage::FromServer;
 use crate::{
+    ask::Ask,
     chain::ModelPublication,
     ids::{AccountId, Amount, Digest, EvmAddress},
     limits::PAID_AHEAD_TOKENS,
@@ -213,8 +214,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        ask::Prompt,
         ids::{Hash, ModelId},
-        usage::Prompt,
     };
 
     const OFFER: ModelPublication = ModelPublication {

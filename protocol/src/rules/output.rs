@@ -2,12 +2,12 @@
 
 use super::{after_inclusion, included_in};
 use crate::{
+    ask::Ask,
     chain::{ChainView, ModelPublication},
     draw::{self, Seats},
     ids::{AccountId, Amount},
     math::{PPM, mul_div},
     record::{AttributionBody, Body, VerifiedRecord},
-    usage::Ask,
 };
 
 /// The price of one use: `Tin·Rin/1000 + Tout·Rout/1000 + Fuse`, rounded down; `None` on overflow.

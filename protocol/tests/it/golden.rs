@@ -2,6 +2,7 @@
 
 use protocol::{
     AccountId, Amount, BlobRef, Digest, Epoch, EvmAddress, Hash, ModelId, Round,
+    ask::{Ask, Line, Prompt},
     codec::{DecodeError, Wire},
     eip712::{EvmKey, Signature},
     hash::keccak,
@@ -17,7 +18,7 @@ use protocol::{
     },
     sync::{Part, Sum},
     training::{Contributions, RunConfig},
-    usage::{Ask, Cause, FromConsumer, FromServer, Line, Prompt},
+    usage::{Cause, FromConsumer, FromServer},
 };
 
 use crate::chain::domain;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     AccountId, Amount, BlobRef, BlockNumber, DatanetId, Digest, Epoch, EvmAddress, Hash, ModelId,
+    ask::{Ask, Prompt},
     chain::{ChainEvent, Contribution, Deposit, ModelPublication, Transaction},
     draw::Seats,
     hash::blake3,
@@ -14,7 +15,6 @@ use protocol::{
     record::{AttributionBody, Body, Kind},
     rules::{attribution_auditors, follows_transcript},
     settle::{Line, Source, verify},
-    usage::{Ask, Prompt},
 };
 
 use crate::{

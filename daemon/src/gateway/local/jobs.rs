@@ -1,9 +1,11 @@
 //! Questions to a model, and how many there are.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use compute::serve::Sampling;
+use compute::serve::batch::PackedAdapter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,9 +17,10 @@ pub(super) const MAX_WAITING: usize = 64;
 const MAX_RETRY: u64 = 60;
 
 /// A question that was turned into tokens.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) prompt: Vec<u32>,
+    /// What is added to the base's weights, if anything.
+    pub(super) adapter: Option<Arc<PackedAdapter>>,
     pub(super) sampling: Sampling,
     pub(super) logprobs: Option<u32>,
     /// Has room for the whole answer.

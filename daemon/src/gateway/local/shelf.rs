@@ -28,6 +28,8 @@ pub(super) struct Shelf {
     /// Units of memory in all.
     most: u32,
     memory: Arc<Semaphore>,
+    /// Bytes for the adapters of each model.
+    adapter_memory: u64,
     models: Mutex<Vec<Shelved>>,
 }
 
@@ -38,10 +40,10 @@ struct Shelved {
 }
 
 impl Shelf {
-    pub(super) fn new(max_memory: u64) -> Self {
+    pub(super) fn new(max_memory: u64, adapter_memory: u64) -> Self {
         let most = u32::try_from(max_memory / UNIT).unwrap_or(u32::MAX);
         let memory = Arc::new(Semaphore::new((most as usize).min(Semaphore::MAX_PERMITS)));
-        Self { most, memory, models: Mutex::default() }
+        Self { most, memory, adapter_memory, models: Mutex::default() }
     }
 
     /// A model, loaded where it is not yet; whoever asks for it meanwhile waits for the same.
@@ -73,7 +75,8 @@ impl Shelf {
     async fn load(&self, bases: &Arc<Bases>, found: &Found) -> Result<Arc<Model>, Refused> {
         let memory = self.room(found).await?;
         let (bases, card) = (Arc::clone(bases), found.card.clone());
-        let load = move || Model::load(bases.load(&card)?, memory);
+        let adapter_memory = self.adapter_memory;
+        let load = move || Model::load(bases.load(&card)?, memory, adapter_memory);
         let loaded = super::blocking(load).await?;
         let model = loaded.map_err(|error| Refused::Failed(format!("{error:#}")))?;
         Ok(Arc::new(model))

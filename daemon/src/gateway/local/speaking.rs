@@ -70,7 +70,8 @@ impl Speaker {
         if job.say.is_closed() {
             return self.load.answered(since);
         }
-        match self.batcher.enter(&job.prompt, &job.sampling) {
+        let adapter = job.adapter.clone();
+        match self.batcher.enter_adapted(&job.prompt, &job.sampling, adapter) {
             Ok(id) => {
                 let (characters, scored) = (Detokenizer::default(), Vec::new());
                 let speaking = Speaking { job, since, characters, scored, drawn: 0 };
