@@ -25,6 +25,8 @@ use compute::serve::{Generator, Sampling};
 use serde::Deserialize;
 
 type Failure = Box<dyn std::error::Error>;
+/// Logits behind each of some tokens.
+type Forward = Box<dyn Fn(&[u32]) -> Tensor<3>>;
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -113,7 +115,7 @@ fn adapter(base: &Base, folder: &Path) -> Result<Adapter, Failure> {
 fn logits(base: &Base, prompts: &Path, with: Option<&PathBuf>, out: &Path) -> Result<(), Failure> {
     let prompts: Vec<Prompt> = serde_json::from_slice(&fs::read(prompts)?)?;
     let (checkpoint, engine) = (base.checkpoint(), Engine::cpu());
-    let forward: Box<dyn Fn(&[u32]) -> Tensor<3>> = match with {
+    let forward: Forward = match with {
         None => {
             let model = Decoder::new(checkpoint.config(), checkpoint.values(), engine.device());
             Box::new(move |ids| model.forward(model.tokens(&[ids])))

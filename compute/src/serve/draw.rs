@@ -4,6 +4,8 @@ use super::likeliest::likeliest;
 use super::sampling::Sampling;
 use crate::math::Stream;
 
+/// The largest exponent of a weight: a vocabulary of them has a sum.
+const MAX_EXPONENT: f64 = 600.0;
 /// Slacks that are told apart, in nats: powers of two from the first to the last.
 const SLACKS: (i32, i32) = (-20, 6);
 
@@ -50,37 +52,81 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// Whether some logits would draw it of which none differs from these by more than `slack`. It errs to the
-    /// side of yes. Each weight relative to the largest then changes by a factor of at most `exp(2 slack / T)`, and
-    /// so does every partial sum of sorted weights; two tokens may change places that are `2 slack` apart.
+    /// side of yes. Two tokens may change places that are `2 slack` apart, and a weight may grow by a factor of
+    /// `exp(2 slack / T)` against another.
     fn may_be_drawn(&self, slack: f64) -> bool {
         let logit = |place: usize| self.order.get(place).map_or(f64::MIN, |(l, _)| f64::from(*l));
         let own = logit(self.place);
         if self.sampling.temperature_ppm == 0 {
             return own + 2.0 * slack >= logit(0);
         }
-        let temperature = temperature(self.sampling);
-        let factor = (2.0 * slack / temperature).exp();
+        // All that surely come before it, and all that may, with itself.
         let before = self.order.partition_point(|(l, _)| f64::from(*l) > own + 2.0 * slack);
         let through = self.order.partition_point(|(l, _)| f64::from(*l) >= own - 2.0 * slack);
         let top = match self.sampling.top as usize {
             0 => self.order.len(),
             top => top.min(self.order.len()),
         };
-        let weights = weights(self.order, temperature);
-        let sum = |count: usize| weights.iter().take(count).sum::<f64>();
-        let kept = &weights[..top];
+        let weights = Weights::of(self.order, temperature(self.sampling), slack);
         let [fewest, most] = match self.sampling.top_p_ppm {
             Sampling::ALL.. => [top, top],
-            _ => {
-                let part = part(self.sampling);
-                [part / (factor * factor), (part * factor * factor).min(1.0)]
-                    .map(|part| nucleus(kept, part))
-            }
+            _ => weights.nucleus(top, part(self.sampling)),
         };
         before < most
-            && self.draw * sum(fewest) / factor < sum(through) * factor
-            && self.draw * sum(most) * factor >= sum(before) / factor
+            && self.draw >= weights.least(before, most)
+            && self.draw < weights.greatest(through, fewest.max(through))
     }
+}
+
+/// Weights of tokens, the likeliest first: as they are, and with all that they may have grown against others.
+struct Weights {
+    plain: Vec<f64>,
+    grown: Vec<f64>,
+}
+
+impl Weights {
+    fn of(order: &[(f32, u32)], temperature: f64, slack: f64) -> Self {
+        let best = order.first().map_or(0.0, |(logit, _)| f64::from(*logit));
+        let weights = |more: f64| {
+            let exponent = |logit: f32| (f64::from(logit) - best + more) / temperature;
+            order.iter().map(|(logit, _)| exponent(*logit).min(MAX_EXPONENT).exp()).collect()
+        };
+        Self { plain: weights(0.0), grown: weights(2.0 * slack) }
+    }
+
+    /// The least part that the first tokens can have of so many.
+    fn least(&self, first: usize, of: usize) -> f64 {
+        part_of(self.plain[..first].iter().sum(), self.grown[first..of].iter().sum())
+    }
+
+    /// The greatest.
+    fn greatest(&self, first: usize, of: usize) -> f64 {
+        part_of(self.grown[..first].iter().sum(), self.plain[first..of].iter().sum())
+    }
+
+    /// The fewest and the most of the first `top` tokens that may be kept because together they have that part.
+    fn nucleus(&self, top: usize, part: f64) -> [usize; 2] {
+        let reaches = |first: &[f64], others: &[f64]| {
+            // From the end, where the small ones are: of a difference of sums nothing might be left.
+            let mut behind: Vec<f64> = others[..top].iter().rev().scan(0.0, add).collect();
+            behind.reverse();
+            behind.push(0.0);
+            let sums = first[..top].iter().scan(0.0, add).zip(&behind[1..]);
+            let is_enough = |(sum, others): (f64, &f64)| part_of(sum, *others) >= part;
+            sums.map(is_enough).position(|enough| enough).map_or(top, |last| last + 1)
+        };
+        [reaches(&self.grown, &self.plain), reaches(&self.plain, &self.grown)]
+    }
+}
+
+fn add(sum: &mut f64, weight: &f64) -> Option<f64> {
+    *sum += weight;
+    Some(*sum)
+}
+
+/// The part that some have who have others beside them; nothing of nothing.
+fn part_of(some: f64, others: f64) -> f64 {
+    if some > 0.0 { some / (some + others) } else { 0.0 }
 }
 
 fn temperature(sampling: &Sampling) -> f64 {
@@ -151,6 +197,16 @@ mod tests {
         assert!((needed(0) - 0.5).abs() < 1e-9, "{}", needed(0));
         assert!((needed(1) - 1.0).abs() < 1e-9, "{}", needed(1));
         assert_eq!(needed(3), f64::INFINITY);
+    }
+
+    #[test]
+    fn a_token_is_as_far_as_its_logit_however_small_the_temperature() {
+        let needed = |temperature_ppm| {
+            let top_p_ppm = Sampling::ALL;
+            let sampling = Sampling { tokens: 1, temperature_ppm, top: 0, top_p_ppm, seed: 0 };
+            slack(&logits(), &sampling, &mut Stream::new("sampling", &[7]), 0)
+        };
+        assert!((needed(1) - 0.5).abs() < 1e-9, "{}", needed(1));
     }
 
     proptest! {
