@@ -581,7 +581,7 @@ fn an_answer_to_something_else_than_was_asked_is_wrong() {
         Ask { temperature_ppm: 0, ..ask.clone() },
         Ask { prompt: Prompt::Text("In the words of account 4:".to_owned()), ..ask.clone() },
         Ask { payer: key(CONSUMER + 1).address(), ..ask.clone() },
-        Ask { max_tokens: 3, ..ask.clone() },
+        Ask { max_tokens: 3, ..ask },
     ];
     for other in others {
         assert!(!follows(&other), "{other:?}");
