@@ -1,4 +1,4 @@
-//! Adapters that were imported on this machine: a folder of each, by the hash of its weights.
+//! Adapters that were imported on this machine: their weights by hash, and a card of each by base and name.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,9 +14,9 @@ use crate::bases::optional;
 use crate::clean;
 
 const FOLDER: &str = "adapters";
-const WEIGHTS: &str = "adapter.safetensors";
-/// Written last: a folder without it is none.
-const CARD: &str = "card.json";
+/// How the names of weights and of cards end; a card stands in the folder of its base.
+const WEIGHTS: &str = "safetensors";
+const CARD: &str = "json";
 /// What `peft` calls its files.
 pub(crate) const PEFT_CONFIG: &str = "adapter_config.json";
 pub(crate) const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
@@ -53,12 +53,16 @@ impl Adapters {
         Self { dir: dir.join(FOLDER) }
     }
 
-    fn folder(&self, adapter: &Hash) -> PathBuf {
-        self.dir.join(adapter.to_string())
+    fn weights(&self, adapter: &Hash) -> PathBuf {
+        self.dir.join(format!("{adapter}.{WEIGHTS}"))
     }
 
-    /// Keeps an adapter under a name, which no other of its base has; whether it is new here. Killed at any
-    /// instant, it is there as a whole or not at all.
+    fn card(&self, base: &Hash, name: &str) -> PathBuf {
+        self.dir.join(base.to_string()).join(format!("{name}.{CARD}"))
+    }
+
+    /// Keeps an adapter under a name, which no other of its base has; whether it is new here. The card is written
+    /// last: killed at any instant, it is there as a whole or not at all.
     pub(crate) fn add(&self, name: &str, adapter: &Adapter) -> Result<(AdapterCard, bool)> {
         check_name(name)?;
         let bytes = adapter.to_bytes();
@@ -69,23 +73,27 @@ impl Adapters {
             rank: adapter.config().rank,
             parameters: adapter.values().len() as u64,
         };
-        let all = self.all()?;
-        let is_taken = |other: &&AdapterCard| {
-            other.base == card.base && other.name == card.name && other.adapter != card.adapter
-        };
-        if let Some(other) = all.iter().find(is_taken) {
+        let known = self.get(&card.base, name)?;
+        if let Some(other) = known.as_ref().filter(|known| known.adapter != card.adapter) {
             bail!(
                 "another adapter of that base is called {name} ({}); choose a name with --name, or remove it with \
                  `openledger model adapter rm {name}`",
                 other.short()
             );
         }
-        let folder = self.folder(&card.adapter);
-        let is_new = !folder.join(CARD).exists();
-        create_dir(&folder)?;
-        write_atomic(&folder.join(WEIGHTS), &bytes)?;
-        write_atomic(&folder.join(CARD), &serde_json::to_vec(&card)?)?;
-        Ok((card, is_new))
+        create_dir(&self.dir.join(card.base.to_string()))?;
+        write_atomic(&self.weights(&card.adapter), &bytes)?;
+        write_atomic(&self.card(&card.base, name), &serde_json::to_vec(&card)?)?;
+        Ok((card, known.is_none()))
+    }
+
+    /// The one of a base that is called exactly so. However many there are, one file is read.
+    pub(crate) fn get(&self, base: &Hash, name: &str) -> Result<Option<AdapterCard>> {
+        // Whatever else is asked for is the name of no file here.
+        if check_name(name).is_err() {
+            return Ok(None);
+        }
+        read_card(&self.card(base, name))
     }
 
     /// All of them, by base and name.
@@ -96,11 +104,16 @@ impl Adapters {
         };
         let mut all = Vec::new();
         for entry in entries {
-            let path = entry?.path().join(CARD);
-            let Some(bytes) = optional(&path, MAX_CARD)? else { continue };
-            let card: AdapterCard = serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged; import it again", path.display()))?;
-            all.push(card);
+            let folder = entry?.path();
+            if !folder.is_dir() {
+                continue;
+            }
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|end| end == CARD) {
+                    all.extend(read_card(&path)?);
+                }
+            }
         }
         all.sort_by(|a, b| (a.base, &a.name).cmp(&(b.base, &b.name)));
         Ok(all)
@@ -131,16 +144,19 @@ impl Adapters {
 
     /// Forgets an adapter; what is in memory of it stays there until it is needed for others.
     pub(crate) fn remove(&self, card: &AdapterCard) -> Result<()> {
-        let folder = self.folder(&card.adapter);
-        // The card first: without it there is no adapter.
-        fs::remove_file(folder.join(CARD))
-            .and_then(|()| fs::remove_dir_all(&folder))
-            .with_context(|| format!("{} cannot be removed", folder.display()))
+        let (path, weights) = (self.card(&card.base, &card.name), self.weights(&card.adapter));
+        fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+        // It may have another name as well.
+        if self.all()?.iter().any(|other| other.adapter == card.adapter) {
+            return Ok(());
+        }
+        fs::remove_file(&weights)
+            .with_context(|| format!("{} cannot be removed", weights.display()))
     }
 
     /// Reads one, and holds it against its hash.
     pub(crate) fn load(&self, card: &AdapterCard) -> Result<Adapter> {
-        let path = self.folder(&card.adapter).join(WEIGHTS);
+        let path = self.weights(&card.adapter);
         let damaged = || format!("{} is damaged; import it again", path.display());
         let bytes = optional(&path, MAX_FILE)?
             .with_context(|| format!("{} is missing; import it again", path.display()))?;
@@ -161,6 +177,13 @@ impl AdapterCard {
     pub(crate) fn title(&self) -> String {
         format!("{} ({})", clean::line(&self.name), self.short())
     }
+}
+
+fn read_card(path: &Path) -> Result<Option<AdapterCard>> {
+    let Some(bytes) = optional(path, MAX_CARD)? else { return Ok(None) };
+    let card = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is damaged; import it again", path.display()))?;
+    Ok(Some(card))
 }
 
 fn titles<'a>(all: impl IntoIterator<Item = &'a AdapterCard>) -> String {

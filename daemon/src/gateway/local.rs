@@ -76,9 +76,8 @@ impl Local {
             }
             let Some((base_name, adapter)) = name.rsplit_once(COLON) else { return Ok(None) };
             let Some(found) = base(base_name) else { return Ok(None) };
-            let mut own = adapters.all()?.into_iter();
-            let own = own.find(|card| card.base == found.card.checkpoint && card.name == adapter);
-            Ok(own.map(|card| (found, Some(card))))
+            let card = adapters.get(&found.card.checkpoint, adapter)?;
+            Ok(card.map(|card| (found, Some(card))))
         });
         let found = found.await?.map_err(|error| Refused::Failed(format!("{error:#}")))?;
         found.ok_or_else(|| Refused::UnknownModel(named.to_owned()))
