@@ -122,9 +122,9 @@ body! {
         receipt: SignedReceipt,
         /// The promises that pay for it.
         ranges: Ranges,
-        /// BLAKE3 hash of the transcript blob: prompt, output, quantised query, evidence.
+        /// BLAKE3 hash of the blob that says what was asked, what was answered and how it was attributed.
         transcript: Hash,
-        /// Length of the transcript in bytes.
+        /// Its length in bytes.
         length: u32,
         /// Length of the prompt in tokens.
         tokens_in: u32,
