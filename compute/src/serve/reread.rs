@@ -25,7 +25,7 @@ pub struct Claimed<'a> {
     pub output: &'a [u32],
     /// How they were drawn.
     pub sampling: &'a Sampling,
-    /// The digest of what the model computed ([`Generation::activations`]).
+    /// The digest of what the model computed ([`Generation::activations`](super::Generation::activations)).
     pub activations: &'a [i32],
 }
 
