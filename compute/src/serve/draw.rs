@@ -99,7 +99,7 @@ impl Weights {
         part_of(self.plain[..first].iter().sum(), self.grown[first..of].iter().sum())
     }
 
-    /// The greatest.
+    /// The greatest part that the first tokens can have of so many.
     fn greatest(&self, first: usize, of: usize) -> f64 {
         part_of(self.grown[..first].iter().sum(), self.plain[first..of].iter().sum())
     }
