@@ -73,7 +73,8 @@ impl Adapters {
             rank: adapter.config().rank,
             parameters: adapter.values().len() as u64,
         };
-        let known = self.get(&card.base, name)?;
+        // One that is damaged is mended by importing it again.
+        let known = self.get(&card.base, name).unwrap_or_default();
         if let Some(other) = known.as_ref().filter(|known| known.adapter != card.adapter) {
             bail!(
                 "another adapter of that base is called {name} ({}); choose a name with --name, or remove it with \
@@ -110,8 +111,12 @@ impl Adapters {
             }
             for entry in fs::read_dir(&folder)? {
                 let path = entry?.path();
-                if path.extension().is_some_and(|end| end == CARD) {
-                    all.extend(read_card(&path)?);
+                if path.extension().is_none_or(|end| end != CARD) {
+                    continue;
+                }
+                match read_card(&path) {
+                    Ok(card) => all.extend(card),
+                    Err(error) => tracing::warn!(%error, "an adapter is passed over"),
                 }
             }
         }
@@ -211,6 +216,10 @@ pub(crate) fn read_peft(folder: &Path, base: &BaseId) -> Result<Adapter> {
         })
     };
     let files = PeftFiles { config: file(PEFT_CONFIG)?, weights: file(PEFT_WEIGHTS)? };
-    Adapter::from_peft(base, &files)
-        .with_context(|| format!("{} is not imported", folder.display()))
+    let whom = || format!("{} is not imported", folder.display());
+    // What the network trained names its base; of others the shapes alone tell.
+    if let Ok(own) = Adapter::from_bytes(&files.weights) {
+        own.expect_base(base).with_context(whom)?;
+    }
+    Adapter::from_peft(base, &files).with_context(whom)
 }

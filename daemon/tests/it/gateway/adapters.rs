@@ -121,6 +121,10 @@ fn what_is_no_adapter_of_the_base_is_refused_by_name() {
     assert!(refuse("named", &good, &["--name", "a:b"]).contains("no name for an adapter"));
     let of_other = refuse("other", &good, &["--base", "nothing"]);
     assert!(of_other.contains("no base model is called"), "{of_other}");
+    let mut of_another = base(dir.path());
+    of_another.checkpoint = protocol::Hash([7; 32]);
+    let strange = refuse("strange", &peft(&of_another, 1), &[]);
+    assert!(strange.contains("belongs to base checkpoint"), "{strange}");
     let empty = refused(dir.path(), &["model", "adapter", "import", dir.path().to_str().unwrap()]);
     assert!(empty.contains("no folder as `peft` saves one"), "{empty}");
     assert_eq!(done(dir.path(), &["model", "adapter", "ls"]), json!([]));
